@@ -1,0 +1,3 @@
+//! callsign
+pub mod table;
+pub mod wire;

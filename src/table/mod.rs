@@ -1,0 +1,5 @@
+//! table
+mod address;
+mod upstream;
+pub use address::{Address, AddressError};
+pub use upstream::Upstream;

@@ -1,0 +1,328 @@
+//! Domain names, in the one form that the rest of the crate compares and hashes.
+
+use std::borrow::Borrow;
+use std::fmt::{self, Write as _};
+use std::str::FromStr;
+
+/// The longest name in wire form, root label included (RFC 1035 §3.1): 255 octets.
+pub const MAX_NAME: usize = 255;
+/// The longest label (RFC 1035 §3.1): 63 octets.
+pub const MAX_LABEL: usize = 63;
+
+/// A domain name: lower-cased (ASCII), uncompressed wire form, at most 255 octets, valid by construction.
+///
+/// A name is bytes (answers.md P7): any octet may stand in a label; nothing is IDNA-converted. Text form uses the escapes
+/// of RFC 1035 §5.1: `\.` for a dot inside a label and `\DDD` (decimal) for any octet.
+///
+/// ```
+/// use callsign::wire::Name;
+///
+/// let name: Name = "DB.Internal".parse()?;
+/// assert_eq!(name.as_wire(), b"\x02db\x08internal\x00");
+/// assert_eq!(name.to_string(), "db.internal");
+/// assert!(name.is_below(&"internal".parse()?));
+/// # Ok::<(), callsign::wire::NameError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Name(Box<[u8]>);
+
+/// Why a text or a sequence of octets is not a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// There is nothing between two dots, or nothing at all.
+    #[error("\"{0}\" has an empty label")]
+    EmptyLabel(String),
+    /// A label is longer than 63 octets.
+    #[error("\"{0}\" has a label of more than 63 octets")]
+    LabelTooLong(String),
+    /// The name is longer than 255 octets in wire form.
+    #[error("\"{0}\" is longer than 255 octets")]
+    TooLong(String),
+    /// A backslash is followed by neither three decimal digits up to 255 nor one other character.
+    #[error("\"{0}\" has a bad escape; write \\. for a dot and \\DDD (decimal) for any octet")]
+    BadEscape(String),
+    /// The octets end before the name does, hold a compression pointer, or go on after it.
+    #[error("not one whole uncompressed name in wire form")]
+    Wire,
+}
+
+impl Name {
+    /// The root, `.`.
+    pub fn root() -> Name {
+        Name(Box::new([0]))
+    }
+
+    /// A name from exactly its uncompressed wire form, in any case.
+    ///
+    /// # Errors
+    /// [`NameError::Wire`] when `wire` is not one whole name.
+    pub fn from_wire(wire: &[u8]) -> Result<Name, NameError> {
+        match wire_len(wire) {
+            Some(len) if len == wire.len() => Ok(Name(wire.to_ascii_lowercase().into())),
+            _ => Err(NameError::Wire),
+        }
+    }
+
+    /// A name from wire form that the caller has checked and lower-cased.
+    pub(crate) fn from_checked(wire: &[u8]) -> Name {
+        debug_assert_eq!(wire_len(wire), Some(wire.len()));
+        Name(wire.into())
+    }
+
+    /// The wire form: lower-cased labels and the root, at most 255 octets.
+    pub fn as_wire(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The labels from the left, without the root.
+    pub fn labels(&self) -> Labels<'_> {
+        Labels(&self.0)
+    }
+
+    /// True for `.`.
+    pub fn is_root(&self) -> bool {
+        self.0.len() == 1
+    }
+
+    /// The name without its first label; `None` for the root.
+    pub fn parent(&self) -> Option<Name> {
+        let first = self.0[0] as usize;
+        (first > 0).then(|| Name(self.0[1 + first..].into()))
+    }
+
+    /// True if this name is `ancestor` or lies below it.
+    pub fn is_below(&self, ancestor: &Name) -> bool {
+        is_below(&self.0, &ancestor.0)
+    }
+
+    /// This name followed by `suffix`: `db` and `internal` make `db.internal`.
+    ///
+    /// # Errors
+    /// [`NameError::TooLong`] when the whole has more than 255 octets.
+    pub fn join(&self, suffix: &Name) -> Result<Name, NameError> {
+        let own = &self.0[..self.0.len() - 1];
+        if own.len() + suffix.0.len() > MAX_NAME {
+            return Err(NameError::TooLong(format!("{self}.{suffix}")));
+        }
+        Ok(Name([own, &suffix.0].concat().into()))
+    }
+
+    /// True if the first label is `*` (RFC 4592 §2.1.1).
+    pub fn is_wildcard(&self) -> bool {
+        self.0.starts_with(b"\x01*")
+    }
+}
+
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Name, NameError> {
+        if text == "." {
+            return Ok(Name::root());
+        }
+        let mut wire = vec![0];
+        let mut length_at = 0;
+        let mut end_label = |wire: &mut Vec<u8>| {
+            let len = wire.len() - length_at - 1;
+            match len {
+                0 => return Err(NameError::EmptyLabel(text.to_owned())),
+                1..=MAX_LABEL => wire[length_at] = len as u8,
+                _ => return Err(NameError::LabelTooLong(text.to_owned())),
+            }
+            length_at = wire.len();
+            wire.push(0);
+            Ok(())
+        };
+        let mut octets = text.bytes();
+        let mut open = true;
+        while let Some(octet) = octets.next() {
+            open = true;
+            match octet {
+                b'.' => {
+                    end_label(&mut wire)?;
+                    open = false;
+                }
+                b'\\' => wire.push(unescape(&mut octets).ok_or_else(|| NameError::BadEscape(text.to_owned()))?),
+                _ => wire.push(octet.to_ascii_lowercase()),
+            }
+        }
+        if open {
+            end_label(&mut wire)?;
+        }
+        if wire.len() > MAX_NAME {
+            return Err(NameError::TooLong(text.to_owned()));
+        }
+        Ok(Name(wire.into()))
+    }
+}
+
+/// Reads what follows a backslash: three decimal digits, or any one other octet.
+fn unescape(octets: &mut std::str::Bytes<'_>) -> Option<u8> {
+    let first = octets.next()?;
+    if !first.is_ascii_digit() {
+        return Some(first.to_ascii_lowercase());
+    }
+    let mut value = u16::from(first - b'0');
+    for _ in 0..2 {
+        let digit = octets.next().filter(u8::is_ascii_digit)?;
+        value = value * 10 + u16::from(digit - b'0');
+    }
+    u8::try_from(value).ok().map(|octet| octet.to_ascii_lowercase())
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt_wire(&self.0, f)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+impl Borrow<[u8]> for Name {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The labels of a name from the left, as octets, without the root.
+#[derive(Debug, Clone)]
+pub struct Labels<'a>(&'a [u8]);
+
+impl<'a> Labels<'a> {
+    /// The labels of a valid uncompressed wire form.
+    pub(crate) fn of_wire(wire: &'a [u8]) -> Labels<'a> {
+        Labels(wire)
+    }
+}
+
+impl<'a> Iterator for Labels<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (&len, rest) = self.0.split_first()?;
+        if len == 0 || rest.len() < len as usize {
+            return None;
+        }
+        let (label, rest) = rest.split_at(len as usize);
+        self.0 = rest;
+        Some(label)
+    }
+}
+
+/// The octets that the uncompressed name at the start of `wire` takes, root included; `None` if there is no whole valid
+/// name (truncated, a pointer or another reserved length octet, over 255 octets).
+pub(crate) fn wire_len(wire: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let len = *wire.get(at)? as usize;
+        if len > MAX_LABEL {
+            return None;
+        }
+        at += 1 + len;
+        if at > MAX_NAME {
+            return None;
+        }
+        if len == 0 {
+            return Some(at);
+        }
+    }
+}
+
+/// True if the valid wire form `name` is `ancestor` or lies below it. Both lower-cased.
+pub(crate) fn is_below(name: &[u8], ancestor: &[u8]) -> bool {
+    let Some(cut) = name.len().checked_sub(ancestor.len()) else { return false };
+    name[cut..] == *ancestor && is_label_start(name, cut)
+}
+
+/// True if a label (or the root) of the valid wire form `name` starts at octet `at`.
+pub(crate) fn is_label_start(name: &[u8], at: usize) -> bool {
+    let mut label = 0;
+    while label < at {
+        label += 1 + name[label] as usize;
+    }
+    label == at
+}
+
+/// Writes the valid wire form `wire` as text, with escapes, without a trailing dot except for the root.
+pub(crate) fn fmt_wire(wire: &[u8], f: &mut impl fmt::Write) -> fmt::Result {
+    if wire == [0] {
+        return f.write_char('.');
+    }
+    for (index, label) in Labels(wire).enumerate() {
+        if index > 0 {
+            f.write_char('.')?;
+        }
+        for &octet in label {
+            match octet {
+                b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => write!(f, "\\{}", octet as char)?,
+                b'!'..=b'~' => f.write_char(octet as char)?,
+                _ => write!(f, "\\{octet:03}")?,
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn p7_a_name_is_bytes() {
+        for (text, wire) in [
+            ("_http._tcp.WEB", &b"\x05_http\x04_tcp\x03web\x00"[..]),
+            ("a\\.b.c", b"\x03a.b\x01c\x00"),
+            ("\\000\\255x", b"\x03\x00\xffx\x00"),
+            ("my name", b"\x07my name\x00"),
+            ("xn--BCHER-kva", b"\x0dxn--bcher-kva\x00"),
+            ("bücher.", b"\x07b\xc3\xbccher\x00"),
+            ("\\065", b"\x01a\x00"),
+        ] {
+            assert_eq!(name(text).as_wire(), wire, "{text}");
+            assert_eq!(name(&name(text).to_string()), name(text), "{text} through its text form");
+        }
+        assert_eq!(name("my name").to_string(), "my\\032name");
+    }
+
+    #[test]
+    fn what_is_no_name() {
+        assert_eq!("".parse::<Name>(), Err(NameError::EmptyLabel("".into())));
+        assert_eq!("a..b".parse::<Name>(), Err(NameError::EmptyLabel("a..b".into())));
+        assert_eq!(".a".parse::<Name>(), Err(NameError::EmptyLabel(".a".into())));
+        assert!(matches!("\\25".parse::<Name>(), Err(NameError::BadEscape(_))));
+        assert!(matches!("\\256".parse::<Name>(), Err(NameError::BadEscape(_))));
+        assert!(matches!("a\\".parse::<Name>(), Err(NameError::BadEscape(_))));
+        assert!(matches!("x".repeat(64).parse::<Name>(), Err(NameError::LabelTooLong(_))));
+        assert!("x".repeat(63).parse::<Name>().is_ok());
+        // Four labels of 62 and one of 1 are 255 octets with the root; one more octet is too many.
+        let longest = format!("{0}.{0}.{0}.{0}.a", "x".repeat(62));
+        assert_eq!(name(&longest).as_wire().len(), 255);
+        assert!(matches!(format!("{longest}a").parse::<Name>(), Err(NameError::TooLong(_))));
+        assert_eq!(Name::from_wire(b"\x01a"), Err(NameError::Wire));
+        assert_eq!(Name::from_wire(b"\x01a\x00\x00"), Err(NameError::Wire));
+        assert_eq!(Name::from_wire(b"\xc0\x0c"), Err(NameError::Wire));
+    }
+
+    #[test]
+    fn relations() {
+        assert!(name("db.internal").is_below(&name("internal")));
+        assert!(name("internal").is_below(&name("internal")));
+        assert!(name("a").is_below(&Name::root()));
+        assert!(!name("dbinternal").is_below(&name("internal")));
+        // The octets of `\x01a` end the first label's octets here: no label starts there.
+        assert!(!Name::from_wire(b"\x03x\x01a\x00").unwrap().is_below(&name("a")));
+        assert_eq!(name("a.b").parent(), Some(name("b")));
+        assert_eq!(Name::root().parent(), None);
+        assert_eq!(name("a").join(&name("b.c")).unwrap(), name("a.b.c"));
+        assert!(name("*.apps").is_wildcard() && !name("*x.apps").is_wildcard());
+    }
+}
