@@ -3,8 +3,19 @@
 //! Knows nothing of networks, sockets or clocks. Everything here works on byte slices; nothing here panics on any input.
 
 mod codes;
+pub mod cookie;
+mod edns;
+pub mod fragment;
+mod general;
 pub mod message;
 mod name;
+mod query;
+pub mod reply;
+pub mod reverse;
 
 pub use codes::{class, ede, option, rcode, rtype};
+pub use edns::{Cookie, Edns};
 pub use name::{Labels, MAX_LABEL, MAX_NAME, Name, NameError};
+pub(crate) use name::{fmt_wire, is_below, is_label_start};
+pub use query::{Query, Rejected};
+pub use reply::ReplyWriter;

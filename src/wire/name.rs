@@ -1,7 +1,7 @@
 //! Domain names, in the one form that the rest of the crate compares and hashes.
 
 use std::borrow::Borrow;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::str::FromStr;
 
 /// The longest name in wire form, root label included (RFC 1035 §3.1): 255 octets.

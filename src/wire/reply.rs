@@ -1,0 +1,224 @@
+//! Writing a reply into the caller's buffer, never beyond its limit.
+
+use smallvec::SmallVec;
+
+use super::edns::Edns;
+use super::message::{HEADER, Header, flag};
+use super::{option, rtype};
+
+/// The UDP payload size that we announce and never exceed (answers.md H4, H5), octets.
+pub const UDP_SIZE: u16 = 1232;
+/// The smallest size that every client takes (RFC 1035 §4.2.1), octets.
+pub const UDP_SIZE_PLAIN: u16 = 512;
+
+/// The largest reply that a client takes over UDP, octets: ours or its own size, 512 without EDNS (answers.md H5).
+pub fn udp_limit(edns: Option<&Edns>) -> usize {
+    edns.map_or(UDP_SIZE_PLAIN, |edns| edns.udp_size().min(UDP_SIZE)).into()
+}
+
+/// Encoded EDNS options for one reply.
+pub type Options = SmallVec<[u8; 64]>;
+
+/// Appends one EDNS option whose data is the concatenation of `data`.
+pub fn push_option(options: &mut Options, code: u16, data: &[&[u8]]) {
+    let len: usize = data.iter().map(|part| part.len()).sum();
+    options.extend_from_slice(&code.to_be_bytes());
+    options.extend_from_slice(&(len as u16).to_be_bytes());
+    for part in data {
+        options.extend_from_slice(part);
+    }
+}
+
+/// Appends an extended error (RFC 8914 §2). A text is cut to 128 octets, at a character's end.
+pub fn push_extended_error(options: &mut Options, code: u16, text: &str) {
+    let mut end = text.len().min(128);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    push_option(options, option::EXTENDED_ERROR, &[&code.to_be_bytes(), &text.as_bytes()[..end]]);
+}
+
+/// The OPT of a reply.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReplyEdns {
+    /// The query's DO bit, copied (RFC 6891 §6.1.4).
+    pub dnssec_ok: bool,
+    /// Encoded options.
+    pub options: Options,
+}
+
+/// The octets of an OPT without options.
+pub const OPT_LEN: usize = 11;
+
+/// Writes an OPT record: our size, version 0, the high bits of `rcode`.
+pub fn write_opt(out: &mut [u8], edns: &ReplyEdns, rcode: u16) -> usize {
+    let len = OPT_LEN + edns.options.len();
+    let opt = &mut out[..len];
+    opt[0] = 0;
+    opt[1..3].copy_from_slice(&rtype::OPT.to_be_bytes());
+    opt[3..5].copy_from_slice(&UDP_SIZE.to_be_bytes());
+    opt[5] = (rcode >> 4) as u8;
+    opt[6] = 0;
+    opt[7] = u8::from(edns.dnssec_ok) << 7;
+    opt[8] = 0;
+    opt[9..11].copy_from_slice(&(edns.options.len() as u16).to_be_bytes());
+    opt[11..].copy_from_slice(&edns.options);
+    len
+}
+
+/// A reply being written: header, the question as received, whole records up to the limit, and the OPT, for which room
+/// is kept from the start.
+#[derive(Debug)]
+pub struct ReplyWriter<'b> {
+    out: &'b mut [u8],
+    at: usize,
+    limit: usize,
+    edns: Option<ReplyEdns>,
+    counts: [u16; 3],
+    flags: u16,
+}
+
+impl<'b> ReplyWriter<'b> {
+    /// Starts the reply to a query with the given header and question.
+    ///
+    /// `limit` is the largest size of the whole reply, octets; a buffer that is smaller limits it too. `None` if not even
+    /// header, question and OPT fit: a buffer of 512 octets always suffices for them with an OPT of up to 225 octets.
+    pub fn start(
+        out: &'b mut [u8],
+        header: &Header,
+        question: &[u8],
+        edns: Option<ReplyEdns>,
+        limit: usize,
+    ) -> Option<ReplyWriter<'b>> {
+        let reserved = edns.as_ref().map_or(0, |edns| OPT_LEN + edns.options.len());
+        let limit = limit.min(out.len()).min(u16::MAX.into()).checked_sub(reserved)?;
+        let at = HEADER + question.len();
+        if at > limit {
+            return None;
+        }
+        out[..2].copy_from_slice(&header.id.to_be_bytes());
+        out[HEADER..at].copy_from_slice(question);
+        let flags = flag::QR | (header.flags & (flag::OPCODE | flag::RD | flag::CD));
+        Some(ReplyWriter { out, at, limit, edns, counts: [0; 3], flags })
+    }
+
+    /// Sets bits of [`flag`], such as AA.
+    pub fn set(&mut self, flags: u16) {
+        self.flags |= flags;
+    }
+
+    /// Where the next record will start.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Adds one record of a [fragment](super::fragment) to the answer section, its owner name at octet `owner` of the
+    /// message (12 for the question's name). False if it does not fit: the reply is then marked as truncated.
+    pub fn answer(&mut self, record: &[u8], owner: usize) -> bool {
+        let fits = self.push(record, owner, 0);
+        if !fits {
+            self.flags |= flag::TC;
+        }
+        fits
+    }
+
+    /// Adds one record to the authority section; false if it does not fit.
+    pub fn authority(&mut self, record: &[u8], owner: usize) -> bool {
+        self.push(record, owner, 1)
+    }
+
+    /// Adds one record to the additional section; false if it does not fit.
+    pub fn additional(&mut self, record: &[u8], owner: usize) -> bool {
+        self.push(record, owner, 2)
+    }
+
+    fn push(&mut self, record: &[u8], owner: usize, section: usize) -> bool {
+        debug_assert!(self.counts[section + 1..].iter().all(|&count| count == 0), "sections come in order");
+        let end = self.at + record.len();
+        // A pointer has 14 bits: an owner beyond them cannot be said, and is left out like one that does not fit.
+        if end > self.limit || owner >= 0x4000 {
+            return false;
+        }
+        self.out[self.at..end].copy_from_slice(record);
+        if owner != HEADER {
+            self.out[self.at..self.at + 2].copy_from_slice(&(0xc000 | owner as u16).to_be_bytes());
+        }
+        self.at = end;
+        self.counts[section] += 1;
+        true
+    }
+
+    /// True once an answer record was left out.
+    pub fn is_truncated(&self) -> bool {
+        self.flags & flag::TC != 0
+    }
+
+    /// Writes the OPT and the header, and gives the reply's length. The response code's high bits need the OPT.
+    pub fn finish(mut self, rcode: u16) -> usize {
+        let mut additional = self.counts[2];
+        if let Some(edns) = &self.edns {
+            self.at += write_opt(&mut self.out[self.at..], edns, rcode);
+            additional += 1;
+        }
+        let mut put = |at: usize, word: u16| self.out[at..at + 2].copy_from_slice(&word.to_be_bytes());
+        put(2, self.flags | (rcode & flag::RCODE));
+        put(4, 1);
+        put(6, self.counts[0]);
+        put(8, self.counts[1]);
+        put(10, additional);
+        self.at
+    }
+}
+
+/// Writes the reply to a packet whose question cannot be repeated: header only, no question (answers.md P2, P3).
+/// `None` if the buffer has fewer than 12 octets.
+pub fn header_only(out: &mut [u8], header: &Header, rcode: u16) -> Option<usize> {
+    let out = out.get_mut(..HEADER)?;
+    let flags = flag::QR | (header.flags & (flag::OPCODE | flag::RD | flag::CD)) | (rcode & flag::RCODE);
+    out.fill(0);
+    out[..2].copy_from_slice(&header.id.to_be_bytes());
+    out[2..4].copy_from_slice(&flags.to_be_bytes());
+    Some(HEADER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::fragment;
+
+    #[test]
+    fn h5_whole_records_only_and_the_opt_is_kept() {
+        let header = Header { id: 7, flags: flag::RD, counts: [1, 0, 0, 1] };
+        let mut record = Vec::new();
+        fragment::push_address(&mut record, 0, "10.0.0.1".parse().unwrap());
+        let mut out = [0; 100];
+        // Header 12, question 9, OPT 11: 68 octets are left, four records of 16.
+        let mut reply =
+            ReplyWriter::start(&mut out, &header, b"\x03web\0\0\x01\0\x01", Some(ReplyEdns::default()), 4096).unwrap();
+        let taken = (0..10).filter(|_| reply.answer(&record, HEADER)).count();
+        assert_eq!(taken, 4);
+        assert!(reply.is_truncated());
+        let len = reply.finish(0);
+        assert_eq!(len, 12 + 9 + 4 * 16 + 11);
+        let message = hickory_proto::op::Message::from_vec(&out[..len]).unwrap();
+        assert_eq!((message.answers.len(), message.edns.is_some()), (4, true));
+        assert!(message.metadata.truncation);
+    }
+
+    #[test]
+    fn a_buffer_that_is_too_small_is_refused() {
+        let header = Header { id: 7, flags: 0, counts: [1, 0, 0, 0] };
+        assert!(ReplyWriter::start(&mut [0; 20], &header, b"\x03web\0\0\x01\0\x01", None, 512).is_none());
+        assert!(header_only(&mut [0; 11], &header, 1).is_none());
+    }
+
+    #[test]
+    fn h6_a_long_text_is_cut_at_a_character() {
+        let mut options = Options::new();
+        push_extended_error(&mut options, 0, &"é".repeat(100));
+        assert_eq!(options.len(), 4 + 2 + 128);
+        options.clear();
+        push_extended_error(&mut options, 0, &format!("x{}", "é".repeat(100)));
+        assert_eq!(options.len(), 4 + 2 + 127);
+    }
+}
