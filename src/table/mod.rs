@@ -1,5 +1,33 @@
-//! table
+//! The name table: networks, their endpoints, and everything that a query needs to know of them in one snapshot.
+//!
+//! Knows nothing of queries or sockets. One sentence explains it: **a query sees exactly one snapshot of a network**, so a
+//! change is seen whole or not at all, and forward and reverse names never disagree.
+
 mod address;
+mod attachment;
+mod builder;
+mod endpoint;
+mod error;
+mod feed;
+mod name_table;
+mod names;
+mod network;
+mod record;
+mod settings;
+mod shards;
+mod snapshot;
 mod upstream;
+
 pub use address::{Address, AddressError};
+pub(crate) use attachment::Attachment;
+pub use builder::NetworkBuilder;
+pub use endpoint::{Endpoint, EndpointBuilder, Health, Port, Protocol};
+pub use error::TableError;
+pub use feed::{Event, Feed};
+pub use name_table::NameTable;
+pub use names::{NameEntry, RecordSet};
+pub use network::{Change, Network};
+pub use record::Record;
+pub use settings::{HealthPolicy, Merge, ReverseNames, Settings};
+pub use snapshot::{Found, Matched, Snapshot, Suffix};
 pub use upstream::Upstream;

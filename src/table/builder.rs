@@ -1,0 +1,197 @@
+//! Collecting a network.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::wire::Name;
+
+use super::endpoint::{Endpoint, relative_name};
+use super::error::TableError;
+use super::network::Network;
+use super::record::Record;
+use super::settings::{HealthPolicy, Merge, ReverseNames, Settings};
+use super::snapshot::Snapshot;
+use super::{Address, Upstream};
+
+/// Collects a [`Network`]; the first mistake is reported by [`build`](NetworkBuilder::build).
+#[derive(Debug, Clone)]
+pub struct NetworkBuilder {
+    name: String,
+    settings: Settings,
+    gateways_given: bool,
+    upstreams: Vec<Upstream>,
+    records: Vec<Record>,
+    endpoints: Vec<Endpoint>,
+    error: Option<TableError>,
+}
+
+impl NetworkBuilder {
+    pub(super) fn new(name: String) -> NetworkBuilder {
+        NetworkBuilder {
+            name,
+            settings: Settings::default(),
+            gateways_given: false,
+            upstreams: Vec::new(),
+            records: Vec::new(),
+            endpoints: Vec::new(),
+            error: None,
+        }
+    }
+
+    fn take<T>(&mut self, value: Result<T, impl Into<TableError>>) -> Option<T> {
+        match value {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.error.get_or_insert(error.into());
+                None
+            }
+        }
+    }
+
+    /// Adds a subnet, such as `172.18.0.0/16`.
+    pub fn subnet(mut self, subnet: &str) -> NetworkBuilder {
+        let subnet = self.take(parse_subnet(subnet));
+        self.settings.subnets.extend(subnet);
+        self
+    }
+
+    /// Adds an address to listen on, such as `172.18.0.1`; the port, where none is given, is the server's.
+    pub fn listen(mut self, address: &str) -> NetworkBuilder {
+        let address = self.take(address.parse::<Address>());
+        self.settings.listen.extend(address);
+        self
+    }
+
+    /// Adds an address of the host as seen from the network, for the gateway's names. Without any, the listen addresses
+    /// are taken.
+    pub fn gateway(mut self, gateway: &str) -> NetworkBuilder {
+        let ip = self.take(gateway.parse::<IpAddr>().map_err(|_| TableError::Ip(gateway.to_owned())));
+        self.settings.gateways.extend(ip);
+        self.gateways_given = true;
+        self
+    }
+
+    /// Adds a domain of the network's own, such as `internal`.
+    pub fn domain(mut self, domain: &str) -> NetworkBuilder {
+        if let Some(domain) = self.take(relative_name(domain)) {
+            if !self.settings.domains.contains(&domain) {
+                self.settings.domains.push(domain);
+            }
+        }
+        self
+    }
+
+    /// Says that nothing may be forwarded for clients of this network alone.
+    pub fn internal(mut self, internal: bool) -> NetworkBuilder {
+        self.settings.internal = internal;
+        self
+    }
+
+    /// Adds an upstream of the network's own.
+    pub fn upstream(mut self, upstream: &str) -> NetworkBuilder {
+        let upstream = self.take(upstream.parse::<Upstream>());
+        self.upstreams.extend(upstream);
+        self
+    }
+
+    /// Adds a subnet to those that may ask. The first one replaces the default (answers.md V4).
+    pub fn allow(mut self, subnet: &str) -> NetworkBuilder {
+        if let Some(subnet) = self.take(parse_subnet(subnet)) {
+            self.settings.allow.get_or_insert_default().push(subnet);
+        }
+        self
+    }
+
+    /// Lets `name` stand for `target` while no endpoint is called `name` (answers.md N9).
+    pub fn alias(mut self, name: &str, target: &str) -> NetworkBuilder {
+        let record = self.take(Record::alias(name, target));
+        self.records.extend(record);
+        self
+    }
+
+    /// Adds a static record. A CNAME is an [alias](NetworkBuilder::alias).
+    pub fn record(mut self, record: Record) -> NetworkBuilder {
+        self.records.push(record);
+        self
+    }
+
+    /// Sets the gateway's names; none turns them off (answers.md N10).
+    pub fn host_names(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> NetworkBuilder {
+        let names: Result<Vec<Name>, TableError> = names.into_iter().map(|name| relative_name(name.as_ref())).collect();
+        if let Some(names) = self.take(names) {
+            self.settings.host_names = names;
+        }
+        self
+    }
+
+    /// Sets the TTL of positive answers, seconds; 0 unless said otherwise.
+    pub fn ttl(mut self, ttl: u32) -> NetworkBuilder {
+        self.settings.ttl = self.take(check_ttl(ttl)).unwrap_or_default();
+        self
+    }
+
+    /// Sets the TTL of negative answers, seconds; 0 unless said otherwise.
+    pub fn negative_ttl(mut self, ttl: u32) -> NetworkBuilder {
+        self.settings.negative_ttl = self.take(check_ttl(ttl)).unwrap_or_default();
+        self
+    }
+
+    /// Sets what happens when several networks of a client's view know a name.
+    pub fn merge(mut self, merge: Merge) -> NetworkBuilder {
+        self.settings.merge = merge;
+        self
+    }
+
+    /// Sets the names that a reverse look-up gives.
+    pub fn reverse_names(mut self, names: ReverseNames) -> NetworkBuilder {
+        self.settings.reverse_names = names;
+        self
+    }
+
+    /// Sets what an endpoint's health does to its addresses.
+    pub fn health(mut self, policy: HealthPolicy) -> NetworkBuilder {
+        self.settings.health = policy;
+        self
+    }
+
+    /// Adds an endpoint that is there from the start.
+    pub fn endpoint(mut self, endpoint: Endpoint) -> NetworkBuilder {
+        self.endpoints.push(endpoint);
+        self
+    }
+
+    /// The network.
+    ///
+    /// # Errors
+    /// The first part that was not understood, or [`TableError::NoNetworkName`].
+    pub fn build(mut self) -> Result<Network, TableError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if self.name.is_empty() {
+            return Err(TableError::NoNetworkName);
+        }
+        if !self.gateways_given {
+            self.settings.gateways = self.settings.listen.iter().map(Address::ip).collect();
+        }
+        self.settings.upstreams = self.upstreams.into();
+        let network =
+            Network::new(&self.name, Snapshot::new(0, &self.name, Arc::new(self.settings), self.records.into()));
+        network.replace_all(self.endpoints)?;
+        Ok(network)
+    }
+}
+
+/// A prefix; an address alone is a prefix of full length.
+fn parse_subnet(text: &str) -> Result<IpNet, TableError> {
+    text.parse::<IpNet>()
+        .map(|subnet| subnet.trunc())
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| TableError::Subnet(text.to_owned()))
+}
+
+fn check_ttl(ttl: u32) -> Result<u32, TableError> {
+    if ttl <= i32::MAX as u32 { Ok(ttl) } else { Err(TableError::Ttl(ttl)) }
+}

@@ -1,0 +1,334 @@
+//! Endpoints: what a container, a pod or a machine is to a network's names.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::wire::Name;
+
+use super::{TableError, Upstream};
+
+/// The transport of a published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Protocol {
+    /// `_tcp`.
+    Tcp,
+    /// `_udp`.
+    Udp,
+    /// `_sctp`.
+    Sctp,
+}
+
+impl Protocol {
+    /// The label that stands for it in a service's name (RFC 2782).
+    pub fn label(self) -> &'static [u8] {
+        match self {
+            Protocol::Tcp => b"_tcp",
+            Protocol::Udp => b"_udp",
+            Protocol::Sctp => b"_sctp",
+        }
+    }
+}
+
+/// A port that an endpoint offers: `_name._protocol.n` and `_number._protocol.n` answer SRV (answers.md T4).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Port {
+    name: Option<Box<str>>,
+    number: u16,
+    protocol: Protocol,
+}
+
+impl Port {
+    /// A port without a service name.
+    pub fn new(number: u16, protocol: Protocol) -> Port {
+        Port { name: None, number, protocol }
+    }
+
+    /// A port with a service name, such as `http`; it is lower-cased.
+    pub fn named(name: &str, number: u16, protocol: Protocol) -> Port {
+        Port { name: Some(name.to_ascii_lowercase().into()), number, protocol }
+    }
+
+    /// The service name.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The port number.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// The transport.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// True if `service` (a label without its underscore, lower case) is this port's name or number.
+    pub(crate) fn is(&self, service: &[u8]) -> bool {
+        self.name.as_deref().is_some_and(|name| name.as_bytes() == service)
+            || std::str::from_utf8(service)
+                .is_ok_and(|text| text.parse() == Ok(self.number) && !text.starts_with(['0', '+']))
+    }
+}
+
+/// What is known of an endpoint's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Health {
+    /// Healthy, or not checked.
+    #[default]
+    Healthy,
+    /// Marked unhealthy: left out while a healthy endpoint has the same name (answers.md N8).
+    Unhealthy,
+}
+
+/// One endpoint of one network: an id, its addresses there, and the names it is found by.
+///
+/// ```
+/// use callsign::table::Endpoint;
+///
+/// let db = Endpoint::builder("shop-db-1").address("10.10.1.3").names(["db", "database"]).build()?;
+/// assert_eq!(db.names()[0].to_string(), "db");
+/// # Ok::<(), callsign::table::TableError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    id: Box<str>,
+    addresses: Box<[IpAddr]>,
+    names: Box<[Name]>,
+    ports: Box<[Port]>,
+    health: Health,
+    running: bool,
+    priority: i32,
+    upstreams: Arc<[Upstream]>,
+}
+
+impl Endpoint {
+    /// Starts an endpoint with the given id: what its runtime calls it, unique on its network.
+    pub fn builder(id: impl Into<String>) -> EndpointBuilder {
+        EndpointBuilder {
+            endpoint: Endpoint {
+                id: id.into().into(),
+                addresses: Box::default(),
+                names: Box::default(),
+                ports: Box::default(),
+                health: Health::Healthy,
+                running: true,
+                priority: 0,
+                upstreams: Arc::default(),
+            },
+            addresses: Vec::new(),
+            names: Vec::new(),
+            ports: Vec::new(),
+            upstreams: Vec::new(),
+            error: None,
+        }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Its addresses on the network, each once.
+    pub fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// Its names, each once, relative to the network; the first is the canonical one (answers.md T3).
+    pub fn names(&self) -> &[Name] {
+        &self.names
+    }
+
+    /// The ports that it offers.
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
+    }
+
+    /// Its health.
+    pub fn health(&self) -> Health {
+        self.health
+    }
+
+    /// False while it is known but stopped (answers.md N7).
+    pub fn is_running(&self) -> bool {
+        self.running
+    }
+
+    /// The rank of this network among those that the endpoint is attached to; higher comes first (answers.md V1).
+    pub fn priority(&self) -> i32 {
+        self.priority
+    }
+
+    /// Its own upstreams; empty for the network's (answers.md F2).
+    pub fn upstreams(&self) -> &Arc<[Upstream]> {
+        &self.upstreams
+    }
+
+    /// The same endpoint with another health.
+    pub fn with_health(mut self, health: Health) -> Endpoint {
+        self.health = health;
+        self
+    }
+
+    /// The same endpoint, running or not.
+    pub fn with_running(mut self, running: bool) -> Endpoint {
+        self.running = running;
+        self
+    }
+
+    /// The id as a name: its first 12 characters if it is 64 hex digits, else all of it; `None` if that is no name
+    /// (answers.md N1). A label has at most 63 octets, so 64 hex digits in full can never be asked for.
+    pub(crate) fn id_name(&self) -> Option<Name> {
+        let is_hash = self.id.len() == 64 && self.id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let text = if is_hash { &self.id[..12] } else { &*self.id };
+        text.parse().ok().filter(|name: &Name| !name.is_wildcard())
+    }
+
+    /// Every name that it is found by: its names and its id.
+    pub(crate) fn all_names(&self) -> impl Iterator<Item = Name> + '_ {
+        let id = self.id_name().filter(|id| !self.names.contains(id));
+        self.names.iter().cloned().chain(id)
+    }
+}
+
+/// Collects an [`Endpoint`]; the first mistake is reported by [`build`](EndpointBuilder::build).
+#[derive(Debug, Clone)]
+pub struct EndpointBuilder {
+    endpoint: Endpoint,
+    addresses: Vec<IpAddr>,
+    names: Vec<Name>,
+    ports: Vec<Port>,
+    upstreams: Vec<Upstream>,
+    error: Option<TableError>,
+}
+
+impl EndpointBuilder {
+    fn take<T>(&mut self, value: Result<T, impl Into<TableError>>) -> Option<T> {
+        match value {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.error.get_or_insert(error.into());
+                None
+            }
+        }
+    }
+
+    /// Adds an address, as text.
+    pub fn address(mut self, address: &str) -> EndpointBuilder {
+        match self.take(address.parse().map_err(|_| TableError::Ip(address.to_owned()))) {
+            Some(ip) => self.ip(ip),
+            None => self,
+        }
+    }
+
+    /// Adds an address.
+    pub fn ip(mut self, ip: IpAddr) -> EndpointBuilder {
+        if ip.is_unspecified() || ip.is_multicast() {
+            self.error.get_or_insert(TableError::Ip(ip.to_string()));
+        } else if !self.addresses.contains(&ip) {
+            self.addresses.push(ip);
+        }
+        self
+    }
+
+    /// Adds a name. It may have dots, and its first label may be `*`.
+    pub fn name(mut self, name: impl AsRef<str>) -> EndpointBuilder {
+        if let Some(name) = self.take(relative_name(name.as_ref())) {
+            if !self.names.contains(&name) {
+                self.names.push(name);
+            }
+        }
+        self
+    }
+
+    /// Adds names.
+    pub fn names(self, names: impl IntoIterator<Item = impl AsRef<str>>) -> EndpointBuilder {
+        names.into_iter().fold(self, EndpointBuilder::name)
+    }
+
+    /// Adds a port.
+    pub fn port(mut self, port: Port) -> EndpointBuilder {
+        self.ports.push(port);
+        self
+    }
+
+    /// Sets the health.
+    pub fn health(mut self, health: Health) -> EndpointBuilder {
+        self.endpoint.health = health;
+        self
+    }
+
+    /// Says whether it is running; true unless said otherwise.
+    pub fn running(mut self, running: bool) -> EndpointBuilder {
+        self.endpoint.running = running;
+        self
+    }
+
+    /// Sets the rank of this network among the endpoint's; 0 unless said otherwise.
+    pub fn priority(mut self, priority: i32) -> EndpointBuilder {
+        self.endpoint.priority = priority;
+        self
+    }
+
+    /// Adds an upstream of the endpoint's own.
+    pub fn upstream(mut self, upstream: &str) -> EndpointBuilder {
+        if let Some(upstream) = self.take(upstream.parse::<Upstream>()) {
+            self.upstreams.push(upstream);
+        }
+        self
+    }
+
+    /// The endpoint.
+    ///
+    /// # Errors
+    /// The first part that was not understood, or [`TableError::NoId`].
+    pub fn build(self) -> Result<Endpoint, TableError> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if self.endpoint.id.is_empty() {
+            return Err(TableError::NoId);
+        }
+        Ok(Endpoint {
+            addresses: self.addresses.into(),
+            names: self.names.into(),
+            ports: self.ports.into(),
+            upstreams: self.upstreams.into(),
+            ..self.endpoint
+        })
+    }
+}
+
+/// A name of an endpoint, an alias or a record: any name but the root and a lone `*`.
+pub(crate) fn relative_name(text: &str) -> Result<Name, TableError> {
+    let name: Name = text.parse()?;
+    match name.labels().count() {
+        0 => Err(crate::wire::NameError::EmptyLabel(text.to_owned()).into()),
+        1 if name.is_wildcard() => Err(TableError::LoneWildcard),
+        _ => Ok(name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn n1_the_id_is_a_name() {
+        let id_name = |id: &str| Endpoint::builder(id).build().unwrap().id_name().map(|name| name.to_string());
+        assert_eq!(id_name("Shop-db-1").as_deref(), Some("shop-db-1"));
+        assert_eq!(id_name(&"3F2a9c".repeat(11)[..64]).as_deref(), Some("3f2a9c3f2a9c"));
+        assert_eq!(id_name(&"x".repeat(64)), None);
+    }
+
+    #[test]
+    fn the_first_mistake_is_reported() {
+        let error = Endpoint::builder("a").address("172.18.0.300").name("a..b").build().unwrap_err();
+        assert_eq!(error.to_string(), "\"172.18.0.300\" is not an IP address; write 172.18.0.2 or fd00::2");
+        assert_eq!(Endpoint::builder("").build(), Err(TableError::NoId));
+        assert_eq!(Endpoint::builder("a").name("*").build(), Err(TableError::LoneWildcard));
+        assert!(Endpoint::builder("a").address("0.0.0.0").build().is_err());
+    }
+}

@@ -1,0 +1,62 @@
+//! What can be wrong with a network or an endpoint.
+
+use crate::wire::NameError;
+
+use super::AddressError;
+
+/// Why a network, an endpoint or a record was not taken. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// A name is not a domain name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A listen address or an upstream is not an address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// An endpoint's or a gateway's address is not an IP address.
+    #[error("\"{0}\" is not an IP address; write 172.18.0.2 or fd00::2")]
+    Ip(String),
+    /// A subnet or an entry of an allow list is no prefix.
+    #[error("\"{0}\" is not a subnet; write 172.18.0.0/16 or fd00::/64")]
+    Subnet(String),
+    /// A network has no name.
+    #[error("a network needs a name")]
+    NoNetworkName,
+    /// An endpoint has no id.
+    #[error("an endpoint needs an id")]
+    NoId,
+    /// `*` alone would answer every name there is.
+    #[error("\"*\" alone would cover every name; write a parent, as in *.apps")]
+    LoneWildcard,
+    /// A TTL is over 2^31-1 seconds (RFC 2181 §8).
+    #[error("a TTL of {0} seconds is too long; the longest is 2147483647")]
+    Ttl(u32),
+    /// A static record's type or value is not understood.
+    #[error("{rtype} record of \"{name}\": {reason}")]
+    Record {
+        /// The record's owner name.
+        name: String,
+        /// Its type as written.
+        rtype: String,
+        /// What is wrong, and what to write.
+        reason: String,
+    },
+    /// There is a network of this name already.
+    #[error("there is a network \"{0}\" already")]
+    NetworkExists(String),
+    /// There is no such network.
+    #[error("there is no network \"{0}\"")]
+    NoNetwork(String),
+    /// The network was removed from its table.
+    #[error("network \"{0}\" was removed")]
+    NetworkRemoved(String),
+    /// There is no such endpoint on the network.
+    #[error("network \"{network}\" has no endpoint \"{id}\"")]
+    NoEndpoint {
+        /// The network's name.
+        network: String,
+        /// The id that was looked for.
+        id: String,
+    },
+}

@@ -1,0 +1,94 @@
+//! The table: all networks of a server, and which endpoint is on which of them.
+
+use std::sync::{Arc, Weak};
+
+use dashmap::{DashMap, Entry};
+use foldhash::fast::RandomState;
+
+use super::attachment::Membership;
+use super::error::TableError;
+use super::feed::{Channel, Event, Feed};
+use super::network::Network;
+
+/// The networks of a server, by name. Cheap to clone: the clones are the same table.
+///
+/// Networks of one table know when the same endpoint id is on several of them; that makes the endpoint's view
+/// (answers.md V1).
+#[derive(Debug, Clone, Default)]
+pub struct NameTable {
+    registry: Arc<Registry>,
+}
+
+/// What the networks of a table share.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    networks: DashMap<Box<str>, Arc<Network>, RandomState>,
+    memberships: DashMap<Box<str>, Arc<Membership>, RandomState>,
+    pub(super) feed: Arc<Channel>,
+}
+
+impl Registry {
+    /// Notes that an endpoint id is on a network. Join and leave of one id exclude each other by the map's lock.
+    pub(super) fn join(&self, id: &str, network: &Weak<Network>) -> Arc<Membership> {
+        let membership = self.memberships.entry(id.into()).or_default();
+        membership.join(network);
+        membership.clone()
+    }
+
+    pub(super) fn leave(&self, id: &str, network: &Weak<Network>) {
+        if let Entry::Occupied(entry) = self.memberships.entry(id.into()) {
+            if entry.get().leave(network) {
+                entry.remove();
+            }
+        }
+    }
+}
+
+impl NameTable {
+    /// An empty table.
+    pub fn new() -> NameTable {
+        NameTable::default()
+    }
+
+    /// Adds a network, with the endpoints that it has.
+    ///
+    /// # Errors
+    /// [`TableError::NetworkExists`].
+    pub fn add(&self, network: Network) -> Result<Arc<Network>, TableError> {
+        let name: Box<str> = network.name().into();
+        let network = match self.registry.networks.entry(name.clone()) {
+            Entry::Occupied(_) => return Err(TableError::NetworkExists(name.into())),
+            Entry::Vacant(entry) => entry.insert(Arc::new(network)).clone(),
+        };
+        network.settle(&self.registry);
+        self.registry.feed.push(Event::NetworkAdded { network: name });
+        Ok(network)
+    }
+
+    /// Removes a network and all its endpoints. Whoever still holds it finds nothing in it.
+    ///
+    /// # Errors
+    /// [`TableError::NoNetwork`].
+    pub fn remove(&self, name: &str) -> Result<(), TableError> {
+        let (_, network) = self.registry.networks.remove(name).ok_or_else(|| TableError::NoNetwork(name.to_owned()))?;
+        network.remove();
+        Ok(())
+    }
+
+    /// The network of the given name.
+    pub fn network(&self, name: &str) -> Option<Arc<Network>> {
+        self.registry.networks.get(name).map(|entry| entry.value().clone())
+    }
+
+    /// All networks, by name.
+    pub fn networks(&self) -> Vec<Arc<Network>> {
+        let mut all: Vec<_> = self.registry.networks.iter().map(|entry| entry.value().clone()).collect();
+        all.sort_by(|a, b| a.name().cmp(b.name()));
+        all
+    }
+
+    /// A place in the change feed, from now on.
+    pub fn follow(&self) -> Feed {
+        self.registry.feed.follow()
+    }
+}

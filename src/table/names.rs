@@ -1,0 +1,225 @@
+//! The forward names of a network: who carries each, and the records that they answer with, ready-made.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::wire::{Name, fragment, rtype};
+
+use super::attachment::Attachment;
+use super::endpoint::Health;
+use super::record::Record;
+use super::settings::{HealthPolicy, Settings};
+use super::shards::{Keyed, Shards, hash_of};
+
+/// All forward names of one network.
+#[derive(Debug, Clone, Default)]
+pub(super) struct NameIndex {
+    entries: Shards<Arc<NameEntry>>,
+    /// How many of the names are wildcards.
+    wildcards: usize,
+}
+
+/// One name of a network, without suffixes: its endpoints, its static records, and its A and AAAA records ready-made.
+#[derive(Debug, Clone)]
+pub struct NameEntry {
+    name: Name,
+    owners: Vec<Arc<Attachment>>,
+    statics: Option<Arc<Statics>>,
+    /// How many names below this one have owners or records.
+    children: u32,
+    a: Box<[u8]>,
+    aaaa: Box<[u8]>,
+}
+
+/// The static records of one name.
+#[derive(Debug, Clone, Default)]
+struct Statics {
+    sets: Vec<RecordSet>,
+    alias: Option<(Name, Option<u32>)>,
+}
+
+/// The static records of one name and type, as a [fragment].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordSet {
+    /// The type.
+    pub rtype: u16,
+    /// The records.
+    pub records: Box<[u8]>,
+}
+
+impl Keyed for Arc<NameEntry> {
+    type Key = [u8];
+
+    fn key(&self) -> &[u8] {
+        key_of(&self.name)
+    }
+}
+
+/// Names are looked up without their root, so that a name with a suffix stripped is a slice of the whole.
+pub(super) fn key_of(name: &Name) -> &[u8] {
+    let wire = name.as_wire();
+    &wire[..wire.len() - 1]
+}
+
+impl NameEntry {
+    fn parent_only(name: Name) -> NameEntry {
+        NameEntry { name, owners: Vec::new(), statics: None, children: 0, a: Box::default(), aaaa: Box::default() }
+    }
+
+    /// The name, without any suffix.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// True if the name has endpoints or records of its own, and is not merely the parent of others (answers.md N6).
+    pub fn is_own(&self) -> bool {
+        !self.owners.is_empty() || self.statics.is_some()
+    }
+
+    /// The endpoints that carry the name, in the order in which they were attached.
+    pub fn endpoints(&self) -> impl Iterator<Item = &super::Endpoint> {
+        self.owners.iter().map(|owner| owner.endpoint())
+    }
+
+    pub(crate) fn owners(&self) -> &[Arc<Attachment>] {
+        &self.owners
+    }
+
+    /// True if endpoints carry the name and none of them is running (answers.md N7).
+    pub fn is_down(&self) -> bool {
+        !self.owners.is_empty() && self.owners.iter().all(|owner| !owner.endpoint().is_running())
+    }
+
+    /// The name's A records, as a [fragment]: 16 octets each.
+    pub fn a(&self) -> &[u8] {
+        &self.a
+    }
+
+    /// The name's AAAA records, as a [fragment]: 28 octets each.
+    pub fn aaaa(&self) -> &[u8] {
+        &self.aaaa
+    }
+
+    /// The name's other static records.
+    pub fn record_sets(&self) -> &[RecordSet] {
+        self.statics.as_ref().map_or(&[], |statics| &statics.sets)
+    }
+
+    /// The name that this one stands for, and the alias' own TTL, while no endpoint carries it (answers.md N9).
+    pub fn alias(&self) -> Option<(&Name, Option<u32>)> {
+        let (target, ttl) = self.statics.as_ref()?.alias.as_ref()?;
+        self.owners.is_empty().then_some((target, *ttl))
+    }
+
+    /// Makes the address records anew (answers.md N3, N7, N8).
+    fn rebuild(&mut self, settings: &Settings) {
+        let (mut a, mut aaaa) = (Vec::new(), Vec::new());
+        for set in self.record_sets() {
+            match set.rtype {
+                rtype::A => a.extend_from_slice(&set.records),
+                rtype::AAAA => aaaa.extend_from_slice(&set.records),
+                _ => {}
+            }
+        }
+        let running = || self.owners.iter().map(|owner| owner.endpoint()).filter(|endpoint| endpoint.is_running());
+        let healthy_only = match settings.health {
+            HealthPolicy::Ignore => false,
+            HealthPolicy::Require => true,
+            HealthPolicy::Prefer => running().any(|endpoint| endpoint.health() == Health::Healthy),
+        };
+        let mut seen: HashSet<IpAddr> = [&a, &aaaa]
+            .into_iter()
+            .flat_map(|records| fragment::iter(records))
+            .filter_map(fragment::address_of)
+            .collect();
+        for endpoint in running().filter(|endpoint| !healthy_only || endpoint.health() == Health::Healthy) {
+            for &address in endpoint.addresses().iter().filter(|address| seen.insert(**address)) {
+                let records = if address.is_ipv4() { &mut a } else { &mut aaaa };
+                fragment::push_address(records, settings.ttl, address);
+            }
+        }
+        self.a = a.into();
+        self.aaaa = aaaa.into();
+    }
+}
+
+impl NameIndex {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&Arc<NameEntry>> {
+        self.entries.get(hash_of(key), key)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<NameEntry>> {
+        self.entries.iter()
+    }
+
+    pub(super) fn has_wildcards(&self) -> bool {
+        self.wildcards > 0
+    }
+
+    /// Lets `owner` carry `name`. The records are made by [`NameIndex::rebuild`].
+    pub(super) fn add_owner(&mut self, name: &Name, owner: &Arc<Attachment>) {
+        self.edit(name, |entry| entry.owners.push(owner.clone()));
+    }
+
+    /// Takes `name` from the endpoint with the given id.
+    pub(super) fn remove_owner(&mut self, name: &Name, id: &str) {
+        self.edit(name, |entry| entry.owners.retain(|owner| owner.endpoint().id() != id));
+    }
+
+    /// Gives names their static records; each record's name must be new to the index's statics.
+    pub(super) fn set_records(&mut self, records: &[Record], ttl: u32) {
+        for record in records {
+            self.edit(record.name(), |entry| {
+                let statics = Arc::make_mut(entry.statics.get_or_insert_default());
+                if record.rtype() == rtype::CNAME {
+                    statics.alias = Name::from_wire(record.rdata()).ok().map(|target| (target, record.ttl()));
+                    return;
+                }
+                let mut bytes = Vec::new();
+                fragment::push(&mut bytes, record.rtype(), record.ttl().unwrap_or(ttl), &[record.rdata()]);
+                match statics.sets.iter_mut().find(|set| set.rtype == record.rtype()) {
+                    Some(set) => set.records = [&set.records, &bytes[..]].concat().into(),
+                    None => statics.sets.push(RecordSet { rtype: record.rtype(), records: bytes.into() }),
+                }
+            });
+        }
+    }
+
+    /// Makes the address records of a name anew.
+    pub(super) fn rebuild(&mut self, name: &Name, settings: &Settings) {
+        self.entries.modify(key_of(name), |entry| Arc::make_mut(entry).rebuild(settings));
+    }
+
+    /// Changes the entry of a name and keeps the count of its ancestors' children and of wildcards right.
+    fn edit(&mut self, name: &Name, change: impl FnOnce(&mut NameEntry)) {
+        let (mut before, mut after) = (false, false);
+        self.entries.upsert(key_of(name), |present| {
+            let mut entry = present.cloned().unwrap_or_else(|| Arc::new(NameEntry::parent_only(name.clone())));
+            before = entry.is_own();
+            change(Arc::make_mut(&mut entry));
+            after = entry.is_own();
+            (after || entry.children > 0).then_some(entry)
+        });
+        if before == after {
+            return;
+        }
+        if name.is_wildcard() {
+            self.wildcards = if after { self.wildcards + 1 } else { self.wildcards - 1 };
+        }
+        let mut ancestor = name.parent();
+        while let Some(parent) = ancestor.filter(|parent| !parent.is_root()) {
+            self.entries.upsert(key_of(&parent), |present| {
+                let mut entry = present.cloned().unwrap_or_else(|| Arc::new(NameEntry::parent_only(parent.clone())));
+                let children = &mut Arc::make_mut(&mut entry).children;
+                *children = if after { *children + 1 } else { children.saturating_sub(1) };
+                (entry.is_own() || entry.children > 0).then_some(entry)
+            });
+            ancestor = parent.parent();
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! A network: its name, the pointer to its present snapshot, and the one writer at a time that replaces it.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::attachment::Attachment;
+use super::builder::NetworkBuilder;
+use super::endpoint::Endpoint;
+use super::error::TableError;
+use super::feed::Event;
+use super::name_table::Registry;
+use super::snapshot::{Holders, Snapshot};
+use crate::wire::Name;
+
+/// A container network: a name and its present [`Snapshot`].
+///
+/// Readers take the snapshot and never wait. Writers take turns; each change, however large, is seen by queries whole or
+/// not at all.
+///
+/// ```
+/// use callsign::table::{Endpoint, Network};
+///
+/// let web = Network::builder("web").subnet("172.18.0.0/16").listen("172.18.0.1").build()?;
+/// web.attach(Endpoint::builder("3f2a9c").address("172.18.0.2").names(["db", "database"]).build()?)?;
+/// assert_eq!(web.snapshot().endpoint_count(), 1);
+/// web.detach("3f2a9c")?;
+/// # Ok::<(), callsign::table::TableError>(())
+/// ```
+#[derive(Debug)]
+pub struct Network {
+    name: Box<str>,
+    snapshot: ArcSwap<Snapshot>,
+    writer: Mutex<Writer>,
+    /// Set once, when the network joins a table.
+    home: OnceLock<Home>,
+}
+
+/// The table that a network belongs to, and the network's own place in it.
+#[derive(Debug)]
+struct Home {
+    registry: Arc<Registry>,
+    this: Weak<Network>,
+}
+
+#[derive(Debug, Default)]
+struct Writer {
+    removed: bool,
+}
+
+impl Network {
+    /// Starts a network of the given name.
+    pub fn builder(name: impl Into<String>) -> NetworkBuilder {
+        NetworkBuilder::new(name.into())
+    }
+
+    pub(super) fn new(name: &str, snapshot: Snapshot) -> Network {
+        Network {
+            name: name.into(),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            writer: Mutex::default(),
+            home: OnceLock::new(),
+        }
+    }
+
+    /// The network's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The present snapshot. Do not hold it across waiting: it keeps old data alive.
+    pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// Attaches an endpoint, or replaces the one with the same id, and gives the network's new revision.
+    ///
+    /// # Errors
+    /// [`TableError::NetworkRemoved`].
+    pub fn attach(&self, endpoint: Endpoint) -> Result<u64, TableError> {
+        self.change(|change| change.attach(endpoint))
+    }
+
+    /// Replaces the endpoint with the given id by what `update` makes of it.
+    ///
+    /// # Errors
+    /// [`TableError::NoEndpoint`], [`TableError::NetworkRemoved`].
+    pub fn update(&self, id: &str, update: impl FnOnce(Endpoint) -> Endpoint) -> Result<u64, TableError> {
+        self.try_change(|change| {
+            let old = change.next.endpoint(id).cloned().ok_or_else(|| self.no_endpoint(id))?;
+            let new = update(old);
+            if new.id() != id {
+                change.detach(id);
+            }
+            change.attach(new);
+            Ok(())
+        })
+    }
+
+    /// Detaches the endpoint with the given id.
+    ///
+    /// # Errors
+    /// [`TableError::NoEndpoint`], [`TableError::NetworkRemoved`].
+    pub fn detach(&self, id: &str) -> Result<u64, TableError> {
+        self.try_change(|change| change.detach(id).then_some(()).ok_or_else(|| self.no_endpoint(id)))
+    }
+
+    /// Replaces all endpoints in one change, for a source that starts over. What is the same in both is not touched.
+    ///
+    /// # Errors
+    /// [`TableError::NetworkRemoved`].
+    pub fn replace_all(&self, endpoints: impl IntoIterator<Item = Endpoint>) -> Result<u64, TableError> {
+        self.change(|change| change.replace_all(endpoints))
+    }
+
+    /// Makes several changes as one.
+    ///
+    /// # Errors
+    /// [`TableError::NetworkRemoved`].
+    pub fn change(&self, make: impl FnOnce(&mut Change<'_>)) -> Result<u64, TableError> {
+        self.try_change(|change| {
+            make(change);
+            Ok(())
+        })
+    }
+
+    /// Takes over settings, records and endpoints of another network, in one change. The name stays.
+    ///
+    /// # Errors
+    /// [`TableError::NetworkRemoved`].
+    pub fn replace_with(&self, other: &Network) -> Result<u64, TableError> {
+        let other = other.snapshot.load_full();
+        self.change(|change| {
+            if change.next.settings != other.settings || change.next.records != other.records {
+                let endpoints: Vec<Endpoint> = change.next.endpoints().cloned().collect();
+                let revision = change.next.revision;
+                change.next = Snapshot::new(revision, &self.name, other.settings.clone(), other.records.clone());
+                change.settings_changed = true;
+                // The endpoints' records are made anew under the new settings; their memberships stay.
+                for endpoint in endpoints {
+                    change.insert(endpoint);
+                }
+            }
+            change.replace_all(other.endpoints().cloned());
+        })
+    }
+
+    fn no_endpoint(&self, id: &str) -> TableError {
+        TableError::NoEndpoint { network: self.name.to_string(), id: id.to_owned() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        // A writer that panicked left the old snapshot in place: nothing is half done.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_change(&self, make: impl FnOnce(&mut Change<'_>) -> Result<(), TableError>) -> Result<u64, TableError> {
+        let writer = self.lock();
+        if writer.removed {
+            return Err(TableError::NetworkRemoved(self.name.to_string()));
+        }
+        let old = self.snapshot.load_full();
+        let mut change = Change::new(&old, self.home.get());
+        make(&mut change)?;
+        if !change.is_any() {
+            return Ok(old.revision);
+        }
+        change.rebuild_touched();
+        change.next.revision += 1;
+        let Change { next, attached, detached, mut left, settings_changed, .. } = change;
+        // An endpoint that was detached and attached again in this change is still a member.
+        left.retain(|left| next.attachment(left.endpoint().id()).is_none());
+        let revision = next.revision;
+        let network = (*self.name).into();
+        let event = Event::NetworkChanged { network, revision, attached, detached, settings: settings_changed };
+        self.publish(next, &left, event);
+        Ok(revision)
+    }
+
+    fn publish(&self, next: Snapshot, left: &[Arc<Attachment>], event: Event) {
+        self.snapshot.store(Arc::new(next));
+        if let Some(home) = self.home.get() {
+            for attachment in left {
+                home.registry.leave(attachment.endpoint().id(), &home.this);
+            }
+            home.registry.feed.push(event);
+        }
+    }
+
+    /// Joins a table: the endpoints' memberships become the table's.
+    pub(super) fn settle(self: &Arc<Network>, registry: &Arc<Registry>) {
+        let _writer = self.lock();
+        let this = Arc::downgrade(self);
+        if self.home.set(Home { registry: registry.clone(), this: this.clone() }).is_err() {
+            return;
+        }
+        for attachment in self.snapshot.load().endpoints.iter() {
+            attachment.join(registry.join(attachment.endpoint().id(), &this));
+        }
+    }
+
+    /// Leaves its table: queries find nothing from here on, and changes are refused.
+    pub(super) fn remove(&self) {
+        let mut writer = self.lock();
+        writer.removed = true;
+        let old = self.snapshot.load_full();
+        let left: Vec<Arc<Attachment>> = old.endpoints.iter().cloned().collect();
+        let next = Snapshot::new(old.revision + 1, &self.name, old.settings.clone(), Arc::default());
+        self.publish(next, &left, Event::NetworkRemoved { network: (*self.name).into() });
+    }
+}
+
+/// Changes to a network that become visible together.
+#[derive(Debug)]
+pub struct Change<'n> {
+    next: Snapshot,
+    home: Option<&'n Home>,
+    touched: Vec<Name>,
+    attached: Vec<Box<str>>,
+    detached: Vec<Box<str>>,
+    left: Vec<Arc<Attachment>>,
+    settings_changed: bool,
+}
+
+impl<'n> Change<'n> {
+    fn new(old: &Snapshot, home: Option<&'n Home>) -> Change<'n> {
+        Change {
+            next: old.clone(),
+            home,
+            touched: Vec::new(),
+            attached: Vec::new(),
+            detached: Vec::new(),
+            left: Vec::new(),
+            settings_changed: false,
+        }
+    }
+
+    fn is_any(&self) -> bool {
+        self.settings_changed || !self.attached.is_empty() || !self.detached.is_empty()
+    }
+
+    /// Attaches an endpoint, or replaces the one with the same id. An endpoint that is there already, just like this, is
+    /// left alone.
+    pub fn attach(&mut self, endpoint: Endpoint) {
+        if self.next.endpoint(endpoint.id()) == Some(&endpoint) {
+            return;
+        }
+        self.attached.push(endpoint.id().into());
+        self.take_out(endpoint.id());
+        self.insert(endpoint);
+    }
+
+    /// Detaches the endpoint with the given id; false if there is none.
+    pub fn detach(&mut self, id: &str) -> bool {
+        let Some(attachment) = self.take_out(id) else { return false };
+        self.left.push(attachment);
+        self.detached.push(id.into());
+        true
+    }
+
+    /// Makes these the network's endpoints. Of several with one id the last counts.
+    pub fn replace_all(&mut self, endpoints: impl IntoIterator<Item = Endpoint>) {
+        let mut gone: std::collections::HashSet<Box<str>> = self.next.endpoints().map(|old| old.id().into()).collect();
+        for endpoint in endpoints {
+            gone.remove(endpoint.id());
+            self.attach(endpoint);
+        }
+        for id in gone {
+            self.detach(&id);
+        }
+    }
+
+    fn insert(&mut self, endpoint: Endpoint) {
+        let attachment = Arc::new(Attachment::new(endpoint));
+        let endpoint = attachment.endpoint();
+        if let Some(home) = self.home {
+            attachment.join(home.registry.join(endpoint.id(), &home.this));
+        }
+        for name in endpoint.all_names() {
+            self.next.names.add_owner(&name, &attachment);
+            self.touched.push(name);
+        }
+        for &address in endpoint.addresses() {
+            self.next.addresses.upsert(&address, |present| {
+                let mut holders =
+                    present.cloned().unwrap_or_else(|| Holders { address, attachments: Default::default() });
+                holders.attachments.push(attachment.clone());
+                Some(holders)
+            });
+        }
+        self.next.endpoints.upsert(endpoint.id(), |_| Some(attachment.clone()));
+    }
+
+    fn take_out(&mut self, id: &str) -> Option<Arc<Attachment>> {
+        let attachment = self.next.attachment(id)?.clone();
+        let endpoint = attachment.endpoint();
+        for name in endpoint.all_names() {
+            self.next.names.remove_owner(&name, id);
+            self.touched.push(name);
+        }
+        for address in endpoint.addresses() {
+            self.next.addresses.upsert(address, |present| {
+                let mut holders = present?.clone();
+                holders.attachments.retain(|holder| holder.endpoint().id() != id);
+                (!holders.attachments.is_empty()).then_some(holders)
+            });
+        }
+        self.next.endpoints.upsert(id, |_| None);
+        Some(attachment)
+    }
+
+    fn rebuild_touched(&mut self) {
+        self.touched.sort_unstable();
+        self.touched.dedup();
+        for name in &self.touched {
+            self.next.names.rebuild(name, &self.next.settings);
+        }
+    }
+}

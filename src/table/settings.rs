@@ -1,0 +1,101 @@
+//! What is said of a network as a whole, as against its endpoints.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::wire::Name;
+
+use super::{Address, Upstream};
+
+/// Several networks of a client's view know a name (answers.md V5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Merge {
+    /// The first network that knows it answers alone.
+    #[default]
+    Nearest,
+    /// The addresses of each, in view order.
+    All,
+}
+
+/// The names that a reverse look-up gives (answers.md T3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ReverseNames {
+    /// The first name, with the network's first domain.
+    #[default]
+    Canonical,
+    /// Every name, bare.
+    All,
+}
+
+/// What an endpoint's health does to its addresses (answers.md N8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum HealthPolicy {
+    /// Healthy endpoints if there are any, else all.
+    #[default]
+    Prefer,
+    /// Health is not looked at.
+    Ignore,
+    /// Healthy endpoints or nothing.
+    Require,
+}
+
+/// Everything about a network but its name and its endpoints. Read-only; made by
+/// [`NetworkBuilder`](super::NetworkBuilder).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Settings {
+    /// The network's subnets: reverse names inside them are ours, and clients inside them may ask.
+    pub subnets: Vec<IpNet>,
+    /// Where the network's responder listens.
+    pub listen: Vec<Address>,
+    /// The addresses of the host as seen from the network; the listen addresses unless given.
+    pub gateways: Vec<IpAddr>,
+    /// The network's own domains: unknown names below them do not exist (answers.md N5).
+    pub domains: Vec<Name>,
+    /// True if nothing may be forwarded for clients of this network alone (answers.md F1).
+    pub internal: bool,
+    /// The network's upstreams; empty for the host's (answers.md F2).
+    pub upstreams: Arc<[Upstream]>,
+    /// Who may ask; `None` for the default (answers.md V4).
+    pub allow: Option<Vec<IpNet>>,
+    /// Names of the gateway (answers.md N10).
+    pub host_names: Vec<Name>,
+    /// TTL of positive answers, seconds (answers.md H2).
+    pub ttl: u32,
+    /// TTL of negative answers, seconds (answers.md H3).
+    pub negative_ttl: u32,
+    /// See [`Merge`].
+    pub merge: Merge,
+    /// See [`ReverseNames`].
+    pub reverse_names: ReverseNames,
+    /// See [`HealthPolicy`].
+    pub health: HealthPolicy,
+}
+
+/// The names of the gateway unless others are given (answers.md N10).
+const HOST_NAMES: [&str; 3] = ["host.docker.internal", "gateway.docker.internal", "host.containers.internal"];
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            subnets: Vec::new(),
+            listen: Vec::new(),
+            gateways: Vec::new(),
+            domains: Vec::new(),
+            internal: false,
+            upstreams: Arc::default(),
+            allow: None,
+            host_names: HOST_NAMES.iter().filter_map(|name| name.parse().ok()).collect(),
+            ttl: 0,
+            negative_ttl: 0,
+            merge: Merge::default(),
+            reverse_names: ReverseNames::default(),
+            health: HealthPolicy::default(),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A map that is cheap to change a little and copy on every change.
+//!
+//! The entries lie in shards behind `Arc`s. A copy of the map shares all shards; a change then copies the shards that it
+//! touches, a few hundred entries each, and leaves the rest shared. The hash of a key is computed by the caller, once,
+//! and serves every map that the key is looked up in.
+
+use std::hash::{BuildHasher, Hash};
+use std::sync::{Arc, LazyLock};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+
+/// A shard is split when the map has on average more entries than this a shard.
+const SHARD_ENTRIES: usize = 512;
+
+/// Randomly seeded once a process, so that nobody outside can choose names that collide.
+static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+
+/// The hash of a key, the same for every map.
+pub(crate) fn hash_of(key: &(impl Hash + ?Sized)) -> u64 {
+    SEED.hash_one(key)
+}
+
+/// What an entry is found by.
+pub(crate) trait Keyed: Clone {
+    type Key: Hash + Eq + ?Sized;
+
+    fn key(&self) -> &Self::Key;
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Shards<V> {
+    shards: Box<[Arc<HashTable<V>>]>,
+    len: usize,
+}
+
+impl<V> Clone for Shards<V> {
+    fn clone(&self) -> Shards<V> {
+        Shards { shards: self.shards.clone(), len: self.len }
+    }
+}
+
+impl<V> Default for Shards<V> {
+    fn default() -> Shards<V> {
+        Shards { shards: Box::new([Arc::default()]), len: 0 }
+    }
+}
+
+impl<V: Keyed> Shards<V> {
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &V> {
+        self.shards.iter().flat_map(|shard| shard.iter())
+    }
+
+    pub(crate) fn get(&self, hash: u64, key: &V::Key) -> Option<&V> {
+        self.shards[self.shard_of(hash)].find(hash, |value| value.key() == key)
+    }
+
+    /// Puts the value that `make` gives for the present one; none removes it.
+    pub(crate) fn upsert(&mut self, key: &V::Key, make: impl FnOnce(Option<&V>) -> Option<V>) {
+        let hash = hash_of(key);
+        let shard = Arc::make_mut(&mut self.shards[self.shard_of(hash)]);
+        match shard.find_entry(hash, |value| value.key() == key) {
+            Ok(mut entry) => match make(Some(entry.get())) {
+                Some(value) => *entry.get_mut() = value,
+                None => {
+                    entry.remove();
+                    self.len -= 1;
+                }
+            },
+            Err(_) => {
+                if let Some(value) = make(None) {
+                    shard.insert_unique(hash, value, |value| hash_of(value.key()));
+                    self.len += 1;
+                    if self.len > SHARD_ENTRIES * self.shards.len() {
+                        self.split();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Changes the present value in place; nothing happens if there is none.
+    pub(crate) fn modify(&mut self, key: &V::Key, change: impl FnOnce(&mut V)) {
+        let hash = hash_of(key);
+        let index = self.shard_of(hash);
+        if self.shards[index].find(hash, |value| value.key() == key).is_some() {
+            if let Some(value) = Arc::make_mut(&mut self.shards[index]).find_mut(hash, |value| value.key() == key) {
+                change(value);
+            }
+        }
+    }
+
+    /// The table inside a shard takes the low bits and the top seven: the shard is chosen by bits between.
+    fn shard_of(&self, hash: u64) -> usize {
+        (hash >> 32) as usize & (self.shards.len() - 1)
+    }
+
+    /// Doubles the number of shards.
+    fn split(&mut self) {
+        let count = self.shards.len() * 2;
+        let mut tables: Vec<HashTable<V>> = (0..count).map(|_| HashTable::with_capacity(SHARD_ENTRIES)).collect();
+        for value in self.shards.iter().flat_map(|shard| shard.iter()) {
+            let hash = hash_of(value.key());
+            tables[(hash >> 32) as usize & (count - 1)]
+                .insert_unique(hash, value.clone(), |value| hash_of(value.key()));
+        }
+        self.shards = tables.into_iter().map(Arc::new).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Keyed for (u32, u32) {
+        type Key = u32;
+
+        fn key(&self) -> &u32 {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn t7_a_copy_keeps_what_it_was() {
+        let mut map = Shards::default();
+        for key in 0..10_000 {
+            map.upsert(&key, |old| old.is_none().then_some((key, 0)));
+        }
+        assert!(map.shards.len() >= 16);
+        let before = map.clone();
+        map.upsert(&77, |_| None);
+        map.modify(&78, |value| value.1 = 9);
+        assert_eq!((before.len(), map.len()), (10_000, 9_999));
+        assert_eq!(before.get(hash_of(&77), &77), Some(&(77, 0)));
+        assert_eq!(map.get(hash_of(&77), &77), None);
+        assert_eq!((before.get(hash_of(&78), &78), map.get(hash_of(&78), &78)), (Some(&(78, 0)), Some(&(78, 9))));
+        let shared = before.shards.iter().zip(&map.shards).filter(|(a, b)| Arc::ptr_eq(a, b)).count();
+        assert!(shared >= map.shards.len() - 2, "only the touched shards are copied");
+        assert_eq!(map.iter().count(), 9_999);
+    }
+}

@@ -1,0 +1,292 @@
+//! One network at one moment: names, addresses and endpoints together, never changed once made.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::wire::{MAX_NAME, Name, is_label_start};
+
+use super::attachment::Attachment;
+use super::endpoint::{Endpoint, Protocol};
+use super::names::{NameEntry, NameIndex, key_of};
+use super::settings::Settings;
+use super::shards::{Keyed, Shards, hash_of};
+
+/// A network at one moment. A query sees exactly one of these a network (answers.md T7).
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub(super) revision: u64,
+    pub(super) settings: Arc<Settings>,
+    pub(super) suffixes: Arc<[Suffix]>,
+    pub(super) records: Arc<[super::Record]>,
+    pub(super) names: NameIndex,
+    pub(super) addresses: Shards<Holders>,
+    pub(super) endpoints: Shards<Arc<Attachment>>,
+}
+
+/// What a name of the network may end in: the network's name, a domain, or both (answers.md N1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suffix {
+    name: Name,
+    /// True if unknown names below it belong to us: a domain, or below one (answers.md N5).
+    ours: bool,
+}
+
+impl Suffix {
+    /// The suffix.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+}
+
+/// The endpoints that hold an address. More than one is a mistake of the source, but not one to fail over.
+#[derive(Debug, Clone)]
+pub(super) struct Holders {
+    pub(super) address: IpAddr,
+    pub(super) attachments: SmallVec<[Arc<Attachment>; 1]>,
+}
+
+impl Keyed for Holders {
+    type Key = IpAddr;
+
+    fn key(&self) -> &IpAddr {
+        &self.address
+    }
+}
+
+impl Keyed for Arc<Attachment> {
+    type Key = str;
+
+    fn key(&self) -> &str {
+        self.endpoint().id()
+    }
+}
+
+/// What a network knows of a name.
+#[derive(Debug, Clone)]
+pub enum Found<'s> {
+    /// The name has endpoints, records or an alias.
+    Name {
+        /// The entry.
+        entry: &'s NameEntry,
+        /// How it was found.
+        how: Matched<'s>,
+    },
+    /// `_service._protocol.n`, where an endpoint called `n` offers such a port (answers.md T4).
+    Service {
+        /// The entry of `n`.
+        entry: &'s NameEntry,
+        /// The service or the port number, as octets without the underscore, lower case.
+        service: SmallVec<[u8; 16]>,
+        /// The protocol.
+        protocol: Protocol,
+    },
+    /// The name is only a parent of others (answers.md N6).
+    Parent,
+}
+
+/// How a name was matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Matched<'s> {
+    /// As it stands.
+    Whole,
+    /// Without a suffix (answers.md N1).
+    Without(&'s Suffix),
+    /// By a wildcard (answers.md N4).
+    Wildcard,
+}
+
+impl Snapshot {
+    pub(super) fn new(
+        revision: u64,
+        network: &str,
+        settings: Arc<Settings>,
+        records: Arc<[super::Record]>,
+    ) -> Snapshot {
+        let mut names = NameIndex::default();
+        names.set_records(&records, settings.ttl);
+        for record in records.iter() {
+            names.rebuild(record.name(), &settings);
+        }
+        let suffixes = suffixes_of(network, &settings.domains).into();
+        Snapshot {
+            revision,
+            settings,
+            suffixes,
+            records,
+            names,
+            addresses: Shards::default(),
+            endpoints: Shards::default(),
+        }
+    }
+
+    /// How many changes the network has seen; each change makes it larger.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What is said of the network as a whole.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The static records and aliases.
+    pub fn records(&self) -> &[super::Record] {
+        &self.records
+    }
+
+    /// The endpoints, in no particular order.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().map(|attachment| attachment.endpoint())
+    }
+
+    /// How many endpoints there are.
+    pub fn endpoint_count(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    /// The names without suffixes, in no particular order; those that are only parents of others are left out.
+    pub fn names(&self) -> impl Iterator<Item = &NameEntry> {
+        self.names.iter().map(|entry| &**entry).filter(|entry| entry.is_own())
+    }
+
+    /// The endpoint with the given id.
+    pub fn endpoint(&self, id: &str) -> Option<&Endpoint> {
+        self.attachment(id).map(|attachment| attachment.endpoint())
+    }
+
+    pub(crate) fn attachment(&self, id: &str) -> Option<&Arc<Attachment>> {
+        self.endpoints.get(hash_of(id), id)
+    }
+
+    /// The endpoints that hold an address.
+    pub(crate) fn holders(&self, address: IpAddr) -> &[Arc<Attachment>] {
+        self.addresses.get(hash_of(&address), &address).map_or(&[], |holders| &holders.attachments)
+    }
+
+    /// The endpoint with an address on this network.
+    pub fn endpoint_at(&self, address: IpAddr) -> Option<&Endpoint> {
+        self.holders(address).first().map(|attachment| attachment.endpoint())
+    }
+
+    /// The longest domain of the network that `name` (lower-cased wire form) is or lies below.
+    pub fn domain_of(&self, name: &[u8]) -> Option<&Name> {
+        self.settings
+            .domains
+            .iter()
+            .filter(|domain| crate::wire::is_below(name, domain.as_wire()))
+            .max_by_key(|domain| domain.as_wire().len())
+    }
+
+    /// What the network knows of `name` (lower-cased wire form): rules N1, N2, N4, N6 and T4.
+    pub fn find(&self, name: &[u8]) -> Option<Found<'_>> {
+        let whole = &name[..name.len() - 1];
+        let mut is_parent = false;
+        for (key, how) in self.candidates(whole) {
+            match self.names.get(key) {
+                Some(entry) if entry.is_own() => return Some(Found::Name { entry, how }),
+                Some(_) => is_parent = true,
+                None if key.get(1) == Some(&b'_') => match self.find_service(key) {
+                    Some(Found::Parent) => is_parent = true,
+                    Some(found) => return Some(found),
+                    None => {}
+                },
+                None => {}
+            }
+        }
+        if is_parent || self.is_suffix(whole) {
+            return Some(Found::Parent);
+        }
+        if self.names.has_wildcards() { self.find_wildcard(whole) } else { None }
+    }
+
+    /// The name as it stands, and without each suffix that it has; the longest rest first.
+    fn candidates<'n>(&self, whole: &'n [u8]) -> impl Iterator<Item = (&'n [u8], Matched<'_>)> {
+        let stripped = self.suffixes.iter().filter_map(move |suffix| {
+            let tail = key_of(&suffix.name);
+            let cut = whole.len().checked_sub(tail.len()).filter(|&cut| cut > 0)?;
+            (whole[cut..] == *tail && is_label_start(whole, cut)).then(|| (&whole[..cut], Matched::Without(suffix)))
+        });
+        std::iter::once((whole, Matched::Whole)).chain(stripped)
+    }
+
+    /// True if `key` is a domain, or the network's name while it is the parent of any name.
+    fn is_suffix(&self, key: &[u8]) -> bool {
+        self.suffixes.iter().any(|suffix| key_of(&suffix.name) == key && (suffix.ours || self.names.len() > 0))
+    }
+
+    /// `_service._protocol.n` and its parent `_protocol.n`, from the ports of the endpoints called `n`.
+    fn find_service(&self, key: &[u8]) -> Option<Found<'_>> {
+        let (first, rest) = split_label(key)?;
+        if let Some(protocol) = protocol_of(first) {
+            let entry = self.names.get(rest)?;
+            let offers =
+                entry.endpoints().any(|endpoint| endpoint.ports().iter().any(|port| port.protocol() == protocol));
+            return offers.then_some(Found::Parent);
+        }
+        let service = first.strip_prefix(b"_")?;
+        let (second, rest) = split_label(rest)?;
+        let protocol = protocol_of(second)?;
+        let entry = self.names.get(rest)?;
+        let offers = entry
+            .endpoints()
+            .any(|endpoint| endpoint.ports().iter().any(|port| port.protocol() == protocol && port.is(service)));
+        offers.then(|| Found::Service { entry, service: service.into(), protocol })
+    }
+
+    /// The wildcard below the closest encloser, which is the nearest ancestor that exists (RFC 4592 §3.3.1).
+    fn find_wildcard(&self, whole: &[u8]) -> Option<Found<'_>> {
+        let mut wildcard = [0; MAX_NAME + 2];
+        wildcard[..2].copy_from_slice(b"\x01*");
+        let (_, mut ancestor) = split_label(whole)?;
+        while !ancestor.is_empty() {
+            let exists =
+                self.is_suffix(ancestor) || self.candidates(ancestor).any(|(key, _)| self.names.get(key).is_some());
+            if exists {
+                let key = &mut wildcard[..2 + ancestor.len()];
+                key[2..].copy_from_slice(ancestor);
+                return self
+                    .candidates(key)
+                    .filter_map(|(key, _)| self.names.get(key))
+                    .find(|entry| entry.is_own())
+                    .map(|entry| Found::Name { entry, how: Matched::Wildcard });
+            }
+            (_, ancestor) = split_label(ancestor)?;
+        }
+        None
+    }
+}
+
+/// The first label of a name without root, and the rest.
+fn split_label(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&len, rest) = key.split_first()?;
+    rest.split_at_checked(len as usize)
+}
+
+fn protocol_of(label: &[u8]) -> Option<Protocol> {
+    [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|protocol| protocol.label() == label)
+}
+
+/// `w`, each `d`, and each `w.d`; the shortest first, so that the longest stripped name is tried first (answers.md N2).
+fn suffixes_of(network: &str, domains: &[Name]) -> Vec<Suffix> {
+    let own: Option<Name> = network.parse().ok().filter(|name: &Name| !name.is_root());
+    let mut suffixes: Vec<Suffix> = Vec::new();
+    let mut add = |name: Name, ours| match suffixes.iter_mut().find(|suffix| suffix.name == name) {
+        Some(known) => known.ours |= ours,
+        None => suffixes.push(Suffix { name, ours }),
+    };
+    for domain in domains {
+        add(domain.clone(), true);
+    }
+    if let Some(own) = own {
+        for domain in domains {
+            if let Ok(both) = own.join(domain) {
+                add(both, true);
+            }
+        }
+        add(own, false);
+    }
+    suffixes.sort_by_key(|suffix| suffix.name.as_wire().len());
+    suffixes
+}
