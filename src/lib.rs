@@ -1,3 +1,4 @@
 //! callsign
+pub mod responder;
 pub mod table;
 pub mod wire;

@@ -82,8 +82,17 @@ impl NameEntry {
         self.owners.iter().map(|owner| owner.endpoint())
     }
 
-    pub(crate) fn owners(&self) -> &[Arc<Attachment>] {
-        &self.owners
+    /// The endpoints that answer for the name: those that run, and of them the healthy ones as the policy wants it
+    /// (answers.md N7, N8).
+    pub(crate) fn serving(&self, policy: HealthPolicy) -> impl Iterator<Item = &Arc<Attachment>> {
+        let running = || self.owners.iter().filter(|owner| owner.endpoint().is_running());
+        let is_healthy = |owner: &Arc<Attachment>| owner.endpoint().health() == Health::Healthy;
+        let healthy_only = match policy {
+            HealthPolicy::Ignore => false,
+            HealthPolicy::Require => true,
+            HealthPolicy::Prefer => running().any(is_healthy),
+        };
+        running().filter(move |owner| !healthy_only || is_healthy(owner))
     }
 
     /// True if endpoints carry the name and none of them is running (answers.md N7).
@@ -122,19 +131,13 @@ impl NameEntry {
                 _ => {}
             }
         }
-        let running = || self.owners.iter().map(|owner| owner.endpoint()).filter(|endpoint| endpoint.is_running());
-        let healthy_only = match settings.health {
-            HealthPolicy::Ignore => false,
-            HealthPolicy::Require => true,
-            HealthPolicy::Prefer => running().any(|endpoint| endpoint.health() == Health::Healthy),
-        };
         let mut seen: HashSet<IpAddr> = [&a, &aaaa]
             .into_iter()
             .flat_map(|records| fragment::iter(records))
             .filter_map(fragment::address_of)
             .collect();
-        for endpoint in running().filter(|endpoint| !healthy_only || endpoint.health() == Health::Healthy) {
-            for &address in endpoint.addresses().iter().filter(|address| seen.insert(**address)) {
+        for owner in self.serving(settings.health) {
+            for &address in owner.endpoint().addresses().iter().filter(|address| seen.insert(**address)) {
                 let records = if address.is_ipv4() { &mut a } else { &mut aaaa };
                 fragment::push_address(records, settings.ttl, address);
             }

@@ -3,8 +3,8 @@
 use smallvec::SmallVec;
 
 use super::edns::Edns;
-use super::message::{HEADER, Header, flag};
-use super::{option, rtype};
+use super::message::{HEADER, Header, Section, flag};
+use super::{class, option, rtype};
 
 /// The UDP payload size that we announce and never exceed (answers.md H4, H5), octets.
 pub const UDP_SIZE: u16 = 1232;
@@ -112,40 +112,64 @@ impl<'b> ReplyWriter<'b> {
         self.at
     }
 
-    /// Adds one record of a [fragment](super::fragment) to the answer section, its owner name at octet `owner` of the
-    /// message (12 for the question's name). False if it does not fit: the reply is then marked as truncated.
-    pub fn answer(&mut self, record: &[u8], owner: usize) -> bool {
-        let fits = self.push(record, owner, 0);
-        if !fits {
-            self.flags |= flag::TC;
+    /// Adds one record of a [fragment](super::fragment) to a section, its owner name at octet `owner` of the message (12
+    /// for the question's name). False if it does not fit; if it was an answer, the reply is then marked as truncated.
+    pub fn push(&mut self, section: Section, owner: usize, record: &[u8]) -> bool {
+        let Some(room) = self.room(section, owner, record.len()) else { return false };
+        room[2..].copy_from_slice(&record[2..]);
+        true
+    }
+
+    /// Adds one record of class IN whose data is the concatenation of `rdata`; TTL in seconds. See
+    /// [`push`](ReplyWriter::push).
+    pub fn push_rdata(&mut self, section: Section, owner: usize, rtype: u16, ttl: u32, rdata: &[&[u8]]) -> bool {
+        let len: usize = rdata.iter().map(|part| part.len()).sum();
+        let Some(room) = self.room(section, owner, 12 + len) else { return false };
+        room[2..4].copy_from_slice(&rtype.to_be_bytes());
+        room[4..6].copy_from_slice(&class::IN.to_be_bytes());
+        room[6..10].copy_from_slice(&ttl.to_be_bytes());
+        room[10..12].copy_from_slice(&(len as u16).to_be_bytes());
+        let mut at = 12;
+        for part in rdata {
+            room[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
         }
-        fits
+        true
     }
 
-    /// Adds one record to the authority section; false if it does not fit.
-    pub fn authority(&mut self, record: &[u8], owner: usize) -> bool {
-        self.push(record, owner, 1)
+    /// Adds a TXT record of class CH with one string of at most 255 octets, as `version.bind` has (RFC 4892 §2).
+    pub fn push_chaos_text(&mut self, text: &[u8]) -> bool {
+        let start = self.at;
+        let text = &text[..text.len().min(255)];
+        let pushed = self.push_rdata(Section::Answer, HEADER, rtype::TXT, 0, &[&[text.len() as u8], text]);
+        if pushed {
+            self.out[start + 4..start + 6].copy_from_slice(&class::CH.to_be_bytes());
+        }
+        pushed
     }
 
-    /// Adds one record to the additional section; false if it does not fit.
-    pub fn additional(&mut self, record: &[u8], owner: usize) -> bool {
-        self.push(record, owner, 2)
-    }
-
-    fn push(&mut self, record: &[u8], owner: usize, section: usize) -> bool {
+    /// Makes room for a record of `len` octets and writes its owner.
+    fn room(&mut self, section: Section, owner: usize, len: usize) -> Option<&mut [u8]> {
+        let section = section as usize;
         debug_assert!(self.counts[section + 1..].iter().all(|&count| count == 0), "sections come in order");
-        let end = self.at + record.len();
+        let end = self.at + len;
         // A pointer has 14 bits: an owner beyond them cannot be said, and is left out like one that does not fit.
         if end > self.limit || owner >= 0x4000 {
-            return false;
+            if section == Section::Answer as usize {
+                self.flags |= flag::TC;
+            }
+            return None;
         }
-        self.out[self.at..end].copy_from_slice(record);
-        if owner != HEADER {
-            self.out[self.at..self.at + 2].copy_from_slice(&(0xc000 | owner as u16).to_be_bytes());
-        }
+        let room = &mut self.out[self.at..end];
+        room[..2].copy_from_slice(&(0xc000 | owner as u16).to_be_bytes());
         self.at = end;
         self.counts[section] += 1;
-        true
+        Some(room)
+    }
+
+    /// How many answers there are so far.
+    pub fn answers(&self) -> u16 {
+        self.counts[0]
     }
 
     /// True once an answer record was left out.
@@ -195,7 +219,7 @@ mod tests {
         // Header 12, question 9, OPT 11: 68 octets are left, four records of 16.
         let mut reply =
             ReplyWriter::start(&mut out, &header, b"\x03web\0\0\x01\0\x01", Some(ReplyEdns::default()), 4096).unwrap();
-        let taken = (0..10).filter(|_| reply.answer(&record, HEADER)).count();
+        let taken = (0..10).filter(|_| reply.push(Section::Answer, HEADER, &record)).count();
         assert_eq!(taken, 4);
         assert!(reply.is_truncated());
         let len = reply.finish(0);

@@ -1,0 +1,305 @@
+//! Writing what was found: the reply's records, by type (answers.md T), or the question to forward.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use smallvec::SmallVec;
+
+use crate::table::{NameEntry, Protocol, ReverseNames, Snapshot};
+use crate::wire::message::{HEADER, Section, flag};
+use crate::wire::reply::{self, ReplyEdns};
+use crate::wire::{Query, ReplyWriter, ede, fragment, rcode, rtype};
+
+use super::place::{End, Hit, Place};
+use super::view::View;
+use super::{Forward, Turns, Verdict};
+
+/// The labels in front of a zone's name in its SOA's RNAME.
+const HOSTMASTER: &[u8] = b"\x0ahostmaster";
+
+/// A reply about to be written.
+pub(super) struct Draft<'p, 'v> {
+    pub(super) query: Query<'p>,
+    pub(super) view: &'v View,
+    pub(super) edns: Option<ReplyEdns>,
+    pub(super) limit: usize,
+    pub(super) over_tcp: bool,
+}
+
+impl<'p> Draft<'p, '_> {
+    pub(super) fn write(mut self, place: Place<'_>, turns: &mut Turns, out: &mut [u8]) -> Verdict<'p> {
+        let (rcode, error) = match &place.end {
+            End::Elsewhere => return self.forward(place),
+            End::AliasLoop => (rcode::SERVFAIL, Some((ede::OTHER, "aliases lead in a circle or are too many".into()))),
+            End::Blocked => {
+                (rcode::NXDOMAIN, Some((ede::BLOCKED, "this network is internal: nothing is forwarded".into())))
+            }
+            End::Unknown => (rcode::NXDOMAIN, None),
+            End::Names(hits) if hits.iter().all(|hit| hit.entry.is_down()) => {
+                (rcode::NOERROR, Some(not_running(hits[0].entry)))
+            }
+            End::Service { entry, .. } if entry.is_down() => (rcode::NOERROR, Some(not_running(entry))),
+            _ => (rcode::NOERROR, None),
+        };
+        if let (Some(edns), Some((code, text))) = (&mut self.edns, &error) {
+            reply::push_extended_error(&mut edns.options, *code, text);
+        }
+        let (header, question) = (self.query.header(), self.query.question_bytes());
+        let Some(mut writer) = ReplyWriter::start(out, header, question, self.edns.take(), self.limit) else {
+            return Verdict::Ignore;
+        };
+        if self.view.may_forward() {
+            writer.set(flag::RA);
+        }
+        if rcode == rcode::SERVFAIL {
+            return Verdict::Reply(writer.finish(rcode));
+        }
+        writer.set(flag::AA);
+        let mut owner = HEADER;
+        for (_, target, ttl) in &place.aliases {
+            let target_at = writer.position() + 12;
+            if !writer.push_rdata(Section::Answer, owner, rtype::CNAME, *ttl, &[target.as_wire()]) {
+                return Verdict::Reply(writer.finish(rcode));
+            }
+            owner = target_at;
+        }
+        let before = writer.answers();
+        let mut records = Records { view: self.view, rtype: self.query.rtype(), over_tcp: self.over_tcp, owner };
+        records.write(&place.end, &mut writer, turns);
+        if writer.answers() == before && !writer.is_truncated() {
+            let name = place.aliases.last().map_or(self.query.name(), |(_, target, _)| target.as_wire());
+            self.negative(name, owner, &mut writer);
+        }
+        Verdict::Reply(writer.finish(rcode))
+    }
+
+    /// The SOA of a negative answer (answers.md H3). Its owner is a suffix of the name, so it is told by a pointer.
+    fn negative(&self, name: &[u8], owner: usize, writer: &mut ReplyWriter<'_>) {
+        let zone = self.view.domain_of(name).map_or(name.len(), |domain| domain.as_wire().len());
+        let zone_at = owner + name.len() - zone;
+        let pointer = (0xc000 | zone_at as u16).to_be_bytes();
+        let own = self.view.own();
+        let ttl = own.settings().negative_ttl;
+        let serial = own.revision() as u32;
+        let mut times = [0; 20];
+        // Serial, refresh, retry, expire, minimum. Nobody transfers the zone; the middle three are customary.
+        for (field, value) in times.chunks_exact_mut(4).zip([serial, 3600, 600, 86_400, ttl]) {
+            field.copy_from_slice(&value.to_be_bytes());
+        }
+        writer.push_rdata(Section::Authority, zone_at, rtype::SOA, ttl, &[&pointer, HOSTMASTER, &pointer, &times]);
+    }
+
+    fn forward(self, place: Place<'_>) -> Verdict<'p> {
+        let (preference, upstreams) = self.view.upstreams();
+        let Draft { query, edns, limit, .. } = self;
+        Verdict::Forward(Box::new(Forward { query, aliases: place.aliases, preference, upstreams, edns, limit }))
+    }
+}
+
+/// The extended error of a name whose endpoints are stopped (answers.md N7).
+fn not_running(entry: &NameEntry) -> (u16, SmallStr) {
+    let mut text = SmallStr::default();
+    // Writing to memory does not fail.
+    let _ = write!(text, "{} is not running", entry.name());
+    (ede::OTHER, text)
+}
+
+/// A short text without a heap allocation.
+#[derive(Default)]
+struct SmallStr(SmallVec<[u8; 128]>);
+
+impl From<&str> for SmallStr {
+    fn from(text: &str) -> SmallStr {
+        SmallStr(SmallVec::from_slice(text.as_bytes()))
+    }
+}
+
+impl std::fmt::Write for SmallStr {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.0.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl std::ops::Deref for SmallStr {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Writes the answer section for one question.
+struct Records<'v> {
+    view: &'v View,
+    rtype: u16,
+    over_tcp: bool,
+    /// Where the records' owner name lies in the message.
+    owner: usize,
+}
+
+impl Records<'_> {
+    fn write(&mut self, end: &End<'_>, writer: &mut ReplyWriter<'_>, turns: &mut Turns) {
+        match end {
+            End::Names(hits) => self.names(hits, writer, turns),
+            End::Alias { target, ttl } => {
+                writer.push_rdata(Section::Answer, self.owner, rtype::CNAME, *ttl, &[target.as_wire()]);
+            }
+            End::Service { snapshot, entry, service, protocol } => {
+                self.service(snapshot, entry, service, *protocol, writer)
+            }
+            End::Reverse { snapshot, address } => self.reverse(snapshot, *address, writer),
+            End::Gateway => self.addresses_of(&self.view.own().settings().gateways, writer),
+            End::Localhost => self.addresses_of(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], writer),
+            End::Loopback => self.pointer(b"\x09localhost\x00", writer),
+            End::Parent | End::Unknown | End::Blocked | End::AliasLoop | End::Elsewhere => {}
+        }
+    }
+
+    fn names(&self, hits: &[Hit<'_>], writer: &mut ReplyWriter<'_>, turns: &mut Turns) {
+        match self.rtype {
+            rtype::A => self.addresses(hits, NameEntry::a, fragment::A_LEN, writer, turns),
+            rtype::AAAA => self.addresses(hits, NameEntry::aaaa, fragment::AAAA_LEN, writer, turns),
+            rtype::ANY => {
+                // One RRset over UDP, all of them over TCP (answers.md T6).
+                self.addresses(hits, NameEntry::a, fragment::A_LEN, writer, turns);
+                if self.over_tcp || writer.answers() == 0 {
+                    self.addresses(hits, NameEntry::aaaa, fragment::AAAA_LEN, writer, turns);
+                }
+                let sets = hits.iter().flat_map(|hit| hit.entry.record_sets());
+                for set in sets.filter(|set| !matches!(set.rtype, rtype::A | rtype::AAAA)) {
+                    if self.over_tcp || writer.answers() == 0 {
+                        self.fragment(&set.records, writer);
+                    }
+                }
+            }
+            wanted => {
+                let mut sets = hits.iter().flat_map(|hit| hit.entry.record_sets());
+                if let Some(set) = sets.find(|set| set.rtype == wanted) {
+                    self.fragment(&set.records, writer);
+                }
+            }
+        }
+    }
+
+    fn fragment(&self, records: &[u8], writer: &mut ReplyWriter<'_>) {
+        for record in fragment::iter(records) {
+            if !writer.push(Section::Answer, self.owner, record) {
+                return;
+            }
+        }
+    }
+
+    /// The addresses of one family: each network's in turn order, those of an earlier network left out (answers.md V5, T2).
+    fn addresses<'h>(
+        &self,
+        hits: &'h [Hit<'_>],
+        records_of: impl Fn(&'h NameEntry) -> &'h [u8],
+        len: usize,
+        writer: &mut ReplyWriter<'_>,
+        turns: &mut Turns,
+    ) {
+        for (index, hit) in hits.iter().enumerate() {
+            let records = records_of(hit.entry);
+            let count = records.len() / len;
+            let (late, early) = records.split_at(turns.next(records, count) * len);
+            for record in early.chunks_exact(len).chain(late.chunks_exact(len)) {
+                let is_known = |earlier: &Hit<'h>| {
+                    records_of(earlier.entry)
+                        .chunks_exact(len)
+                        .any(|known| fragment::rdata(known) == fragment::rdata(record))
+                };
+                if !hits[..index].iter().any(is_known) && !writer.push(Section::Answer, self.owner, record) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The addresses of the wanted family out of a few.
+    fn addresses_of(&self, addresses: &[IpAddr], writer: &mut ReplyWriter<'_>) {
+        let ttl = self.view.own().settings().ttl;
+        let has_v4 = addresses.iter().any(IpAddr::is_ipv4);
+        for address in addresses {
+            let wanted = match self.rtype {
+                rtype::A => address.is_ipv4(),
+                rtype::AAAA => address.is_ipv6(),
+                rtype::ANY => self.over_tcp || address.is_ipv4() == has_v4,
+                _ => false,
+            };
+            if wanted && !push_address(writer, Section::Answer, self.owner, ttl, *address) {
+                return;
+            }
+        }
+    }
+
+    /// The name of an address (answers.md T3).
+    fn reverse(&self, snapshot: &Snapshot, address: IpAddr, writer: &mut ReplyWriter<'_>) {
+        let settings = snapshot.settings();
+        for holder in snapshot.holders(address) {
+            match settings.reverse_names {
+                ReverseNames::Canonical => {
+                    if let Some(name) = holder.canonical_name(settings) {
+                        return self.pointer(name.as_wire(), writer);
+                    }
+                }
+                ReverseNames::All => {
+                    let names = holder.endpoint().names().iter().filter(|name| !name.is_wildcard());
+                    names.for_each(|name| self.pointer(name.as_wire(), writer));
+                }
+            }
+        }
+    }
+
+    fn pointer(&self, name: &[u8], writer: &mut ReplyWriter<'_>) {
+        if matches!(self.rtype, rtype::PTR | rtype::ANY) {
+            writer.push_rdata(Section::Answer, self.owner, rtype::PTR, self.view.own().settings().ttl, &[name]);
+        }
+    }
+
+    /// One SRV for each matching port, and the targets' addresses as far as they fit (answers.md T4).
+    fn service(
+        &self,
+        snapshot: &Snapshot,
+        entry: &NameEntry,
+        service: &[u8],
+        protocol: Protocol,
+        writer: &mut ReplyWriter<'_>,
+    ) {
+        if !matches!(self.rtype, rtype::SRV | rtype::ANY) {
+            return;
+        }
+        let settings = snapshot.settings();
+        let mut targets: SmallVec<[(usize, &[IpAddr]); 4]> = SmallVec::new();
+        for owner in entry.serving(settings.health) {
+            let endpoint = owner.endpoint();
+            let Some(target) = owner.unique_name(settings) else { continue };
+            for port in endpoint.ports().iter().filter(|port| port.protocol() == protocol && port.is(service)) {
+                let target_at = writer.position() + 12 + 6;
+                let number = port.number().to_be_bytes();
+                // Priority 0, weight 1, port, and the target uncompressed (RFC 2782).
+                let rdata: [&[u8]; 3] = [&[0, 0, 0, 1], &number, target.as_wire()];
+                if !writer.push_rdata(Section::Answer, self.owner, rtype::SRV, settings.ttl, &rdata) {
+                    return;
+                }
+                if !targets.iter().any(|(_, addresses)| std::ptr::eq(*addresses, endpoint.addresses())) {
+                    targets.push((target_at, endpoint.addresses()));
+                }
+            }
+        }
+        for (target_at, addresses) in targets {
+            for address in addresses {
+                if !push_address(writer, Section::Additional, target_at, settings.ttl, *address) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn push_address(writer: &mut ReplyWriter<'_>, section: Section, owner: usize, ttl: u32, address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => writer.push_rdata(section, owner, rtype::A, ttl, &[&v4.octets()]),
+        IpAddr::V6(v6) => writer.push_rdata(section, owner, rtype::AAAA, ttl, &[&v6.octets()]),
+    }
+}

@@ -1,0 +1,97 @@
+//! Who asks, and where.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+
+use crate::table::Network;
+
+/// A place where a network's clients ask: a socket's address and the network that it belongs to.
+#[derive(Debug)]
+pub struct Listener {
+    network: Arc<Network>,
+    address: SocketAddr,
+    neighbours: ArcSwap<Vec<IpNet>>,
+}
+
+impl Listener {
+    /// A listener of `network` at `address`.
+    pub fn new(network: Arc<Network>, address: SocketAddr) -> Listener {
+        Listener { network, address, neighbours: ArcSwap::default() }
+    }
+
+    /// The network whose names are answered here.
+    pub fn network(&self) -> &Arc<Network> {
+        &self.network
+    }
+
+    /// The address and port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Sets who may ask besides the network's subnets and endpoints, where the network has no list of its own: the subnet
+    /// of the interface that carries the address, and the host's own addresses (answers.md V4).
+    pub fn set_neighbours(&self, neighbours: Vec<IpNet>) {
+        self.neighbours.store(Arc::new(neighbours));
+    }
+
+    pub(super) fn is_neighbour(&self, ip: IpAddr) -> bool {
+        self.neighbours.load().iter().any(|subnet| subnet.contains(&ip))
+    }
+}
+
+/// How a query came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// In a datagram.
+    Udp,
+    /// Over a connection that is closed when it was idle for so long, in units of 100 ms (RFC 7828).
+    Tcp {
+        /// The idle timeout, in units of 100 ms.
+        idle: u16,
+    },
+}
+
+/// The sender of one query.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Client<'l> {
+    /// Where the query arrived.
+    pub listener: &'l Listener,
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// How it came.
+    pub transport: Transport,
+    /// The time, in seconds since 1970, modulo 2^32. Only cookies look at it.
+    pub now: u32,
+}
+
+impl<'l> Client<'l> {
+    /// A client that asks over UDP.
+    pub fn udp(listener: &'l Listener, source: SocketAddr) -> Client<'l> {
+        Client { listener, source, transport: Transport::Udp, now: 0 }
+    }
+
+    /// A client that asks over TCP; `idle` is the connection's idle timeout in units of 100 ms.
+    pub fn tcp(listener: &'l Listener, source: SocketAddr, idle: u16) -> Client<'l> {
+        Client { listener, source, transport: Transport::Tcp { idle }, now: 0 }
+    }
+
+    /// The same client at the given time, in seconds since 1970, modulo 2^32.
+    pub fn at(mut self, now: u32) -> Client<'l> {
+        self.now = now;
+        self
+    }
+
+    /// The client's address; IPv4 in IPv6 form is taken as IPv4.
+    pub fn ip(&self) -> IpAddr {
+        self.source.ip().to_canonical()
+    }
+
+    pub(super) fn is_tcp(&self) -> bool {
+        matches!(self.transport, Transport::Tcp { .. })
+    }
+}

@@ -1,0 +1,270 @@
+//! Why an answer is what it is, as a value.
+//!
+//! The decision tells a [`Trace`] what it does. The one of every day is `()`, whose methods do nothing and compile to
+//! nothing; [`Recorder`] makes an [`Explanation`].
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::table::{Attachment, Found, Matched};
+use crate::wire::message::Header;
+use crate::wire::{Query, message, rcode, rtype};
+
+use super::Verdict;
+use super::client::Client;
+use super::view::{Preference, Seat, View};
+
+/// What the decision tells about itself.
+pub(super) trait Trace {
+    fn is_on(&self) -> bool;
+    fn question(&mut self, query: &Query<'_>);
+    fn client(&mut self, view: &View, client: &Client<'_>);
+    fn searched(&mut self, seat: &Seat, found: Option<&Found<'_>>);
+    fn address(&mut self, seat: &Seat, holders: &[Arc<Attachment>]);
+    /// The rule of answers.md that decided so far; the last one told counts.
+    fn rule(&mut self, rule: &'static str);
+}
+
+impl Trace for () {
+    fn is_on(&self) -> bool {
+        false
+    }
+    fn question(&mut self, _: &Query<'_>) {}
+    fn client(&mut self, _: &View, _: &Client<'_>) {}
+    fn searched(&mut self, _: &Seat, _: Option<&Found<'_>>) {}
+    fn address(&mut self, _: &Seat, _: &[Arc<Attachment>]) {}
+    fn rule(&mut self, _: &'static str) {}
+}
+
+/// Why a query got its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The question as text: name and type; `None` if the packet could not be read so far.
+    pub question: Option<(String, String)>,
+    /// Where the query arrived.
+    pub listener: SocketAddr,
+    /// The listener's network.
+    pub network: String,
+    /// Where the query came from.
+    pub source: SocketAddr,
+    /// Who the client is.
+    pub client: WhoAsks,
+    /// The networks that were searched, in order, and what each knew.
+    pub searched: Vec<Searched>,
+    /// The rule of answers.md that decided.
+    pub rule: &'static str,
+    /// What was decided, in words: `NOERROR, 1 answer`, `forwarded to …`, `ignored`.
+    pub decision: String,
+}
+
+/// Who a client is (answers.md V1, V3, V4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhoAsks {
+    /// The endpoint with this id.
+    Endpoint(String),
+    /// Nobody that the network knows.
+    Stranger,
+    /// Nobody that may ask here.
+    Forbidden,
+}
+
+/// One network, searched for a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Searched {
+    /// The network's name.
+    pub network: String,
+    /// What it knew.
+    pub finding: Finding,
+}
+
+/// What a network knew of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Finding {
+    /// Nothing.
+    Nothing,
+    /// The name.
+    Name {
+        /// The name as the network has it.
+        name: String,
+        /// How it was matched: `as it stands`, `without .internal`, `by a wildcard`.
+        how: String,
+        /// The endpoints that carry it, with those that do not answer marked.
+        endpoints: Vec<String>,
+        /// The target, if it is an alias in force.
+        alias: Option<String>,
+    },
+    /// A service of the endpoints of a name.
+    Service {
+        /// That name.
+        name: String,
+    },
+    /// Only names below it.
+    Parent,
+    /// An address, held by these endpoints.
+    Address {
+        /// Their ids.
+        endpoints: Vec<String>,
+    },
+}
+
+/// Makes an [`Explanation`].
+pub(super) struct Recorder {
+    explanation: Explanation,
+}
+
+impl Recorder {
+    pub(super) fn new(client: &Client<'_>) -> Recorder {
+        Recorder {
+            explanation: Explanation {
+                question: None,
+                listener: client.listener.address(),
+                network: client.listener.network().name().to_owned(),
+                source: client.source,
+                client: WhoAsks::Stranger,
+                searched: Vec::new(),
+                rule: "",
+                decision: String::new(),
+            },
+        }
+    }
+
+    pub(super) fn finish(mut self, verdict: &Verdict<'_>, out: &[u8]) -> Explanation {
+        self.explanation.decision = match verdict {
+            Verdict::Ignore => "ignored".to_owned(),
+            Verdict::Forward(forward) => {
+                let whose = match forward.preference {
+                    Preference::Endpoint => "the endpoint's own upstreams",
+                    Preference::Networks => "its networks' upstreams",
+                    Preference::Host => "the host's upstreams",
+                };
+                match &forward.aliases[..] {
+                    [.., (_, target, _)] => format!("forwarded as {target} to {whose}"),
+                    [] => format!("forwarded to {whose}"),
+                }
+            }
+            Verdict::Reply(len) => describe(&out[..*len]),
+        };
+        self.explanation
+    }
+}
+
+/// A reply in a few words.
+fn describe(reply: &[u8]) -> String {
+    let Some(header) = Header::read(reply) else { return "ignored".to_owned() };
+    let high = message::records(reply)
+        .flatten()
+        .find(|record| record.rtype == rtype::OPT)
+        .map_or(0, |opt| (opt.ttl >> 24) as u16);
+    let code = rcode::mnemonic(high << 4 | header.rcode());
+    match (header.rcode(), header.counts[1]) {
+        (0, 0) => format!("{code}, no data of this type"),
+        (0, 1) => format!("{code}, 1 answer"),
+        (0, answers) => format!("{code}, {answers} answers"),
+        _ => code.into_owned(),
+    }
+}
+
+impl Trace for Recorder {
+    fn is_on(&self) -> bool {
+        true
+    }
+
+    fn question(&mut self, query: &Query<'_>) {
+        self.explanation.question = Some((query.to_name().to_string(), rtype::mnemonic(query.rtype())));
+    }
+
+    fn client(&mut self, view: &View, client: &Client<'_>) {
+        self.explanation.client = match view.endpoint() {
+            _ if !view.is_allowed(client) => WhoAsks::Forbidden,
+            Some(attachment) => WhoAsks::Endpoint(attachment.endpoint().id().to_owned()),
+            None => WhoAsks::Stranger,
+        };
+    }
+
+    fn searched(&mut self, seat: &Seat, found: Option<&Found<'_>>) {
+        let finding = match found {
+            None => Finding::Nothing,
+            Some(Found::Parent) => Finding::Parent,
+            Some(Found::Service { entry, .. }) => Finding::Service { name: entry.name().to_string() },
+            Some(Found::Name { entry, how }) => {
+                let serving: Vec<&str> =
+                    entry.serving(seat.snapshot().settings().health).map(|owner| owner.endpoint().id()).collect();
+                let describe = |endpoint: &crate::table::Endpoint| match endpoint.id() {
+                    id if serving.contains(&id) => id.to_owned(),
+                    id if endpoint.is_running() => format!("{id} (unhealthy)"),
+                    id => format!("{id} (not running)"),
+                };
+                Finding::Name {
+                    name: entry.name().to_string(),
+                    how: match how {
+                        Matched::Whole => "as it stands".to_owned(),
+                        Matched::Without(suffix) => format!("without .{}", suffix.name()),
+                        Matched::Wildcard => "by a wildcard".to_owned(),
+                    },
+                    endpoints: entry.endpoints().map(describe).collect(),
+                    alias: entry.alias().map(|(target, _)| target.to_string()),
+                }
+            }
+        };
+        self.push(seat, finding);
+    }
+
+    fn address(&mut self, seat: &Seat, holders: &[Arc<Attachment>]) {
+        let endpoints: Vec<String> = holders.iter().map(|holder| holder.endpoint().id().to_owned()).collect();
+        self.push(seat, if endpoints.is_empty() { Finding::Nothing } else { Finding::Address { endpoints } });
+    }
+
+    fn rule(&mut self, rule: &'static str) {
+        self.explanation.rule = rule;
+    }
+}
+
+impl Recorder {
+    fn push(&mut self, seat: &Seat, finding: Finding) {
+        let network = seat.name().unwrap_or(&self.explanation.network).to_owned();
+        self.explanation.searched.push(Searched { network, finding });
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Finding::Nothing => f.write_str("nothing"),
+            Finding::Parent => f.write_str("only names below it"),
+            Finding::Service { name } => write!(f, "a service of {name}"),
+            Finding::Address { endpoints } => write!(f, "the address of {}", endpoints.join(", ")),
+            Finding::Name { name, how, endpoints, alias } => {
+                write!(f, "{name}, matched {how}")?;
+                match alias {
+                    Some(target) => write!(f, ": an alias of {target}"),
+                    None if endpoints.is_empty() => f.write_str(": static records"),
+                    None => write!(f, ": {}", endpoints.join(", ")),
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((name, rtype)) = &self.question {
+            writeln!(f, "question  {name} {rtype}")?;
+        }
+        writeln!(f, "listener  {} of network {}", self.listener, self.network)?;
+        let who = match &self.client {
+            WhoAsks::Endpoint(id) => format!("is endpoint {id}"),
+            WhoAsks::Stranger => "is no endpoint of this network: it sees this network only".to_owned(),
+            WhoAsks::Forbidden => "may not ask here: it is not in the network's allow list".to_owned(),
+        };
+        writeln!(f, "client    {} {who}", self.source.ip())?;
+        for Searched { network, finding } in &self.searched {
+            writeln!(f, "searched  {network}: {finding}")?;
+        }
+        write!(f, "decision  {} (rule {})", self.decision, self.rule)
+    }
+}

@@ -1,0 +1,302 @@
+//! The decision: given a query and who asks, what is the answer?
+//!
+//! [`Responder::respond`] does no I/O, waits for nothing and takes the time as an argument: a packet and a [`Client`] go
+//! in, a [`Verdict`] comes out, and the reply is written into the caller's buffer. Knows nothing of sockets, tasks or how
+//! upstreams are asked. What is decided is written down in the project's contract of answers; the comments name its rules
+//! (P packets, V views, N names, T types, H header, S special names, F forwarding).
+
+mod answer;
+mod client;
+mod explain;
+mod place;
+mod special;
+mod view;
+
+use smallvec::SmallVec;
+
+use crate::wire::message::flag;
+use crate::wire::reply::{self, Options, ReplyEdns};
+use crate::wire::{Name, Query, Rejected, ReplyWriter, class, cookie, ede, option, rcode, rtype};
+
+use answer::Draft;
+pub use client::{Client, Listener, Transport};
+pub use explain::{Explanation, Finding, Searched, WhoAsks};
+use explain::{Recorder, Trace};
+use place::Place;
+pub use view::Preference;
+use view::View;
+
+/// What a responder is told once.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct ResponderOptions {
+    /// Suffixes below which nothing is ever forwarded: unknown names there are NXDOMAIN (answers.md S).
+    pub never_forward: Vec<Name>,
+    /// The key of server cookies (answers.md H7). All zero is a key too, and a known one: draw it at random.
+    pub cookie_secret: [u8; 16],
+    /// What `version.bind` and `version.server` say in class CH; `None` for REFUSED (answers.md P5).
+    pub version: Option<String>,
+    /// What `hostname.bind` and `id.server` say in class CH; `None` for REFUSED (answers.md P5).
+    pub identity: Option<String>,
+}
+
+/// What to do with a packet.
+#[derive(Debug)]
+pub enum Verdict<'p> {
+    /// Send the first so many octets of the buffer.
+    Reply(usize),
+    /// Ask upstream; nothing was written.
+    Forward(Box<Forward<'p>>),
+    /// Stay silent (answers.md P1).
+    Ignore,
+}
+
+/// A question for the rest of the DNS, with what its reply needs.
+#[derive(Debug)]
+pub struct Forward<'p> {
+    /// The client's query.
+    pub query: Query<'p>,
+    /// The remote aliases that led from the question to the name to ask for: owner, target, TTL in seconds (answers.md
+    /// N9). Mostly empty: then the question itself is asked.
+    pub aliases: Vec<(Name, Name, u32)>,
+    /// Whose upstreams these are.
+    pub preference: Preference,
+    /// The upstreams that the client or its networks want asked, in order; empty for the host's.
+    pub upstreams: SmallVec<[std::sync::Arc<[crate::table::Upstream]>; 2]>,
+    /// The OPT of the reply, if the query had one.
+    pub edns: Option<ReplyEdns>,
+    /// The largest reply, octets.
+    pub limit: usize,
+}
+
+impl Forward<'_> {
+    /// The name to ask for: lower-cased wire form.
+    pub fn target(&self) -> &[u8] {
+        self.aliases.last().map_or(self.query.name(), |(_, target, _)| target.as_wire())
+    }
+
+    /// Writes the reply that says that asking failed, and why (answers.md H6), and gives its length.
+    pub fn fail(&self, rcode: u16, error: u16, text: &str, out: &mut [u8]) -> usize {
+        fail(&self.query, self.edns.clone(), self.limit, rcode, Some((error, text)), flag::RA, out)
+    }
+}
+
+/// The sans-I/O responder: one a worker.
+///
+/// ```
+/// use std::sync::Arc;
+/// use callsign::responder::{Client, Listener, Responder, ResponderOptions, Verdict};
+/// use callsign::table::{Endpoint, NameTable, Network};
+///
+/// let db = Endpoint::builder("shop-db-1").address("10.10.1.3").name("db").build()?;
+/// let shop = NameTable::new().add(Network::builder("shop").subnet("10.10.1.0/24").endpoint(db).build()?)?;
+///
+/// let listener = Listener::new(shop, "10.10.1.1:53".parse()?);
+/// let client = Client::udp(&listener, "10.10.1.2:40000".parse()?);
+/// let query = b"\xab\xcd\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x02db\x00\x00\x01\x00\x01";
+/// let mut out = [0; 1232];
+/// let verdict = Responder::new(Arc::new(ResponderOptions::default())).respond(query, &client, &mut out);
+/// let Verdict::Reply(len) = verdict else { panic!("db is known here") };
+/// assert!(out[..len].ends_with(&[10, 10, 1, 3]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Responder {
+    options: std::sync::Arc<ResponderOptions>,
+    turns: Turns,
+}
+
+impl Responder {
+    /// A responder with the given options.
+    pub fn new(options: std::sync::Arc<ResponderOptions>) -> Responder {
+        Responder { options, turns: Turns::default() }
+    }
+
+    /// Decides on one packet. `out` takes the reply: 1,232 octets suffice over UDP, 65,535 over TCP; a smaller buffer
+    /// truncates the reply.
+    pub fn respond<'p>(&mut self, packet: &'p [u8], client: &Client<'_>, out: &mut [u8]) -> Verdict<'p> {
+        self.decide(Query::parse(packet), client, out, &mut ())
+    }
+
+    /// The same, by the general path alone. For the tests that compare both.
+    #[doc(hidden)]
+    pub fn respond_general<'p>(&mut self, packet: &'p [u8], client: &Client<'_>, out: &mut [u8]) -> Verdict<'p> {
+        self.decide(Query::parse_general(packet), client, out, &mut ())
+    }
+
+    /// Decides on one packet and says why.
+    pub fn explain<'p>(&mut self, packet: &'p [u8], client: &Client<'_>, out: &mut [u8]) -> (Verdict<'p>, Explanation) {
+        let mut recorder = Recorder::new(client);
+        let verdict = self.decide(Query::parse(packet), client, out, &mut recorder);
+        let explanation = recorder.finish(&verdict, out);
+        (verdict, explanation)
+    }
+
+    fn decide<'p>(
+        &mut self,
+        parsed: Result<Query<'p>, Rejected>,
+        client: &Client<'_>,
+        out: &mut [u8],
+        trace: &mut impl Trace,
+    ) -> Verdict<'p> {
+        if client.source.port() == 0 {
+            trace.rule("P1");
+            return Verdict::Ignore;
+        }
+        let query = match parsed {
+            Ok(query) => query,
+            Err(Rejected::Silently) => {
+                trace.rule("P1");
+                return Verdict::Ignore;
+            }
+            Err(Rejected::Opcode(header)) => {
+                trace.rule("P2");
+                return reply::header_only(out, &header, rcode::NOTIMP).map_or(Verdict::Ignore, Verdict::Reply);
+            }
+            Err(Rejected::Malformed(header)) => {
+                trace.rule("P3");
+                return reply::header_only(out, &header, rcode::FORMERR).map_or(Verdict::Ignore, Verdict::Reply);
+            }
+        };
+        trace.question(&query);
+        let view = View::of(client);
+        let edns = self.reply_edns(&query, client);
+        let limit = match client.transport {
+            Transport::Udp => reply::udp_limit(query.edns()),
+            Transport::Tcp { .. } => u16::MAX.into(),
+        };
+        let (rcode, error, flags) = match self.refusal(&query, client, &view, trace) {
+            Some((rcode, error)) => (rcode, error, if view.may_forward() { flag::RA } else { 0 }),
+            None if query.class() == class::CH && special::chaos(query.name()).is_some() => {
+                trace.rule("P5");
+                return self.chaos(&query, edns, limit, out);
+            }
+            None => {
+                let place = if query.class() == class::IN {
+                    place::find(&view, &query, &self.options, trace)
+                } else if view.may_forward() {
+                    trace.rule("P5");
+                    Place::elsewhere()
+                } else {
+                    trace.rule("F1");
+                    Place::blocked()
+                };
+                let draft = Draft { query, view: &view, edns, limit, over_tcp: client.is_tcp() };
+                return draft.write(place, &mut self.turns, out);
+            }
+        };
+        // A refused client is told nothing, not even whether it could have been served.
+        let flags = if rcode == rcode::REFUSED && error.is_some() { 0 } else { flags };
+        Verdict::Reply(fail(&query, edns, limit, rcode, error, flags, out))
+    }
+
+    /// The questions that are turned down whatever name they ask for.
+    fn refusal(
+        &self,
+        query: &Query<'_>,
+        client: &Client<'_>,
+        view: &View,
+        trace: &mut impl Trace,
+    ) -> Option<(u16, Option<(u16, &'static str)>)> {
+        let (rule, refusal) = if !view.is_allowed(client) {
+            ("V4", (rcode::REFUSED, Some((ede::PROHIBITED, "this client may not ask here"))))
+        } else if query.opcode() != 0 {
+            ("P2", (rcode::NOTIMP, None))
+        } else if query.edns().is_some_and(|edns| edns.version() > 0) {
+            ("H4", (rcode::BADVERS, None))
+        } else if query.edns().is_some_and(|edns| edns.has_bad_cookie()) {
+            ("H7", (rcode::FORMERR, None))
+        } else if matches!(query.rtype(), rtype::AXFR | rtype::IXFR) {
+            ("P4", (rcode::REFUSED, None))
+        } else if matches!(query.rtype(), rtype::OPT | rtype::TSIG) {
+            ("P4", (rcode::FORMERR, None))
+        } else {
+            if trace.is_on() {
+                trace.client(view, client);
+            }
+            return None;
+        };
+        if trace.is_on() {
+            trace.client(view, client);
+        }
+        trace.rule(rule);
+        Some(refusal)
+    }
+
+    /// `version.bind` and its like (answers.md P5).
+    fn chaos<'p>(&self, query: &Query<'p>, edns: Option<ReplyEdns>, limit: usize, out: &mut [u8]) -> Verdict<'p> {
+        let text = match special::chaos(query.name()) {
+            Some(special::Chaos::Version) => self.options.version.as_deref(),
+            _ => self.options.identity.as_deref(),
+        };
+        let Some(text) = text else { return Verdict::Reply(fail(query, edns, limit, rcode::REFUSED, None, 0, out)) };
+        let Some(mut reply) = ReplyWriter::start(out, query.header(), query.question_bytes(), edns, limit) else {
+            return Verdict::Ignore;
+        };
+        reply.set(flag::AA);
+        if matches!(query.rtype(), rtype::TXT | rtype::ANY) {
+            reply.push_chaos_text(text.as_bytes());
+        }
+        Verdict::Reply(reply.finish(rcode::NOERROR))
+    }
+
+    /// The OPT of the reply (answers.md H4, H7, C).
+    fn reply_edns(&self, query: &Query<'_>, client: &Client<'_>) -> Option<ReplyEdns> {
+        let edns = query.edns()?;
+        let mut options = Options::new();
+        if let Some(cookie) = edns.cookie() {
+            let server = cookie::server_cookie(&self.options.cookie_secret, cookie, client.ip(), client.now);
+            reply::push_option(&mut options, option::COOKIE, &[&cookie.client, &server]);
+        }
+        if let (true, Transport::Tcp { idle }) = (edns.wants_keepalive(), client.transport) {
+            reply::push_option(&mut options, option::TCP_KEEPALIVE, &[&idle.to_be_bytes()]);
+        }
+        Some(ReplyEdns { dnssec_ok: edns.dnssec_ok(), options })
+    }
+}
+
+/// Writes a reply without records.
+fn fail(
+    query: &Query<'_>,
+    mut edns: Option<ReplyEdns>,
+    limit: usize,
+    rcode: u16,
+    error: Option<(u16, &str)>,
+    flags: u16,
+    out: &mut [u8],
+) -> usize {
+    if let (Some(edns), Some((code, text))) = (&mut edns, error) {
+        reply::push_extended_error(&mut edns.options, code, text);
+    }
+    let Some(mut reply) = ReplyWriter::start(out, query.header(), query.question_bytes(), edns, limit) else {
+        return reply::header_only(out, query.header(), rcode).unwrap_or(0);
+    };
+    reply.set(flags);
+    reply.finish(rcode)
+}
+
+/// Whose turn it is to come first, for each set of addresses (answers.md T2).
+///
+/// A set's turn is counted in a slot that is chosen by the place of its records in memory: they stay where they are as
+/// long as the set does not change. The counts are the responder's own, so that workers share nothing.
+#[derive(Debug)]
+struct Turns(Box<[u32]>);
+
+impl Default for Turns {
+    fn default() -> Turns {
+        Turns(vec![0; 4096].into())
+    }
+}
+
+impl Turns {
+    /// The index of the record to start with, out of `count`.
+    fn next(&mut self, records: &[u8], count: usize) -> usize {
+        if count < 2 {
+            return 0;
+        }
+        let slot = &mut self.0[(records.as_ptr() as usize >> 4) % 4096];
+        let turn = *slot as usize % count;
+        *slot = slot.wrapping_add(1);
+        turn
+    }
+}

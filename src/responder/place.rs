@@ -1,0 +1,222 @@
+//! Finding a name's place: on which networks of the view it is, whether it is special, or whether it is somebody else's.
+
+use std::net::IpAddr;
+
+use smallvec::SmallVec;
+
+use crate::table::{Found, Matched, Merge, NameEntry, Protocol, Snapshot};
+use crate::wire::{Name, Query, is_below, reverse, rtype};
+
+use super::ResponderOptions;
+use super::explain::Trace;
+use super::special;
+use super::view::View;
+
+/// More aliases than this in a row are taken for a loop (answers.md N9).
+const MAX_ALIASES: usize = 8;
+
+/// Where a question is answered: the aliases on the way there, and the end of the way.
+pub(super) struct Place<'v> {
+    /// Owner, target, TTL in seconds.
+    pub(super) aliases: Vec<(Name, Name, u32)>,
+    pub(super) end: End<'v>,
+}
+
+/// The place of one name.
+pub(super) enum End<'v> {
+    /// Networks know it, in view order; more than one only where their answers are merged.
+    Names(SmallVec<[Hit<'v>; 2]>),
+    /// The name is an alias, and the question is for the alias itself.
+    Alias { target: &'v Name, ttl: u32 },
+    /// `_service._protocol.n` on a network.
+    Service { snapshot: &'v Snapshot, entry: &'v NameEntry, service: SmallVec<[u8; 16]>, protocol: Protocol },
+    /// An address of the view, by its reverse name.
+    Reverse { snapshot: &'v Snapshot, address: IpAddr },
+    /// The listener's gateway.
+    Gateway,
+    /// `localhost` or below.
+    Localhost,
+    /// A loopback address, by its reverse name.
+    Loopback,
+    /// It exists, but only as a parent of others.
+    Parent,
+    /// It is ours, and does not exist.
+    Unknown,
+    /// It would be forwarded, but this client's questions may not be.
+    Blocked,
+    /// An alias leads nowhere.
+    AliasLoop,
+    /// Somebody else's.
+    Elsewhere,
+}
+
+/// A name on a network.
+pub(super) struct Hit<'v> {
+    pub(super) entry: &'v NameEntry,
+}
+
+impl<'v> Place<'v> {
+    pub(super) fn elsewhere() -> Place<'v> {
+        Place { aliases: Vec::new(), end: End::Elsewhere }
+    }
+
+    pub(super) fn blocked() -> Place<'v> {
+        Place { aliases: Vec::new(), end: End::Blocked }
+    }
+}
+
+/// Finds the place of a question of class IN, through aliases.
+pub(super) fn find<'v>(
+    view: &'v View,
+    query: &Query<'_>,
+    options: &ResponderOptions,
+    trace: &mut impl Trace,
+) -> Place<'v> {
+    let mut aliases: Vec<(Name, Name, u32)> = Vec::new();
+    loop {
+        let end = match aliases.last() {
+            Some((_, target, _)) => end_of(view, target.as_wire(), query.rtype(), options, trace),
+            None => end_of(view, query.name(), query.rtype(), options, trace),
+        };
+        match end {
+            End::Alias { target, ttl } if !matches!(query.rtype(), rtype::CNAME | rtype::ANY) => {
+                if aliases.len() == MAX_ALIASES {
+                    return Place { aliases: Vec::new(), end: End::AliasLoop };
+                }
+                let owner = aliases.last().map_or_else(|| query.to_name(), |(_, target, _)| target.clone());
+                aliases.push((owner, target.clone(), ttl));
+            }
+            end => return Place { aliases, end },
+        }
+    }
+}
+
+fn end_of<'v>(view: &'v View, name: &[u8], rtype: u16, options: &ResponderOptions, trace: &mut impl Trace) -> End<'v> {
+    if special::is_localhost(name) {
+        trace.rule("S");
+        return End::Localhost;
+    }
+    if let Some(end) = in_reverse_tree(view, name, trace) {
+        return end;
+    }
+    let (found, is_parent) = on_networks(view, name, rtype, trace);
+    let settings = view.own().settings();
+    let is_host_name =
+        || !settings.gateways.is_empty() && settings.host_names.iter().any(|host| host.as_wire() == name);
+    match found {
+        Some((_, Matched::Wildcard)) if is_host_name() => {}
+        Some((end, _)) => return end,
+        None => {}
+    }
+    if is_host_name() {
+        trace.rule("N10");
+        return End::Gateway;
+    }
+    if is_parent {
+        trace.rule("N6");
+        return End::Parent;
+    }
+    if view.domain_of(name).is_some() {
+        let above_host =
+            !settings.gateways.is_empty() && settings.host_names.iter().any(|host| is_below(host.as_wire(), name));
+        trace.rule(if above_host { "N6" } else { "N5" });
+        return if above_host { End::Parent } else { End::Unknown };
+    }
+    if special::is_special(name) || options.never_forward.iter().any(|suffix| is_below(name, suffix.as_wire())) {
+        trace.rule("S");
+        return End::Unknown;
+    }
+    if !view.may_forward() {
+        trace.rule("F1");
+        return End::Blocked;
+    }
+    trace.rule("F1");
+    End::Elsewhere
+}
+
+/// What the networks of the view know of a name: the end, if one knows it as a name; and whether one knows it as a parent.
+fn on_networks<'v>(
+    view: &'v View,
+    name: &[u8],
+    rtype: u16,
+    trace: &mut impl Trace,
+) -> (Option<(End<'v>, Matched<'v>)>, bool) {
+    let merge = view.own().settings().merge;
+    let mut hits: SmallVec<[Hit<'v>; 2]> = SmallVec::new();
+    let mut first_match = Matched::Whole;
+    let mut is_parent = false;
+    for seat in view.seats() {
+        let snapshot = seat.snapshot();
+        let found = snapshot.find(name);
+        if trace.is_on() {
+            trace.searched(seat, found.as_ref());
+        }
+        match found {
+            Some(Found::Name { entry, how }) => {
+                if let Some((target, ttl)) = entry.alias() {
+                    let has_records = entry.record_sets().iter().any(|set| set.rtype == rtype);
+                    if hits.is_empty() && !has_records {
+                        trace.rule("N9");
+                        let ttl = ttl.unwrap_or(snapshot.settings().ttl);
+                        return (Some((End::Alias { target, ttl }, how)), false);
+                    }
+                }
+                if hits.is_empty() {
+                    first_match = how;
+                }
+                hits.push(Hit { entry });
+                if merge == Merge::Nearest {
+                    break;
+                }
+            }
+            Some(Found::Service { entry, service, protocol }) if hits.is_empty() => {
+                trace.rule("T4");
+                return (Some((End::Service { snapshot, entry, service, protocol }, Matched::Whole)), false);
+            }
+            Some(Found::Parent) => is_parent = true,
+            Some(Found::Service { .. }) | None => {}
+        }
+    }
+    if hits.is_empty() {
+        return (None, is_parent);
+    }
+    trace.rule(match rtype {
+        _ if hits.iter().all(|hit| hit.entry.is_down()) => "N7",
+        rtype::A | rtype::AAAA => "T1",
+        rtype::ANY => "T6",
+        _ => "T5",
+    });
+    (Some((End::Names(hits), first_match)), is_parent)
+}
+
+/// The reverse names that are ours: of known addresses, of unknown ones in known subnets, of the loopback (answers.md T3).
+fn in_reverse_tree<'v>(view: &'v View, name: &[u8], trace: &mut impl Trace) -> Option<End<'v>> {
+    let prefix = reverse::prefix_of(name)?;
+    let address = (prefix.prefix_len() == prefix.max_prefix_len()).then(|| prefix.addr());
+    if let Some(address) = address {
+        for seat in view.seats() {
+            let holders = seat.snapshot().holders(address);
+            if trace.is_on() {
+                trace.address(seat, holders);
+            }
+            if !holders.is_empty() {
+                trace.rule("T3");
+                return Some(End::Reverse { snapshot: seat.snapshot(), address });
+            }
+        }
+    }
+    if view.seats().iter().any(|seat| matches!(seat.snapshot().find(name), Some(Found::Name { .. }))) {
+        return None;
+    }
+    if address.is_some_and(special::is_loopback) {
+        trace.rule("S");
+        return Some(End::Loopback);
+    }
+    let mut subnets = view.seats().iter().flat_map(|seat| &seat.snapshot().settings().subnets);
+    if subnets.any(|subnet| subnet.contains(&prefix)) {
+        trace.rule("T3");
+        // A shorter prefix inside a subnet stands above addresses that may be known: it is a parent.
+        return Some(if address.is_some() { End::Unknown } else { End::Parent });
+    }
+    None
+}

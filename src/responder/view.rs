@@ -1,0 +1,133 @@
+//! The networks that a client may see (answers.md V1 to V4), each at one moment.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::Guard;
+use smallvec::SmallVec;
+
+use crate::table::{Attachment, Network, Snapshot, Upstream};
+use crate::wire::Name;
+
+use super::client::Client;
+
+/// The client's networks in the order in which they are searched, one snapshot of each. The listener's comes first.
+pub(super) struct View {
+    seats: SmallVec<[Seat; 2]>,
+    client: IpAddr,
+    is_endpoint: bool,
+}
+
+/// A network of the view.
+pub(super) struct Seat {
+    name: Option<Arc<Network>>,
+    snapshot: Guard<Arc<Snapshot>>,
+}
+
+/// Whose upstreams a question is sent to (answers.md F2); a configured route comes before any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Preference {
+    /// Those of the endpoint that asks.
+    Endpoint,
+    /// Those of the networks of its view.
+    Networks,
+    /// The host's.
+    Host,
+}
+
+impl View {
+    pub(super) fn of(client: &Client<'_>) -> View {
+        let own = client.listener.network();
+        let ip = client.ip();
+        let snapshot = own.snapshot();
+        let attachment = snapshot.holders(ip).first().cloned();
+        let mut seats: SmallVec<[Seat; 2]> = SmallVec::new();
+        seats.push(Seat { name: None, snapshot });
+        if let Some(attachment) = &attachment {
+            let id = attachment.endpoint().id();
+            attachment.other_networks(own, |network| {
+                let snapshot = network.snapshot();
+                // The membership may be ahead of or behind the snapshot: what the snapshot says holds.
+                if snapshot.attachment(id).is_some() {
+                    seats.push(Seat { name: Some(network), snapshot });
+                }
+            });
+            seats[1..].sort_by_cached_key(|seat| {
+                let priority = seat.snapshot.attachment(id).map_or(0, |attachment| attachment.endpoint().priority());
+                let name: Box<str> = seat.name.as_ref().map(|network| network.name().into()).unwrap_or_default();
+                (std::cmp::Reverse(priority), seat.snapshot.settings().internal, name)
+            });
+        }
+        View { seats, client: ip, is_endpoint: attachment.is_some() }
+    }
+
+    /// The networks in order.
+    pub(super) fn seats(&self) -> &[Seat] {
+        &self.seats
+    }
+
+    /// The listener's network.
+    pub(super) fn own(&self) -> &Snapshot {
+        &self.seats[0].snapshot
+    }
+
+    /// The endpoint that the client is.
+    pub(super) fn endpoint(&self) -> Option<&Arc<Attachment>> {
+        self.own().holders(self.client).first()
+    }
+
+    /// True if the client may ask here at all (answers.md V4).
+    pub(super) fn is_allowed(&self, client: &Client<'_>) -> bool {
+        let settings = self.own().settings();
+        let contains = |list: &[ipnet::IpNet]| list.iter().any(|subnet| subnet.contains(&self.client));
+        match &settings.allow {
+            Some(list) => contains(list),
+            None => self.is_endpoint || contains(&settings.subnets) || client.listener.is_neighbour(self.client),
+        }
+    }
+
+    /// True if the client's questions may leave this server (answers.md F1).
+    pub(super) fn may_forward(&self) -> bool {
+        self.seats.iter().any(|seat| !seat.snapshot.settings().internal)
+    }
+
+    /// The longest domain of the view that `name` is or lies below (answers.md N5).
+    pub(super) fn domain_of(&self, name: &[u8]) -> Option<&Name> {
+        self.seats.iter().filter_map(|seat| seat.snapshot.domain_of(name)).max_by_key(|name| name.as_wire().len())
+    }
+
+    /// The upstreams that the client's questions go to if no route takes them (answers.md F2).
+    pub(super) fn upstreams(&self) -> (Preference, SmallVec<[Arc<[Upstream]>; 2]>) {
+        if let Some(attachment) = self.endpoint() {
+            let id = attachment.endpoint().id();
+            let own = self
+                .seats
+                .iter()
+                .filter_map(|seat| seat.snapshot.attachment(id))
+                .map(|attachment| attachment.endpoint().upstreams())
+                .find(|upstreams| !upstreams.is_empty());
+            if let Some(own) = own {
+                return (Preference::Endpoint, SmallVec::from_iter([own.clone()]));
+            }
+        }
+        let networks: SmallVec<_> = self
+            .seats
+            .iter()
+            .map(|seat| &seat.snapshot.settings().upstreams)
+            .filter(|upstreams| !upstreams.is_empty())
+            .cloned()
+            .collect();
+        (if networks.is_empty() { Preference::Host } else { Preference::Networks }, networks)
+    }
+}
+
+impl Seat {
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The network's name; `None` for the listener's own.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_ref().map(|network| network.name())
+    }
+}
