@@ -144,7 +144,11 @@ impl Process {
         let is_it = |(from, line): &&(Source, String)| *from == source && line.contains(text);
         let found =
             self.log.wait(DEADLINE, |state| state.lines[mark..].iter().find(is_it).map(|(_, line)| line.clone()));
-        found.unwrap_or_else(|| panic!("no {source:?} line with {text:?} from {self:?}"))
+        // Not in a closure: the panic is to name the caller's line.
+        match found {
+            Some(line) => line,
+            None => panic!("no {source:?} line with {text:?} from {self:?}"),
+        }
     }
 
     /// Waits until it has ended and all its output is read.
