@@ -1,0 +1,12 @@
+//! What each fuzz target does with its input. `fuzz_targets/` gives it what the engine invents, `tests/fuzz_replay.rs` of the
+//! package `callsign`, which includes this file, the committed corpus on every test run.
+//!
+//! A target panics where a promise is broken, and does nothing else that can be seen.
+
+pub mod name;
+
+/// A target's name, which is also that of its corpus, and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[("name", name::run)];
