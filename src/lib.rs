@@ -1,4 +1,6 @@
 //! callsign
 pub mod responder;
+#[cfg(feature = "config")]
+pub mod source;
 pub mod table;
 pub mod wire;
