@@ -1,3 +1,5 @@
 //! callsign
+#[cfg(feature = "server")]
+pub mod forward;
 pub mod table;
 pub mod wire;
