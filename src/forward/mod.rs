@@ -93,8 +93,8 @@ impl Forwarder {
         choice
     }
 
-    /// Asks the chosen servers, and returns the reply of the first that has a usable one: the message as it came, which
-    /// is of our making in nothing and whose records are known to lie within it.
+    /// Asks the chosen servers, and returns the reply of the first that has a usable one: the message as it came. Its
+    /// records are known to lie within it.
     ///
     /// A server is done with when it answers SERVFAIL, REFUSED, NOTIMP or FORMERR, cannot be reached, or sends something
     /// malformed; then, or when its slice of the time is over, the next one is asked while its own reply stays welcome.

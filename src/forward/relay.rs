@@ -43,8 +43,9 @@ pub struct AskedEdns<'a> {
 /// except behind an alias of ours, which nobody signed.
 ///
 /// # Errors
-/// [`Malformed`] if `reply` is no message, or its records do not lie within it; never for one from
-/// [`Forwarder::ask`](super::Forwarder::ask) with the same question. `out` is of no use then.
+/// [`Malformed`] if `reply` is no message or its records do not lie within it, which
+/// [`Forwarder::ask`](super::Forwarder::ask) has made sure of, or if the owner of a record that has to be moved is no name.
+/// `out` is of no use then.
 pub fn relay(reply: &[u8], asked: &Asked<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let upstream = Header::read(reply).ok_or(Malformed)?;
     let opt = match upstream.counts[0] {

@@ -173,7 +173,7 @@ mod tests {
         // 200 pointers, each to the one before.
         let mut chain = vec![0, 0];
         for target in 0..200_u16 {
-            chain.extend_from_slice(&(0xc000 | target * 2).to_be_bytes());
+            chain.extend_from_slice(&(0xc000 | (target * 2)).to_be_bytes());
         }
         assert_eq!(expand(&chain, chain.len() - 2, &mut Vec::new()), None);
         assert_eq!(expand(&chain, 128 * 2, &mut Vec::new()), Some(()));

@@ -3,7 +3,7 @@
 //!
 //! Needs a tokio runtime; ends when dropped. Nothing here waits for a length of time: a test holds replies back with a
 //! [`Gate`] and awaits queries with [`Scripted::query`].
-#![allow(dead_code)] // Each test program uses its own part of it.
+#![allow(dead_code, unreachable_pub)] // Each test program uses its own part of it, as a module.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
