@@ -5,10 +5,10 @@ mod support;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use callsign::forward::{Choice, Destination, Failure, ForwardOptions, Forwarder, Question, Reason, Route, Upstreams};
+use callsign::forward::{Failure, ForwardOptions, Forwarder, Question, Upstreams};
 use callsign::table::Upstream;
 use callsign::wire::message::{Header, flag, records};
-use callsign::wire::{Name, ede, rcode, rtype};
+use callsign::wire::{ede, rcode, rtype};
 use support::upstream::{Act, Gate, Query, Scripted, a, big_txt, many_a, record, refusing};
 
 const IP: [u8; 4] = [192, 0, 2, 1];
@@ -119,10 +119,15 @@ async fn f3_a_silent_server_costs_its_slice() {
 async fn f3_a_late_reply_of_an_earlier_server_is_taken() {
     let gate = Gate::closed();
     let held = gate.clone();
-    let late = Scripted::start(move |query| vec![Act::Wait(held.clone()), query.answer(&[a(IP)])]).await;
+    // Only the first query is ever answered: a second one to the same server does not help.
+    let late = Scripted::start(move |query| match query.number {
+        0 => vec![Act::Wait(held.clone()), query.answer(&[a(IP)])],
+        _ => vec![],
+    })
+    .await;
     let silent = Scripted::silent().await;
     let servers = [late.address(), silent.address()];
-    let (reply, ()) = tokio::join!(ask(&servers), async {
+    let (reply, ()) = tokio::join!(ask_within(10_000, &servers), async {
         silent.query(0).await;
         gate.open();
     });
@@ -289,20 +294,4 @@ async fn h6_when_nobody_replies_the_failure_says_so() {
     let failure = ask_within(200, &[silent.address()]).await.unwrap_err();
     assert_eq!((failure.rcode, failure.ede), (rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY));
     assert_eq!(failure.text, format!("{}: timed out", silent.address()));
-    let failure = ask(&[]).await.unwrap_err();
-    assert_eq!((failure.rcode, failure.ede), (rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY));
-    assert_eq!(failure.text, "no upstream is configured");
-}
-
-#[tokio::test]
-async fn h6_a_blocked_name_does_not_exist() {
-    let routes = vec![Route { domain: "example".parse::<Name>().unwrap(), to: Destination::Servers([].into()) }];
-    let forwarder = Forwarder::new(ForwardOptions { routes, upstreams: vec![].into(), ..ForwardOptions::default() });
-    let choice: Choice = forwarder.choose(b"\x03www\x07example\x00", &[]);
-    assert!(matches!(choice.reason, Reason::Blocked(_)));
-    let failure = forwarder.ask(&question(), &choice).await.unwrap_err();
-    assert_eq!(
-        (failure.rcode, failure.ede, &*failure.text),
-        (rcode::NXDOMAIN, ede::BLOCKED, "example is blocked here")
-    );
 }

@@ -1,6 +1,7 @@
 //! Which upstreams a question goes to (answers.md F2, F4), through `Forwarder::choose`: no sockets.
 
 use std::fs;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -123,9 +124,12 @@ fn write_old(path: &Path, content: &str) {
 fn f2_resolv_conf_rewritten_in_place() {
     let followed = Followed::new(Some("nameserver 10.0.0.1\n"));
     assert_eq!(followed.servers(), ["10.0.0.1:53"]);
-    // Same size, and at the pace of this loop the same tick of the file's clock.
+    // Same file, same size, and as where the file system's clock ticks slower than this loop, the same time.
+    let tick = SystemTime::now() + Duration::from_secs(60);
     for last in 2..9 {
-        fs::write(followed.path("resolv.conf"), format!("nameserver 10.0.0.{last}\n")).unwrap();
+        let file = fs::File::create(followed.path("resolv.conf")).unwrap();
+        (&file).write_all(format!("nameserver 10.0.0.{last}\n").as_bytes()).unwrap();
+        file.set_modified(tick).unwrap();
         assert_eq!(followed.servers(), [format!("10.0.0.{last}:53")]);
     }
     assert_eq!(

@@ -122,3 +122,41 @@ impl Forwarder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a question below `example` where nobody is asked.
+    async fn failure(routes: Vec<Route>) -> Failure {
+        let forwarder =
+            Forwarder::new(ForwardOptions { routes, upstreams: vec![].into(), ..ForwardOptions::default() });
+        let choice = forwarder.choose(b"\x03www\x07example\x00", &[]);
+        let question = b"\x03www\x07example\x00\x00\x01\x00\x01".to_vec();
+        forwarder.ask(&Question { question, flags: 0, dnssec_ok: false }, &choice).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn h6_a_blocked_name_does_not_exist() {
+        let block = Route { domain: "example".parse().unwrap(), to: Destination::Servers([].into()) };
+        let expected = Failure::new(rcode::NXDOMAIN, ede::BLOCKED, "example is blocked here");
+        assert_eq!(failure(vec![block]).await, expected);
+    }
+
+    #[tokio::test]
+    async fn h6_without_an_upstream_the_failure_says_so() {
+        let expected = Failure::new(rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY, "no upstream is configured");
+        assert_eq!(failure(vec![]).await, expected);
+    }
+
+    #[test]
+    fn a_forwarder_is_shared_between_threads_and_its_question_between_tasks() {
+        fn sendable<T: Send>(value: T) -> T {
+            value
+        }
+        let forwarder = sendable(Arc::new(Forwarder::new(ForwardOptions::default())));
+        let choice = forwarder.choose(b"\x00", &[]);
+        let question = Question { question: vec![], flags: 0, dnssec_ok: false };
+        drop(sendable(forwarder.ask(&question, &choice)));
+    }
+}

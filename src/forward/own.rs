@@ -1,6 +1,6 @@
 //! Never to ourselves (answers.md F4): an upstream that is one of our own listeners would send every question round in a loop.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,8 +19,9 @@ pub(super) struct Own {
 /// The addresses in the form that upstreams are compared with.
 #[derive(Debug, Default)]
 struct Listeners {
-    /// Address and port. Several interfaces may have the same link-local address: then with the scope IDs it is ours in.
-    exact: std::collections::HashMap<(IpAddr, u16), Vec<u32>, foldhash::fast::RandomState>,
+    /// By address and port, the scope IDs that it is ours in (0: any): a link-local address is ours on one interface and
+    /// may be another host's on the next.
+    exact: HashMap<(IpAddr, u16), Vec<u32>, foldhash::fast::RandomState>,
     /// Ports that a wildcard socket listens on: all of 127.0.0.0/8 is ours there.
     wildcard_ports: Vec<u16>,
 }
