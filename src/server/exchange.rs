@@ -76,8 +76,7 @@ impl Exchange {
     fn fail(&self, rcode: u16, code: u16, text: &str) -> Vec<u8> {
         let mut out = vec![0; usize::from(reply::UDP_SIZE)];
         let failure = Failure { rcode, flags: flag::RA, error: Some((code, text)) };
-        let len =
-            reply::write_failure(&mut out, &self.header, &self.question, self.edns.clone(), self.limit, failure);
+        let len = reply::write_failure(&mut out, &self.header, &self.question, self.edns.clone(), self.limit, failure);
         out.truncate(len);
         out
     }

@@ -18,13 +18,13 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// The subnet of the interface that carries `listen`, and the host's own addresses. `fresh` reads the interfaces even
-    /// if they were read a moment ago.
-    pub(super) fn neighbours(&self, listen: SocketAddr, fresh: bool) -> Vec<IpNet> {
+    /// The subnet of the interface that carries `listen`, and the host's own addresses. What was read
+    /// within the last second is taken again.
+    pub(super) fn neighbours(&self, listen: SocketAddr) -> Vec<IpNet> {
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let now = Instant::now();
         let interfaces = match &mut *seen {
-            Some((at, interfaces)) if !fresh && now.duration_since(*at) < INTERVAL => interfaces,
+            Some((at, interfaces)) if now.duration_since(*at) < INTERVAL => interfaces,
             seen => &mut seen.insert((now, interfaces())).1,
         };
         neighbours_of(listen.ip(), interfaces)
@@ -80,7 +80,8 @@ mod tests {
         let interfaces: Vec<IpNet> =
             ["127.0.0.1/8", "172.18.0.1/16", "192.0.2.7/24", "fd00::1/64"].map(|text| text.parse().unwrap()).into();
         let neighbours = neighbours_of("172.18.0.1".parse().unwrap(), &interfaces);
-        let is_in = |address: &str| neighbours.iter().any(|subnet| subnet.contains(&address.parse::<IpAddr>().unwrap()));
+        let is_in =
+            |address: &str| neighbours.iter().any(|subnet| subnet.contains(&address.parse::<IpAddr>().unwrap()));
         assert!(is_in("172.18.3.4"), "the bridge's subnet");
         assert!(is_in("127.0.0.5") && is_in("192.0.2.7") && is_in("fd00::1"), "the host");
         assert!(!is_in("192.0.2.8") && !is_in("fd00::2"), "other networks' neighbours are not this one's");
