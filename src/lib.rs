@@ -1,5 +1,81 @@
-//! callsign
+//! The DNS server of container networks.
+//!
+//! Containers find each other by name. callsign answers those names with authority, each network its own, and forwards
+//! everything else. It is a library that a container runtime links, and a small program, `callsign`, that hosts the
+//! library beside a runtime it was not linked into.
+//!
+//! ```text
+//!      sources (who fills the table)                       clients (who asks)
+//!      config file, a runtime …                         containers, the host
+//!             |                                               | UDP, TCP
+//!             v                                               v
+//!   +------- table -------+                        +------- server --------+
+//!   | NameTable > Network |<-----------------------| listeners, workers,   |
+//!   |   > Snapshot        |   one snapshot         | limits                |
+//!   +---------------------+   a query              +-----------+-----------+
+//!             ^                                                v
+//!             |                                    +------ responder ------+
+//!             +------------------------------------| a query and a client  |
+//!                                                  | give Reply | Forward  |
+//!                                                  | | Ignore              |
+//!                                                  +-----------+-----------+
+//!                                                              v Forward
+//!                                                  +------- forward -------+
+//!                                                  | routes, upstreams     |
+//!                                                  +-----------------------+
+//! ```
+//!
+//! A query sees exactly one snapshot of a network: an attach or a detach of an endpoint is seen whole or not at all.
+//!
+//! # Quick start
+//!
+//! ```
+//! # #[cfg(feature = "server")]
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! use callsign::forward::Upstreams;
+//! use callsign::server::Server;
+//! use callsign::table::{Endpoint, Network};
+//!
+//! // Port 0 lets the kernel choose; a container network's gateway listens on 53, which is the default.
+//! let server = Server::builder().port(0).upstreams(Upstreams::system()?).start().await?;
+//!
+//! let web = Network::builder("web").subnet("172.18.0.0/16").listen("127.0.0.1").build()?;
+//! let web = server.add_network(web).await?;
+//!
+//! web.attach(Endpoint::builder("3f2a9c").address("172.18.0.2").names(["db", "database"]).build()?)?;
+//! // From here on every query sees db. A detach or a second attach is as immediate.
+//!
+//! server.shutdown().await;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Layers
+//!
+//! A module uses the modules above it in this list and none below it. The first three are synchronous, take the time as
+//! an argument and build without any feature.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`wire`] | DNS on the wire: names, queries, replies, EDNS |
+//! | [`table`] | networks, endpoints, snapshots, changes |
+//! | [`responder`] | the decision: what is answered to whom, and why |
+//! | `forward` (feature `server`) | the rest of the DNS: routes, upstreams |
+//! | `server` (feature `server`) | sockets, workers, limits, graceful stop |
+//! | `source` (feature `config`) | what keeps a table up to date: the configuration file |
+//!
+//! The library installs no logger, panic hook, allocator or signal handler, never ends the process, and stops whatever it
+//! started on [`shutdown`](https://docs.rs/callsign/latest/callsign/server/struct.Server.html#method.shutdown). Two
+//! servers in one process work.
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "server")]
+pub mod forward;
 pub mod responder;
+#[cfg(feature = "server")]
+pub mod server;
 #[cfg(feature = "config")]
 pub mod source;
 pub mod table;

@@ -33,9 +33,14 @@ impl Listener {
     }
 
     /// Sets who may ask besides the network's subnets and endpoints, where the network has no list of its own: the subnet
-    /// of the interface that carries the address, and the host's own addresses (answers.md V4).
-    pub fn set_neighbours(&self, neighbours: Vec<IpNet>) {
-        self.neighbours.store(Arc::new(neighbours));
+    /// of the interface that carries the address, and the host's own addresses (answers.md V4). True if they are others
+    /// than before.
+    pub fn set_neighbours(&self, neighbours: Vec<IpNet>) -> bool {
+        let changed = **self.neighbours.load() != neighbours;
+        if changed {
+            self.neighbours.store(Arc::new(neighbours));
+        }
+        changed
     }
 
     pub(super) fn is_neighbour(&self, ip: IpAddr) -> bool {

@@ -15,7 +15,7 @@ mod view;
 use smallvec::SmallVec;
 
 use crate::wire::message::flag;
-use crate::wire::reply::{self, Options, ReplyEdns};
+use crate::wire::reply::{self, Failure, Options, ReplyEdns};
 use crate::wire::{Name, Query, Rejected, ReplyWriter, class, cookie, ede, option, rcode, rtype};
 
 use answer::Draft;
@@ -77,7 +77,9 @@ impl Forward<'_> {
 
     /// Writes the reply that says that asking failed, and why (answers.md H6), and gives its length.
     pub fn fail(&self, rcode: u16, error: u16, text: &str, out: &mut [u8]) -> usize {
-        fail(&self.query, self.edns.clone(), self.limit, rcode, Some((error, text)), flag::RA, out)
+        let failure = Failure { rcode, flags: flag::RA, error: Some((error, text)) };
+        let Forward { query, edns, limit, .. } = self;
+        reply::write_failure(out, query.header(), query.question_bytes(), edns.clone(), *limit, failure)
     }
 }
 
@@ -187,7 +189,8 @@ impl Responder {
         };
         // A refused client is told nothing, not even whether it could have been served.
         let flags = if rcode == rcode::REFUSED && error.is_some() { 0 } else { flags };
-        Verdict::Reply(fail(&query, edns, limit, rcode, error, flags, out))
+        let failure = Failure { rcode, flags, error };
+        Verdict::Reply(reply::write_failure(out, query.header(), query.question_bytes(), edns, limit, failure))
     }
 
     /// The questions that are turned down whatever name they ask for.
@@ -229,7 +232,11 @@ impl Responder {
             Some(special::Chaos::Version) => self.options.version.as_deref(),
             _ => self.options.identity.as_deref(),
         };
-        let Some(text) = text else { return Verdict::Reply(fail(query, edns, limit, rcode::REFUSED, None, 0, out)) };
+        let Some(text) = text else {
+            let failure = Failure { rcode: rcode::REFUSED, flags: 0, error: None };
+            let len = reply::write_failure(out, query.header(), query.question_bytes(), edns, limit, failure);
+            return Verdict::Reply(len);
+        };
         let Some(mut reply) = ReplyWriter::start(out, query.header(), query.question_bytes(), edns, limit) else {
             return Verdict::Ignore;
         };
@@ -253,26 +260,6 @@ impl Responder {
         }
         Some(ReplyEdns { dnssec_ok: edns.dnssec_ok(), options })
     }
-}
-
-/// Writes a reply without records.
-fn fail(
-    query: &Query<'_>,
-    mut edns: Option<ReplyEdns>,
-    limit: usize,
-    rcode: u16,
-    error: Option<(u16, &str)>,
-    flags: u16,
-    out: &mut [u8],
-) -> usize {
-    if let (Some(edns), Some((code, text))) = (&mut edns, error) {
-        reply::push_extended_error(&mut edns.options, code, text);
-    }
-    let Some(mut reply) = ReplyWriter::start(out, query.header(), query.question_bytes(), edns, limit) else {
-        return reply::header_only(out, query.header(), rcode).unwrap_or(0);
-    };
-    reply.set(flags);
-    reply.finish(rcode)
 }
 
 /// Whose turn it is to come first, for each set of addresses (answers.md T2).

@@ -16,6 +16,6 @@ pub mod reverse;
 pub use codes::{class, ede, option, rcode, rtype};
 pub use edns::{Cookie, Edns};
 pub use name::{Labels, MAX_LABEL, MAX_NAME, Name, NameError};
-pub(crate) use name::{fmt_wire, is_below, is_label_start};
+pub(crate) use name::{is_below, is_label_start};
 pub use query::{Query, Rejected};
 pub use reply::ReplyWriter;

@@ -194,6 +194,36 @@ impl<'b> ReplyWriter<'b> {
     }
 }
 
+/// What is wrong, for the reply of a query that gets no records: response code and extended error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure<'a> {
+    /// The response code.
+    pub rcode: u16,
+    /// Bits of [`flag`], such as RA.
+    pub flags: u16,
+    /// The extended error's code and text (RFC 8914), for clients with EDNS.
+    pub error: Option<(u16, &'a str)>,
+}
+
+/// Writes a reply without records, and gives its length; 0 if the buffer has fewer than 12 octets.
+pub fn write_failure(
+    out: &mut [u8],
+    header: &Header,
+    question: &[u8],
+    mut edns: Option<ReplyEdns>,
+    limit: usize,
+    failure: Failure<'_>,
+) -> usize {
+    if let (Some(edns), Some((code, text))) = (&mut edns, failure.error) {
+        push_extended_error(&mut edns.options, code, text);
+    }
+    let Some(mut reply) = ReplyWriter::start(out, header, question, edns, limit) else {
+        return header_only(out, header, failure.rcode).unwrap_or(0);
+    };
+    reply.set(failure.flags);
+    reply.finish(failure.rcode)
+}
+
 /// Writes the reply to a packet whose question cannot be repeated: header only, no question (answers.md P2, P3).
 /// `None` if the buffer has fewer than 12 octets.
 pub fn header_only(out: &mut [u8], header: &Header, rcode: u16) -> Option<usize> {

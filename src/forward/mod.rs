@@ -1,0 +1,162 @@
+//! The rest of the DNS: every question that the name tables do not answer is asked here, of another server.
+//!
+//! Three steps, each on its own: [`Forwarder::choose`] says which servers a question goes to (answers.md F2, F4),
+//! [`Forwarder::ask`] gets a reply out of them (F3), and [`relay`] turns that reply into the one for the client (H1, H4,
+//! H5). In between a reply is raw bytes, exactly as the upstream sent it.
+//!
+//! Knows nothing of networks' names, of listeners, or of who asked. Which server is asked when is `policy`, a state machine
+//! without sockets or a clock; what is sent and what counts as its reply is `query`; the sockets are `attempt`.
+//!
+//! ```no_run
+//! use callsign::forward::{ForwardOptions, Forwarder, Question, Upstreams};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let forwarder = Forwarder::new(ForwardOptions { upstreams: Upstreams::system()?, ..ForwardOptions::default() });
+//! let choice = forwarder.choose(b"\x07example\x00", &[]);
+//! let question = b"\x07example\x00\x00\x01\x00\x01".to_vec();
+//! let reply = forwarder.ask(&Question { question, flags: 0x0100, dnssec_ok: false }, &choice).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod ask;
+mod attempt;
+mod choice;
+mod options;
+mod own;
+mod policy;
+mod query;
+mod relay;
+mod rewrite;
+mod system;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+pub use ask::Failure;
+pub use choice::{Choice, Reason};
+pub use options::{Destination, ForwardError, ForwardOptions, Route, Upstreams};
+pub use query::Question;
+pub use relay::{Asked, AskedEdns, relay};
+
+use crate::table::Upstream;
+use crate::wire::{ede, rcode};
+use choice::Settings;
+use own::Own;
+
+/// Sends questions to the servers that they belong to, and brings back what those say.
+///
+/// Shared as `Arc<Forwarder>`; all methods take `&self`, and none waits for another.
+#[derive(Debug)]
+pub struct Forwarder {
+    settings: ArcSwap<Settings>,
+    own: Own,
+}
+
+impl Forwarder {
+    /// A forwarder with these options. Reads the followed resolv.conf, if there is one.
+    pub fn new(options: ForwardOptions) -> Forwarder {
+        let settings = Settings::new(options, None);
+        Forwarder { settings: ArcSwap::from_pointee(settings), own: Own::default() }
+    }
+
+    /// Replaces all options at once: a question is chosen for by the old ones or by the new ones, never by a mixture.
+    /// Servers last read from a resolv.conf that stays the followed one are kept while it is absent.
+    pub fn configure(&self, options: ForwardOptions) {
+        let settings = Settings::new(options, Some(&self.settings.load()));
+        self.settings.store(Arc::new(settings));
+        self.own.forget_warnings();
+        self.warn_of_own();
+    }
+
+    /// Tells which addresses and ports this process listens on (answers.md F4). An upstream that is one of them is never
+    /// asked; the log says so now, and again after each change of either side. A wildcard address stands for every address
+    /// that the host has at this moment.
+    pub fn set_own_addresses(&self, own: Vec<SocketAddr>) {
+        self.own.replace(own);
+        self.warn_of_own();
+    }
+
+    /// The servers for a question (answers.md F2): of the route with the longest domain that `name` is below, else
+    /// `preferred` joined in order without duplicates, else the default ones.
+    ///
+    /// `name` is in wire form, lower case. `preferred` is what the client's endpoint or else its networks want; empty, or
+    /// of empty lists only, when they want nothing of their own. If every preferred server is one of our own listeners
+    /// the choice is empty: their questions are not sent elsewhere instead.
+    ///
+    /// Allocates only to join several lists or to leave out one of our own addresses.
+    pub fn choose(&self, name: &[u8], preferred: &[Arc<[Upstream]>]) -> Choice {
+        let mut choice = self.settings.load().choose(name, preferred);
+        choice.servers = self.own.refuse(choice.servers);
+        choice
+    }
+
+    /// Asks the chosen servers, and returns the reply of the first that has a usable one: the message as it came. Its
+    /// records are known to lie within it.
+    ///
+    /// A server is done with when it answers SERVFAIL, REFUSED, NOTIMP or FORMERR, cannot be reached, or sends something
+    /// malformed; then, or when its slice of the time is over, the next one is asked while its own reply stays welcome.
+    /// When none has a usable reply but one gave an error or a truncated reply, the best of these is returned as `Ok`.
+    ///
+    /// Dropping the future ends all of it. Needs a tokio runtime with I/O and time.
+    ///
+    /// # Errors
+    /// [`Failure`] when there is nothing to relay; it says what the client is to be told.
+    pub async fn ask(&self, question: &Question, choice: &Choice) -> Result<Vec<u8>, Failure> {
+        if let Reason::Blocked(domain) = &choice.reason {
+            return Err(Failure::new(rcode::NXDOMAIN, ede::BLOCKED, format!("{domain} is blocked here")));
+        }
+        if choice.servers.is_empty() {
+            return Err(Failure::new(rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY, "no upstream is configured"));
+        }
+        let timeout = self.settings.load().timeout;
+        ask::ask(question, &choice.servers, timeout).await
+    }
+
+    /// Logs each configured upstream that is one of our own addresses, whether or not a question for it comes.
+    fn warn_of_own(&self) {
+        for servers in self.settings.load().configured() {
+            self.own.refuse(servers);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a question below `example` where nobody is asked.
+    async fn failure(routes: Vec<Route>) -> Failure {
+        let forwarder =
+            Forwarder::new(ForwardOptions { routes, upstreams: vec![].into(), ..ForwardOptions::default() });
+        let choice = forwarder.choose(b"\x03www\x07example\x00", &[]);
+        let question = b"\x03www\x07example\x00\x00\x01\x00\x01".to_vec();
+        forwarder.ask(&Question { question, flags: 0, dnssec_ok: false }, &choice).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn h6_a_blocked_name_does_not_exist() {
+        let block = Route { domain: "example".parse().unwrap(), to: Destination::Servers([].into()) };
+        let expected = Failure::new(rcode::NXDOMAIN, ede::BLOCKED, "example is blocked here");
+        assert_eq!(failure(vec![block]).await, expected);
+    }
+
+    #[tokio::test]
+    async fn h6_without_an_upstream_the_failure_says_so() {
+        let expected = Failure::new(rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY, "no upstream is configured");
+        assert_eq!(failure(vec![]).await, expected);
+    }
+
+    #[test]
+    fn a_forwarder_is_shared_between_threads_and_its_question_between_tasks() {
+        fn sendable<T: Send>(value: T) -> T {
+            value
+        }
+        let forwarder = sendable(Arc::new(Forwarder::new(ForwardOptions::default())));
+        let choice = forwarder.choose(b"\x00", &[]);
+        let question = Question { question: vec![], flags: 0, dnssec_ok: false };
+        drop(sendable(forwarder.ask(&question, &choice)));
+    }
+}

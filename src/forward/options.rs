@@ -1,0 +1,118 @@
+//! What a forwarder is told: where questions go by default, where those below some domains go, and how long it may take.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::table::Upstream;
+use crate::wire::Name;
+
+/// The options of a [`Forwarder`](super::Forwarder).
+#[derive(Debug, Clone)]
+pub struct ForwardOptions {
+    /// The time for one question, over all servers and attempts. Default: 5 s, what a stub resolver waits.
+    pub timeout: Duration,
+    /// The least time between two looks at a followed resolv.conf; it is looked at when a question comes. Default: 1 s.
+    pub recheck: Duration,
+    /// The servers for what no route, endpoint or network has its own for. Default: those of `/etc/resolv.conf`.
+    pub upstreams: Upstreams,
+    /// Domains with servers of their own. Of two with the same domain the later one counts.
+    pub routes: Vec<Route>,
+}
+
+impl Default for ForwardOptions {
+    fn default() -> ForwardOptions {
+        ForwardOptions {
+            timeout: Duration::from_secs(5),
+            recheck: Duration::from_secs(1),
+            upstreams: Upstreams::default(),
+            routes: Vec::new(),
+        }
+    }
+}
+
+/// The default servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upstreams {
+    /// The first three name servers of a file in the form of resolv.conf(5), followed as it changes.
+    System(PathBuf),
+    /// These.
+    List(Vec<Upstream>),
+}
+
+/// The host's own list of name servers.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+impl Upstreams {
+    /// The host's name servers: `/etc/resolv.conf`, followed as it changes. It may be absent as yet.
+    ///
+    /// # Errors
+    /// [`ForwardError::Unreadable`] if it is there and cannot be read.
+    pub fn system() -> Result<Upstreams, ForwardError> {
+        Upstreams::resolv_conf(RESOLV_CONF)
+    }
+
+    /// The same for another file in the form of resolv.conf(5).
+    ///
+    /// # Errors
+    /// [`ForwardError::Unreadable`] if it is there and cannot be read.
+    pub fn resolv_conf(path: impl AsRef<Path>) -> Result<Upstreams, ForwardError> {
+        let path = path.as_ref().to_owned();
+        match super::system::read(&path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(ForwardError::Unreadable { path, cause }),
+            _ => Ok(Upstreams::System(path)),
+        }
+    }
+}
+
+impl Default for Upstreams {
+    fn default() -> Upstreams {
+        Upstreams::System(RESOLV_CONF.into())
+    }
+}
+
+impl From<Vec<Upstream>> for Upstreams {
+    fn from(list: Vec<Upstream>) -> Upstreams {
+        Upstreams::List(list)
+    }
+}
+
+impl FromIterator<Upstream> for Upstreams {
+    fn from_iter<I: IntoIterator<Item = Upstream>>(list: I) -> Upstreams {
+        Upstreams::List(list.into_iter().collect())
+    }
+}
+
+/// A domain whose questions go to servers of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// The domain: it and all below it. The root stands for every name.
+    pub domain: Name,
+    /// Where its questions go.
+    pub to: Destination,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// To the default servers, whatever the endpoint or its networks prefer.
+    System,
+    /// To these, in order. Empty: nowhere, the names are blocked (NXDOMAIN, EDE 15).
+    Servers(Arc<[Upstream]>),
+}
+
+/// Why an option cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForwardError {
+    /// The file with the name servers exists and cannot be read.
+    #[error("{}: cannot be read; check its permissions, or list the upstreams in the configuration", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+}

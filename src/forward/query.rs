@@ -1,0 +1,208 @@
+//! What is sent to an upstream, what counts as the reply to it, and what that reply means (answers.md F3).
+
+use crate::wire::message::{HEADER, Header, flag, question_end, records};
+use crate::wire::{option, rcode, rtype};
+
+/// The UDP size that we offer upstreams: no fragments on any usual path (DNS flag day 2020).
+pub(super) const UDP_SIZE: u16 = 1232;
+
+/// A client's question, as much of it as an upstream gets to see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// QNAME as the client spelled it (uncompressed), QTYPE and QCLASS, in wire form: at most 259 octets.
+    pub question: Vec<u8>,
+    /// The flag word of the client's header, of which RD, CD and AD count; see [`flag`].
+    pub flags: u16,
+    /// The client's DO bit (RFC 3225).
+    pub dnssec_ok: bool,
+}
+
+impl Question {
+    /// The query in wire form. Its header and its OPT are ours: what the client sent in options was for us (hop by hop).
+    pub(super) fn query(&self, id: u16, edns: bool) -> Vec<u8> {
+        let mut query = Vec::with_capacity(HEADER + self.question.len() + OPT_LEN);
+        let flags = self.flags & (flag::RD | flag::CD | flag::AD);
+        for word in [id, flags, 1, 0, 0, u16::from(edns)] {
+            query.extend_from_slice(&word.to_be_bytes());
+        }
+        query.extend_from_slice(&self.question);
+        if edns {
+            put_opt(&mut query, 0, self.dnssec_ok, &[]);
+        }
+        query
+    }
+
+    /// True if `message` is the reply to this question asked with `id`: anything else on the socket is somebody's guess
+    /// or a stray, and is ignored.
+    pub(super) fn is_answered_by(&self, message: &[u8], id: u16) -> bool {
+        let Some(header) = Header::read(message) else { return false };
+        if header.id != id || !header.has(flag::QR) || header.opcode() != 0 {
+            return false;
+        }
+        match header.counts[0] {
+            // Servers that did not get as far as the question.
+            0 => matches!(header.rcode(), rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED),
+            1 => question_end(message).is_some_and(|end| same_question(&message[HEADER..end], &self.question)),
+            _ => false,
+        }
+    }
+}
+
+/// True if the questions are the same: names without ASCII case (answers.md P6), type and class exactly.
+///
+/// Length octets are below `A`, so that folding the whole name cannot make two of them equal.
+pub(super) fn same_question(one: &[u8], other: &[u8]) -> bool {
+    match (one.split_last_chunk::<4>(), other.split_last_chunk::<4>()) {
+        (Some((one, one_tail)), Some((other, other_tail))) => one_tail == other_tail && one.eq_ignore_ascii_case(other),
+        _ => false,
+    }
+}
+
+/// The length of an OPT record without options.
+pub(super) const OPT_LEN: usize = 11;
+
+/// Appends our OPT (RFC 6891 §6.1.2). `extended` is the high eight bits of the rcode. The caller keeps `options`, encoded
+/// one behind the other, within 65,535 octets.
+pub(super) fn put_opt(message: &mut Vec<u8>, extended: u8, dnssec_ok: bool, options: &[u8]) {
+    message.push(0);
+    for word in [rtype::OPT, UDP_SIZE] {
+        message.extend_from_slice(&word.to_be_bytes());
+    }
+    message.extend_from_slice(&[extended, 0, if dnssec_ok { 0x80 } else { 0 }, 0]);
+    message.extend_from_slice(&(options.len() as u16).to_be_bytes());
+    message.extend_from_slice(options);
+}
+
+/// The options in the data of an OPT, each with its code and its whole encoding; stops at the first that is cut short.
+pub(super) fn options(rdata: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = rdata;
+    std::iter::from_fn(move || {
+        let head = rest.get(..4)?;
+        let len = 4 + usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let (whole, tail) = rest.split_at_checked(len)?;
+        rest = tail;
+        Some((u16::from_be_bytes([head[0], head[1]]), whole))
+    })
+}
+
+/// The extended errors among the options of an OPT, each whole.
+pub(super) fn extended_errors(rdata: &[u8]) -> impl Iterator<Item = &[u8]> {
+    options(rdata).filter(|&(code, _)| code == option::EXTENDED_ERROR).map(|(_, whole)| whole)
+}
+
+/// What a matching reply means for the question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The reply, good or bad news.
+    Final,
+    /// There is more of it over TCP. `whole`: as far as it goes it can be relayed.
+    Truncated {
+        /// False if its records run over its end.
+        whole: bool,
+    },
+    /// The server knows no EDNS (RFC 6891 §7): ask without.
+    NoEdns,
+    /// The server cannot help; the response code.
+    Failed(u16),
+    /// Its records do not lie within it.
+    Malformed,
+}
+
+/// Reads a reply that [`Question::is_answered_by`] let through.
+pub(super) fn meaning(reply: &[u8]) -> Meaning {
+    let Some(header) = Header::read(reply) else { return Meaning::Malformed };
+    let mut edns = None;
+    let mut whole = true;
+    if header.counts[0] == 1 {
+        for record in records(reply) {
+            match record {
+                Ok(record) if record.rtype == rtype::OPT => edns = edns.or(Some((record.ttl >> 24) as u16)),
+                Ok(_) => {}
+                Err(_) => whole = false,
+            }
+        }
+    } else if header.counts[3] > 0 {
+        edns = Some(0);
+    }
+    if header.has(flag::TC) {
+        return Meaning::Truncated { whole };
+    }
+    if !whole {
+        return Meaning::Malformed;
+    }
+    match edns.unwrap_or(0) << 4 | header.rcode() {
+        rcode::FORMERR if edns.is_none() => Meaning::NoEdns,
+        failed @ (rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED | rcode::BADVERS) => {
+            Meaning::Failed(failed)
+        }
+        _ => Meaning::Final,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question() -> Question {
+        Question { question: b"\x03wEb\x00\x00\x01\x00\x01".to_vec(), flags: 0xffff, dnssec_ok: true }
+    }
+
+    fn reply(change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+        let mut reply = question().query(7, true);
+        reply[2] |= 0x80;
+        change(&mut reply);
+        reply
+    }
+
+    #[test]
+    fn f3_the_query_is_of_our_making() {
+        let mut expected = vec![0, 7, 0x01, 0x30, 0, 1, 0, 0, 0, 0, 0, 1];
+        expected.extend_from_slice(&question().question);
+        expected.extend_from_slice(&[0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 0]);
+        assert_eq!(question().query(7, true), expected);
+        let without = question().query(7, false);
+        assert_eq!((without.len(), without[11]), (expected.len() - OPT_LEN, 0));
+    }
+
+    #[test]
+    fn f3_what_counts_as_the_reply() {
+        let accepted = |change: fn(&mut Vec<u8>)| question().is_answered_by(&reply(change), 7);
+        assert!(accepted(|_| ()));
+        assert!(accepted(|r| r[HEADER + 1..HEADER + 4].make_ascii_uppercase()));
+        assert!(!accepted(|r| r[1] = 8), "another ID");
+        assert!(!accepted(|r| r[2] &= 0x7f), "a query");
+        assert!(!accepted(|r| r[2] |= 0x28), "another opcode");
+        assert!(!accepted(|r| r[HEADER + 1] = b'x'), "another name");
+        assert!(!accepted(|r| r[HEADER + 6] = 28), "another type");
+        assert!(!accepted(|r| r[HEADER + 8] = 3), "another class");
+        assert!(!accepted(|r| r[5] = 2), "two questions");
+        assert!(!accepted(|r| r.truncate(11)), "no header");
+        assert!(!accepted(|r| r.truncate(HEADER + 3)), "half a question");
+        assert!(!accepted(|r| r[5] = 0), "no question, NOERROR");
+        assert!(accepted(|r| (r[3], r[5]) = (r[3] & 0xf0 | 1, 0)), "no question, FORMERR");
+        // A pointer is no spelling of the question, and type and class have no case.
+        assert!(!same_question(b"\x01a\x00\x00a\x00\x01", b"\x01a\x00\x00A\x00\x01"));
+    }
+
+    #[test]
+    fn f3_what_a_reply_means() {
+        let meaning = |change: fn(&mut Vec<u8>)| meaning(&reply(change));
+        assert_eq!(meaning(|_| ()), Meaning::Final);
+        assert_eq!(meaning(|r| r[3] |= 3), Meaning::Final);
+        assert_eq!(meaning(|r| r[3] |= 2), Meaning::Failed(rcode::SERVFAIL));
+        assert_eq!(meaning(|r| r[3] |= 1), Meaning::Failed(rcode::FORMERR));
+        assert_eq!(meaning(|r| (r[3], r[11], _) = (r[3] | 1, 0, r.truncate(HEADER + 9))), Meaning::NoEdns);
+        // The low four bits of BADVERS are those of NOERROR.
+        assert_eq!(meaning(|r| r[HEADER + 9 + 5] = 1), Meaning::Failed(rcode::BADVERS));
+        assert_eq!(meaning(|r| r[7] = 1), Meaning::Malformed);
+        assert_eq!(meaning(|r| r[2] |= 2), Meaning::Truncated { whole: true });
+        assert_eq!(meaning(|r| (r[2], r[6]) = (r[2] | 2, 0xff)), Meaning::Truncated { whole: false });
+    }
+
+    #[test]
+    fn options_that_are_cut_short_end_the_list() {
+        let rdata = [0, 10, 0, 1, 9, 0, 15, 0, 2, 0, 22, 0, 15, 0, 9, 1];
+        assert_eq!(options(&rdata).map(|(code, _)| code).collect::<Vec<_>>(), [10, 15]);
+        assert_eq!(extended_errors(&rdata).collect::<Vec<_>>(), [&rdata[5..11]]);
+    }
+}

@@ -1,0 +1,110 @@
+//! Starting a server.
+
+use std::sync::{Arc, Mutex};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use crate::forward::{ForwardOptions, Forwarder, Route, Upstreams};
+use crate::responder::ResponderOptions;
+
+use super::limits::{Limits, Usage};
+use super::shared::Shared;
+use super::socket::ReadySocket;
+use super::worker::Worker;
+use super::{Server, ServerError};
+
+/// More workers than this are started only if they are asked for.
+const DEFAULT_WORKERS: usize = 4;
+
+/// Collects what a [`Server`] is started with. Everything has a default.
+#[derive(Debug, Default)]
+pub struct ServerBuilder {
+    port: Option<u16>,
+    workers: Option<usize>,
+    forward: ForwardOptions,
+    limits: Limits,
+    responder: ResponderOptions,
+    ready: Vec<ReadySocket>,
+}
+
+impl ServerBuilder {
+    /// Sets the port of listen addresses that name none; 53 unless said otherwise. 0 lets the kernel choose one for each
+    /// address, the same for UDP and TCP.
+    pub fn port(mut self, port: u16) -> ServerBuilder {
+        self.port = Some(port);
+        self
+    }
+
+    /// Sets the number of worker threads, at least 1; unless said otherwise the machine's cores, at most 4.
+    pub fn workers(mut self, workers: usize) -> ServerBuilder {
+        self.workers = Some(workers.max(1));
+        self
+    }
+
+    /// Sets the upstreams of networks that have none of their own; `/etc/resolv.conf` unless said otherwise.
+    pub fn upstreams(mut self, upstreams: Upstreams) -> ServerBuilder {
+        self.forward.upstreams = upstreams;
+        self
+    }
+
+    /// Sets the routes: domains that are forwarded elsewhere.
+    pub fn routes(mut self, routes: Vec<Route>) -> ServerBuilder {
+        self.forward.routes = routes;
+        self
+    }
+
+    /// Sets how long a question may wait for its upstreams in all; 5 seconds unless said otherwise.
+    pub fn forward_timeout(mut self, timeout: Duration) -> ServerBuilder {
+        self.forward.timeout = timeout;
+        self
+    }
+
+    /// Sets all that is said of forwarding at once.
+    pub fn forwarding(mut self, options: ForwardOptions) -> ServerBuilder {
+        self.forward = options;
+        self
+    }
+
+    /// Sets the limits.
+    pub fn limits(mut self, limits: Limits) -> ServerBuilder {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets the responder's options. A cookie secret that is all zero is replaced by a random one.
+    pub fn responder(mut self, options: ResponderOptions) -> ServerBuilder {
+        self.responder = options;
+        self
+    }
+
+    /// Hands in sockets that are ready-made, as a service manager does. Each is used for the listen address that it is
+    /// bound to.
+    pub fn sockets(mut self, sockets: Vec<ReadySocket>) -> ServerBuilder {
+        self.ready = sockets;
+        self
+    }
+
+    /// Starts the worker threads. The server has no networks yet.
+    ///
+    /// # Errors
+    /// [`ServerError::Worker`], [`ServerError::Random`].
+    pub async fn start(mut self) -> Result<Server, ServerError> {
+        if self.responder.cookie_secret == [0; 16] {
+            getrandom::fill(&mut self.responder.cookie_secret)
+                .map_err(|error| ServerError::Random(error.to_string()))?;
+        }
+        let cores = available_parallelism().map_or(1, |cores| cores.get().min(DEFAULT_WORKERS));
+        let count = self.workers.unwrap_or(cores);
+        let workers: Vec<Worker> =
+            (1..=count).map(Worker::start).collect::<Result<_, _>>().map_err(ServerError::Worker)?;
+        let (forwarder, usage) = (Forwarder::new(self.forward), Usage::new(self.limits));
+        Ok(Server {
+            shared: Arc::new(Shared::new(self.port.unwrap_or(53), forwarder, usage, self.responder)),
+            handles: workers.iter().map(|worker| worker.handle().clone()).collect(),
+            workers: Mutex::new(workers),
+            ready: Mutex::new(self.ready),
+            opened: Default::default(),
+            changing: Default::default(),
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! The host's interfaces: who is a neighbour of a listen address (answers.md V4).
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use nix::ifaddrs::getifaddrs;
+use nix::sys::socket::SockaddrStorage;
+
+/// The interfaces are not read more often than this.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The addresses of the host's interfaces, as they were when last looked at.
+#[derive(Debug, Default)]
+pub(super) struct Host {
+    seen: Mutex<Option<(Instant, Vec<IpNet>)>>,
+}
+
+impl Host {
+    /// The subnet of the interface that carries `listen`, and the host's own addresses. What was read
+    /// within the last second is taken again.
+    pub(super) fn neighbours(&self, listen: SocketAddr) -> Vec<IpNet> {
+        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let now = Instant::now();
+        let interfaces = match &mut *seen {
+            Some((at, interfaces)) if now.duration_since(*at) < INTERVAL => interfaces,
+            seen => &mut seen.insert((now, interfaces())).1,
+        };
+        neighbours_of(listen.ip(), interfaces)
+    }
+
+    /// True if an address is on one of the host's interfaces.
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        address.is_unspecified() || address.is_loopback() || interfaces().iter().any(|subnet| subnet.addr() == address)
+    }
+}
+
+fn neighbours_of(listen: IpAddr, interfaces: &[IpNet]) -> Vec<IpNet> {
+    let mut neighbours: Vec<IpNet> = interfaces
+        .iter()
+        .map(|interface| {
+            // All of a loopback subnet is the host itself.
+            let is_near = interface.addr() == listen || interface.addr().is_loopback();
+            if is_near { interface.trunc() } else { IpNet::from(interface.addr()) }
+        })
+        .collect();
+    neighbours.sort();
+    neighbours.dedup();
+    neighbours
+}
+
+/// Each address of each interface, with the prefix length of its subnet.
+fn interfaces() -> Vec<IpNet> {
+    // Without the list nobody but the networks' own subnets is let in: the safe side.
+    let Ok(all) = getifaddrs() else { return Vec::new() };
+    all.filter_map(|interface| {
+        let address = ip_of(&interface.address?)?;
+        let mask = interface.netmask.as_ref().and_then(ip_of);
+        let full = IpNet::from(address);
+        Some(mask.and_then(|mask| IpNet::with_netmask(address, mask).ok()).unwrap_or(full))
+    })
+    .collect()
+}
+
+fn ip_of(address: &SockaddrStorage) -> Option<IpAddr> {
+    match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+        (Some(v4), _) => Some(v4.ip().into()),
+        (_, Some(v6)) => Some(v6.ip().into()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v4_neighbours_are_the_subnet_of_the_listen_address_and_the_host_itself() {
+        let interfaces: Vec<IpNet> =
+            ["127.0.0.1/8", "172.18.0.1/16", "192.0.2.7/24", "fd00::1/64"].map(|text| text.parse().unwrap()).into();
+        let neighbours = neighbours_of("172.18.0.1".parse().unwrap(), &interfaces);
+        let is_in =
+            |address: &str| neighbours.iter().any(|subnet| subnet.contains(&address.parse::<IpAddr>().unwrap()));
+        assert!(is_in("172.18.3.4"), "the bridge's subnet");
+        assert!(is_in("127.0.0.5") && is_in("192.0.2.7") && is_in("fd00::1"), "the host");
+        assert!(!is_in("192.0.2.8") && !is_in("fd00::2"), "other networks' neighbours are not this one's");
+    }
+}

@@ -1,0 +1,262 @@
+//! A slot: one listen address with its UDP and its TCP socket, from the first attempt to bind to the end.
+//!
+//! The network that is answered at a slot can change while its sockets stay: a reload that moves an address from one
+//! network to another loses no query.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tracing::{debug, info, warn};
+
+use crate::responder::Listener;
+use crate::table::{Address, Network};
+
+use super::shared::Shared;
+use super::socket::{self, ReadySocket};
+use super::status::{ListenerState, ListenerStatus};
+use super::{tcp, udp};
+
+/// The pause after the first failed attempt to bind, and the longest one.
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Slot {
+    server: Arc<Shared>,
+    listener: ArcSwap<Listener>,
+    /// The address as configured; `None` for sockets that were handed in for the network.
+    listen: Option<Address>,
+    udp: Mutex<ListenerState>,
+    tcp: Mutex<ListenerState>,
+    stop: watch::Sender<bool>,
+}
+
+/// Tells a listener's tasks to take nothing new.
+pub(super) type Stop = watch::Receiver<bool>;
+
+/// Waits for the stop, however it comes.
+pub(super) async fn stopped(stop: &mut Stop) {
+    // An error says that the slot is gone, which is a stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// The two transports of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transport {
+    Udp,
+    Tcp,
+}
+
+impl Slot {
+    /// Opens a slot at a listen address, with whichever of its sockets are ready-made, and serves it on `worker`. A socket
+    /// that cannot be made now is tried again until it can.
+    pub(super) fn open(
+        server: &Arc<Shared>,
+        network: &Arc<Network>,
+        listen: Address,
+        ready: Vec<ReadySocket>,
+        worker: &Handle,
+    ) -> Arc<Slot> {
+        let slot = Slot::new(server, network, Some(listen));
+        let mut ready: Vec<Option<ReadySocket>> = ready.into_iter().map(Some).collect();
+        let mut take = |wanted: fn(&ReadySocket) -> bool| {
+            ready.iter_mut().find(|socket| socket.as_ref().is_some_and(wanted)).and_then(Option::take)
+        };
+        let udp = take(|socket| matches!(socket, ReadySocket::Udp(_)));
+        let tcp = take(|socket| matches!(socket, ReadySocket::Tcp(_)));
+        let (udp, tcp) = match (udp, tcp, slot.address()) {
+            (None, None, Ok(address)) if address.port() == 0 => match socket::bind_pair(address) {
+                Ok((udp, tcp)) => (Ok(udp.into()), Ok(tcp.into())),
+                Err(error) => (Err(io::Error::new(error.kind(), error.to_string())), Err(error)),
+            },
+            (udp, tcp, _) => {
+                (udp.map_or_else(|| slot.bind(Transport::Udp), Ok), tcp.map_or_else(|| slot.bind(Transport::Tcp), Ok))
+            }
+        };
+        slot.begin(Transport::Udp, udp, worker);
+        slot.begin(Transport::Tcp, tcp, worker);
+        slot
+    }
+
+    /// Serves one socket that was handed in for a network.
+    pub(super) fn adopt(
+        server: &Arc<Shared>,
+        network: &Arc<Network>,
+        socket: ReadySocket,
+        worker: &Handle,
+    ) -> Arc<Slot> {
+        let slot = Slot::new(server, network, None);
+        let transport = if matches!(socket, ReadySocket::Udp(_)) { Transport::Udp } else { Transport::Tcp };
+        slot.begin(transport, Ok(socket), worker);
+        slot
+    }
+
+    fn new(server: &Arc<Shared>, network: &Arc<Network>, listen: Option<Address>) -> Arc<Slot> {
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let not_yet = || Mutex::new(ListenerState::Failed { error: String::new(), attempts: 0, retry: Duration::ZERO });
+        Arc::new(Slot {
+            server: server.clone(),
+            listener: ArcSwap::from_pointee(Listener::new(network.clone(), unknown)),
+            listen,
+            udp: not_yet(),
+            tcp: not_yet(),
+            stop: watch::Sender::new(false),
+        })
+    }
+
+    pub(super) fn server(&self) -> &Shared {
+        &self.server
+    }
+
+    /// The listener, which names the network of the moment.
+    pub(super) fn listener(&self) -> Guard<Arc<Listener>> {
+        self.listener.load()
+    }
+
+    pub(super) fn network(&self) -> Arc<Network> {
+        self.listener.load().network().clone()
+    }
+
+    /// Lets another network be answered here.
+    pub(super) fn set_network(&self, network: &Arc<Network>) {
+        let address = self.listener.load().address();
+        self.set_listener(network.clone(), address);
+    }
+
+    fn set_listener(&self, network: Arc<Network>, address: SocketAddr) {
+        let listener = Listener::new(network, address);
+        listener.set_neighbours(self.server.host.neighbours(address));
+        self.listener.store(Arc::new(listener));
+    }
+
+    /// Looks for the host's addresses again, unless that was done a moment ago. True if the listener's neighbours are
+    /// others now.
+    pub(super) fn look_around(&self, listener: &Listener) -> bool {
+        listener.set_neighbours(self.server.host.neighbours(listener.address()))
+    }
+
+    /// Takes nothing new; what is under way is finished.
+    pub(super) fn close(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// The state of both transports.
+    pub(super) fn status(&self) -> Vec<ListenerStatus> {
+        let network = self.network().name().to_owned();
+        // A socket that was handed in serves one transport; the other was never tried.
+        let is_used = |state: &ListenerState| !matches!(state, ListenerState::Failed { attempts: 0, .. });
+        [(false, &self.udp), (true, &self.tcp)]
+            .into_iter()
+            .map(|(tcp, state)| (tcp, lock(state).clone()))
+            .filter(|(_, state)| is_used(state))
+            .map(|(tcp, state)| ListenerStatus { network: network.clone(), listen: self.describe(), tcp, state })
+            .collect()
+    }
+
+    fn describe(&self) -> String {
+        match &self.listen {
+            Some(listen) => listen.clone().with_port(listen.port().unwrap_or(self.server.port)).to_string(),
+            None => self.listener.load().address().to_string(),
+        }
+    }
+
+    fn address(&self) -> io::Result<SocketAddr> {
+        match &self.listen {
+            Some(listen) => socket::resolve(listen, self.server.port),
+            None => Ok(self.listener.load().address()),
+        }
+    }
+
+    fn bind(&self, transport: Transport) -> io::Result<ReadySocket> {
+        let address = self.address()?;
+        match transport {
+            Transport::Udp => socket::bind_udp(address).map(ReadySocket::Udp),
+            Transport::Tcp => socket::bind_tcp(address).map(ReadySocket::Tcp),
+        }
+    }
+
+    fn state(&self, transport: Transport) -> MutexGuard<'_, ListenerState> {
+        lock(match transport {
+            Transport::Udp => &self.udp,
+            Transport::Tcp => &self.tcp,
+        })
+    }
+
+    /// Starts serving a transport with the outcome of the first attempt to bind.
+    fn begin(self: &Arc<Slot>, transport: Transport, socket: io::Result<ReadySocket>, worker: &Handle) {
+        // The first attempt is part of adding the network: who waited for that finds it listening, or failed.
+        let socket = self.note(transport, socket, 1);
+        worker.spawn(self.clone().run(transport, socket, self.stop.subscribe()));
+    }
+
+    /// Notes the outcome of an attempt to bind.
+    fn note(&self, transport: Transport, socket: io::Result<ReadySocket>, attempts: u32) -> Option<ReadySocket> {
+        let listening = socket.and_then(|socket| socket.local_addr().map(|address| (socket, address)));
+        match listening {
+            Ok((socket, address)) => {
+                *self.state(transport) = ListenerState::Listening(address);
+                self.set_listener(self.network(), address);
+                let network = self.network();
+                if !self.server.host.has(address.ip()) {
+                    warn!(network = network.name(), %address, "listening on an address that is on no interface yet");
+                } else if attempts > 1 {
+                    info!(network = network.name(), %address, ?transport, "listening, after {attempts} attempts");
+                } else {
+                    debug!(network = network.name(), %address, ?transport, "listening");
+                }
+                Some(socket)
+            }
+            Err(error) => {
+                let retry = retry_after(attempts);
+                let (network, listen) = (self.network(), self.describe());
+                if attempts == 1 {
+                    warn!(network = network.name(), listen, ?transport, %error, "cannot listen; trying again");
+                } else {
+                    debug!(network = network.name(), listen, ?transport, %error, attempts, "still cannot listen");
+                }
+                *self.state(transport) = ListenerState::Failed { error: error.to_string(), attempts, retry };
+                None
+            }
+        }
+    }
+
+    async fn run(self: Arc<Slot>, transport: Transport, mut socket: Option<ReadySocket>, mut stop: Stop) {
+        let mut attempts = 1;
+        let socket = loop {
+            if let Some(socket) = socket {
+                break socket;
+            }
+            tokio::select! {
+                () = stopped(&mut stop) => return,
+                () = tokio::time::sleep(retry_after(attempts)) => {}
+            }
+            attempts += 1;
+            socket = self.note(transport, self.bind(transport), attempts);
+            self.server.note_own_addresses();
+        };
+        let served = match socket {
+            ReadySocket::Udp(socket) => udp::serve(&self, socket, stop).await,
+            ReadySocket::Tcp(socket) => tcp::serve(&self, socket, stop).await,
+        };
+        if let Err(error) = served {
+            warn!(listen = self.describe(), ?transport, %error, "cannot serve this socket");
+            *self.state(transport) =
+                ListenerState::Failed { error: error.to_string(), attempts, retry: Duration::ZERO };
+        }
+    }
+}
+
+fn retry_after(attempts: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(1 << attempts.saturating_sub(1).min(10)).min(LAST_RETRY)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind these locks is one value that is replaced: a panic leaves it whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

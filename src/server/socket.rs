@@ -1,0 +1,106 @@
+//! Making sockets for listen addresses, and taking ready-made ones.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
+
+use nix::net::if_::if_nametoindex;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::table::Address;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// Octets that wait to be received; the kernel gives less if it is told to.
+const RECEIVE_BUFFER: usize = 1 << 20;
+/// How often a pair of sockets at a port of the kernel's choice is tried.
+const PAIR_ATTEMPTS: usize = 16;
+
+/// A socket that was made elsewhere: by a service manager, or inside another network namespace.
+#[derive(Debug)]
+pub enum ReadySocket {
+    /// A bound UDP socket.
+    Udp(UdpSocket),
+    /// A listening TCP socket.
+    Tcp(TcpListener),
+}
+
+impl ReadySocket {
+    /// The address that the socket is bound to.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            ReadySocket::Udp(socket) => socket.local_addr(),
+            ReadySocket::Tcp(socket) => socket.local_addr(),
+        }
+    }
+}
+
+impl From<UdpSocket> for ReadySocket {
+    fn from(socket: UdpSocket) -> ReadySocket {
+        ReadySocket::Udp(socket)
+    }
+}
+
+impl From<TcpListener> for ReadySocket {
+    fn from(socket: TcpListener) -> ReadySocket {
+        ReadySocket::Tcp(socket)
+    }
+}
+
+/// The socket address of a listen address. Its zone is looked up, which fails as long as there is no such interface.
+pub(super) fn resolve(address: &Address, default_port: u16) -> io::Result<SocketAddr> {
+    let port = address.port().unwrap_or(default_port);
+    Ok(match (address.ip(), address.zone()) {
+        (IpAddr::V6(ip), Some(zone)) => {
+            let scope = match zone.parse() {
+                Ok(index) => index,
+                Err(_) => if_nametoindex(zone)?,
+            };
+            SocketAddrV6::new(ip, port, 0, scope).into()
+        }
+        (ip, _) => SocketAddr::new(ip, port),
+    })
+}
+
+/// A UDP socket at `address`, which need not be on any interface yet (IP_FREEBIND).
+pub(super) fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = prepared(address, Type::DGRAM, Protocol::UDP)?;
+    // A smaller buffer than asked for is no reason not to serve.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    socket.bind(&address.into())?;
+    Ok(socket.into())
+}
+
+/// A listening TCP socket at `address`, which need not be on any interface yet (IP_FREEBIND).
+pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = prepared(address, Type::STREAM, Protocol::TCP)?;
+    // Connections of a server that was stopped a moment ago do not keep the next one from listening.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A UDP and a TCP socket at one port that the kernel chooses.
+pub(super) fn bind_pair(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    let mut attempts = 0;
+    loop {
+        let udp = bind_udp(address)?;
+        match bind_tcp(udp.local_addr()?) {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && attempts < PAIR_ATTEMPTS => attempts += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn prepared(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    match address {
+        SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+        SocketAddr::V6(_) => {
+            socket.set_only_v6(true)?;
+            socket.set_freebind_v6(true)?;
+        }
+    }
+    Ok(socket)
+}

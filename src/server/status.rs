@@ -1,0 +1,59 @@
+//! The state of a server as plain values.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What a server is doing at a moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// Every listener, by network and address.
+    pub listeners: Vec<ListenerStatus>,
+    /// Open TCP connections.
+    pub tcp_connections: usize,
+    /// Queries that wait for an upstream.
+    pub forwards: usize,
+}
+
+/// The state of one listener: one address, one transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListenerStatus {
+    /// The network whose names are answered.
+    pub network: String,
+    /// The address as configured.
+    pub listen: String,
+    /// True for TCP, false for UDP.
+    pub tcp: bool,
+    /// Whether it is served.
+    pub state: ListenerState,
+}
+
+/// Whether a listener is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ListenerState {
+    /// It is, at this address and port.
+    Listening(SocketAddr),
+    /// Its socket could not be made; it is tried again.
+    Failed {
+        /// Why.
+        error: String,
+        /// How often it was tried.
+        attempts: u32,
+        /// How long after the last attempt the next one follows.
+        retry: Duration,
+    },
+}
+
+impl fmt::Display for ListenerStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ListenerStatus { network, listen, tcp, state } = self;
+        let transport = if *tcp { "tcp" } else { "udp" };
+        match state {
+            ListenerState::Listening(address) => write!(f, "{network}: {transport} {address}"),
+            ListenerState::Failed { error, .. } => write!(f, "{network}: {transport} {listen} not listening: {error}"),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Worker threads: each a current-thread runtime, and what a worker keeps for itself.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+use crate::responder::{Client, Listener, Responder, ResponderOptions, Transport, Verdict};
+use crate::wire::message::{Header, flag};
+use crate::wire::rcode;
+
+use super::batch::Batch;
+use super::exchange::Exchange;
+use super::slot::Slot;
+
+/// A thread that serves some of the listeners.
+#[derive(Debug)]
+pub(super) struct Worker {
+    handle: Handle,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    pub(super) fn start(number: usize) -> io::Result<Worker> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new().name(format!("callsign-{number}")).spawn(move || {
+            // Whether it was told to stop or the server is gone: both end the worker and everything on it.
+            let _ = runtime.block_on(stopped);
+        })?;
+        Ok(Worker { handle, stop: Some(stop), thread: Some(thread) })
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Tells the thread to end, and gives it to be waited for.
+    pub(super) fn stop(&mut self) -> Option<JoinHandle<()>> {
+        self.stop.take();
+        self.thread.take()
+    }
+}
+
+/// What a worker thread keeps for itself and reuses from query to query.
+pub(super) struct Desk {
+    responder: Option<(Arc<ResponderOptions>, Responder)>,
+    pub(super) batch: Option<Box<Batch>>,
+    /// The reply to a TCP query.
+    tcp_reply: Vec<u8>,
+}
+
+thread_local! {
+    static DESK: RefCell<Desk> = const { RefCell::new(Desk { responder: None, batch: None, tcp_reply: Vec::new() }) };
+}
+
+/// What becomes of a query.
+pub(super) enum Outcome {
+    Reply(usize),
+    Forward(Box<Exchange>),
+    Ignore,
+}
+
+impl Desk {
+    /// Lends the thread's desk. Nothing may wait meanwhile.
+    pub(super) fn with<T>(work: impl FnOnce(&mut Desk) -> T) -> T {
+        DESK.with_borrow_mut(work)
+    }
+
+    fn responder(&mut self, options: &Arc<ResponderOptions>) -> &mut Responder {
+        if !self.responder.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, options)) {
+            self.responder = None;
+        }
+        &mut self.responder.get_or_insert_with(|| (options.clone(), Responder::new(options.clone()))).1
+    }
+
+    /// Decides on one packet.
+    pub(super) fn respond(
+        &mut self,
+        slot: &Slot,
+        listener: &Listener,
+        (source, transport): (SocketAddr, Transport),
+        packet: &[u8],
+        out: &mut [u8],
+    ) -> Outcome {
+        let options = slot.server().responder_options();
+        let client = match transport {
+            Transport::Udp => Client::udp(listener, source),
+            Transport::Tcp { idle } => Client::tcp(listener, source, idle),
+        }
+        .at(unix_time());
+        let responder = self.responder(&options);
+        let mut verdict = responder.respond(packet, &client, out);
+        if let Verdict::Reply(len) = verdict {
+            // Perhaps an address or an interface came since the neighbours were looked at.
+            if is_refused(&out[..len]) && slot.look_around(listener) {
+                verdict = responder.respond(packet, &client, out);
+            }
+        }
+        match verdict {
+            Verdict::Reply(len) => Outcome::Reply(len),
+            Verdict::Forward(forward) => Outcome::Forward(Box::new(Exchange::new(*forward, client.ip()))),
+            Verdict::Ignore => Outcome::Ignore,
+        }
+    }
+
+    /// Decides on one packet that came over TCP; a reply has its length in front.
+    pub(super) fn respond_tcp(
+        &mut self,
+        slot: &Slot,
+        source: SocketAddr,
+        idle: u16,
+        packet: &[u8],
+    ) -> Result<Option<Vec<u8>>, Box<Exchange>> {
+        let mut out = std::mem::take(&mut self.tcp_reply);
+        out.resize(usize::from(u16::MAX), 0);
+        let outcome = self.respond(slot, &slot.listener(), (source, Transport::Tcp { idle }), packet, &mut out);
+        let reply = match outcome {
+            Outcome::Reply(len) => Ok(Some(framed(&out[..len]))),
+            Outcome::Forward(exchange) => Err(exchange),
+            Outcome::Ignore => Ok(None),
+        };
+        self.tcp_reply = out;
+        reply
+    }
+}
+
+/// A message as it goes over TCP: its length in two octets, then itself (RFC 1035 §4.2.2).
+pub(super) fn framed(message: &[u8]) -> Vec<u8> {
+    let mut framed = Vec::with_capacity(2 + message.len());
+    framed.extend_from_slice(&(message.len() as u16).to_be_bytes());
+    framed.extend_from_slice(message);
+    framed
+}
+
+fn is_refused(reply: &[u8]) -> bool {
+    Header::read(reply).is_some_and(|header| header.rcode() == rcode::REFUSED && !header.has(flag::RA))
+}
+
+/// Seconds since 1970, modulo 2^32.
+fn unix_time() -> u32 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32)
+}
