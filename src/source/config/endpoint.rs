@@ -28,11 +28,11 @@ fn endpoint(
 ) -> Option<(Endpoint, Vec<Spanned<IpAddr>>)> {
     let id = section.required("id");
     let mut builder = Endpoint::builder(id.as_ref().map_or("", |id| id.get_ref()));
-    if let Some(id) = &id {
-        if let Err(known) = ids.add((*id.get_ref()).to_owned(), section.line(&id.span())) {
-            let message = format!("there is an endpoint {:?} already (line {known}); write another id", id.get_ref());
-            section.problem(&id.span(), message);
-        }
+    if let Some(id) = &id
+        && let Err(known) = ids.add((*id.get_ref()).to_owned(), section.line(&id.span()))
+    {
+        let message = format!("there is an endpoint {:?} already (line {known}); write another id", id.get_ref());
+        section.problem(&id.span(), message);
     }
     let addresses = addresses(section, holders);
     for address in &addresses {
@@ -75,9 +75,7 @@ fn alone(text: &str, add: fn(EndpointBuilder, &str) -> EndpointBuilder) -> Resul
 }
 
 fn state(section: &Section<'_>, mut builder: EndpointBuilder) -> EndpointBuilder {
-    if let Some(health) =
-        section.choice("health", &[("healthy", Health::Healthy), ("unhealthy", Health::Unhealthy)])
-    {
+    if let Some(health) = section.choice("health", &[("healthy", Health::Healthy), ("unhealthy", Health::Unhealthy)]) {
         builder = builder.health(health);
     }
     if let Some(running) = section.choice("state", &[("up", true), ("down", false)]) {

@@ -39,7 +39,7 @@ mod shape;
 mod text;
 mod unique;
 mod values;
-// mod watch;
+mod watch;
 
 use std::fs;
 use std::path::Path;
@@ -48,7 +48,7 @@ use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
 pub use values::{Config, LimitsConfig, RouteConfig, RouteTarget, ServerConfig, UpstreamsConfig};
-// pub use watch::{WatchError, Watcher};
+pub use watch::{WatchError, Watcher};
 
 use section::Section;
 use text::Text;

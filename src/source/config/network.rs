@@ -73,10 +73,12 @@ fn listen(section: &Section<'_>, mut builder: NetworkBuilder, neighbours: &mut N
             let message = format!("{whole} is listened on already (line {known}); write another address or port");
             section.problem(&address.span(), message);
         }
-        builder = builder.listen(&address.get_ref().to_string());
+        // With its port, so that another port at a reload is another listener.
+        builder = builder.listen(&whole.to_string());
     }
     if section.value("listen").is_none() {
-        let message = format!("nobody can ask this network, as it listens nowhere; write {}", section.example("listen"));
+        let message =
+            format!("nobody can ask this network, as it listens nowhere; write {}", section.example("listen"));
         section.warning(section.at(), message);
     }
     builder

@@ -21,12 +21,12 @@ pub(super) fn read(network: &Section<'_>) -> Vec<Record> {
     let mut records = Vec::new();
     let mut take = |at: &std::ops::Range<usize>, record: Option<Record>| {
         let Some(record) = record else { return };
-        if record.rtype() == rtype::CNAME {
-            if let Err(known) = aliases.add(record.name().clone(), network.line(at)) {
-                let name = record.name();
-                let message = format!("`{name}` is an alias already (line {known}); write one target for it");
-                return network.problem(at, message);
-            }
+        if record.rtype() == rtype::CNAME
+            && let Err(known) = aliases.add(record.name().clone(), network.line(at))
+        {
+            let name = record.name();
+            let message = format!("`{name}` is an alias already (line {known}); write one target for it");
+            return network.problem(at, message);
         }
         records.push(record);
     };

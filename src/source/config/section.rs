@@ -126,10 +126,10 @@ impl<'t> Section<'t> {
         instead: &str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Vec<Spanned<T>> {
-        if let Some(value) = self.value(key) {
-            if value.get_ref().as_array().is_some_and(|array| array.is_empty()) {
-                self.problem(&value.span(), format!("`{key}` is empty; {instead}, or write {}", self.example(key)));
-            }
+        if let Some(value) = self.value(key)
+            && value.get_ref().as_array().is_some_and(|array| array.is_empty())
+        {
+            self.problem(&value.span(), format!("`{key}` is empty; {instead}, or write {}", self.example(key)));
         }
         self.list(key, parse)
     }

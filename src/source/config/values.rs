@@ -14,7 +14,7 @@ use super::Problem;
 pub struct Config {
     /// `[server]`.
     pub server: ServerConfig,
-    /// Each `[[network]]`, in the order of the file, ready to be served.
+    /// Each `[[network]]`, in the order of the file, ready to be served. Its listen addresses have their ports.
     pub networks: Vec<Network>,
     /// Each `[[forward]]`, in the order of the file.
     pub routes: Vec<RouteConfig>,
