@@ -49,7 +49,7 @@ fn endpoint(
     builder = state(section, builder);
     let id = id?;
     // What is wrong with a part was told at its own place, and the part left out.
-    Some((section.check(&id.span(), builder.build())?, addresses))
+    Some((section.check("id", &id.span(), builder.build())?, addresses))
 }
 
 /// The addresses, each of which no endpoint has had before.

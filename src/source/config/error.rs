@@ -39,8 +39,13 @@ impl ConfigError {
 }
 
 impl Problem {
-    pub(super) fn new(origin: &str, line: usize, message: impl Into<String>) -> Problem {
-        Problem { origin: origin.to_owned(), line: Some(line), message: message.into() }
+    /// A problem in one line, whatever the text that it quotes has in it.
+    pub(super) fn new(origin: &str, line: usize, message: impl AsRef<str>) -> Problem {
+        let mut text = String::new();
+        for char in message.as_ref().chars() {
+            if char.is_control() { text.extend(char.escape_default()) } else { text.push(char) }
+        }
+        Problem { origin: origin.to_owned(), line: Some(line), message: text }
     }
 
     /// The file, as it was named by whoever had it read.

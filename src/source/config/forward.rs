@@ -23,7 +23,7 @@ pub(super) fn read(root: &Section<'_>) -> Vec<RouteConfig> {
 fn route(section: &Section<'_>, domains: &mut Unique<Name>) -> Option<RouteConfig> {
     let to = target(section);
     let text = section.required("domain")?;
-    let domain: Name = section.check(&text.span(), text.get_ref().parse())?;
+    let domain: Name = section.check("domain", &text.span(), text.get_ref().parse::<Name>())?;
     if let Err(line) = domains.add(domain.clone(), section.line(&text.span())) {
         section.problem(&text.span(), format!("`{domain}` has a route already (line {line}); write one for it"));
     }

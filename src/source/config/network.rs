@@ -58,7 +58,7 @@ fn network(section: &Section<'_>, neighbours: &mut Neighbours) -> Option<Network
     }
     let name = name.filter(|name| !name.get_ref().is_empty())?;
     // What is wrong with a part was told at its own place, and the part left out.
-    let network = section.check(&name.span(), builder.build())?;
+    let network = section.check("name", &name.span(), builder.build())?;
     let addresses = endpoints.iter().flat_map(|(_, addresses)| addresses);
     warn_of_strays(section, &network, addresses);
     Some(network)

@@ -1,11 +1,11 @@
 //! `[[network.record]]` and `[network.aliases]`: what a network's names have besides endpoints.
 
-use std::fmt;
+use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::table::Record;
+use crate::table::{Record, TableError};
 use crate::wire::rtype;
 
 use super::section::{Section, kind};
@@ -19,7 +19,7 @@ const TOO_MANY_LABELS: usize = 128;
 pub(super) fn read(network: &Section<'_>) -> Vec<Record> {
     let mut aliases = Unique::default();
     let mut records = Vec::new();
-    let mut take = |at: &std::ops::Range<usize>, record: Option<Record>| {
+    let mut take = |at: &Range<usize>, record: Option<Record>| {
         let Some(record) = record else { return };
         if record.rtype() == rtype::CNAME
             && let Err(known) = aliases.add(record.name().clone(), network.line(at))
@@ -36,23 +36,28 @@ pub(super) fn read(network: &Section<'_>) -> Vec<Record> {
     }
     if let Some(table) = network.free_table("aliases") {
         for_each_alias(network, table, &mut Vec::new(), &mut |name, target| {
-            let record = Record::parse(name, "CNAME", target.get_ref(), None).map_err(|error| AliasError(error, name));
-            take(&target.span(), network.check(&target.span(), record));
+            let at = target.span();
+            match Record::parse(name, "CNAME", target.get_ref(), None) {
+                Ok(record) => take(&at, Some(record)),
+                Err(TableError::Record { reason, .. }) => network.problem(&at, format!("alias \"{name}\": {reason}")),
+                Err(error) => network.problem(&at, format!("{error}; write payments = \"payments.example.com\"")),
+            }
         });
     }
     records
 }
 
 /// A record, and where its value stands.
-fn static_record(section: &Section<'_>) -> (std::ops::Range<usize>, Option<Record>) {
+fn static_record(section: &Section<'_>) -> (Range<usize>, Option<Record>) {
     let [name, kind, value] = ["name", "type", "value"].map(|key| section.required(key));
     let ttl = section.ttl("ttl");
     let (Some(name), Some(kind), Some(value)) = (name, kind, value) else { return (section.at().clone(), None) };
     // Each part is read with the others known to be good, so that an error belongs to the part's own line.
-    let name_is_good = section.check(&name.span(), Record::parse(name.get_ref(), "A", "192.0.2.1", None)).is_some();
+    let name_is_good =
+        section.check("name", &name.span(), Record::parse(name.get_ref(), "A", "192.0.2.1", None)).is_some();
     let good_name = if name_is_good { *name.get_ref() } else { "name" };
     let at = if rtype::parse(kind.get_ref()).is_some() { value.span() } else { kind.span() };
-    let record = section.check(&at, Record::parse(good_name, kind.get_ref(), value.get_ref(), ttl));
+    let record = section.check("value", &at, Record::parse(good_name, kind.get_ref(), value.get_ref(), ttl));
     (at, record.filter(|_| name_is_good))
 }
 
@@ -73,25 +78,11 @@ fn for_each_alias<'t>(
                 let message = format!(
                     "the target of an alias cannot be {}; write {} = \"db.example.com\"",
                     kind(other),
-                    labels.join(".").escape_debug()
+                    labels.join(".")
                 );
                 network.problem(&value.span(), message);
             }
         }
         labels.pop();
-    }
-}
-
-/// An alias' error names it as it is written: no type, which nobody wrote.
-struct AliasError<'n>(crate::table::TableError, &'n str);
-
-impl fmt::Display for AliasError<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            crate::table::TableError::Record { reason, .. } => {
-                write!(f, "alias \"{}\": {reason}", self.1.escape_debug())
-            }
-            other => other.fmt(f),
-        }
     }
 }

@@ -1,11 +1,12 @@
 //! One table of the file, read key by key. A value of the wrong kind becomes a problem and reads as if it were absent.
 
-use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
+
+use crate::table::TableError;
 
 use super::shape::{ROOT, Shape};
 use super::text::Text;
@@ -42,18 +43,23 @@ impl<'t> Section<'t> {
     }
 
     /// Notes a problem at a place.
-    pub(super) fn problem(&self, at: &Range<usize>, message: impl Into<String>) {
+    pub(super) fn problem(&self, at: &Range<usize>, message: impl AsRef<str>) {
         self.text.problem(at, message);
     }
 
     /// Notes what is allowed, and most likely a mistake.
-    pub(super) fn warning(&self, at: &Range<usize>, message: impl Into<String>) {
+    pub(super) fn warning(&self, at: &Range<usize>, message: impl AsRef<str>) {
         self.text.warning(at, message);
     }
 
     /// The value, or the problem at its place.
-    pub(super) fn check<T>(&self, at: &Range<usize>, value: Result<T, impl Display>) -> Option<T> {
-        value.map_err(|error| self.problem(at, error.to_string())).ok()
+    pub(super) fn check<T>(&self, key: &str, at: &Range<usize>, value: Result<T, impl Into<TableError>>) -> Option<T> {
+        let complain = |error: TableError| match error {
+            TableError::Name(error) => self.problem(at, format!("{error}; write {}", self.example(key))),
+            // These say what to write by themselves.
+            other => self.problem(at, other.to_string()),
+        };
+        value.map_err(|error| complain(error.into())).ok()
     }
 
     /// A value of any kind.
@@ -111,16 +117,20 @@ impl<'t> Section<'t> {
     }
 
     /// A list of strings, each read by `parse`; those that it refuses become problems.
-    pub(super) fn list<T, E: Display>(&self, key: &str, parse: impl Fn(&str) -> Result<T, E>) -> Vec<Spanned<T>> {
+    pub(super) fn list<T, E: Into<TableError>>(
+        &self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<Spanned<T>> {
         let strings = self.strings(key).unwrap_or_default();
         let parsed = strings.into_iter().filter_map(|string| {
-            self.check(&string.span(), parse(string.get_ref())).map(|value| Spanned::new(string.span(), value))
+            self.check(key, &string.span(), parse(string.get_ref())).map(|value| Spanned::new(string.span(), value))
         });
         parsed.collect()
     }
 
     /// The same, where an empty list would say something else than it seems to.
-    pub(super) fn list_of_some<T, E: Display>(
+    pub(super) fn list_of_some<T, E: Into<TableError>>(
         &self,
         key: &str,
         instead: &str,

@@ -126,7 +126,7 @@ impl Shape {
             return format!("unknown key `{key}`; did you mean `{near}`?");
         }
         let known: Vec<String> = self.keys.iter().map(|Key(name, _)| format!("`{name}`")).collect();
-        format!("unknown key `{}` in {}; known are {}", key.escape_debug(), self.heading, known.join(", "))
+        format!("unknown key `{}` in {}; known are {}", key, self.heading, known.join(", "))
     }
 }
 

@@ -27,12 +27,12 @@ impl<'t> Text<'t> {
     }
 
     /// Notes a problem at a place.
-    pub(super) fn problem(&self, at: &Range<usize>, message: impl Into<String>) {
+    pub(super) fn problem(&self, at: &Range<usize>, message: impl AsRef<str>) {
         self.problems.borrow_mut().push(Problem::new(self.origin, self.line(at.start), message));
     }
 
     /// Notes what is allowed, and most likely a mistake.
-    pub(super) fn warning(&self, at: &Range<usize>, message: impl Into<String>) {
+    pub(super) fn warning(&self, at: &Range<usize>, message: impl AsRef<str>) {
         self.warnings.borrow_mut().push(Problem::new(self.origin, self.line(at.start), message));
     }
 
