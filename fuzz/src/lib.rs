@@ -1,0 +1,15 @@
+//! What each fuzz target does with its input. `fuzz_targets/` gives it what the engine invents, `tests/fuzz_replay.rs` of the
+//! package `callsign`, which includes this file, the committed corpus on every test run.
+//!
+//! A target that needs a feature of `callsign` has it named in this package's `Cargo.toml` and as `required-features` of
+//! the test `fuzz_replay`.
+//!
+//! A target panics where a promise is broken, and does nothing else that can be seen.
+
+pub mod name;
+
+/// A target's name, which is also that of its corpus, and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[("name", name::run)];
