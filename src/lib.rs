@@ -78,3 +78,8 @@ pub mod responder;
 pub mod server;
 pub mod table;
 pub mod wire;
+
+/// The README's library example, compiled.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
