@@ -303,12 +303,6 @@ impl fmt::Display for Outcome {
     }
 }
 
-impl PartialEq<&str> for Outcome {
-    fn eq(&self, other: &&str) -> bool {
-        self.to_string() == *other
-    }
-}
-
 /// Says what came and what should have come, as text.
 #[track_caller]
 pub(crate) fn check(outcome: Outcome, expected: &str) {
