@@ -80,3 +80,8 @@ pub mod server;
 pub mod source;
 pub mod table;
 pub mod wire;
+
+/// The README's library example, compiled.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
