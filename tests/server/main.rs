@@ -72,10 +72,11 @@ fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
 #[track_caller]
 fn listening(server: &Server, network: &str) -> SocketAddr {
     let listeners = server.status().listeners;
-    let at = listeners.iter().filter(|listener| listener.network == network).find_map(|listener| match listener.state {
-        ListenerState::Listening(address) => Some(address),
-        _ => None,
-    });
+    let at =
+        listeners.iter().filter(|listener| listener.network == network).find_map(|listener| match listener.state {
+            ListenerState::Listening(address) => Some(address),
+            _ => None,
+        });
     at.unwrap_or_else(|| panic!("{network} does not listen: {listeners:?}"))
 }
 

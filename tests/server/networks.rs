@@ -83,7 +83,8 @@ async fn an_address_is_free_as_soon_as_its_network_is_removed() {
 async fn a_network_that_comes_back_listens_at_once_though_a_query_of_the_old_one_still_waits() {
     let gate = Gate::closed();
     let wait = gate.clone();
-    let upstream = Scripted::start(move |query| vec![Act::Wait(wait.clone()), query.answer(&[a([192, 0, 2, 1])])]).await;
+    let upstream =
+        Scripted::start(move |query| vec![Act::Wait(wait.clone()), query.answer(&[a([192, 0, 2, 1])])]).await;
     let upstreams = vec![Upstream::new(upstream.address().into())];
     let server = builder().upstreams(upstreams.into()).start().await.unwrap();
     let address = SocketAddr::new(LOCALHOST, free_port(&[LOCALHOST]));
@@ -114,10 +115,7 @@ async fn a_network_is_added_whole_or_not_at_all() {
     assert_eq!(error.to_string(), format!("network \"blog\" cannot listen on {first}: network \"shop\" does"));
     let error = server.add_network(network_at("shop", &[second], "10.0.0.2")).await.unwrap_err();
     assert!(matches!(error, ServerError::Table(TableError::NetworkExists(_))), "{error}");
-    assert!(matches!(
-        server.remove_network("blog").await.unwrap_err(),
-        ServerError::Table(TableError::NoNetwork(_))
-    ));
+    assert!(matches!(server.remove_network("blog").await.unwrap_err(), ServerError::Table(TableError::NoNetwork(_))));
     assert_eq!((server.status(), server.table().networks().len()), (before, 1));
     assert_eq!(db_at(first), "10.0.0.1");
     assert!(sockets(second).is_empty());

@@ -27,7 +27,8 @@ fn descriptors() -> usize {
 
 /// Resident memory of this process in octets.
 pub(super) fn memory() -> usize {
-    let pages: usize = fs::read_to_string("/proc/self/statm").unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
+    let pages: usize =
+        fs::read_to_string("/proc/self/statm").unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
     pages * 4096
 }
 
@@ -67,7 +68,8 @@ fn a_stop_sends_the_answers_that_are_under_way() {
         }
         gate.open();
         stop.await;
-        assert!(Reply::new(tcp.receive().unwrap()).answers().len() == 1);
+        let reply = Reply::new(tcp.receive().unwrap());
+        assert_eq!(reply.answers().len(), 1, "{reply:?}");
         assert_eq!(tcp.stream.read(&mut [0; 1]).unwrap(), 0);
         assert!(udp.recv(&mut [0; 512]).is_ok());
         assert!(threads().is_empty(), "{:?}", threads());
