@@ -153,7 +153,7 @@ impl Records<'_> {
             End::Reverse { snapshot, address } => self.reverse(snapshot, *address, writer),
             End::Gateway => self.addresses_of(&self.view.own().settings().gateways, writer),
             End::Localhost => self.addresses_of(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], writer),
-            End::Loopback => self.pointer(b"\x09localhost\x00", self.view.own().settings().ttl, writer),
+            End::Loopback => self.pointer(&[b"\x09localhost\x00"], self.view.own().settings().ttl, writer),
             End::Parent | End::Unknown | End::Blocked | End::AliasLoop | End::Elsewhere => {}
         }
     }
@@ -242,22 +242,19 @@ impl Records<'_> {
             match settings.reverse_names {
                 ReverseNames::Canonical => {
                     if let Some(name) = holder.canonical_name(settings) {
-                        return self.pointer(name.as_wire(), settings.ttl, writer);
+                        return self.pointer(&name.parts(), settings.ttl, writer);
                     }
                 }
                 ReverseNames::All => {
-                    let endpoint = holder.endpoint();
-                    let mut names = endpoint.names().iter().filter(|name| !name.is_wildcard()).peekable();
-                    let id = if names.peek().is_none() { endpoint.id_name() } else { None };
-                    names.chain(&id).for_each(|name| self.pointer(name.as_wire(), settings.ttl, writer));
+                    holder.bare_names().for_each(|name| self.pointer(&[name.as_wire()], settings.ttl, writer));
                 }
             }
         }
     }
 
-    fn pointer(&self, name: &[u8], ttl: u32, writer: &mut ReplyWriter<'_>) {
+    fn pointer(&self, name: &[&[u8]], ttl: u32, writer: &mut ReplyWriter<'_>) {
         if matches!(self.rtype, rtype::PTR | rtype::ANY) {
-            writer.push_rdata(Section::Answer, self.owner, rtype::PTR, ttl, &[name]);
+            writer.push_rdata(Section::Answer, self.owner, rtype::PTR, ttl, name);
         }
     }
 
@@ -278,11 +275,12 @@ impl Records<'_> {
         for owner in entry.serving(settings.health) {
             let endpoint = owner.endpoint();
             let Some(target) = owner.unique_name(settings) else { continue };
+            let [target, domain] = target.parts();
             for port in endpoint.ports().iter().filter(|port| port.protocol() == protocol && port.is(service)) {
                 let target_at = writer.position() + 12 + 6;
                 let number = port.number().to_be_bytes();
                 // Priority 0, weight 1, port, and the target uncompressed (RFC 2782).
-                let rdata: [&[u8]; 3] = [&[0, 0, 0, 1], &number, target.as_wire()];
+                let rdata: [&[u8]; 4] = [&[0, 0, 0, 1], &number, target, domain];
                 if !writer.push_rdata(Section::Answer, self.owner, rtype::SRV, settings.ttl, &rdata) {
                     return;
                 }
