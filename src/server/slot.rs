@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -168,6 +169,14 @@ impl Slot {
         for task in tasks {
             // A task that was cut off has closed its socket too.
             let _ = task.await;
+        }
+    }
+
+    /// Keeps in mind that a socket is open still though it is no longer listened at. Not one that was handed in: its address
+    /// may be that of another network namespace.
+    pub(super) fn leave(&self, socket: &Arc<UdpSocket>) {
+        if self.listen.is_some() {
+            self.server.leave(socket);
         }
     }
 

@@ -6,7 +6,6 @@ use callsign::server::{Applied, ReadySocket, ServerError, Status};
 use callsign::table::TableError;
 
 use super::support::free_port;
-use super::support::upstream::{Act, Gate, Scripted, a};
 use super::*;
 
 const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -82,9 +81,7 @@ async fn an_address_is_free_as_soon_as_its_network_is_removed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_network_that_comes_back_listens_at_once_though_a_query_of_the_old_one_still_waits() {
     let gate = Gate::closed();
-    let wait = gate.clone();
-    let upstream =
-        Scripted::start(move |query| vec![Act::Wait(wait.clone()), query.answer(&[a([192, 0, 2, 1])])]).await;
+    let upstream = upstream_behind(&gate).await;
     let upstreams = vec![Upstream::new(upstream.address().into())];
     let server = builder().upstreams(upstreams.into()).start().await.unwrap();
     let address = SocketAddr::new(LOCALHOST, free_port(&[LOCALHOST]));
