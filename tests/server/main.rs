@@ -3,9 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod binding;
 mod floods;
 mod limits;
 mod networks;
+mod relayed;
 mod stopping;
 mod tcp;
 
@@ -188,7 +190,8 @@ impl Drop for Asker {
     }
 }
 
-/// Runs the rest of a test in a process of its own, where nothing else opens files or starts threads.
+/// Runs the rest of a test in a process of its own, where nothing else opens files or starts threads or processes. One that
+/// is just being started has all sockets open for a moment, so that a port is not free though its socket was closed.
 #[track_caller]
 fn alone(test: impl Future<Output = ()>) {
     const MARK: &str = "CALLSIGN_TEST_ALONE";
