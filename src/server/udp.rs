@@ -61,7 +61,7 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::UdpSocket, mut sto
             }
         }
     }
-    slot.server().leave(&socket);
+    slot.leave(&socket);
     Ok(())
 }
 
