@@ -89,7 +89,7 @@ async fn finish(slot: &Arc<Slot>, socket: &Arc<UdpSocket>, left: Left) {
     }
     for (exchange, receiver) in left.exchanges.into_iter().zip(left.senders) {
         match slot.server().usage.forward(exchange.client) {
-            None => send(socket, receiver, &exchange.overloaded()).await,
+            None => send(socket, receiver, &exchange.overloaded(&slot.server().forwarder)).await,
             Some(permit) => {
                 let (slot, socket) = (slot.clone(), socket.clone());
                 tokio::spawn(async move {
