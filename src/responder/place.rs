@@ -25,7 +25,7 @@ pub(super) struct Place<'v> {
 /// The place of one name.
 pub(super) enum End<'v> {
     /// Networks know it, in view order; more than one only where their answers are merged.
-    Names(SmallVec<[Hit<'v>; 2]>),
+    Names(SmallVec<[Hit<'v>; 4]>),
     /// The name is an alias, and the question is for the alias itself.
     Alias { target: &'v Name, ttl: u32 },
     /// `_service._protocol.n` on a network.
@@ -53,6 +53,14 @@ pub(super) enum End<'v> {
 /// A name on a network.
 pub(super) struct Hit<'v> {
     pub(super) entry: &'v NameEntry,
+}
+
+impl Hit<'_> {
+    /// True if nothing answers for the name because its endpoints are stopped (answers.md N7).
+    pub(super) fn is_stopped(&self, rtype: u16) -> bool {
+        let mut sets = self.entry.record_sets().iter();
+        self.entry.is_down() && !sets.any(|set| set.rtype == rtype || rtype == rtype::ANY)
+    }
 }
 
 impl<'v> Place<'v> {
@@ -142,7 +150,7 @@ fn on_networks<'v>(
     trace: &mut impl Trace,
 ) -> (Option<(End<'v>, Matched<'v>)>, bool) {
     let merge = view.own().settings().merge;
-    let mut hits: SmallVec<[Hit<'v>; 2]> = SmallVec::new();
+    let mut hits: SmallVec<[Hit<'v>; 4]> = SmallVec::new();
     let mut first_match = Matched::Whole;
     let mut is_parent = false;
     for seat in view.seats() {
@@ -181,7 +189,7 @@ fn on_networks<'v>(
         return (None, is_parent);
     }
     trace.rule(match rtype {
-        _ if hits.iter().all(|hit| hit.entry.is_down()) => "N7",
+        _ if hits.iter().all(|hit| hit.is_stopped(rtype)) => "N7",
         rtype::A | rtype::AAAA => "T1",
         rtype::ANY => "T6",
         _ => "T5",
@@ -208,9 +216,10 @@ fn in_reverse_tree<'v>(view: &'v View, name: &[u8], trace: &mut impl Trace) -> O
     if view.seats().iter().any(|seat| matches!(seat.snapshot().find(name), Some(Found::Name { .. }))) {
         return None;
     }
-    if address.is_some_and(special::is_loopback) {
+    // Of the names above 1.0.0.127.in-addr.arpa, those of 127/8 begin with 127, too; of those above ::1's none ends in 1.
+    if prefix.addr().is_loopback() {
         trace.rule("S");
-        return Some(End::Loopback);
+        return Some(if address.is_some() { End::Loopback } else { End::Parent });
     }
     let mut subnets = view.seats().iter().flat_map(|seat| &seat.snapshot().settings().subnets);
     if subnets.any(|subnet| subnet.contains(&prefix)) {

@@ -1,15 +1,15 @@
 //! The host's interfaces: who is a neighbour of a listen address (answers.md V4).
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 
-/// The interfaces are not read more often than this.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// How often refused clients may make us read the interfaces.
+pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The addresses of the host's interfaces, as they were when last looked at.
 #[derive(Debug, Default)]
@@ -18,22 +18,43 @@ pub(super) struct Host {
 }
 
 impl Host {
-    /// The subnet of the interface that carries `listen`, and the host's own addresses. What was read
-    /// within the last second is taken again.
+    /// The subnet of the interface that carries `listen`, and the host's own addresses.
     pub(super) fn neighbours(&self, listen: SocketAddr) -> Vec<IpNet> {
-        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let now = Instant::now();
-        let interfaces = match &mut *seen {
-            Some((at, interfaces)) if now.duration_since(*at) < INTERVAL => interfaces,
-            seen => &mut seen.insert((now, interfaces())).1,
-        };
-        neighbours_of(listen.ip(), interfaces)
+        self.look(|interfaces| neighbours_of(listen.ip(), interfaces))
     }
 
     /// True if an address is on one of the host's interfaces.
     pub(super) fn has(&self, address: IpAddr) -> bool {
-        address.is_unspecified() || address.is_loopback() || interfaces().iter().any(|subnet| subnet.addr() == address)
+        address.is_unspecified()
+            || address.is_loopback()
+            || self.look(|interfaces| interfaces.iter().any(|subnet| subnet.addr() == address))
     }
+
+    /// Reads the interfaces anew when next asked: whoever adds a network has perhaps just made its bridge.
+    pub(super) fn forget(&self) {
+        *self.seen() = None;
+    }
+
+    /// Shows the interfaces, as they were when last read if that was a moment ago.
+    fn look<T>(&self, see: impl FnOnce(&[IpNet]) -> T) -> T {
+        let mut seen = self.seen();
+        let now = Instant::now();
+        match &mut *seen {
+            Some((at, interfaces)) if now.duration_since(*at) < INTERVAL => see(interfaces),
+            seen => see(&seen.insert((now, interfaces())).1),
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Option<(Instant, Vec<IpNet>)>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Who may ask at a listen address besides its network's own subnets and endpoints (answers.md V4), as things are now: the
+/// subnet of the interface that carries the address, and the host's own addresses. A [`Server`](super::Server) sees to it by
+/// itself; this is for those who drive a [`Responder`](crate::responder::Responder) the way a server does.
+pub fn neighbours(listen: SocketAddr) -> Vec<IpNet> {
+    neighbours_of(listen.ip(), &interfaces())
 }
 
 fn neighbours_of(listen: IpAddr, interfaces: &[IpNet]) -> Vec<IpNet> {

@@ -123,7 +123,11 @@ impl Reader {
                 Err(_) if in_flight.available_permits() < self.limits.tcp_queries_per_connection => continue,
                 Err(_) => return Ok(()),
             };
-            let message = timeout(self.limits.tcp_message, self.message(first)).await??;
+            let message = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return Ok(()),
+                message = timeout(self.limits.tcp_message, self.message(first)) => message??,
+            };
             let answered = Desk::with(|desk| desk.respond_tcp(&self.slot, self.peer, idle, &message));
             match answered {
                 Ok(None) => {}

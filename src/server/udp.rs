@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -14,6 +15,9 @@ use super::batch::{BATCH, Batch};
 use super::exchange::Exchange;
 use super::slot::{Slot, Stop, stopped};
 use super::worker::{Desk, Outcome};
+
+/// The pause after a failed receive.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// What a batch leaves to be done that has to wait.
 struct Left {
@@ -36,7 +40,7 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::UdpSocket, mut sto
     loop {
         tokio::select! {
             biased;
-            () = stopped(&mut stop) => return Ok(()),
+            () = stopped(&mut stop) => break,
             ready = socket.readable() => ready?,
         }
         match socket.try_io(Interest::READABLE, || batch(slot, &socket, is_v6)) {
@@ -49,10 +53,16 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::UdpSocket, mut sto
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // What the kernel reports here is the fate of some earlier reply, not the end of the socket.
-            Err(error) => debug!(%error, "receiving"),
+            Err(error) => {
+                // The fate of some earlier reply, or the kernel lacks memory: not the end of the socket. The pause is for
+                // an error that stays.
+                debug!(%error, "receiving");
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
+    slot.server().leave(&socket);
+    Ok(())
 }
 
 /// Receives a batch, answers what can be answered at once, and sends the replies.
