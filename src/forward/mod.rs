@@ -110,7 +110,8 @@ impl Forwarder {
     /// of empty lists only, when they want nothing of their own. If every preferred server is one of our own listeners
     /// the choice is empty: their questions are not sent elsewhere instead.
     ///
-    /// Allocates only to join several lists or to leave out one of our own addresses.
+    /// Allocates only to join several lists, to leave out one of our own addresses, or when it is time to look at the
+    /// resolv.conf.
     pub fn choose(&self, name: &[u8], preferred: &[Arc<[Upstream]>]) -> Choice {
         let mut choice = self.settings.load().choose(name, preferred);
         choice.servers = self.own.refuse(choice.servers);

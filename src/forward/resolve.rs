@@ -5,13 +5,12 @@ use std::sync::Arc;
 use tokio::time::timeout_at;
 
 use super::ask::Failure;
-use super::cache::{Age, Answer, Bits, Clamp, Found, KeyRef, Kind, Rules, seconds};
+use super::cache::{Age, Answer, Bits, Clamp, Found, KeyRef, Kind, Rules, seconds, write_failed};
 use super::counters::{Counters, Event};
 use super::flight::{Flight, Joined, Landing, Outcome};
 use super::relay::{Asked, AskedEdns};
 use super::{Choice, ForwardOptions, Forwarder, Question};
 use crate::wire::message::{HEADER, Header, flag};
-use crate::wire::reply::{self, Options, ReplyEdns};
 use crate::wire::{ede, rcode};
 
 impl Rules {
@@ -95,14 +94,9 @@ impl Forwarder {
             Found::Stale(answer) => self.write_stale(&answer, asked, out),
             Found::Expired(answer) if expired => self.write_stale(&answer, asked, out),
             Found::Failed(failed) => {
+                let len = write_failed(&failed, asked, out)?;
                 self.tally.count(Event::CachedFailure);
-                let header = Header { id: asked.id, flags: asked.flags, counts: [1, 0, 0, 0] };
-                let edns = asked
-                    .edns
-                    .map(|edns| ReplyEdns { dnssec_ok: edns.dnssec_ok, options: Options::from_slice(edns.options) });
-                let error = Some((ede::CACHED_ERROR, &*failed.text));
-                let failure = reply::Failure { rcode: failed.rcode, flags: flag::RA, error };
-                Some(reply::write_failure(out, &header, asked.question, edns, asked.limit, failure))
+                Some(len)
             }
             Found::Expired(_) | Found::Nothing => None,
         }

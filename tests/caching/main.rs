@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod allocations;
 mod coalescing;
 mod failing;
 mod hits;
@@ -61,11 +62,11 @@ impl Served {
 fn listening(server: &Server, network: &str) -> SocketAddr {
     let listeners = server.status().listeners;
     let own = listeners.iter().filter(|listener| listener.network == network);
-    let address = own.map(|listener| match listener.state {
+    let mut address = own.map(|listener| match listener.state {
         ListenerState::Listening(address) => address,
         _ => panic!("{listener}"),
     });
-    address.last().expect("a listener")
+    address.next().expect("a listener")
 }
 
 /// Waits until something is so, which is looked at again and again.

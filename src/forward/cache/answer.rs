@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use super::{Moment, STALE_TTL};
+use super::{Failed, Moment, STALE_TTL};
 use crate::forward::query::{OPT_LEN, UDP_SIZE, extended_errors};
 use crate::forward::relay::Asked;
 use crate::wire::message::{HEADER, Section, flag};
-use crate::wire::{option, rtype};
+use crate::wire::{ede, option, rtype};
 
 /// What an answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,8 +180,34 @@ impl Answer {
     }
 }
 
+/// Writes the reply that says that asking failed a moment ago, with extended error 13, and gives its length. `None` if the
+/// buffer has no room for header, question and OPT.
+pub(in crate::forward) fn write_failed(failed: &Failed, asked: &Asked<'_>, out: &mut [u8]) -> Option<usize> {
+    let limit = asked.limit.min(out.len());
+    let end = HEADER + asked.question.len();
+    if end + asked.edns.map_or(0, |edns| OPT_LEN + edns.options.len()) > limit {
+        return None;
+    }
+    let flags = flag::QR | flag::RA | asked.flags & (flag::RD | flag::CD) | failed.rcode & flag::RCODE;
+    let words = [asked.id, flags, 1, 0, 0, u16::from(asked.edns.is_some())];
+    for (place, word) in out.chunks_exact_mut(2).zip(words) {
+        place.copy_from_slice(&word.to_be_bytes());
+    }
+    out[HEADER..end].copy_from_slice(asked.question);
+    let Some(edns) = asked.edns else { return Some(end) };
+    let mut opt = Opt { out, start: end, at: end + OPT_LEN, limit };
+    opt.push(edns.options);
+    let before = opt.at;
+    let len = (2 + failed.text.len()) as u16;
+    opt.push(&[0, option::EXTENDED_ERROR as u8, (len >> 8) as u8, len as u8, 0, ede::CACHED_ERROR as u8]);
+    if opt.at > before && !opt.push(failed.text.as_bytes()) {
+        opt.at = before;
+    }
+    Some(opt.finish(edns.dnssec_ok))
+}
+
 /// Extended error 3 without a text (RFC 8914 §4.4), as an option.
-const STALE_ERROR: [u8; 6] = [0, option::EXTENDED_ERROR as u8, 0, 2, 0, crate::wire::ede::STALE_ANSWER as u8];
+const STALE_ERROR: [u8; 6] = [0, option::EXTENDED_ERROR as u8, 0, 2, 0, ede::STALE_ANSWER as u8];
 
 /// An OPT being written behind the records.
 struct Opt<'a> {
@@ -192,13 +218,15 @@ struct Opt<'a> {
 }
 
 impl Opt<'_> {
-    /// Adds encoded options, if they fit.
-    fn push(&mut self, options: &[u8]) {
+    /// Adds encoded options. False if they do not fit.
+    fn push(&mut self, options: &[u8]) -> bool {
         let end = self.at + options.len();
-        if end <= self.limit {
+        let fits = end <= self.limit;
+        if fits {
             self.out[self.at..end].copy_from_slice(options);
             self.at = end;
         }
+        fits
     }
 
     fn finish(self, dnssec_ok: bool) -> usize {

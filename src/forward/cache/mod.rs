@@ -17,7 +17,7 @@ use quick_cache::sync::{Cache as Store, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
 pub(super) use admit::{Clamp, seconds};
-pub(super) use answer::{Age, Answer, Verdict};
+pub(super) use answer::{Age, Answer, Verdict, write_failed};
 pub(super) use key::{Bits, Key, KeyRef, Kind};
 
 /// The TTL of what is given past its TTL, seconds (RFC 8767 §4).
