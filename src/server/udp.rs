@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 struct Left {
     /// Datagrams that were received.
     received: usize,
+    // As they come from the desk.
+    #[allow(clippy::vec_box)]
     exchanges: Vec<Box<Exchange>>,
     senders: Vec<SocketAddr>,
     /// Replies that the socket did not take at once.
@@ -99,7 +101,7 @@ async fn finish(slot: &Arc<Slot>, socket: &Arc<UdpSocket>, left: Left) {
     }
     for (exchange, receiver) in left.exchanges.into_iter().zip(left.senders) {
         match slot.server().usage.forward(exchange.client) {
-            None => send(socket, receiver, &exchange.overloaded()).await,
+            None => send(socket, receiver, &exchange.overloaded(&slot.server().forwarder)).await,
             Some(permit) => {
                 let (slot, socket) = (slot.clone(), socket.clone());
                 tokio::spawn(async move {
