@@ -25,7 +25,7 @@ impl Noise {
     fn datagram(&mut self) -> Vec<u8> {
         let len = self.next() % 600;
         let mut octets: Vec<u8> = (0..len).map(|_| self.next() as u8).collect();
-        if self.next() % 2 == 0 && len > 12 {
+        if self.next().is_multiple_of(2) && len > 12 {
             // A good header, so that the rest is looked at.
             octets[2..12].copy_from_slice(&[1, 0, 0, 1, 0, 0, 0, 0, 0, (self.next() % 2) as u8]);
         }
