@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 struct Left {
     /// Datagrams that were received.
     received: usize,
-    // As they come from the desk.
+    // They come in boxes, and are run in them: nothing is gained by unpacking.
     #[allow(clippy::vec_box)]
     exchanges: Vec<Box<Exchange>>,
     senders: Vec<SocketAddr>,

@@ -23,8 +23,8 @@
 //! )?;
 //! assert_eq!(config.networks[0].snapshot().endpoint_count(), 1);
 //!
-//! let error = Config::parse("[server]\nports = 53", "callsign.toml").unwrap_err();
-//! assert_eq!(error.to_string(), "callsign.toml:2: unknown key `ports`; did you mean `port`?");
+//! let error = Config::parse("[server]\nprot = 53", "callsign.toml").unwrap_err();
+//! assert_eq!(error.to_string(), "callsign.toml:2: unknown key `prot`; did you mean `port`?");
 //! # Ok::<(), callsign::source::config::ConfigError>(())
 //! ```
 

@@ -117,13 +117,19 @@ impl Shape {
     /// What to say of a key that is not one of these.
     pub(super) fn unknown(&self, key: &str) -> String {
         let homes: Vec<&str> = ALL.iter().filter(|shape| shape.has(key)).map(|shape| shape.heading).collect();
-        if !homes.is_empty() {
-            return format!("unknown key `{key}` in {}; it belongs in {}", self.heading, homes.join(" or "));
-        }
+        let homes = homes.join(" or ");
         let distance = |known: &&Key| edits(key, known.0);
         let limit = if key.len() < 5 { 1 } else { 2 };
-        if let Some(Key(near, _)) = self.keys.iter().min_by_key(distance).filter(|known| distance(known) <= limit) {
-            return format!("unknown key `{key}`; did you mean `{near}`?");
+        match self.keys.iter().min_by_key(distance).filter(|known| distance(known) <= limit) {
+            Some(Key(near, _)) if homes.is_empty() => return format!("unknown key `{key}`; did you mean `{near}`?"),
+            Some(Key(near, _)) => {
+                return format!(
+                    "unknown key `{key}` in {}; did you mean `{near}`, or does it belong in {homes}?",
+                    self.heading
+                );
+            }
+            None if homes.is_empty() => {}
+            None => return format!("unknown key `{key}` in {}; it belongs in {homes}", self.heading),
         }
         let known: Vec<String> = self.keys.iter().map(|Key(name, _)| format!("`{name}`")).collect();
         format!("unknown key `{}` in {}; known are {}", key, self.heading, known.join(", "))
@@ -168,6 +174,10 @@ mod tests {
             "unknown key `domains` in [[network.endpoint]]; it belongs in [[network]]"
         );
         assert_eq!(NETWORK.unknown("port"), "unknown key `port` in [[network]]; it belongs in [server] or ports");
+        assert_eq!(
+            SERVER.unknown("ports"),
+            "unknown key `ports` in [server]; did you mean `port`, or does it belong in [[network.endpoint]]?"
+        );
         assert_eq!(FORWARD.unknown("x"), "unknown key `x` in [[forward]]; known are `domain`, `to`");
     }
 
