@@ -135,6 +135,20 @@ fn p4_transfers_are_refused_and_meta_types_malformed() {
 }
 
 #[test]
+fn p4_an_incremental_transfer_as_it_really_comes() {
+    let world = World::example();
+    let client = world.client("shop", "10.10.1.3");
+    // With the SOA that the client has, as an authority (RFC 1995 §3): an authority in any other query is malformed.
+    let soa = b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x16\x00\x00\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let question = |rtype| [&b"\x08internal\x00\x00"[..], &[rtype, 0, 1]].concat();
+    check(client.send(&raw([1, 0, 1, 0], &[&question(251), soa])), "REFUSED");
+    check(client.send(&raw([1, 0, 1, 1], &[&question(251), soa, OPT])), "REFUSED");
+    check(client.send(&raw([1, 0, 2, 0], &[&question(251), soa, soa])), "FORMERR");
+    check(client.send(&raw([1, 0, 1, 0], &[&question(252), soa])), "FORMERR");
+    check(client.send(&raw([1, 0, 1, 0], &[&question(6), soa])), "FORMERR");
+}
+
+#[test]
 fn p5_chaos_names_are_refused_unless_configured() {
     let names = ["version.bind", "VERSION.bind", "version.server", "hostname.bind", "id.server"];
     let send = |client: &Asker<'_>, name, rtype| client.send(&ask(name, rtype).class(DNSClass::CH).packet());
