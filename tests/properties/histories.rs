@@ -233,7 +233,7 @@ fn questions() -> Vec<(String, Kind)> {
 }
 
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn a_history_gives_the_answers_of_the_model(steps in vec(step(), 1..24)) {
