@@ -73,7 +73,8 @@ fn p3_what_is_no_query_is_a_format_error() {
     let world = World::example();
     let client = world.client("shop", "10.10.1.3");
     let long_label = [&[64][..], &[b'x'; 64], b"\0\0\x01\0\x01"].concat();
-    let long_name = [&[&[63][..], &[b'x'; 63]].concat().repeat(4), &b"\0\0\x01\0\x01"[..]].concat();
+    let long_name = [&[&[63][..], &[b'x'; 63]].concat().repeat(3), &[62][..], &[b'x'; 62], b"\0\0\x01\0\x01"].concat();
+    assert_eq!(long_name.len(), 256 + 4);
     let record = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x00\x00\x04\x0a\x00\x00\x01";
     for (what, packet) in [
         ("no question", raw([0, 0, 0, 0], &[])),
@@ -81,7 +82,7 @@ fn p3_what_is_no_query_is_a_format_error() {
         ("two questions", raw([2, 0, 0, 0], &[WEB_A, WEB_A])),
         ("65,535 questions", raw([0xffff; 4], &[])),
         ("a label of 64", raw([1, 0, 0, 0], &[&long_label])),
-        ("a name of 257", raw([1, 0, 0, 0], &[&long_name])),
+        ("a name of 256", raw([1, 0, 0, 0], &[&long_name])),
         ("a pointer", raw([1, 0, 0, 0], &[b"\xc0\x0c\0\x01\0\x01"])),
         ("a pointer behind a label", raw([1, 0, 0, 0], &[b"\x01a\xc0\x0c\0\x01\0\x01"])),
         ("a pointer to itself", raw([1, 0, 0, 0], &[b"\xc0\x0d\0\x01\0\x01"])),
