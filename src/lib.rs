@@ -76,6 +76,8 @@ pub mod forward;
 pub mod responder;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "config")]
+pub mod source;
 pub mod table;
 pub mod wire;
 

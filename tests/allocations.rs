@@ -83,6 +83,8 @@ fn networks() -> [NetworkBuilder; 4] {
 }
 
 struct World {
+    /// Kept: a client's other networks are seen only as long as somebody has them.
+    _table: NameTable,
     listener: Listener,
     responder: Responder,
     out: Vec<u8>,
@@ -95,7 +97,12 @@ impl World {
             table.add(network.build().unwrap()).unwrap();
         }
         let listener = Listener::new(table.network("net1").unwrap(), "10.10.1.1:53".parse().unwrap());
-        World { listener, responder: Responder::new(Arc::new(ResponderOptions::default())), out: vec![0; 65_535] }
+        World {
+            _table: table,
+            listener,
+            responder: Responder::new(Arc::new(ResponderOptions::default())),
+            out: vec![0; 65_535],
+        }
     }
 
     /// Asks a few times, so that what is made once a thread is made, and counts the last time. Gives the reply's response
@@ -183,10 +190,10 @@ fn names_of_other_networks_of_the_view_allocate_nothing() {
 }
 
 #[test]
-fn a_question_to_forward_is_one_allocation() {
+fn a_question_to_forward_is_no_allocation() {
     let mut world = World::of(networks());
     for source in ["10.10.1.2", "10.10.1.9", "10.10.1.200"] {
         let (reply, count) = world.ask(source, &packet("www.example.com", A, Opt::Cookie), false);
-        assert_eq!((reply, count.count_total), (None, 1), "from {source}");
+        assert_eq!((reply, count.count_total), (None, 0), "from {source}");
     }
 }

@@ -99,7 +99,7 @@ fn learns(listener: &Listener, source: [u8; 4], packet: &[u8], tcp: bool) -> (Ve
     match Responder::new(Arc::new(ResponderOptions::default())).respond(packet, &client, &mut out) {
         Verdict::Reply(len) => (out[..len].to_vec(), String::new()),
         Verdict::Forward(forward) => {
-            let Forward { aliases, preference, upstreams, .. } = &*forward;
+            let Forward { aliases, preference, upstreams, .. } = &forward;
             (forward.target().to_vec(), format!("{aliases:?} {preference:?} {upstreams:?}"))
         }
         Verdict::Ignore => panic!("ignored"),
