@@ -259,7 +259,18 @@ impl Server {
     pub fn status(&self) -> Status {
         let mut listeners: Vec<ListenerStatus> = self.shared.slots().values().flat_map(|slot| slot.status()).collect();
         listeners.sort_by(|a, b| (&a.network, &a.listen, a.tcp).cmp(&(&b.network, &b.listen, b.tcp)));
-        Status { listeners, tcp_connections: self.shared.usage.connections(), forwards: self.shared.usage.forwards() }
+        Status {
+            listeners,
+            tcp_connections: self.shared.usage.connections(),
+            forwards: self.shared.usage.forwards(),
+            forwarding: self.shared.forwarder.counters(),
+        }
+    }
+
+    /// Lets the cache of upstream answers believe that so much time has passed. For tests.
+    #[doc(hidden)]
+    pub fn put_cache_clock_forward(&self, time: std::time::Duration) {
+        self.shared.forwarder.put_cache_clock_forward(time);
     }
 
     /// Stops: takes nothing new, waits for queries that wait for an upstream as long as [`Limits::drain`] says, then ends

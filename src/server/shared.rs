@@ -41,7 +41,7 @@ impl Key {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) table: NameTable,
-    pub(super) forwarder: Forwarder,
+    pub(super) forwarder: Arc<Forwarder>,
     pub(super) usage: Usage,
     pub(super) host: Host,
     /// The port of listen addresses that name none.
@@ -58,7 +58,7 @@ impl Shared {
     pub(super) fn new(port: u16, forwarder: Forwarder, usage: Usage, responder: ResponderOptions) -> Shared {
         Shared {
             table: NameTable::new(),
-            forwarder,
+            forwarder: Arc::new(forwarder),
             usage,
             host: Host::default(),
             port,

@@ -145,7 +145,7 @@ impl Reader {
                 Err(exchange) => {
                     let Ok(turn) = in_flight.clone().acquire_owned().await else { return Ok(()) };
                     match self.slot.server().usage.forward(exchange.client) {
-                        None => self.send(framed(&exchange.overloaded())).await?,
+                        None => self.send(framed(&exchange.overloaded(&self.slot.server().forwarder))).await?,
                         Some(permit) => {
                             let (slot, replies) = (self.slot.clone(), self.replies.clone());
                             tokio::spawn(async move {

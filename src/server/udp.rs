@@ -97,7 +97,7 @@ async fn finish(slot: &Arc<Slot>, socket: &Arc<UdpSocket>, left: Left) {
     }
     for (receiver, exchange) in left.exchanges {
         match slot.server().usage.forward(exchange.client) {
-            None => send(socket, receiver, &exchange.overloaded()).await,
+            None => send(socket, receiver, &exchange.overloaded(&slot.server().forwarder)).await,
             Some(permit) => {
                 let (slot, socket) = (slot.clone(), socket.clone());
                 tokio::spawn(async move {
