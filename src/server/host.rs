@@ -8,45 +8,61 @@ use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 
-/// How often refused clients may make us read the interfaces.
-pub(super) const INTERVAL: Duration = Duration::from_millis(100);
+/// Refused clients do not make us read the interfaces more often than this.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The addresses of the host's interfaces, as they were when last looked at.
 #[derive(Debug, Default)]
 pub(super) struct Host {
-    seen: Mutex<Option<(Instant, Vec<IpNet>)>>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    interfaces: Option<Vec<IpNet>>,
+    /// When a refused client last made us read them.
+    again: Option<Instant>,
 }
 
 impl Host {
     /// The subnet of the interface that carries `listen`, and the host's own addresses.
     pub(super) fn neighbours(&self, listen: SocketAddr) -> Vec<IpNet> {
-        self.look(|interfaces| neighbours_of(listen.ip(), interfaces))
+        neighbours_of(listen.ip(), self.lock().interfaces())
     }
 
     /// True if an address is on one of the host's interfaces.
     pub(super) fn has(&self, address: IpAddr) -> bool {
         address.is_unspecified()
             || address.is_loopback()
-            || self.look(|interfaces| interfaces.iter().any(|subnet| subnet.addr() == address))
+            || self.lock().interfaces().iter().any(|subnet| subnet.addr() == address)
     }
 
-    /// Reads the interfaces anew when next asked: whoever adds a network has perhaps just made its bridge.
+    /// Has the interfaces read anew when next asked: whoever adds a network has perhaps just made its bridge.
     pub(super) fn forget(&self) {
-        *self.seen() = None;
+        self.lock().interfaces = None;
     }
 
-    /// Shows the interfaces, as they were when last read if that was a moment ago.
-    fn look<T>(&self, see: impl FnOnce(&[IpNet]) -> T) -> T {
-        let mut seen = self.seen();
+    /// Looks again because a client is refused: perhaps an address or an interface came. Gives the time at which it last did.
+    pub(super) fn look_again(&self) -> Instant {
+        let mut seen = self.lock();
         let now = Instant::now();
-        match &mut *seen {
-            Some((at, interfaces)) if now.duration_since(*at) < INTERVAL => see(interfaces),
-            seen => see(&seen.insert((now, interfaces())).1),
+        match seen.again {
+            Some(at) if now.duration_since(at) < INTERVAL => at,
+            _ => {
+                *seen = Seen { interfaces: None, again: Some(now) };
+                now
+            }
         }
     }
 
-    fn seen(&self) -> MutexGuard<'_, Option<(Instant, Vec<IpNet>)>> {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    fn interfaces(&mut self) -> &[IpNet] {
+        self.interfaces.get_or_insert_with(interfaces)
     }
 }
 

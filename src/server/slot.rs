@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -20,7 +21,7 @@ use crate::table::{Address, Network};
 use super::shared::Shared;
 use super::socket::{self, ReadySocket};
 use super::status::{ListenerState, ListenerStatus};
-use super::{host, tcp, udp};
+use super::{tcp, udp};
 
 /// The pause after the first failed attempt to bind, and the longest one.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -38,7 +39,7 @@ pub(super) struct Slot {
     stop: watch::Sender<bool>,
     /// What serves its sockets.
     tasks: Mutex<Vec<JoinHandle<()>>>,
-    /// When a refused client last made us look for the host's addresses.
+    /// The last look at the host's addresses, for a refused client, that the listener's neighbours are of.
     looked: Mutex<Option<Instant>>,
 }
 
@@ -148,13 +149,9 @@ impl Slot {
     /// Looks for the host's addresses again, unless that was done a moment ago. True if the listener's neighbours are
     /// others now.
     pub(super) fn look_around(&self, listener: &Listener) -> bool {
-        let now = Instant::now();
-        let mut looked = lock(&self.looked);
-        if looked.is_some_and(|at| now.duration_since(at) < host::INTERVAL) {
-            return false;
-        }
-        *looked = Some(now);
-        listener.set_neighbours(self.server.host.neighbours(listener.address()))
+        let last = Some(self.server.host.look_again());
+        let is_new = std::mem::replace(&mut *lock(&self.looked), last) != last;
+        is_new && listener.set_neighbours(self.server.host.neighbours(listener.address()))
     }
 
     /// Takes nothing new; what is under way is finished.
@@ -168,6 +165,14 @@ impl Slot {
         for task in tasks {
             // A task that was cut off has closed its socket too.
             let _ = task.await;
+        }
+    }
+
+    /// Keeps in mind that a socket is open still though it is no longer listened at. Not one that was handed in: its address
+    /// may be that of another network namespace.
+    pub(super) fn leave(&self, socket: &Arc<UdpSocket>) {
+        if self.listen.is_some() {
+            self.server.leave(socket);
         }
     }
 

@@ -63,7 +63,7 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::UdpSocket, mut sto
             }
         }
     }
-    slot.server().leave(&socket);
+    slot.leave(&socket);
     Ok(())
 }
 

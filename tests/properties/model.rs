@@ -164,7 +164,7 @@ impl Net {
 }
 
 /// V1: the networks that a client sees.
-fn view<'m>(nets: &'m [Net], listener: usize, source: IpAddr) -> Vec<&'m Net> {
+fn view(nets: &[Net], listener: usize, source: IpAddr) -> Vec<&Net> {
     let own = &nets[listener];
     let Some(client) = own.at(source) else { return vec![own] };
     let mut others: Vec<(&Net, i32)> = nets

@@ -3,7 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod binding;
+mod floods;
+mod limits;
 mod networks;
+mod relayed;
 mod stopping;
 mod tcp;
 
@@ -24,6 +28,7 @@ use socket2::{Domain, Socket, Type};
 
 use support::DEADLINE;
 use support::client::{Client, Connection, Query, Reply};
+use support::upstream::{Act, Gate, Scripted, a};
 
 /// A server whose networks listen at ports of the kernel's choice and that asks nobody.
 fn builder() -> ServerBuilder {
@@ -59,6 +64,12 @@ fn endpoint(name: &str, address: &str) -> Endpoint {
 /// A record of a type that nobody knows, with that much data.
 fn record_of(name: &str, len: usize) -> Record {
     Record::parse(name, "TYPE65280", &format!("\\# {len} {}", "5a".repeat(len)), None).unwrap()
+}
+
+/// An upstream that answers once the gate is open.
+async fn upstream_behind(gate: &Gate) -> Scripted {
+    let gate = gate.clone();
+    Scripted::start(move |query| vec![Act::Wait(gate.clone()), query.answer(&[a([192, 0, 2, 1])])]).await
 }
 
 /// The default limits with something changed.
@@ -179,7 +190,8 @@ impl Drop for Asker {
     }
 }
 
-/// Runs the rest of a test in a process of its own, where nothing else opens files or starts threads.
+/// Runs the rest of a test in a process of its own, where nothing else opens files or starts threads or processes. One that
+/// is just being started has all sockets open for a moment, so that a port is not free though its socket was closed.
 #[track_caller]
 fn alone(test: impl Future<Output = ()>) {
     const MARK: &str = "CALLSIGN_TEST_ALONE";

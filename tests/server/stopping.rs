@@ -6,7 +6,6 @@ use std::net::{TcpListener, UdpSocket};
 
 use callsign::server::ServerError;
 
-use super::support::upstream::{Act, Gate, Scripted, a};
 use super::*;
 
 /// The names of this process's threads that a server started.
@@ -32,16 +31,11 @@ pub(super) fn memory() -> usize {
     pages * 4096
 }
 
-async fn behind(gate: &Gate) -> Scripted {
-    let gate = gate.clone();
-    Scripted::start(move |query| vec![Act::Wait(gate.clone()), query.answer(&[a([192, 0, 2, 1])])]).await
-}
-
 #[test]
 fn a_stop_sends_the_answers_that_are_under_way() {
     alone(async {
         let gate = Gate::closed();
-        let upstream = behind(&gate).await;
+        let upstream = upstream_behind(&gate).await;
         let limits = limits(|limits| limits.drain = DEADLINE);
         let (server, address) = shop_with(Some(upstream.address()), limits).await;
         let client = Client::new(address);
@@ -118,7 +112,7 @@ fn a_stopped_server_takes_no_networks() {
 fn a_server_that_is_dropped_ends_too() {
     alone(async {
         let gate = Gate::closed();
-        let upstream = behind(&gate).await;
+        let upstream = upstream_behind(&gate).await;
         let before = descriptors();
         let (server, address) = shop_with(Some(upstream.address()), Limits::default()).await;
         let client = Client::new(address);

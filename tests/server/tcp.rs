@@ -9,14 +9,7 @@ use callsign::wire::message::flag;
 use callsign::wire::{option, rtype};
 use socket2::SockRef;
 
-use super::support::upstream::{Act, Gate, Scripted, a};
 use super::*;
-
-/// An upstream that answers once the gate is open.
-async fn behind(gate: &Gate) -> Scripted {
-    let gate = gate.clone();
-    Scripted::start(move |query| vec![Act::Wait(gate.clone()), query.answer(&[a([192, 0, 2, 1])])]).await
-}
 
 /// Receives the reply to `query` next.
 #[track_caller]
@@ -29,7 +22,7 @@ fn receive(connection: &mut Connection, query: &Query) -> Reply {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn c_pipelined_queries_are_answered_as_they_are_ready() {
     let gate = Gate::closed();
-    let upstream = behind(&gate).await;
+    let upstream = upstream_behind(&gate).await;
     let (_server, address) = shop_with(Some(upstream.address()), Limits::default()).await;
     let mut connection = Client::new(address).connect().unwrap();
     let (slow, quick) = (foreign(), [local(), local(), local()]);
@@ -70,7 +63,7 @@ async fn c_after_a_half_close_pending_answers_still_come_and_then_the_end() {
     // The second half-close cuts a message in two.
     for tail in [&b""[..], &b"\x00"[..], &b"\x00\x20half"[..]] {
         let gate = Gate::closed();
-        let upstream = behind(&gate).await;
+        let upstream = upstream_behind(&gate).await;
         let (server, address) = shop_with(Some(upstream.address()), Limits::default()).await;
         let mut connection = Client::new(address).connect().unwrap();
         let (slow, quick) = (foreign(), local());
@@ -124,7 +117,7 @@ async fn c_a_message_that_does_not_end_ends_its_connection() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn c_an_idle_connection_is_closed_but_not_one_that_waits_for_an_upstream() {
     let gate = Gate::closed();
-    let upstream = behind(&gate).await;
+    let upstream = upstream_behind(&gate).await;
     let limits = limits(|limits| {
         limits.tcp_message = Duration::from_secs(600);
         limits.tcp_idle = Duration::from_millis(100);
@@ -200,7 +193,7 @@ async fn c_all_clients_together_have_a_number_of_connections() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn c_a_connection_is_not_read_while_too_many_of_its_queries_wait() {
     let gate = Gate::closed();
-    let upstream = behind(&gate).await;
+    let upstream = upstream_behind(&gate).await;
     let limits = limits(|limits| limits.tcp_queries_per_connection = 2);
     let (server, address) = shop_with(Some(upstream.address()), limits).await;
     let mut connection = Client::new(address).connect().unwrap();
