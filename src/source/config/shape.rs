@@ -15,7 +15,12 @@ pub(super) struct Key(pub(super) &'static str, pub(super) &'static str);
 
 pub(super) static ROOT: Shape = Shape {
     heading: "the file",
-    keys: &[Key("server", "[server]"), Key("network", "[[network]]"), Key("forward", "[[forward]]")],
+    keys: &[
+        Key("server", "[server]"),
+        Key("cache", "[cache]"),
+        Key("network", "[[network]]"),
+        Key("forward", "[[forward]]"),
+    ],
 };
 
 pub(super) static SERVER: Shape = Shape {
@@ -42,6 +47,16 @@ pub(super) static LIMITS: Shape = Shape {
         Key("forwards", "forwards = 10000"),
         Key("forwards_per_client", "forwards_per_client = 500"),
         Key("tcp_idle", "tcp_idle = 10"),
+    ],
+};
+
+pub(super) static CACHE: Shape = Shape {
+    heading: "[cache]",
+    keys: &[
+        Key("size", "size = \"16 MiB\""),
+        Key("min_ttl", "min_ttl = 0"),
+        Key("max_ttl", "max_ttl = 86400"),
+        Key("stale_for", "stale_for = 86400"),
     ],
 };
 
@@ -102,7 +117,7 @@ pub(super) static FORWARD: Shape = Shape {
     keys: &[Key("domain", "domain = \"corp.example\""), Key("to", "to = [\"10.0.0.53\"]")],
 };
 
-static ALL: [&Shape; 8] = [&ROOT, &SERVER, &LIMITS, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD];
+static ALL: [&Shape; 9] = [&ROOT, &SERVER, &LIMITS, &CACHE, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD];
 
 impl Shape {
     /// How a key is written.
