@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::ask::Asking;
 use super::options::{Destination, ForwardOptions, Upstreams};
 use super::system::System;
 use crate::table::Upstream;
@@ -64,8 +64,8 @@ impl fmt::Display for Choice {
 /// The options in the form that questions are looked up in.
 #[derive(Debug)]
 pub(super) struct Settings {
-    /// The time for one question.
-    pub(super) timeout: Duration,
+    /// How a question is asked.
+    pub(super) asking: Asking,
     fallback: Fallback,
     routes: HashMap<Name, (Arc<Name>, Destination), foldhash::fast::RandomState>,
 }
@@ -80,6 +80,8 @@ enum Fallback {
 impl Settings {
     /// Settings from options; what `previous` has read of the same resolv.conf is kept.
     pub(super) fn new(options: ForwardOptions, previous: Option<&Settings>) -> Settings {
+        let asking =
+            Asking { timeout: options.timeout, order: options.order, randomize_case: options.case_randomization };
         let fallback = match options.upstreams {
             Upstreams::List(list) => Fallback::List(distinct(list.iter())),
             Upstreams::System(path) => {
@@ -97,7 +99,7 @@ impl Settings {
             };
             (route.domain.clone(), (Arc::new(route.domain), to))
         });
-        Settings { timeout: options.timeout, fallback, routes: routes.collect() }
+        Settings { asking, fallback, routes: routes.collect() }
     }
 
     /// See [`Forwarder::choose`](super::Forwarder::choose).

@@ -4,8 +4,9 @@
 //! [`Forwarder::ask`] gets a reply out of them (F3), and [`relay`] turns that reply into the one for the client (H1, H4,
 //! H5). In between a reply is raw bytes, exactly as the upstream sent it.
 //!
-//! Knows nothing of networks' names, of listeners, or of who asked. Which server is asked when is `policy`, a state machine
-//! without sockets or a clock; what is sent and what counts as its reply is `query`; the sockets are `attempt`.
+//! Knows nothing of networks' names, of listeners, or of who asked. How the servers do is `health`, in which order they are
+//! asked `order`, and when `policy`: state machines without sockets or a clock. What is sent and what counts as its reply is
+//! `query`; `attempt` asks once, by a `datagram`, over a `stream` (TCP, TLS) or in a `session` (HTTPS, QUIC).
 //!
 //! ```no_run
 //! use callsign::forward::{ForwardOptions, Forwarder, Question, Upstreams};
@@ -22,13 +23,23 @@
 mod ask;
 mod attempt;
 mod choice;
+mod datagram;
+mod group;
+mod health;
 mod options;
+mod order;
 mod own;
 mod policy;
 mod query;
 mod relay;
 mod rewrite;
+mod server;
+#[cfg(feature = "encrypted")]
+mod session;
+mod stream;
 mod system;
+#[cfg(feature = "encrypted")]
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,12 +49,15 @@ use arc_swap::ArcSwap;
 pub use ask::Failure;
 pub use choice::{Choice, Reason};
 pub use options::{Destination, ForwardError, ForwardOptions, Route, Upstreams};
+pub use order::Order;
 pub use query::Question;
 pub use relay::{Asked, AskedEdns, relay};
+pub use server::UpstreamStatus;
 
 use crate::table::Upstream;
 use crate::wire::{ede, rcode};
 use choice::Settings;
+use group::Groups;
 use own::Own;
 
 /// Sends questions to the servers that they belong to, and brings back what those say.
@@ -53,13 +67,14 @@ use own::Own;
 pub struct Forwarder {
     settings: ArcSwap<Settings>,
     own: Own,
+    groups: Groups,
 }
 
 impl Forwarder {
     /// A forwarder with these options. Reads the followed resolv.conf, if there is one.
     pub fn new(options: ForwardOptions) -> Forwarder {
         let settings = Settings::new(options, None);
-        Forwarder { settings: ArcSwap::from_pointee(settings), own: Own::default() }
+        Forwarder { settings: ArcSwap::from_pointee(settings), own: Own::default(), groups: Groups::default() }
     }
 
     /// Replaces all options at once: a question is chosen for by the old ones or by the new ones, never by a mixture.
@@ -97,10 +112,13 @@ impl Forwarder {
     /// records are known to lie within it.
     ///
     /// A server is done with when it answers SERVFAIL, REFUSED, NOTIMP or FORMERR, cannot be reached, or sends something
-    /// malformed; then, or when its slice of the time is over, the next one is asked while its own reply stays welcome.
-    /// When none has a usable reply but one gave an error or a truncated reply, the best of these is returned as `Ok`.
+    /// malformed; then, or when it is slower than usual, the next one is asked while its own reply stays welcome. While no
+    /// server is known to be well the first two are asked at once. When none has a usable reply but one gave an error or a
+    /// truncated reply, the best of these is returned as `Ok`.
     ///
-    /// Dropping the future ends all of it. Needs a tokio runtime with I/O and time.
+    /// Dropping the future ends all that was sent for it. Connections stay open for a few seconds, and copies of some
+    /// questions go to servers whose state is not known, one at a time for each: these are tasks of the tokio runtime that
+    /// this is called in, which needs I/O and time.
     ///
     /// # Errors
     /// [`Failure`] when there is nothing to relay; it says what the client is to be told.
@@ -111,8 +129,13 @@ impl Forwarder {
         if choice.servers.is_empty() {
             return Err(Failure::new(rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY, "no upstream is configured"));
         }
-        let timeout = self.settings.load().timeout;
-        ask::ask(question, &choice.servers, timeout).await
+        let asking = self.settings.load().asking;
+        ask::ask(question, &self.groups.of(&choice.servers), asking).await
+    }
+
+    /// How each upstream server does that was asked lately, sorted by address.
+    pub fn upstreams(&self) -> Vec<UpstreamStatus> {
+        self.groups.status()
     }
 
     /// Logs each configured upstream that is one of our own addresses, whether or not a question for it comes.
