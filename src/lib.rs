@@ -76,5 +76,12 @@ pub mod forward;
 pub mod responder;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "config")]
+pub mod source;
 pub mod table;
 pub mod wire;
+
+/// The README's library example, compiled.
+#[cfg(all(doctest, feature = "server"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

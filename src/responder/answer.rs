@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::table::{NameEntry, Protocol, ReverseNames, Snapshot};
 use crate::wire::message::{HEADER, Section, flag};
 use crate::wire::reply::{self, ReplyEdns};
-use crate::wire::{Query, ReplyWriter, ede, fragment, rcode, rtype};
+use crate::wire::{MAX_NAME, Query, ReplyWriter, ede, fragment, rcode, rtype};
 
 use super::place::{End, Hit, Place};
 use super::view::View;
@@ -35,7 +35,7 @@ impl<'p> Draft<'p, '_> {
                 (rcode::NXDOMAIN, Some((ede::BLOCKED, "this network is internal: nothing is forwarded".into())))
             }
             End::Unknown => (rcode::NXDOMAIN, None),
-            End::Names(hits) if hits.iter().all(|hit| hit.entry.is_down()) => {
+            End::Names(hits) if hits.iter().all(|hit| hit.is_stopped(self.query.rtype())) => {
                 (rcode::NOERROR, Some(not_running(hits[0].entry)))
             }
             End::Service { entry, .. } if entry.is_down() => (rcode::NOERROR, Some(not_running(entry))),
@@ -81,12 +81,14 @@ impl<'p> Draft<'p, '_> {
         let own = self.view.own();
         let ttl = own.settings().negative_ttl;
         let serial = own.revision() as u32;
+        // In front of a name that is nearly as long as a name can be there is no room.
+        let hostmaster = if zone + HOSTMASTER.len() > MAX_NAME { &[] } else { HOSTMASTER };
         let mut times = [0; 20];
         // Serial, refresh, retry, expire, minimum. Nobody transfers the zone; the middle three are customary.
         for (field, value) in times.chunks_exact_mut(4).zip([serial, 3600, 600, 86_400, ttl]) {
             field.copy_from_slice(&value.to_be_bytes());
         }
-        writer.push_rdata(Section::Authority, zone_at, rtype::SOA, ttl, &[&pointer, HOSTMASTER, &pointer, &times]);
+        writer.push_rdata(Section::Authority, zone_at, rtype::SOA, ttl, &[&pointer, hostmaster, &pointer, &times]);
     }
 
     fn forward(self, place: Place<'_>) -> Verdict<'p> {
@@ -151,7 +153,7 @@ impl Records<'_> {
             End::Reverse { snapshot, address } => self.reverse(snapshot, *address, writer),
             End::Gateway => self.addresses_of(&self.view.own().settings().gateways, writer),
             End::Localhost => self.addresses_of(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], writer),
-            End::Loopback => self.pointer(b"\x09localhost\x00", writer),
+            End::Loopback => self.pointer(b"\x09localhost\x00", self.view.own().settings().ttl, writer),
             End::Parent | End::Unknown | End::Blocked | End::AliasLoop | End::Elsewhere => {}
         }
     }
@@ -240,20 +242,22 @@ impl Records<'_> {
             match settings.reverse_names {
                 ReverseNames::Canonical => {
                     if let Some(name) = holder.canonical_name(settings) {
-                        return self.pointer(name.as_wire(), writer);
+                        return self.pointer(name.as_wire(), settings.ttl, writer);
                     }
                 }
                 ReverseNames::All => {
-                    let names = holder.endpoint().names().iter().filter(|name| !name.is_wildcard());
-                    names.for_each(|name| self.pointer(name.as_wire(), writer));
+                    let endpoint = holder.endpoint();
+                    let mut names = endpoint.names().iter().filter(|name| !name.is_wildcard()).peekable();
+                    let id = if names.peek().is_none() { endpoint.id_name() } else { None };
+                    names.chain(&id).for_each(|name| self.pointer(name.as_wire(), settings.ttl, writer));
                 }
             }
         }
     }
 
-    fn pointer(&self, name: &[u8], writer: &mut ReplyWriter<'_>) {
+    fn pointer(&self, name: &[u8], ttl: u32, writer: &mut ReplyWriter<'_>) {
         if matches!(self.rtype, rtype::PTR | rtype::ANY) {
-            writer.push_rdata(Section::Answer, self.owner, rtype::PTR, self.view.own().settings().ttl, &[name]);
+            writer.push_rdata(Section::Answer, self.owner, rtype::PTR, ttl, &[name]);
         }
     }
 

@@ -160,8 +160,9 @@ fn describe(reply: &[u8]) -> String {
         .flatten()
         .find(|record| record.rtype == rtype::OPT)
         .map_or(0, |opt| (opt.ttl >> 24) as u16);
-    let code = rcode::mnemonic(high << 4 | header.rcode());
-    match (header.rcode(), header.counts[1]) {
+    let number = high << 4 | header.rcode();
+    let code = rcode::mnemonic(number);
+    match (number, header.counts[1]) {
         (0, 0) => format!("{code}, no data of this type"),
         (0, 1) => format!("{code}, 1 answer"),
         (0, answers) => format!("{code}, {answers} answers"),

@@ -264,14 +264,28 @@ impl Responder {
 
 /// Whose turn it is to come first, for each set of addresses (answers.md T2).
 ///
-/// A set's turn is counted in a slot that is chosen by the place of its records in memory: they stay where they are as
-/// long as the set does not change. The counts are the responder's own, so that workers share nothing.
+/// A set is known by the place of its records in memory: they stay where they are as long as the set does not change. The
+/// counts are the responder's own, so that workers share nothing. There is room for the sets that were asked for last; one
+/// that comes anew starts anywhere, so that no address is preferred even if sets drive each other out.
 #[derive(Debug)]
-struct Turns(Box<[u32]>);
+struct Turns {
+    groups: Box<[[Turn; TURNS_A_GROUP]]>,
+    drawn: u64,
+}
+
+/// A set of addresses and its count.
+#[derive(Debug, Clone, Copy, Default)]
+struct Turn {
+    set: usize,
+    count: u32,
+}
+
+/// Sets that fall into one group keep out of each other's way as long as they are no more than this.
+const TURNS_A_GROUP: usize = 8;
 
 impl Default for Turns {
     fn default() -> Turns {
-        Turns(vec![0; 4096].into())
+        Turns { groups: vec![Default::default(); 1024].into(), drawn: 0 }
     }
 }
 
@@ -281,9 +295,27 @@ impl Turns {
         if count < 2 {
             return 0;
         }
-        let slot = &mut self.0[(records.as_ptr() as usize >> 4) % 4096];
-        let turn = *slot as usize % count;
-        *slot = slot.wrapping_add(1);
-        turn
+        let set = records.as_ptr() as usize;
+        let group = scatter(set as u64) as usize % self.groups.len();
+        let group = &mut self.groups[group];
+        let known = group.iter().position(|turn| turn.set == set);
+        let place = known.unwrap_or_else(|| {
+            self.drawn += 1;
+            group[TURNS_A_GROUP - 1] = Turn { set, count: scatter(self.drawn) as u32 };
+            TURNS_A_GROUP - 1
+        });
+        // The one that was asked for last stands first; the last one gives way to a new one.
+        group[..=place].rotate_right(1);
+        let turn = &mut group[0];
+        let first = turn.count as usize % count;
+        turn.count = turn.count.wrapping_add(1);
+        first
     }
+}
+
+/// Makes neighbouring numbers far ones (the finish of SplitMix64).
+fn scatter(number: u64) -> u64 {
+    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ number >> 31
 }

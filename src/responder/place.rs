@@ -55,6 +55,14 @@ pub(super) struct Hit<'v> {
     pub(super) entry: &'v NameEntry,
 }
 
+impl Hit<'_> {
+    /// True if nothing answers for the name because its endpoints are stopped (answers.md N7).
+    pub(super) fn is_stopped(&self, rtype: u16) -> bool {
+        let mut sets = self.entry.record_sets().iter();
+        self.entry.is_down() && !sets.any(|set| set.rtype == rtype || rtype == rtype::ANY)
+    }
+}
+
 impl<'v> Place<'v> {
     pub(super) fn elsewhere() -> Place<'v> {
         Place { aliases: Vec::new(), end: End::Elsewhere }
@@ -181,7 +189,7 @@ fn on_networks<'v>(
         return (None, is_parent);
     }
     trace.rule(match rtype {
-        _ if hits.iter().all(|hit| hit.entry.is_down()) => "N7",
+        _ if hits.iter().all(|hit| hit.is_stopped(rtype)) => "N7",
         rtype::A | rtype::AAAA => "T1",
         rtype::ANY => "T6",
         _ => "T5",
@@ -208,9 +216,10 @@ fn in_reverse_tree<'v>(view: &'v View, name: &[u8], trace: &mut impl Trace) -> O
     if view.seats().iter().any(|seat| matches!(seat.snapshot().find(name), Some(Found::Name { .. }))) {
         return None;
     }
-    if address.is_some_and(special::is_loopback) {
+    // Of the names above 1.0.0.127.in-addr.arpa, those of 127/8 begin with 127, too; of those above ::1's none ends in 1.
+    if prefix.addr().is_loopback() {
         trace.rule("S");
-        return Some(End::Loopback);
+        return Some(if address.is_some() { End::Loopback } else { End::Parent });
     }
     let mut subnets = view.seats().iter().flat_map(|seat| &seat.snapshot().settings().subnets);
     if subnets.any(|subnet| subnet.contains(&prefix)) {

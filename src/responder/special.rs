@@ -1,7 +1,5 @@
 //! Names that mean the same everywhere (answers.md S and P5).
 
-use std::net::IpAddr;
-
 use crate::wire::is_below;
 
 /// True for `localhost` and below (RFC 6761 §6.3).
@@ -15,11 +13,6 @@ pub(super) fn is_special(name: &[u8]) -> bool {
     [&b"\x07invalid\x00"[..], b"\x05onion\x00", b"\x08resolver\x04arpa\x00", b"\x03alt\x00"]
         .iter()
         .any(|suffix| is_below(name, suffix))
-}
-
-/// True for addresses whose reverse name is `localhost`'s.
-pub(super) fn is_loopback(address: IpAddr) -> bool {
-    address.is_loopback()
 }
 
 /// What a server says of itself in class CH.

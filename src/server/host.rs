@@ -36,6 +36,13 @@ impl Host {
     }
 }
 
+/// Who may ask at a listen address besides its network's own subnets and endpoints (answers.md V4), as things are now: the
+/// subnet of the interface that carries the address, and the host's own addresses. A [`Server`](super::Server) sees to it by
+/// itself; this is for those who drive a [`Responder`](crate::responder::Responder) the way a server does.
+pub fn neighbours(listen: SocketAddr) -> Vec<IpNet> {
+    neighbours_of(listen.ip(), &interfaces())
+}
+
 fn neighbours_of(listen: IpAddr, interfaces: &[IpNet]) -> Vec<IpNet> {
     let mut neighbours: Vec<IpNet> = interfaces
         .iter()

@@ -29,6 +29,7 @@ use crate::responder::ResponderOptions;
 use crate::table::{Address, NameTable, Network, TableError};
 
 pub use builder::ServerBuilder;
+pub use host::neighbours;
 pub use limits::Limits;
 use shared::{Key, Shared};
 use slot::Slot;

@@ -75,10 +75,10 @@ impl NetworkBuilder {
 
     /// Adds a domain of the network's own, such as `internal`.
     pub fn domain(mut self, domain: &str) -> NetworkBuilder {
-        if let Some(domain) = self.take(relative_name(domain)) {
-            if !self.settings.domains.contains(&domain) {
-                self.settings.domains.push(domain);
-            }
+        if let Some(domain) = self.take(relative_name(domain))
+            && !self.settings.domains.contains(&domain)
+        {
+            self.settings.domains.push(domain);
         }
         self
     }

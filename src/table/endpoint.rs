@@ -235,10 +235,10 @@ impl EndpointBuilder {
 
     /// Adds a name. It may have dots, and its first label may be `*`.
     pub fn name(mut self, name: impl AsRef<str>) -> EndpointBuilder {
-        if let Some(name) = self.take(relative_name(name.as_ref())) {
-            if !self.names.contains(&name) {
-                self.names.push(name);
-            }
+        if let Some(name) = self.take(relative_name(name.as_ref()))
+            && !self.names.contains(&name)
+        {
+            self.names.push(name);
         }
         self
     }

@@ -36,10 +36,10 @@ impl Registry {
     }
 
     pub(super) fn leave(&self, id: &str, network: &Weak<Network>) {
-        if let Entry::Occupied(entry) = self.memberships.entry(id.into()) {
-            if entry.get().leave(network) {
-                entry.remove();
-            }
+        if let Entry::Occupied(entry) = self.memberships.entry(id.into())
+            && entry.get().leave(network)
+        {
+            entry.remove();
         }
     }
 }

@@ -88,10 +88,10 @@ impl<V: Keyed> Shards<V> {
     pub(crate) fn modify(&mut self, key: &V::Key, change: impl FnOnce(&mut V)) {
         let hash = hash_of(key);
         let index = self.shard_of(hash);
-        if self.shards[index].find(hash, |value| value.key() == key).is_some() {
-            if let Some(value) = Arc::make_mut(&mut self.shards[index]).find_mut(hash, |value| value.key() == key) {
-                change(value);
-            }
+        if self.shards[index].find(hash, |value| value.key() == key).is_some()
+            && let Some(value) = Arc::make_mut(&mut self.shards[index]).find_mut(hash, |value| value.key() == key)
+        {
+            change(value);
         }
     }
 

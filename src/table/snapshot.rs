@@ -184,15 +184,14 @@ impl Snapshot {
         let whole = &name[..name.len() - 1];
         let mut is_parent = false;
         for (key, how) in self.candidates(whole) {
-            match self.names.get(key) {
-                Some(entry) if entry.is_own() => return Some(Found::Name { entry, how }),
-                Some(_) => is_parent = true,
-                None if key.get(1) == Some(&b'_') => match self.find_service(key) {
-                    Some(Found::Parent) => is_parent = true,
-                    Some(found) => return Some(found),
-                    None => {}
-                },
-                None => {}
+            let entry = self.names.get(key);
+            if let Some(entry) = entry.filter(|entry| entry.is_own()) {
+                return Some(Found::Name { entry, how });
+            }
+            match self.find_service(key) {
+                Some(Found::Parent) => is_parent = true,
+                Some(found) => return Some(found),
+                None => is_parent |= entry.is_some(),
             }
         }
         if is_parent || self.is_suffix(whole) {
@@ -204,16 +203,26 @@ impl Snapshot {
     /// The name as it stands, and without each suffix that it has; the longest rest first.
     fn candidates<'n>(&self, whole: &'n [u8]) -> impl Iterator<Item = (&'n [u8], Matched<'_>)> {
         let stripped = self.suffixes.iter().filter_map(move |suffix| {
-            let tail = key_of(&suffix.name);
-            let cut = whole.len().checked_sub(tail.len()).filter(|&cut| cut > 0)?;
-            (whole[cut..] == *tail && is_label_start(whole, cut)).then(|| (&whole[..cut], Matched::Without(suffix)))
+            let rest = strip(whole, key_of(&suffix.name)).filter(|rest| !rest.is_empty())?;
+            Some((rest, Matched::Without(suffix)))
         });
         std::iter::once((whole, Matched::Whole)).chain(stripped)
     }
 
-    /// True if `key` is a domain, or the network's name while it is the parent of any name.
+    /// True if `key` is a domain, the network's name while it is the parent of any name, or between a domain and a dotted
+    /// name of the network below it.
     fn is_suffix(&self, key: &[u8]) -> bool {
-        self.suffixes.iter().any(|suffix| key_of(&suffix.name) == key && (suffix.ours || self.names.len() > 0))
+        self.suffixes.iter().any(|suffix| match strip(key_of(&suffix.name), key) {
+            Some([]) => suffix.ours || self.names.len() > 0,
+            Some(_) => suffix.ours && self.settings.domains.iter().any(|domain| strip(key, key_of(domain)).is_some()),
+            None => false,
+        })
+    }
+
+    /// True if `key` is a name here, or the parent of one.
+    fn exists(&self, key: &[u8]) -> bool {
+        let is_known = |key| self.names.get(key).is_some() || self.find_service(key).is_some();
+        self.is_suffix(key) || self.candidates(key).any(|(key, _)| is_known(key))
     }
 
     /// `_service._protocol.n` and its parent `_protocol.n`, from the ports of the endpoints called `n`.
@@ -241,9 +250,7 @@ impl Snapshot {
         wildcard[..2].copy_from_slice(b"\x01*");
         let (_, mut ancestor) = split_label(whole)?;
         while !ancestor.is_empty() {
-            let exists =
-                self.is_suffix(ancestor) || self.candidates(ancestor).any(|(key, _)| self.names.get(key).is_some());
-            if exists {
+            if self.exists(ancestor) {
                 let key = &mut wildcard[..2 + ancestor.len()];
                 key[2..].copy_from_slice(ancestor);
                 return self
@@ -262,6 +269,12 @@ impl Snapshot {
 fn split_label(key: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&len, rest) = key.split_first()?;
     rest.split_at_checked(len as usize)
+}
+
+/// What is left of a name without root when a suffix without root is taken off; `None` if it is no suffix.
+fn strip<'n>(name: &'n [u8], suffix: &[u8]) -> Option<&'n [u8]> {
+    let cut = name.len().checked_sub(suffix.len())?;
+    (name[cut..] == *suffix && is_label_start(name, cut)).then(|| &name[..cut])
 }
 
 fn protocol_of(label: &[u8]) -> Option<Protocol> {

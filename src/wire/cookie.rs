@@ -8,7 +8,6 @@ use siphasher::sip::SipHasher24;
 use super::edns::Cookie;
 
 /// A cookie is given again for half an hour, then renewed (RFC 9018 §4.3), seconds.
-
 const RENEW: u32 = 1800;
 /// A cookie may be this far in the future (RFC 9018 §4.3), seconds.
 const AHEAD: u32 = 300;

@@ -206,7 +206,7 @@ mod tests {
             ("truncated", query([1, 0, 0, 0], &WEB_A[..6])),
             ("no class", query([1, 0, 0, 0], &WEB_A[..7])),
             ("a label of 64", query([1, 0, 0, 0], &[&[64][..], &[b'x'; 64], &[0, 0, 1, 0, 1]].concat())),
-            ("a name of 256", query([1, 0, 0, 0], &[&b"\x3f".repeat(1)[..], &[b'x'; 300]].concat())),
+            ("a name of 256", query([1, 0, 0, 0], &[&b"\x01x".repeat(126)[..], b"\x02xx\0\0\x01\0\x01"].concat())),
             ("a pointer", query([1, 0, 0, 0], b"\xc0\x0c\x00\x01\x00\x01")),
             ("two OPT", query([1, 0, 0, 2], &[WEB_A, &opt(2)].concat())),
             ("additional missing", query([1, 0, 0, 1], WEB_A)),

@@ -15,6 +15,7 @@ pub mod process;
 // The program is built with this feature only.
 #[cfg(feature = "cli")]
 pub mod program;
+#[cfg(feature = "server")]
 pub mod upstream;
 
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};

@@ -1,0 +1,174 @@
+//! The arguments, and the help that teaches them.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use callsign::table::Address;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::question::{Rtype, Subject};
+
+/// Where the configuration is unless said otherwise.
+pub(super) const CONFIG: &str = "/etc/callsign/callsign.toml";
+
+/// The DNS server of container networks
+///
+/// Containers find each other by name: callsign listens on the gateway address of each container network, answers the
+/// names of that network to those who may see them, and forwards everything else to the host's resolvers.
+#[derive(Debug, Parser)]
+#[command(version, after_long_help = EXAMPLES, disable_help_subcommand = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  callsign serve --config callsign.toml      answer the networks of a file
+  callsign check callsign.toml               is it valid, and what would be answered?
+  callsign lookup db --server 10.10.1.1      ask a server for db
+  callsign explain db --from 10.10.1.2       why does 10.10.1.2 get the answer it gets?
+
+Exit codes:
+  0  as wished    1  not (invalid, no such name, no answer)    2  wrongly called";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Serve(Serve),
+    Check(Check),
+    Lookup(Lookup),
+    Explain(Explain),
+}
+
+/// Answer the networks of a configuration file until stopped
+///
+/// Listens on each network's addresses, UDP and TCP. Reads the file again when it changes and on SIGHUP: what is new in it
+/// holds at once for all queries, listeners that stay keep their sockets, and a file with an error changes nothing. Stops
+/// on SIGTERM or SIGINT, when what was asked has been answered.
+#[derive(Debug, Args)]
+#[command(after_long_help = SERVE_EXAMPLES)]
+pub(super) struct Serve {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", default_value = CONFIG)]
+    pub(super) config: PathBuf,
+    /// How the log is written to standard error: lines for people, or one JSON object a line
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    pub(super) log_format: LogFormat,
+    /// What is logged: error, warn, info, debug or trace, also by module, as in info,callsign::forward=debug
+    ///
+    /// Without it: what the environment variable RUST_LOG says, else info.
+    #[arg(long, value_name = "LEVEL")]
+    pub(super) log_level: Option<String>,
+}
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  callsign serve                                   what /etc/callsign/callsign.toml says
+  callsign serve --config examples/two-networks.toml --log-level debug
+  systemctl reload callsign                        or: kill -HUP PID, or just save the file
+
+With systemd: Type=notify (readiness, reloads), ExecReload=kill -HUP $MAINPID, and socket activation, where each socket
+is used by the network that listens on its address. Port 53 needs root, or AmbientCapabilities=CAP_NET_BIND_SERVICE.";
+
+/// How logs are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Say whether a configuration file is valid, and what would be answered
+///
+/// Shows each network with its listeners, its domains, and every name with what it answers. Errors are all told at once,
+/// each with its line and what to write instead.
+#[derive(Debug, Args)]
+#[command(after_long_help = CHECK_EXAMPLES)]
+pub(super) struct Check {
+    /// The configuration file
+    #[arg(value_name = "FILE", default_value = CONFIG)]
+    pub(super) file: PathBuf,
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  callsign check callsign.toml && systemctl reload callsign
+  callsign check callsign.toml --json | jq -r '.networks[].names[].name'";
+
+/// Ask a DNS server, and show its answer
+///
+/// Without a type, a name is asked for its A and AAAA records, and an address for its name. Exits with 0 if there is an
+/// answer, with 1 if there is none: no such name, no record of this type, an error, no reply.
+#[derive(Debug, Args)]
+#[command(after_long_help = LOOKUP_EXAMPLES)]
+pub(super) struct Lookup {
+    /// A domain name, or an IP address to look up the name of
+    pub(super) name: Subject,
+    /// The type of record: A, AAAA, SRV, TXT, PTR, ANY, TYPE65280, ...
+    #[arg(value_name = "TYPE")]
+    pub(super) rtype: Option<Rtype>,
+    /// The server, at port 53 unless another is given: 10.10.1.1, 10.10.1.1:5300, [fd00::1]:5300
+    ///
+    /// Without it: the first nameserver of /etc/resolv.conf.
+    #[arg(long, short, value_name = "ADDR[:PORT]")]
+    pub(super) server: Option<Address>,
+    /// Ask over TCP; without it only answers too long for UDP are asked for again over TCP
+    #[arg(long)]
+    pub(super) tcp: bool,
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+const LOOKUP_EXAMPLES: &str = "\
+Examples:
+  callsign lookup db                                   as this host or container resolves it
+  callsign lookup db --server 127.0.0.1:5300           on the network that listens there
+  callsign lookup _http._tcp.api SRV                   the port of a service
+  callsign lookup 10.10.1.3                            the name of an address";
+
+/// Say why a client gets the answer it gets
+///
+/// Computed from the configuration, by the code that answers: nobody is asked, and nothing need be running. Shows who the
+/// client is, the networks that are searched and what each knows, the rule that decided, and the answer, or where the
+/// question would be forwarded to.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXPLAIN_EXAMPLES)]
+pub(super) struct Explain {
+    /// A domain name, or an IP address to look up the name of
+    pub(super) name: Subject,
+    /// The type of record; A unless given, PTR for an address
+    #[arg(value_name = "TYPE")]
+    pub(super) rtype: Option<Rtype>,
+    /// The client's address
+    #[arg(long, value_name = "ADDR")]
+    pub(super) from: IpAddr,
+    /// The network whose listener is asked; without it the one that the client's address belongs to
+    #[arg(long, value_name = "NET")]
+    pub(super) network: Option<String>,
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", default_value = CONFIG)]
+    pub(super) config: PathBuf,
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  callsign explain db --from 10.10.1.2                 what is db for the container 10.10.1.2?
+  callsign explain db --from 127.0.0.1 --network shop  and for the host, asking shop's listener?
+  callsign explain www.example.com --from 10.10.1.2    which upstream is asked?";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_make_sense() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

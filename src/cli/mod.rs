@@ -1,0 +1,38 @@
+//! The program's commands: `serve`, `check`, `lookup`, `explain`.
+//!
+//! Only here are arguments read, signals taken, logs written and the process ended; the library does none of it. Exit codes
+//! are the same for all commands: 0 as wished, 1 not, 2 wrongly called.
+
+mod arguments;
+mod check;
+mod explain;
+mod log;
+mod lookup;
+mod output;
+mod question;
+mod rdata;
+mod reply;
+mod serve;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+
+/// The command did what it is for, and the answer is no: invalid, not found, failed.
+const NO: u8 = 1;
+/// The command cannot be understood.
+const USAGE: u8 = 2;
+
+/// Runs the program.
+pub(crate) fn run() -> ExitCode {
+    // Wrong arguments end the process here, with 2.
+    match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Lookup(arguments) => lookup::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+    }
+}

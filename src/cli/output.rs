@@ -1,0 +1,39 @@
+//! Writing results to standard output and errors to standard error. Whoever reads them may have gone (`callsign check |
+//! head -1`): that is no error, and no reason to panic.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::NO;
+
+/// Writes a result and gives the exit code: `code`, unless the result could not be written.
+pub(super) fn result(text: &str, code: u8) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(format_args!("cannot write: {error}"), NO),
+        _ => code.into(),
+    }
+}
+
+/// Writes a result as one JSON document, and gives the exit code.
+pub(super) fn json(value: &impl Serialize, code: u8) -> ExitCode {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => result(&format!("{text}\n"), code),
+        Err(error) => fail(error, NO),
+    }
+}
+
+/// Writes a line to standard error.
+pub(super) fn complain(message: impl Display) {
+    // If that cannot be written there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "{message}");
+}
+
+/// Writes why a command failed, and gives the exit code.
+pub(super) fn fail(message: impl Display, code: u8) -> ExitCode {
+    complain(format_args!("callsign: {message}"));
+    code.into()
+}

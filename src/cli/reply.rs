@@ -1,0 +1,163 @@
+//! A reply as plain values: for people by `Display`, for programs as JSON. The field names are a promise to scripts.
+
+use std::fmt;
+
+use callsign::wire::message::Header;
+use callsign::wire::{option, rcode, rtype};
+use hickory_proto::op::Message;
+use hickory_proto::rr;
+use hickory_proto::rr::rdata::opt::EdnsOption;
+use serde::Serialize;
+
+use super::rdata;
+
+/// What a server said.
+#[derive(Debug, Serialize)]
+pub(super) struct Reply {
+    /// The response code's mnemonic.
+    pub(super) status: String,
+    /// The flags that are set, as dig names them.
+    pub(super) flags: Vec<&'static str>,
+    pub(super) answers: Vec<Record>,
+    pub(super) authority: Vec<Record>,
+    pub(super) additional: Vec<Record>,
+    /// Extended errors (RFC 8914).
+    pub(super) errors: Vec<ExtendedError>,
+}
+
+/// One record.
+#[derive(Debug, Serialize)]
+pub(super) struct Record {
+    pub(super) name: String,
+    /// Seconds.
+    pub(super) ttl: u32,
+    pub(super) class: String,
+    #[serde(rename = "type")]
+    pub(super) rtype: String,
+    /// In presentation format.
+    pub(super) data: String,
+}
+
+/// One extended error.
+#[derive(Debug, Serialize)]
+pub(super) struct ExtendedError {
+    pub(super) code: u16,
+    /// What the code means.
+    pub(super) name: &'static str,
+    /// What the server says of it; may be empty.
+    pub(super) text: String,
+}
+
+impl Reply {
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// Why it is none, in words.
+    pub(super) fn read(message: &[u8]) -> Result<Reply, String> {
+        let header = Header::read(message).ok_or("shorter than a header")?;
+        let decoded = Message::from_vec(message).map_err(|error| rdata::printable(&error.to_string()))?;
+        let names = ["qr", "aa", "tc", "rd", "ra", "ad", "cd"];
+        let masks = [0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010];
+        let set = names.into_iter().zip(masks).filter(|(_, mask)| header.has(*mask));
+        Ok(Reply {
+            status: rcode::mnemonic(decoded.metadata.response_code.into()).into_owned(),
+            flags: set.map(|(name, _)| name).collect(),
+            answers: records(&decoded.answers),
+            authority: records(&decoded.authorities),
+            additional: records(&decoded.additionals),
+            errors: extended_errors(&decoded),
+        })
+    }
+
+    /// True if there is an answer.
+    pub(super) fn is_positive(&self) -> bool {
+        self.status == "NOERROR" && !self.answers.is_empty()
+    }
+}
+
+fn records(records: &[rr::Record]) -> Vec<Record> {
+    let record = |record: &rr::Record| Record {
+        name: rdata::name(&record.name),
+        ttl: record.ttl,
+        class: record.dns_class.to_string(),
+        rtype: rtype::mnemonic(record.record_type().into()),
+        data: rdata::text(&record.data),
+    };
+    records.iter().map(record).collect()
+}
+
+fn extended_errors(message: &Message) -> Vec<ExtendedError> {
+    let options = message.edns.as_ref().map(|edns| &edns.options().options[..]).unwrap_or_default();
+    let errors = options.iter().filter_map(|(code, value)| match value {
+        EdnsOption::Unknown(_, value) if u16::from(*code) == option::EXTENDED_ERROR => {
+            let (code, text) = value.split_first_chunk()?;
+            let code = u16::from_be_bytes(*code);
+            let text = rdata::printable(&String::from_utf8_lossy(text));
+            Some(ExtendedError { code, name: meaning(code), text })
+        }
+        _ => None,
+    });
+    errors.collect()
+}
+
+/// The meaning of an extended error's code, by the IANA registry.
+fn meaning(code: u16) -> &'static str {
+    const MEANINGS: [&str; 31] = [
+        "Other",
+        "Unsupported DNSKEY Algorithm",
+        "Unsupported DS Digest Type",
+        "Stale Answer",
+        "Forged Answer",
+        "DNSSEC Indeterminate",
+        "DNSSEC Bogus",
+        "Signature Expired",
+        "Signature Not Yet Valid",
+        "DNSKEY Missing",
+        "RRSIGs Missing",
+        "No Zone Key Bit Set",
+        "NSEC Missing",
+        "Cached Error",
+        "Not Ready",
+        "Blocked",
+        "Censored",
+        "Filtered",
+        "Prohibited",
+        "Stale NXDOMAIN Answer",
+        "Not Authoritative",
+        "Not Supported",
+        "No Reachable Authority",
+        "Network Error",
+        "Invalid Data",
+        "Signature Expired before Valid",
+        "Too Early",
+        "Unsupported NSEC3 Iterations Value",
+        "Unable to conform to policy",
+        "Synthesized",
+        "Invalid Query Type",
+    ];
+    MEANINGS.get(usize::from(code)).copied().unwrap_or("Unknown")
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Record { name, ttl, class, rtype, data } = self;
+        write!(f, "{name}  {ttl}  {class}  {rtype}  {data}")
+    }
+}
+
+impl fmt::Display for ExtendedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.code, self.name)?;
+        if self.text.is_empty() { Ok(()) } else { write!(f, ": {}", self.text) }
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.status)?;
+        if self.status == "NOERROR" && self.answers.is_empty() {
+            write!(f, ", no data of this type")?;
+        }
+        write!(f, " ({})", self.flags.join(" "))
+    }
+}

@@ -1,0 +1,91 @@
+//! `callsign serve`: the server, from a configuration file, until a signal.
+
+mod activation;
+mod reload;
+mod supervisor;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use callsign::server::{ReadySocket, Server};
+use callsign::source::config::{Config, Watcher};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tracing::{error, info, warn};
+
+use super::{NO, USAGE, arguments, log, output, settings};
+use reload::Service;
+
+pub(super) fn run(arguments: &arguments::Serve) -> ExitCode {
+    if let Err(message) = log::install(arguments.log_format, arguments.log_level.as_deref()) {
+        return output::fail(message, USAGE);
+    }
+    activation::raise_descriptor_limit();
+    let sockets = activation::sockets();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "cannot start the runtime");
+            return NO.into();
+        }
+    };
+    match runtime.block_on(serve(arguments, sockets)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            if !message.is_empty() {
+                error!("{message}");
+            }
+            NO.into()
+        }
+    }
+}
+
+/// Serves until told to stop. The error is what to log last; each of several was logged already.
+async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Result<(), String> {
+    let listen = |kind| signal(kind).map_err(|error| format!("cannot take signals: {error}"));
+    let (mut hangup, mut terminate, mut interrupt) =
+        (listen(SignalKind::hangup())?, listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let path = &arguments.config;
+    // Before the file is read, so that no change falls in between.
+    let changed = Arc::new(Notify::new());
+    let notify = changed.clone();
+    let watcher = Watcher::new(path, move || notify.notify_one());
+    if let Err(error) = &watcher {
+        warn!("{error}; send SIGHUP after a change");
+    }
+    let config = Config::load(path).map_err(|error| {
+        error.problems().iter().for_each(|problem| error!("{problem}"));
+        String::new()
+    })?;
+    info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "callsign starts");
+    let mut builder = Server::builder()
+        .port(config.server.port)
+        .forwarding(settings::forwarding(&config))
+        .limits(settings::limits(&config))
+        .responder(settings::responder(&config));
+    if let Some(workers) = config.server.workers {
+        builder = builder.workers(workers);
+    }
+    let handed = activation::addresses(&sockets);
+    let server = builder.sockets(sockets).start().await.map_err(|error| error.to_string())?;
+    let mut service = Service::new(server, path.clone());
+    service.start(config).await?;
+    activation::warn_of_unused(&handed, service.server());
+    supervisor::ready(service.server());
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => service.reload("SIGHUP").await,
+            () = changed.notified() => service.reload("the file changed").await,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    supervisor::stopping();
+    info!("stopping: answering what was asked");
+    tokio::select! {
+        () = service.server().shutdown() => info!("stopped"),
+        _ = terminate.recv() => warn!("stopped at once"),
+        _ = interrupt.recv() => warn!("stopped at once"),
+    }
+    Ok(())
+}

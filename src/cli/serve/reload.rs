@@ -1,0 +1,136 @@
+//! Putting a configuration into force: at the start, and over a running server at each reload.
+
+use std::path::PathBuf;
+
+use callsign::forward::ForwardOptions;
+use callsign::server::{Applied, ListenerState, Server};
+use callsign::source::config::{Config, RouteConfig, ServerConfig};
+use tracing::{error, info, warn};
+
+use super::super::settings;
+use super::supervisor;
+
+/// Ports below this need a privilege.
+const UNPRIVILEGED: u16 = 1024;
+
+/// A server and the configuration that is in force.
+pub(super) struct Service {
+    server: Server,
+    path: PathBuf,
+    settings: ServerConfig,
+    routes: Vec<RouteConfig>,
+}
+
+impl Service {
+    /// A server that has no networks yet.
+    pub(super) fn new(server: Server, path: PathBuf) -> Service {
+        Service { server, path, settings: ServerConfig::default(), routes: Vec::new() }
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Puts the first configuration into force; the server was started with its settings.
+    ///
+    /// # Errors
+    /// Why the networks were not taken.
+    pub(super) async fn start(&mut self, config: Config) -> Result<(), String> {
+        config.warnings.iter().for_each(|warning| warn!("{warning}"));
+        if config.networks.is_empty() {
+            warn!(config = %self.path.display(), "there is no network: nothing is answered until the file has one");
+        }
+        let applied = self.server.apply(config.networks).await.map_err(|error| error.to_string())?;
+        (self.settings, self.routes) = (config.server, config.routes);
+        self.tell_of_networks(&applied.added);
+        self.tell_of_privilege();
+        Ok(())
+    }
+
+    /// Reads the file again. If it has an error nothing changes.
+    pub(super) async fn reload(&mut self, reason: &str) {
+        supervisor::reloading();
+        match Config::load(&self.path) {
+            Ok(config) => self.replace(config, reason).await,
+            Err(error) => {
+                error.problems().iter().for_each(|problem| error!("{problem}"));
+                error!(reason, "not reloaded: the file has errors, so everything stays as it is");
+            }
+        }
+        supervisor::ready(&self.server);
+    }
+
+    async fn replace(&mut self, config: Config, reason: &str) {
+        let options = (settings::forwarding(&config), settings::responder(&config), settings::limits(&config));
+        let Config { server, networks, routes, warnings, .. } = config;
+        let applied = match self.server.apply(networks).await {
+            Ok(applied) => applied,
+            Err(error) => {
+                error!(reason, %error, "not reloaded: everything stays as it is");
+                return;
+            }
+        };
+        warnings.iter().for_each(|warning| warn!("{warning}"));
+        if server.workers != self.settings.workers {
+            warn!("another number of workers takes a restart");
+        }
+        let is_changed = server != self.settings || routes != self.routes;
+        if is_changed {
+            let (forwarding, responder, limits): (ForwardOptions, _, _) = options;
+            self.server.set_forwarding(forwarding);
+            self.server.set_responder_options(responder);
+            self.server.set_limits(limits);
+            (self.settings, self.routes) = (server, routes);
+        }
+        tell_of_reload(reason, &applied, is_changed);
+        self.tell_of_networks(&[&applied.added[..], &applied.changed[..]].concat());
+    }
+
+    /// One line for each of these networks.
+    fn tell_of_networks(&self, names: &[String]) {
+        let listeners = self.server.status().listeners;
+        for network in names.iter().filter_map(|name| self.server.table().network(name)) {
+            let mut listen: Vec<String> = listeners
+                .iter()
+                .filter(|listener| listener.network == network.name())
+                .filter_map(|listener| match listener.state {
+                    ListenerState::Listening(address) => Some(address.to_string()),
+                    _ => None,
+                })
+                .collect();
+            listen.dedup();
+            let endpoints = network.snapshot().endpoint_count();
+            info!(network = network.name(), listen = listen.join(" "), endpoints, "network is served");
+        }
+    }
+
+    /// The most frequent reason why nothing can be bound, and what to do.
+    fn tell_of_privilege(&self) {
+        let denied = self.server.status().listeners.into_iter().find(|listener| match &listener.state {
+            ListenerState::Failed { error, .. } => error.contains("Permission denied"),
+            _ => false,
+        });
+        if let Some(listener) = denied {
+            warn!(
+                listen = listener.listen,
+                "ports below {UNPRIVILEGED} need root or CAP_NET_BIND_SERVICE; or write port = 5300 in [server]"
+            );
+        }
+    }
+}
+
+fn tell_of_reload(reason: &str, applied: &Applied, settings: bool) {
+    let Applied { added, changed, removed, .. } = applied;
+    if added.is_empty() && changed.is_empty() && removed.is_empty() && !settings {
+        info!(reason, "reloaded: nothing changed");
+    } else {
+        info!(
+            reason,
+            added = added.join(" "),
+            changed = changed.join(" "),
+            removed = removed.join(" "),
+            settings,
+            "reloaded"
+        );
+    }
+}

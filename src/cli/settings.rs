@@ -1,0 +1,43 @@
+//! The configuration's words, as the options of forwarder, responder and server.
+
+use callsign::forward::{Destination, ForwardOptions, Route, Upstreams};
+use callsign::responder::ResponderOptions;
+use callsign::server::Limits;
+use callsign::source::config::{Config, RouteTarget, UpstreamsConfig};
+
+/// What a configuration says of forwarding.
+pub(super) fn forwarding(config: &Config) -> ForwardOptions {
+    let upstreams = match &config.server.upstreams {
+        UpstreamsConfig::ResolvConf(path) => Upstreams::System(path.clone()),
+        UpstreamsConfig::List(list) => Upstreams::List(list.clone()),
+    };
+    let routes = config.routes.iter().map(|route| {
+        let to = match &route.to {
+            RouteTarget::System => Destination::System,
+            RouteTarget::Servers(servers) => Destination::Servers(servers.clone().into()),
+        };
+        Route { domain: route.domain.clone(), to }
+    });
+    ForwardOptions { timeout: config.server.timeout, upstreams, routes: routes.collect(), ..ForwardOptions::default() }
+}
+
+/// What a configuration says of the answers of all networks.
+pub(super) fn responder(config: &Config) -> ResponderOptions {
+    let mut options = ResponderOptions::default();
+    options.never_forward = config.server.never_forward.clone();
+    options.version = config.server.version.clone();
+    options.identity = config.server.identity.clone();
+    options
+}
+
+/// What a configuration says of limits.
+pub(super) fn limits(config: &Config) -> Limits {
+    let (mut limits, wanted) = (Limits::default(), &config.server.limits);
+    limits.tcp_connections = wanted.tcp_connections.unwrap_or(limits.tcp_connections);
+    limits.tcp_connections_per_client = wanted.tcp_connections_per_client.unwrap_or(limits.tcp_connections_per_client);
+    limits.tcp_queries_per_connection = wanted.tcp_queries_per_connection.unwrap_or(limits.tcp_queries_per_connection);
+    limits.forwards = wanted.forwards.unwrap_or(limits.forwards);
+    limits.forwards_per_client = wanted.forwards_per_client.unwrap_or(limits.forwards_per_client);
+    limits.tcp_idle = wanted.tcp_idle.unwrap_or(limits.tcp_idle);
+    limits
+}

@@ -1,0 +1,113 @@
+//! `[[network.endpoint]]`.
+
+use std::net::IpAddr;
+
+use toml::Spanned;
+
+use crate::table::{Endpoint, EndpointBuilder, Health, Port, Protocol, TableError};
+
+use super::section::Section;
+use super::shape::{ENDPOINT, PORT};
+use super::unique::Unique;
+
+/// The longest service name: a label has at most 63 octets, and one is its underscore.
+const MAX_SERVICE: usize = 62;
+
+/// The endpoints of a network, and where each of their addresses stands.
+pub(super) fn read(network: &Section<'_>) -> Vec<(Endpoint, Vec<Spanned<IpAddr>>)> {
+    let mut ids = Unique::default();
+    let mut holders = Unique::default();
+    let sections = network.tables("endpoint", &ENDPOINT);
+    sections.iter().filter_map(|section| endpoint(section, &mut ids, &mut holders)).collect()
+}
+
+fn endpoint(
+    section: &Section<'_>,
+    ids: &mut Unique<String>,
+    holders: &mut Unique<IpAddr>,
+) -> Option<(Endpoint, Vec<Spanned<IpAddr>>)> {
+    let id = section.required("id");
+    let mut builder = Endpoint::builder(id.as_ref().map_or("", |id| id.get_ref()));
+    if let Some(id) = &id
+        && let Err(known) = ids.add((*id.get_ref()).to_owned(), section.line(&id.span()))
+    {
+        let message = format!("there is an endpoint {:?} already (line {known}); write another id", id.get_ref());
+        section.problem(&id.span(), message);
+    }
+    let addresses = addresses(section, holders);
+    for address in &addresses {
+        builder = builder.ip(*address.get_ref());
+    }
+    let names = section.list("names", |text| alone(text, |builder, name| builder.name(name)));
+    builder = builder.names(names.iter().map(Spanned::get_ref));
+    for upstream in section.list("upstreams", |text| alone(text, |builder, upstream| builder.upstream(upstream))) {
+        builder = builder.upstream(upstream.get_ref());
+    }
+    for port in section.tables("ports", &PORT).iter().filter_map(port) {
+        builder = builder.port(port);
+    }
+    builder = state(section, builder);
+    let id = id?;
+    // What is wrong with a part was told at its own place, and the part left out.
+    Some((section.check("id", &id.span(), builder.build())?, addresses))
+}
+
+/// The addresses, each of which no endpoint has had before.
+fn addresses(section: &Section<'_>, holders: &mut Unique<IpAddr>) -> Vec<Spanned<IpAddr>> {
+    let read = |text: &str| {
+        let endpoint = Endpoint::builder("alone").address(text).build()?;
+        endpoint.addresses().first().copied().ok_or_else(|| TableError::Ip(text.to_owned()))
+    };
+    let addresses = section.list("addresses", read);
+    for address in &addresses {
+        let ip = *address.get_ref();
+        if let Err(known) = holders.add(ip, section.line(&address.span())) {
+            let message = format!("{ip} is an endpoint's address already (line {known}); write another address");
+            section.problem(&address.span(), message);
+        }
+    }
+    addresses
+}
+
+/// The table's own reading of one text, alone, so that its error belongs to the text's line.
+fn alone(text: &str, add: fn(EndpointBuilder, &str) -> EndpointBuilder) -> Result<String, TableError> {
+    add(Endpoint::builder("alone"), text).build().map(|_| text.to_owned())
+}
+
+fn state(section: &Section<'_>, mut builder: EndpointBuilder) -> EndpointBuilder {
+    if let Some(health) = section.choice("health", &[("healthy", Health::Healthy), ("unhealthy", Health::Unhealthy)]) {
+        builder = builder.health(health);
+    }
+    if let Some(running) = section.choice("state", &[("up", true), ("down", false)]) {
+        builder = builder.running(running);
+    }
+    if let Some(priority) = section.number("priority", i32::MIN.into()..=i32::MAX.into()) {
+        builder = builder.priority(priority as i32);
+    }
+    builder
+}
+
+fn port(section: &Section<'_>) -> Option<Port> {
+    if section.value("port").is_none() {
+        section.problem(section.at(), format!("this port has no number; write {}", section.example("port")));
+    }
+    let number = section.number("port", 1..=u16::MAX.into());
+    let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("sctp", Protocol::Sctp)];
+    let protocol = section.choice("protocol", &protocols).unwrap_or(Protocol::Tcp);
+    let name = section.string("name");
+    if let Some(name) = &name {
+        let text = name.get_ref();
+        if text.is_empty() || text.len() > MAX_SERVICE || text.contains('.') || text.starts_with('_') {
+            let message = format!(
+                "{text:?} is not a service's name; write {}, up to {MAX_SERVICE} octets without a dot, and no _ in front",
+                section.example("name")
+            );
+            section.problem(&name.span(), message);
+        }
+    }
+    let number = number? as u16;
+    Some(match name {
+        Some(name) => Port::named(name.get_ref(), number, protocol),
+        None => Port::new(number, protocol),
+    })
+}

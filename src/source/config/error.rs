@@ -1,0 +1,85 @@
+//! What is wrong with a configuration file.
+
+use std::fmt;
+use std::io;
+
+/// Every problem of a configuration file, in the order of its lines; `Display` gives one a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    problems: Vec<Problem>,
+}
+
+/// One problem: `callsign.toml:14: "172.18.0.300" is not an IP address; write 172.18.0.2 or fd00::2`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    origin: String,
+    line: Option<usize>,
+    message: String,
+}
+
+impl ConfigError {
+    pub(super) fn new(problems: Vec<Problem>) -> ConfigError {
+        ConfigError { problems }
+    }
+
+    pub(super) fn unreadable(origin: &str, cause: &io::Error) -> ConfigError {
+        let remedy = match cause.kind() {
+            io::ErrorKind::NotFound => "; write one, or name the file where it is",
+            io::ErrorKind::PermissionDenied => "; let this user read it",
+            _ => "",
+        };
+        let message = format!("cannot be read: {cause}{remedy}");
+        ConfigError { problems: vec![Problem { origin: origin.to_owned(), line: None, message }] }
+    }
+
+    /// All problems, at least one.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl Problem {
+    /// A problem in one line, whatever the text that it quotes has in it.
+    pub(super) fn new(origin: &str, line: usize, message: impl AsRef<str>) -> Problem {
+        let mut text = String::new();
+        for char in message.as_ref().chars() {
+            if char.is_control() { text.extend(char.escape_default()) } else { text.push(char) }
+        }
+        Problem { origin: origin.to_owned(), line: Some(line), message: text }
+    }
+
+    /// The file, as it was named by whoever had it read.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The line, from 1; `None` if it is the file as a whole.
+    pub fn line(&self) -> Option<usize> {
+        self.line
+    }
+
+    /// What is wrong, and what to write instead.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.origin, self.message),
+            None => write!(f, "{}: {}", self.origin, self.message),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            write!(f, "{}{problem}", if index > 0 { "\n" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}

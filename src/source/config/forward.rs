@@ -1,0 +1,53 @@
+//! `[[forward]]`.
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use crate::table::Upstream;
+use crate::wire::Name;
+
+use super::section::{Section, kind};
+use super::shape::FORWARD;
+use super::unique::Unique;
+use super::values::{RouteConfig, RouteTarget};
+
+/// The three ways to write `to`.
+const WAYS: &str = "to = [\"10.0.0.53\"], to = \"system\" for the default servers, or to = [] to block the names";
+
+pub(super) fn read(root: &Section<'_>) -> Vec<RouteConfig> {
+    let mut domains = Unique::default();
+    let sections = root.tables("forward", &FORWARD);
+    sections.iter().filter_map(|section| route(section, &mut domains)).collect()
+}
+
+fn route(section: &Section<'_>, domains: &mut Unique<Name>) -> Option<RouteConfig> {
+    let to = target(section);
+    let text = section.required("domain")?;
+    let domain: Name = section.check("domain", &text.span(), text.get_ref().parse::<Name>())?;
+    if let Err(line) = domains.add(domain.clone(), section.line(&text.span())) {
+        section.problem(&text.span(), format!("`{domain}` has a route already (line {line}); write one for it"));
+    }
+    Some(RouteConfig { domain, to: to? })
+}
+
+fn target(section: &Section<'_>) -> Option<RouteTarget> {
+    let Some(value) = section.value("to") else {
+        section.problem(section.at(), format!("[[forward]] has no `to`; write {WAYS}"));
+        return None;
+    };
+    match value.get_ref() {
+        DeValue::String(word) if word == "system" => Some(RouteTarget::System),
+        DeValue::String(word) => {
+            section.problem(&value.span(), format!("`to` is {word:?}; write {WAYS}"));
+            None
+        }
+        DeValue::Array(_) => {
+            let servers = section.list("to", str::parse::<Upstream>);
+            Some(RouteTarget::Servers(servers.into_iter().map(Spanned::into_inner).collect()))
+        }
+        other => {
+            section.problem(&value.span(), format!("`to` cannot be {}; write {WAYS}", kind(other)));
+            None
+        }
+    }
+}

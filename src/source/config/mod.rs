@@ -1,0 +1,94 @@
+//! The configuration file, `callsign.toml`: its values, its errors, and following its changes.
+//!
+//! A file is read whole or not at all. [`Config::load`] gives plain values and ready-made networks, or a [`ConfigError`]
+//! with *every* problem of the file, each with its line and what to write instead; a key that is not known is a problem.
+//! [`Watcher`] tells when the file's content has changed. Knows nothing of sockets, of the server or of a runtime.
+//!
+//! ```
+//! use callsign::source::config::Config;
+//!
+//! let config = Config::parse(
+//!     r#"
+//!     [[network]]
+//!     name = "shop"
+//!     listen = ["10.10.1.1"]
+//!     subnets = ["10.10.1.0/24"]
+//!
+//!       [[network.endpoint]]
+//!       id = "shop-db-1"
+//!       addresses = ["10.10.1.3"]
+//!       names = ["db", "database"]
+//!     "#,
+//!     "callsign.toml",
+//! )?;
+//! assert_eq!(config.networks[0].snapshot().endpoint_count(), 1);
+//!
+//! let error = Config::parse("[server]\nports = 53", "callsign.toml").unwrap_err();
+//! assert_eq!(error.to_string(), "callsign.toml:2: unknown key `ports`; did you mean `port`?");
+//! # Ok::<(), callsign::source::config::ConfigError>(())
+//! ```
+
+mod endpoint;
+mod error;
+mod forward;
+mod network;
+mod record;
+mod section;
+mod server;
+mod shape;
+mod text;
+mod unique;
+mod values;
+mod watch;
+
+use std::fs;
+use std::path::Path;
+
+use toml::de::DeTable;
+
+pub use error::{ConfigError, Problem};
+pub use values::{Config, LimitsConfig, RouteConfig, RouteTarget, ServerConfig, UpstreamsConfig};
+pub use watch::{WatchError, Watcher};
+
+use section::Section;
+use text::Text;
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the file cannot be read, is not UTF-8, or has problems.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let origin = path.display().to_string();
+        let octets = fs::read(path).map_err(|cause| ConfigError::unreadable(&origin, &cause))?;
+        match std::str::from_utf8(&octets) {
+            Ok(text) => Config::parse(text, &origin),
+            Err(error) => {
+                let line = 1 + octets[..error.valid_up_to()].iter().filter(|&&octet| octet == b'\n').count();
+                Err(ConfigError::new(vec![Problem::new(&origin, line, "this is not UTF-8; save the file as UTF-8")]))
+            }
+        }
+    }
+
+    /// Reads a text; `origin` is what its problems call it, mostly the path of its file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all problems.
+    pub fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
+        let source = Text::new(text, origin);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            // What the parser saw behind a mistake is a guess: only its own errors are told.
+            for error in errors {
+                source.syntax_error(&error);
+            }
+            return Err(source.into_error());
+        }
+        let root = Section::root(&source, document.get_ref());
+        let mut config = Config { server: server::read(&root), ..Config::default() };
+        config.networks = network::read(&root, config.server.port);
+        config.routes = forward::read(&root);
+        config.warnings = source.finish()?;
+        Ok(config)
+    }
+}

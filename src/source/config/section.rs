@@ -1,0 +1,264 @@
+//! One table of the file, read key by key. A value of the wrong kind becomes a problem and reads as if it were absent.
+
+use std::ops::{Range, RangeInclusive};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeInteger, DeTable, DeValue};
+
+use crate::table::TableError;
+
+use super::shape::{ROOT, Shape};
+use super::text::Text;
+
+/// A table, what it should have in it, and where it stands.
+pub(super) struct Section<'t> {
+    text: &'t Text<'t>,
+    shape: &'static Shape,
+    table: &'t DeTable<'t>,
+    at: Range<usize>,
+}
+
+impl<'t> Section<'t> {
+    /// The file itself.
+    pub(super) fn root(text: &'t Text<'t>, table: &'t DeTable<'t>) -> Section<'t> {
+        Section::new(text, &ROOT, table, 0..0)
+    }
+
+    fn new(text: &'t Text<'t>, shape: &'static Shape, table: &'t DeTable<'t>, at: Range<usize>) -> Section<'t> {
+        for key in table.keys().filter(|key| !shape.has(key.get_ref())) {
+            text.problem(&key.span(), shape.unknown(key.get_ref()));
+        }
+        Section { text, shape, table, at }
+    }
+
+    /// Where it stands.
+    pub(super) fn at(&self) -> &Range<usize> {
+        &self.at
+    }
+
+    /// The line of a place.
+    pub(super) fn line(&self, at: &Range<usize>) -> usize {
+        self.text.line(at.start)
+    }
+
+    /// Notes a problem at a place.
+    pub(super) fn problem(&self, at: &Range<usize>, message: impl AsRef<str>) {
+        self.text.problem(at, message);
+    }
+
+    /// Notes what is allowed, and most likely a mistake.
+    pub(super) fn warning(&self, at: &Range<usize>, message: impl AsRef<str>) {
+        self.text.warning(at, message);
+    }
+
+    /// The value, or the problem at its place.
+    pub(super) fn check<T>(&self, key: &str, at: &Range<usize>, value: Result<T, impl Into<TableError>>) -> Option<T> {
+        let complain = |error: TableError| match error {
+            TableError::Name(error) => self.problem(at, format!("{error}; write {}", self.example(key))),
+            // These say what to write by themselves.
+            other => self.problem(at, other.to_string()),
+        };
+        value.map_err(|error| complain(error.into())).ok()
+    }
+
+    /// A value of any kind.
+    pub(super) fn value(&self, key: &str) -> Option<&'t Spanned<DeValue<'t>>> {
+        debug_assert!(self.shape.has(key), "{key} is in the shape of {}", self.shape.heading);
+        self.table.get(key)
+    }
+
+    /// How a key is written.
+    pub(super) fn example(&self, key: &str) -> &'static str {
+        self.shape.example(key)
+    }
+
+    fn wrong_kind(&self, key: &str, value: &Spanned<DeValue<'_>>) {
+        let message = format!("`{key}` cannot be {}; write {}", kind(value.get_ref()), self.example(key));
+        self.problem(&value.span(), message);
+    }
+
+    /// A string.
+    pub(super) fn string(&self, key: &str) -> Option<Spanned<&'t str>> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::String(string) => Some(Spanned::new(value.span(), string)),
+            _ => {
+                self.wrong_kind(key, value);
+                None
+            }
+        }
+    }
+
+    /// A string that has to be there.
+    pub(super) fn required(&self, key: &str) -> Option<Spanned<&'t str>> {
+        if self.value(key).is_none() {
+            self.problem(&self.at, format!("{} has no `{key}`; write {}", self.shape.heading, self.example(key)));
+        }
+        self.string(key)
+    }
+
+    /// A list of strings; `None` if it is not there.
+    pub(super) fn strings(&self, key: &str) -> Option<Vec<Spanned<&'t str>>> {
+        let value = self.value(key)?;
+        let DeValue::Array(array) = value.get_ref() else {
+            self.wrong_kind(key, value);
+            return None;
+        };
+        let strings = array.iter().filter_map(|item| match item.get_ref() {
+            DeValue::String(string) => Some(Spanned::new(item.span(), &**string)),
+            other => {
+                let example = self.example(key);
+                self.problem(&item.span(), format!("`{key}` cannot have {} in it; write {example}", kind(other)));
+                None
+            }
+        });
+        Some(strings.collect())
+    }
+
+    /// A list of strings, each read by `parse`; those that it refuses become problems.
+    pub(super) fn list<T, E: Into<TableError>>(
+        &self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<Spanned<T>> {
+        let strings = self.strings(key).unwrap_or_default();
+        let parsed = strings.into_iter().filter_map(|string| {
+            self.check(key, &string.span(), parse(string.get_ref())).map(|value| Spanned::new(string.span(), value))
+        });
+        parsed.collect()
+    }
+
+    /// The same, where an empty list would say something else than it seems to.
+    pub(super) fn list_of_some<T, E: Into<TableError>>(
+        &self,
+        key: &str,
+        instead: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<Spanned<T>> {
+        if let Some(value) = self.value(key)
+            && value.get_ref().as_array().is_some_and(|array| array.is_empty())
+        {
+            self.problem(&value.span(), format!("`{key}` is empty; {instead}, or write {}", self.example(key)));
+        }
+        self.list(key, parse)
+    }
+
+    /// True or false.
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        let value = self.value(key)?;
+        let flag = value.get_ref().as_bool();
+        if flag.is_none() {
+            self.wrong_kind(key, value);
+        }
+        flag
+    }
+
+    /// A whole number.
+    pub(super) fn number(&self, key: &str, allowed: RangeInclusive<i64>) -> Option<i64> {
+        let value = self.value(key)?;
+        let DeValue::Integer(integer) = value.get_ref() else {
+            self.wrong_kind(key, value);
+            return None;
+        };
+        let number = i64_of(integer).filter(|number| allowed.contains(number));
+        if number.is_none() {
+            let (least, most) = (allowed.start(), allowed.end());
+            let message = format!("`{key}` is {integer}; write a number from {least} to {most}");
+            self.problem(&value.span(), message);
+        }
+        number
+    }
+
+    /// A time to live, in seconds.
+    pub(super) fn ttl(&self, key: &str) -> Option<u32> {
+        self.number(key, 0..=i32::MAX.into()).map(|ttl| ttl as u32)
+    }
+
+    /// A time in seconds, whole or with a fraction, up to an hour.
+    pub(super) fn seconds(&self, key: &str) -> Option<Duration> {
+        let value = self.value(key)?;
+        let (seconds, written): (Option<f64>, String) = match value.get_ref() {
+            DeValue::Integer(integer) => (i64_of(integer).map(|seconds| seconds as f64), integer.to_string()),
+            DeValue::Float(float) => (float.as_str().parse().ok(), float.to_string()),
+            _ => {
+                self.wrong_kind(key, value);
+                return None;
+            }
+        };
+        let allowed = seconds.filter(|seconds| (0.001..=3600.0).contains(seconds));
+        if allowed.is_none() {
+            let message = format!("`{key}` is {written}; write seconds, from 0.001 to 3600");
+            self.problem(&value.span(), message);
+        }
+        allowed.map(Duration::from_secs_f64)
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Option<T> {
+        let word = self.string(key)?;
+        let found = words.iter().find(|known| known.0 == *word.get_ref()).map(|known| known.1);
+        if found.is_none() {
+            let all: Vec<String> = words.iter().map(|known| format!("\"{}\"", known.0)).collect();
+            self.problem(&word.span(), format!("`{key}` is {:?}; write {}", word.get_ref(), all.join(" or ")));
+        }
+        found
+    }
+
+    /// A table below this one.
+    pub(super) fn table(&self, key: &str, shape: &'static Shape) -> Option<Section<'t>> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Table(table) => Some(Section::new(self.text, shape, table, value.span())),
+            _ => {
+                self.wrong_kind(key, value);
+                None
+            }
+        }
+    }
+
+    /// A table below this one whose keys may be any.
+    pub(super) fn free_table(&self, key: &str) -> Option<&'t DeTable<'t>> {
+        let value = self.value(key)?;
+        let table = value.get_ref().as_table();
+        if table.is_none() {
+            self.wrong_kind(key, value);
+        }
+        table
+    }
+
+    /// A list of tables below this one.
+    pub(super) fn tables(&self, key: &str, shape: &'static Shape) -> Vec<Section<'t>> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let DeValue::Array(array) = value.get_ref() else {
+            self.wrong_kind(key, value);
+            return Vec::new();
+        };
+        let sections = array.iter().filter_map(|item| match item.get_ref() {
+            DeValue::Table(table) => Some(Section::new(self.text, shape, table, item.span())),
+            other => {
+                let example = self.example(key);
+                self.problem(&item.span(), format!("`{key}` cannot have {} in it; write {example}", kind(other)));
+                None
+            }
+        });
+        sections.collect()
+    }
+}
+
+/// What a value is, in words.
+pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn i64_of(integer: &DeInteger<'_>) -> Option<i64> {
+    i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}

@@ -1,0 +1,72 @@
+//! `[server]`.
+
+use std::path::PathBuf;
+
+use crate::table::Upstream;
+use crate::wire::Name;
+
+use super::section::Section;
+use super::shape::{LIMITS, SERVER};
+use super::values::{LimitsConfig, ServerConfig, UpstreamsConfig};
+
+/// The longest string of a TXT record (RFC 1035 §3.3).
+const MAX_TEXT: usize = 255;
+
+pub(super) fn read(root: &Section<'_>) -> ServerConfig {
+    let mut server = ServerConfig::default();
+    let Some(section) = root.table("server", &SERVER) else { return server };
+    if let Some(port) = section.number("port", 1..=u16::MAX.into()) {
+        server.port = port as u16;
+    }
+    server.workers = count(&section, "workers", 256);
+    server.upstreams = upstreams(&section);
+    server.timeout = section.seconds("timeout").unwrap_or(server.timeout);
+    server.never_forward =
+        section.list("never_forward", str::parse::<Name>).into_iter().map(toml::Spanned::into_inner).collect();
+    server.version = text(&section, "version");
+    server.identity = text(&section, "identity");
+    if let Some(limits) = section.table("limits", &LIMITS) {
+        server.limits = LimitsConfig {
+            tcp_connections: count(&limits, "tcp_connections", 1_000_000),
+            tcp_connections_per_client: count(&limits, "tcp_connections_per_client", 1_000_000),
+            tcp_queries_per_connection: count(&limits, "tcp_queries_per_connection", 1_000_000),
+            forwards: count(&limits, "forwards", 1_000_000),
+            forwards_per_client: count(&limits, "forwards_per_client", 1_000_000),
+            tcp_idle: limits.seconds("tcp_idle"),
+        };
+    }
+    server
+}
+
+fn count(section: &Section<'_>, key: &str, most: i64) -> Option<usize> {
+    section.number(key, 1..=most).map(|number| number as usize)
+}
+
+fn text(section: &Section<'_>, key: &str) -> Option<String> {
+    let text = section.string(key)?;
+    if !(1..=MAX_TEXT).contains(&text.get_ref().len()) {
+        let message = format!("`{key}` has {} octets; write 1 to {MAX_TEXT}", text.get_ref().len());
+        section.problem(&text.span(), message);
+    }
+    Some((*text.get_ref()).to_owned())
+}
+
+fn upstreams(section: &Section<'_>) -> UpstreamsConfig {
+    let instead = "leave it out for those of /etc/resolv.conf";
+    let list = section.list_of_some("upstreams", instead, str::parse::<Upstream>);
+    let path = section.string("resolv_conf");
+    if let (Some(path), true) = (&path, section.value("upstreams").is_some()) {
+        let message = "`resolv_conf` and `upstreams` both name the default servers; write one of them";
+        section.problem(&path.span(), message);
+    }
+    match path {
+        Some(path) if !path.get_ref().starts_with('/') => {
+            let message = format!("`resolv_conf` is {:?}; write the whole path, from / on", path.get_ref());
+            section.problem(&path.span(), message);
+            UpstreamsConfig::default()
+        }
+        Some(path) => UpstreamsConfig::ResolvConf(PathBuf::from(*path.get_ref())),
+        None if list.is_empty() => UpstreamsConfig::default(),
+        None => UpstreamsConfig::List(list.into_iter().map(toml::Spanned::into_inner).collect()),
+    }
+}

@@ -1,0 +1,179 @@
+//! The file's tables, the keys of each, and how each is written: the one place that knows them all.
+
+/// A kind of table.
+#[derive(Debug)]
+pub(super) struct Shape {
+    /// Its heading, or what it is called.
+    pub(super) heading: &'static str,
+    /// Its keys.
+    pub(super) keys: &'static [Key],
+}
+
+/// A key, and an example of it.
+#[derive(Debug)]
+pub(super) struct Key(pub(super) &'static str, pub(super) &'static str);
+
+pub(super) static ROOT: Shape = Shape {
+    heading: "the file",
+    keys: &[Key("server", "[server]"), Key("network", "[[network]]"), Key("forward", "[[forward]]")],
+};
+
+pub(super) static SERVER: Shape = Shape {
+    heading: "[server]",
+    keys: &[
+        Key("port", "port = 53"),
+        Key("workers", "workers = 2"),
+        Key("upstreams", "upstreams = [\"10.0.0.53\"]"),
+        Key("resolv_conf", "resolv_conf = \"/etc/resolv.conf\""),
+        Key("timeout", "timeout = 5"),
+        Key("never_forward", "never_forward = [\"local\"]"),
+        Key("version", "version = \"callsign\""),
+        Key("identity", "identity = \"host-1\""),
+        Key("limits", "[server.limits]"),
+    ],
+};
+
+pub(super) static LIMITS: Shape = Shape {
+    heading: "[server.limits]",
+    keys: &[
+        Key("tcp_connections", "tcp_connections = 1000"),
+        Key("tcp_connections_per_client", "tcp_connections_per_client = 20"),
+        Key("tcp_queries_per_connection", "tcp_queries_per_connection = 100"),
+        Key("forwards", "forwards = 10000"),
+        Key("forwards_per_client", "forwards_per_client = 500"),
+        Key("tcp_idle", "tcp_idle = 10"),
+    ],
+};
+
+pub(super) static NETWORK: Shape = Shape {
+    heading: "[[network]]",
+    keys: &[
+        Key("name", "name = \"shop\""),
+        Key("listen", "listen = [\"172.18.0.1\"]"),
+        Key("subnets", "subnets = [\"172.18.0.0/16\"]"),
+        Key("gateways", "gateways = [\"172.18.0.1\"]"),
+        Key("domains", "domains = [\"internal\"]"),
+        Key("internal", "internal = true"),
+        Key("upstreams", "upstreams = [\"10.0.0.53\"]"),
+        Key("allow", "allow = [\"172.18.0.0/16\"]"),
+        Key("host_names", "host_names = [\"host.docker.internal\"]"),
+        Key("ttl", "ttl = 0"),
+        Key("negative_ttl", "negative_ttl = 0"),
+        Key("merge", "merge = \"nearest\""),
+        Key("ptr", "ptr = \"canonical\""),
+        Key("health", "health = \"prefer\""),
+        Key("aliases", "[network.aliases]"),
+        Key("record", "[[network.record]]"),
+        Key("endpoint", "[[network.endpoint]]"),
+    ],
+};
+
+pub(super) static RECORD: Shape = Shape {
+    heading: "[[network.record]]",
+    keys: &[
+        Key("name", "name = \"db\""),
+        Key("type", "type = \"TXT\""),
+        Key("value", "value = \"primary\""),
+        Key("ttl", "ttl = 60"),
+    ],
+};
+
+pub(super) static ENDPOINT: Shape = Shape {
+    heading: "[[network.endpoint]]",
+    keys: &[
+        Key("id", "id = \"shop-db-1\""),
+        Key("addresses", "addresses = [\"172.18.0.2\"]"),
+        Key("names", "names = [\"db\"]"),
+        Key("ports", "ports = [{ name = \"http\", port = 8080, protocol = \"tcp\" }]"),
+        Key("health", "health = \"healthy\""),
+        Key("state", "state = \"up\""),
+        Key("priority", "priority = 0"),
+        Key("upstreams", "upstreams = [\"10.0.0.53\"]"),
+    ],
+};
+
+pub(super) static PORT: Shape = Shape {
+    heading: "ports",
+    keys: &[Key("name", "name = \"http\""), Key("port", "port = 8080"), Key("protocol", "protocol = \"tcp\"")],
+};
+
+pub(super) static FORWARD: Shape = Shape {
+    heading: "[[forward]]",
+    keys: &[Key("domain", "domain = \"corp.example\""), Key("to", "to = [\"10.0.0.53\"]")],
+};
+
+static ALL: [&Shape; 8] = [&ROOT, &SERVER, &LIMITS, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD];
+
+impl Shape {
+    /// How a key is written.
+    pub(super) fn example(&self, key: &str) -> &'static str {
+        self.keys.iter().find(|known| known.0 == key).map_or("", |known| known.1)
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.keys.iter().any(|known| known.0 == key)
+    }
+
+    /// What to say of a key that is not one of these.
+    pub(super) fn unknown(&self, key: &str) -> String {
+        let homes: Vec<&str> = ALL.iter().filter(|shape| shape.has(key)).map(|shape| shape.heading).collect();
+        if !homes.is_empty() {
+            return format!("unknown key `{key}` in {}; it belongs in {}", self.heading, homes.join(" or "));
+        }
+        let distance = |known: &&Key| edits(key, known.0);
+        let limit = if key.len() < 5 { 1 } else { 2 };
+        if let Some(Key(near, _)) = self.keys.iter().min_by_key(distance).filter(|known| distance(known) <= limit) {
+            return format!("unknown key `{key}`; did you mean `{near}`?");
+        }
+        let known: Vec<String> = self.keys.iter().map(|Key(name, _)| format!("`{name}`")).collect();
+        format!("unknown key `{}` in {}; known are {}", key, self.heading, known.join(", "))
+    }
+}
+
+/// The insertions, deletions, replacements and swaps of neighbours that make `b` of `a`.
+fn edits(a: &str, b: &str) -> usize {
+    // Far apart whatever their letters are: a key of a megabyte is not compared letter by letter.
+    if a.len().abs_diff(b.len()) > 2 {
+        return usize::MAX;
+    }
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let replaced = rows[i - 1][j - 1] + usize::from(!a[i - 1].eq_ignore_ascii_case(&b[j - 1]));
+                let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                let swap = if swapped { rows[i - 2][j - 2] + 1 } else { usize::MAX };
+                replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(swap)
+            };
+        }
+    }
+    rows[a.len()][b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_key() {
+        assert_eq!(NETWORK.unknown("subnet"), "unknown key `subnet`; did you mean `subnets`?");
+        assert_eq!(NETWORK.unknown("Listen"), "unknown key `Listen`; did you mean `listen`?");
+        assert_eq!(SERVER.unknown("prot"), "unknown key `prot`; did you mean `port`?");
+        assert_eq!(ROOT.unknown("networks"), "unknown key `networks`; did you mean `network`?");
+        assert_eq!(
+            ENDPOINT.unknown("domains"),
+            "unknown key `domains` in [[network.endpoint]]; it belongs in [[network]]"
+        );
+        assert_eq!(NETWORK.unknown("port"), "unknown key `port` in [[network]]; it belongs in [server] or ports");
+        assert_eq!(FORWARD.unknown("x"), "unknown key `x` in [[forward]]; known are `domain`, `to`");
+    }
+
+    #[test]
+    fn edits_are_counted() {
+        assert_eq!((edits("", ""), edits("a", ""), edits("ab", "ba"), edits("ttl", "tll")), (0, 1, 1, 1));
+        assert_eq!((edits("names", "name"), edits("abc", "xyz"), edits("a", "abcd")), (1, 3, usize::MAX));
+    }
+}

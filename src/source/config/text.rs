@@ -1,0 +1,64 @@
+//! The text of a file: where its lines are, and what was found wrong with it so far.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::error::{ConfigError, Problem};
+
+/// The text being read. Problems are collected, not thrown: reading goes on behind each.
+pub(super) struct Text<'t> {
+    origin: &'t str,
+    /// The offset at which each line starts.
+    starts: Vec<usize>,
+    problems: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
+}
+
+impl<'t> Text<'t> {
+    pub(super) fn new(text: &'t str, origin: &'t str) -> Text<'t> {
+        let ends = text.bytes().enumerate().filter(|(_, octet)| *octet == b'\n').map(|(at, _)| at + 1);
+        let starts = std::iter::once(0).chain(ends).collect();
+        Text { origin, starts, problems: RefCell::default(), warnings: RefCell::default() }
+    }
+
+    /// The number of the line, from 1, that holds an offset.
+    pub(super) fn line(&self, offset: usize) -> usize {
+        self.starts.partition_point(|&start| start <= offset)
+    }
+
+    /// Notes a problem at a place.
+    pub(super) fn problem(&self, at: &Range<usize>, message: impl AsRef<str>) {
+        self.problems.borrow_mut().push(Problem::new(self.origin, self.line(at.start), message));
+    }
+
+    /// Notes what is allowed, and most likely a mistake.
+    pub(super) fn warning(&self, at: &Range<usize>, message: impl AsRef<str>) {
+        self.warnings.borrow_mut().push(Problem::new(self.origin, self.line(at.start), message));
+    }
+
+    /// Notes an error of the TOML parser. Of several in one line the first counts: the others follow from it.
+    pub(super) fn syntax_error(&self, error: &toml::de::Error) {
+        let line = self.line(error.span().map_or(0, |span| span.start));
+        let mut problems = self.problems.borrow_mut();
+        if problems.iter().all(|known| known.line() != Some(line)) {
+            problems.push(Problem::new(self.origin, line, format!("this is not TOML: {}", error.message())));
+        }
+    }
+
+    /// The problems as an error.
+    pub(super) fn into_error(self) -> ConfigError {
+        ConfigError::new(in_order(self.problems))
+    }
+
+    /// The warnings, if there was no problem.
+    pub(super) fn finish(self) -> Result<Vec<Problem>, ConfigError> {
+        if self.problems.borrow().is_empty() { Ok(in_order(self.warnings)) } else { Err(self.into_error()) }
+    }
+}
+
+/// In the order of lines; tables are read in another one.
+fn in_order(problems: RefCell<Vec<Problem>>) -> Vec<Problem> {
+    let mut problems = problems.into_inner();
+    problems.sort_by_key(Problem::line);
+    problems
+}

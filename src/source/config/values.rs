@@ -1,0 +1,112 @@
+//! What a configuration file says, as plain values.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::table::{Network, Upstream};
+use crate::wire::Name;
+
+use super::Problem;
+
+/// A configuration file's content.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Config {
+    /// `[server]`.
+    pub server: ServerConfig,
+    /// Each `[[network]]`, in the order of the file, ready to be served. Its listen addresses have their ports.
+    pub networks: Vec<Network>,
+    /// Each `[[forward]]`, in the order of the file.
+    pub routes: Vec<RouteConfig>,
+    /// What is allowed and most likely a mistake.
+    pub warnings: Vec<Problem>,
+}
+
+/// `[server]`: what holds for all networks.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ServerConfig {
+    /// The port of listen addresses that have none of their own. Default: 53.
+    pub port: u16,
+    /// The number of worker threads; `None` for what the machine has.
+    pub workers: Option<usize>,
+    /// The servers for what no route, endpoint or network has its own for.
+    pub upstreams: UpstreamsConfig,
+    /// The time for one forwarded question, over all servers and attempts. Default: 5 s.
+    pub timeout: Duration,
+    /// Suffixes below which nothing is forwarded (answers.md S).
+    pub never_forward: Vec<Name>,
+    /// What `version.bind` says in class CH, at most 255 octets; `None` for REFUSED (answers.md P5).
+    pub version: Option<String>,
+    /// What `id.server` says in class CH, at most 255 octets; `None` for REFUSED (answers.md P5).
+    pub identity: Option<String>,
+    /// `[server.limits]`.
+    pub limits: LimitsConfig,
+}
+
+impl Default for ServerConfig {
+    fn default() -> ServerConfig {
+        ServerConfig {
+            port: 53,
+            workers: None,
+            upstreams: UpstreamsConfig::default(),
+            timeout: Duration::from_secs(5),
+            never_forward: Vec::new(),
+            version: None,
+            identity: None,
+            limits: LimitsConfig::default(),
+        }
+    }
+}
+
+/// The default servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UpstreamsConfig {
+    /// `resolv_conf`: the name servers of this file, followed as it changes.
+    ResolvConf(PathBuf),
+    /// `upstreams`: these, in order; at least one.
+    List(Vec<Upstream>),
+}
+
+impl Default for UpstreamsConfig {
+    fn default() -> UpstreamsConfig {
+        UpstreamsConfig::ResolvConf("/etc/resolv.conf".into())
+    }
+}
+
+/// `[server.limits]`: each `None` for the server's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimitsConfig {
+    /// TCP connections at a time, in all.
+    pub tcp_connections: Option<usize>,
+    /// TCP connections at a time, of one client.
+    pub tcp_connections_per_client: Option<usize>,
+    /// Questions of one TCP connection that wait for their answers at a time.
+    pub tcp_queries_per_connection: Option<usize>,
+    /// Questions that wait for an upstream at a time, in all.
+    pub forwards: Option<usize>,
+    /// Questions that wait for an upstream at a time, of one client.
+    pub forwards_per_client: Option<usize>,
+    /// How long a TCP connection may be idle.
+    pub tcp_idle: Option<Duration>,
+}
+
+/// `[[forward]]`: a domain whose questions go to servers of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RouteConfig {
+    /// The domain: it and all below it. The root stands for every name.
+    pub domain: Name,
+    /// Where its questions go.
+    pub to: RouteTarget,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RouteTarget {
+    /// `"system"`: to the default servers.
+    System,
+    /// To these, in order. Empty: nowhere, the names do not exist here.
+    Servers(Vec<Upstream>),
+}
