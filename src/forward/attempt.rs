@@ -73,9 +73,7 @@ pub(super) async fn attempt(server: &Arc<Server>, question: &Question, manner: M
         }
         Transport::Plain | Transport::Tcp => stream::exchange(server, question, manner).await,
         #[cfg(feature = "encrypted")]
-        Transport::Tls => stream::exchange(server, question, manner).await,
-        #[cfg(feature = "encrypted")]
-        Transport::Https | Transport::Quic => super::session::exchange(server, question, manner).await,
+        Transport::Tls | Transport::Https | Transport::Quic => stream::exchange(server, question, manner).await,
         #[cfg(not(feature = "encrypted"))]
         Transport::Tls | Transport::Https | Transport::Quic => {
             Err(io::Error::other("this build has no encrypted transports (feature `encrypted`)"))

@@ -71,14 +71,11 @@ impl Counters {
 pub(super) struct Server {
     pub(super) upstream: Upstream,
     pub(super) counters: Arc<Counters>,
-    /// Connections of TCP and TLS.
+    /// The connection to it.
     pub(super) streams: Streams,
     /// What TLS needs to know, whatever runs over it.
     #[cfg(feature = "encrypted")]
     pub(super) tls: Arc<super::tls::Client>,
-    /// Connections of HTTPS and QUIC.
-    #[cfg(feature = "encrypted")]
-    pub(super) sessions: super::session::Sessions,
     health: Mutex<Health>,
     /// A copy of a question is under way.
     probing: AtomicBool,
@@ -90,8 +87,6 @@ impl Server {
         Server {
             #[cfg(feature = "encrypted")]
             tls: Arc::new(super::tls::Client::new(&upstream)),
-            #[cfg(feature = "encrypted")]
-            sessions: super::session::Sessions::default(),
             upstream,
             counters: Arc::default(),
             streams: Streams::default(),
@@ -109,20 +104,10 @@ impl Server {
     pub(super) fn candidate(&self, server: usize) -> Candidate {
         let (mut usual, well) = self.with(|health| (health.usual(), health.is_well()));
         let stream = self.upstream.transport() != Transport::Plain;
-        if stream && !self.is_connected() {
+        if stream && !self.streams.is_open() {
             usual = (usual * HANDSHAKES).min(LONGEST_HANDSHAKE);
         }
         Candidate { server, usual, well, stream }
-    }
-
-    #[cfg(feature = "encrypted")]
-    fn is_connected(&self) -> bool {
-        self.streams.is_open() || self.sessions.is_open()
-    }
-
-    #[cfg(not(feature = "encrypted"))]
-    fn is_connected(&self) -> bool {
-        self.streams.is_open()
     }
 
     /// A message that was not the reply.

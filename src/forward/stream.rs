@@ -31,7 +31,7 @@ pub(super) const CONNECT: Duration = Duration::from_secs(5);
 /// How long a connection stays open with nothing to do (RFC 7766 §6.2.3: a few seconds).
 const IDLE: Duration = Duration::from_secs(10);
 /// A connection that has brought nothing for so long while questions wait is dead.
-const STALLED: Duration = Duration::from_secs(5);
+pub(super) const STALLED: Duration = Duration::from_secs(5);
 /// Questions on their way to the task of a connection.
 const QUEUE: usize = 64;
 /// Questions that wait at one connection. More would make free IDs rare, and easy to guess.
@@ -46,10 +46,12 @@ type Stream = Box<dyn Duplex>;
 
 /// A question on its way to a connection.
 #[derive(Debug)]
-struct Asked {
-    question: Question,
-    edns: bool,
-    reply: oneshot::Sender<io::Result<Vec<u8>>>,
+pub(super) struct Asked {
+    pub(super) question: Question,
+    /// With an OPT.
+    pub(super) edns: bool,
+    /// Where the reply goes.
+    pub(super) reply: oneshot::Sender<io::Result<Vec<u8>>>,
 }
 
 /// The connection in use, if there is one. Its task ends by itself soon after this is dropped.
@@ -83,7 +85,14 @@ impl Streams {
         }
         let (asks, receiver) = mpsc::channel(QUEUE);
         server.counters.connecting();
-        tokio::spawn(run(dial(server), receiver, server.counters.clone()));
+        let counters = server.counters.clone();
+        match server.upstream.transport() {
+            #[cfg(feature = "encrypted")]
+            Transport::Https | Transport::Quic => {
+                tokio::spawn(super::session::run(super::session::dial(server), receiver, counters))
+            }
+            _ => tokio::spawn(run(dial(server), receiver, counters)),
+        };
         let connection = Connection { asks, opened: now() };
         *slot = Some(connection.clone());
         (connection, false)
@@ -94,6 +103,7 @@ impl Streams {
 /// servers do with idle ones (RFC 7766 §6.2.4).
 pub(super) async fn exchange(server: &Server, question: &Question, manner: Manner) -> io::Result<Received> {
     let mut newer_than = manner.newer_than;
+    let mut again = true;
     loop {
         let (connection, reused) = server.streams.get(server, newer_than);
         let (reply, received) = oneshot::channel();
@@ -103,8 +113,9 @@ pub(super) async fn exchange(server: &Server, question: &Question, manner: Manne
             Err(_) => Err(io::ErrorKind::ConnectionAborted.into()),
         };
         match result {
-            Err(_) if reused && newer_than.is_none_or(|than| than < connection.opened) => {
-                newer_than = Some(connection.opened);
+            Err(_) if reused && again => {
+                newer_than = newer_than.max(Some(connection.opened));
+                again = false;
             }
             Err(error) => return Err(error),
             // A question that finds a connection being made waits for that too.
