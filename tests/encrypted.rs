@@ -143,7 +143,7 @@ async fn who_is_not_who_it_should_be_is_not_asked() {
         ("the name, but asked for the address", authority.identity(&[NAME]), ca.clone(), "not valid for name"),
         ("expired", authority.expired(&[NAME]), trusted.clone(), "expired"),
         ("another authority", other.identity(&[NAME]), trusted.clone(), "BadSignature|UnknownIssuer"),
-        ("self-signed", Identity::self_signed(&[NAME]), trusted.clone(), "CaUsedAsEndEntity|UnknownIssuer"),
+        ("self-signed", Identity::self_signed(&[NAME]), trusted.clone(), "BadSignature|UnknownIssuer"),
         ("nobody that the system knows", authority.identity(&[NAME]), format!("#{NAME}"), "UnknownIssuer|authorities"),
         ("another key", authority.identity(&[NAME]), pinned(&good), "pinned"),
     ];
