@@ -97,15 +97,6 @@ impl Namespace {
         run_with_input(batch, commands).expect_success();
     }
 
-    /// Makes what leaves by `interface` late or lost, as `netem` says: `impair("eth0", "delay 20ms loss 20%")`.
-    #[track_caller]
-    pub fn impair(&self, interface: &str, netem: &str) {
-        let mut tc = needs::command("tc");
-        tc.args(["-netns", &self.name, "qdisc", "replace", "dev", interface, "root", "netem", "limit", "100000"]);
-        tc.args(netem.split_whitespace());
-        run(tc).expect_success();
-    }
-
     fn words(&self, words: &[&str]) -> Command {
         let (program, arguments) = words.split_first().expect("a program");
         let mut command = self.command(program);
