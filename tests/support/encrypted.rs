@@ -54,6 +54,7 @@ async fn serve_http(stream: TcpStream, tls: TlsAcceptor, from: SocketAddr, scrip
                     }
                     Act::Send(message) | Act::SendSlowly(message) => message,
                     Act::SendHalf(message) => message[..message.len() / 2].to_vec(),
+                    Act::SendFromElsewhere(_) => continue,
                     Act::Close => return respond.send_reset(h2::Reason::REFUSED_STREAM),
                 };
                 let response = http::Response::builder().header("content-type", "application/dns-message");
@@ -94,6 +95,7 @@ async fn serve_stream(mut stream: QuicStream, from: SocketAddr, script: Script, 
                 stream.send_bytes(message.into()).await.ok()?;
                 stream.finish().await.ok()?;
             }
+            Act::SendFromElsewhere(_) => {}
             Act::SendHalf(_) | Act::Close => stream.reset(DoqErrorCode::InternalError).ok()?,
         }
     }

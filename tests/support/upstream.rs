@@ -98,6 +98,8 @@ pub enum Act {
     Wait(Gate),
     /// TCP: the length and half of the message, then the connection is closed. UDP: half of it.
     SendHalf(Vec<u8>),
+    /// UDP: from another port than the query went to. TCP: not at all.
+    SendFromElsewhere(Vec<u8>),
     /// TCP: octet by octet. UDP: at once.
     SendSlowly(Vec<u8>),
     /// TCP: the connection is closed.
@@ -226,6 +228,10 @@ async fn serve_udp(socket: Arc<UdpSocket>, script: Script, seen: Seen) {
             for act in acts {
                 match act {
                     Act::Send(message) | Act::SendSlowly(message) => _ = socket.send_to(&message, from).await,
+                    Act::SendFromElsewhere(message) => {
+                        let elsewhere = UdpSocket::bind((socket.local_addr().unwrap().ip(), 0)).await.unwrap();
+                        let _ = elsewhere.send_to(&message, from).await;
+                    }
                     Act::SendHalf(message) => _ = socket.send_to(&message[..message.len() / 2], from).await,
                     Act::Wait(gate) => gate.wait().await,
                     Act::Close => {}
@@ -273,6 +279,7 @@ pub async fn serve_connection(
                         tokio::task::yield_now().await;
                     }
                 }
+                Act::SendFromElsewhere(_) => {}
                 Act::Wait(gate) => gate.wait().await,
                 Act::Close => return Ok(()),
             }
