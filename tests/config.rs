@@ -1,12 +1,230 @@
-use callsign::source::config::Config;
+//! The configuration file: every key, and what it makes.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use callsign::source::config::{Config, LimitsConfig, RouteTarget, ServerConfig, UpstreamsConfig};
+use callsign::table::{Health, HealthPolicy, Merge, Protocol, ReverseNames};
+use callsign::wire::Name;
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+#[track_caller]
+fn parse(text: &str) -> Config {
+    Config::parse(text, "callsign.toml").unwrap_or_else(|error| panic!("{error}"))
+}
+
 #[test]
-fn show() {
-    for file in std::fs::read_dir("/tmp/cfgx").unwrap() {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
-        match Config::parse(&text, "callsign.toml") {
-            Ok(config) => println!("{config:#?}"),
-            Err(error) => println!("{error}"),
-        }
-        println!("-----");
-    }
+fn an_empty_file_is_valid_and_has_the_defaults() {
+    let config = parse("");
+    assert_eq!(config.server, ServerConfig::default());
+    assert_eq!((config.server.port, config.server.timeout), (53, Duration::from_secs(5)));
+    assert_eq!(config.server.upstreams, UpstreamsConfig::ResolvConf("/etc/resolv.conf".into()));
+    assert!(config.networks.is_empty() && config.routes.is_empty() && config.warnings.is_empty());
+}
+
+#[test]
+fn every_key_of_server() {
+    let config = parse(
+        r#"
+        [server]
+        port = 5300
+        workers = 3
+        upstreams = ["10.0.0.53", "[fd00::53]:5353"]
+        timeout = 2.5
+        never_forward = ["local", "home.arpa"]
+        version = "callsign"
+        identity = "host-1"
+        [server.limits]
+        tcp_connections = 1
+        tcp_connections_per_client = 2
+        tcp_queries_per_connection = 3
+        forwards = 4
+        forwards_per_client = 5
+        tcp_idle = 6
+        "#,
+    );
+    let server = config.server;
+    assert_eq!((server.port, server.workers, server.timeout), (5300, Some(3), Duration::from_millis(2500)));
+    let UpstreamsConfig::List(upstreams) = &server.upstreams else { panic!("{:?}", server.upstreams) };
+    let upstreams: Vec<String> = upstreams.iter().map(ToString::to_string).collect();
+    assert_eq!(upstreams, ["10.0.0.53:53", "[fd00::53]:5353"]);
+    assert_eq!(server.never_forward, [name("local"), name("home.arpa")]);
+    assert_eq!((server.version.as_deref(), server.identity.as_deref()), (Some("callsign"), Some("host-1")));
+    let LimitsConfig { tcp_connections, tcp_connections_per_client, tcp_queries_per_connection, .. } = server.limits;
+    assert_eq!((tcp_connections, tcp_connections_per_client), (Some(1), Some(2)));
+    assert_eq!(tcp_queries_per_connection, Some(3));
+    assert_eq!((server.limits.forwards, server.limits.forwards_per_client), (Some(4), Some(5)));
+    assert_eq!(server.limits.tcp_idle, Some(Duration::from_secs(6)));
+
+    let config = parse("[server]\nresolv_conf = \"/run/resolv.conf\"");
+    assert_eq!(config.server.upstreams, UpstreamsConfig::ResolvConf("/run/resolv.conf".into()));
+}
+
+#[test]
+fn every_key_of_a_network() {
+    let config = parse(
+        r#"
+        [server]
+        port = 5300
+        [[network]]
+        name = "shop"
+        listen = ["10.10.1.1", "[fe80::1%eth0]:53"]
+        subnets = ["10.10.1.0/24"]
+        gateways = ["10.10.1.254"]
+        domains = ["internal", "svc"]
+        internal = true
+        upstreams = ["10.0.0.53"]
+        allow = ["10.0.0.0/8"]
+        host_names = ["host.internal"]
+        ttl = 5
+        negative_ttl = 7
+        merge = "all"
+        ptr = "all"
+        health = "require"
+          [network.aliases]
+          payments = "payments.dev.example.com"
+          orders.eu = "orders.dev.example.com"
+          [[network.record]]
+          name = "db"
+          type = "TXT"
+          value = "primary"
+          ttl = 60
+        "#,
+    );
+    assert_eq!(config.warnings, []);
+    assert_eq!(config.networks[0].name(), "shop");
+    let snapshot = config.networks[0].snapshot();
+    let settings = snapshot.settings();
+    let listen: Vec<String> = settings.listen.iter().map(ToString::to_string).collect();
+    // With the server's port, so that another one at a reload makes another listener.
+    assert_eq!(listen, ["10.10.1.1:5300", "[fe80::1%eth0]:53"]);
+    assert_eq!(settings.subnets, ["10.10.1.0/24".parse().unwrap()]);
+    assert_eq!(settings.gateways, ["10.10.1.254".parse::<IpAddr>().unwrap()]);
+    assert_eq!(settings.domains, [name("internal"), name("svc")]);
+    assert!(settings.internal);
+    assert_eq!(settings.upstreams[0].to_string(), "10.0.0.53:53");
+    assert_eq!(settings.allow, Some(vec!["10.0.0.0/8".parse().unwrap()]));
+    assert_eq!(settings.host_names, [name("host.internal")]);
+    assert_eq!((settings.ttl, settings.negative_ttl), (5, 7));
+    assert_eq!((settings.merge, settings.reverse_names), (Merge::All, ReverseNames::All));
+    assert_eq!(settings.health, HealthPolicy::Require);
+    let alias =
+        |of: &str| snapshot.names().find(|entry| *entry.name() == name(of)).unwrap().alias().map(|(to, _)| to.clone());
+    assert_eq!(alias("payments"), Some(name("payments.dev.example.com")));
+    // TOML reads this as a table in a table.
+    assert_eq!(alias("orders.eu"), Some(name("orders.dev.example.com")));
+    let record = snapshot.records().iter().find(|record| *record.name() == name("db")).unwrap();
+    assert_eq!((record.rdata(), record.ttl()), (&b"\x07primary"[..], Some(60)));
+}
+
+#[test]
+fn what_a_network_is_if_nothing_else_is_said() {
+    let config = parse("[[network]]\nname = \"shop\"\nlisten = [\"10.10.1.1\"]");
+    let snapshot = config.networks[0].snapshot();
+    assert_eq!(snapshot.settings().gateways, ["10.10.1.1".parse::<IpAddr>().unwrap()]);
+    assert_eq!(snapshot.settings().host_names.len(), 3);
+    let off = parse("[[network]]\nname = \"shop\"\nlisten = [\"10.10.1.1\"]\nhost_names = []");
+    assert!(off.networks[0].snapshot().settings().host_names.is_empty(), "n10: an empty list turns them off");
+}
+
+#[test]
+fn every_key_of_an_endpoint() {
+    let config = parse(
+        r#"
+        [[network]]
+        name = "shop"
+        listen = ["10.10.1.1"]
+          [[network.endpoint]]
+          id = "shop-db-1"
+          addresses = ["10.10.1.3", "fd00::3"]
+          names = ["db", "*.apps"]
+          ports = [{ name = "pg", port = 5432 }, { port = 53, protocol = "udp" }, { port = 9, protocol = "sctp" }]
+          health = "unhealthy"
+          state = "down"
+          priority = -3
+          upstreams = ["10.0.0.53"]
+        "#,
+    );
+    let snapshot = config.networks[0].snapshot();
+    let endpoint = snapshot.endpoint("shop-db-1").unwrap();
+    assert_eq!(endpoint.addresses().len(), 2);
+    assert_eq!(endpoint.names(), [name("db"), name("*.apps")]);
+    let ports: Vec<_> = endpoint.ports().iter().map(|port| (port.name(), port.number(), port.protocol())).collect();
+    let expected = [(Some("pg"), 5432, Protocol::Tcp), (None, 53, Protocol::Udp), (None, 9, Protocol::Sctp)];
+    assert_eq!(ports, expected);
+    assert_eq!((endpoint.health(), endpoint.is_running()), (Health::Unhealthy, false));
+    assert_eq!((endpoint.priority(), endpoint.upstreams().len()), (-3, 1));
+}
+
+#[test]
+fn every_form_of_a_route() {
+    let config = parse(
+        r#"
+        forward = [
+            { domain = "corp.example", to = ["10.0.0.53", "10.0.0.54:5353"] },
+            { domain = ".", to = "system" },
+            { domain = "ads.example", to = [] },
+        ]
+        "#,
+    );
+    let domains: Vec<String> = config.routes.iter().map(|route| route.domain.to_string()).collect();
+    assert_eq!(domains, ["corp.example", ".", "ads.example"]);
+    let RouteTarget::Servers(servers) = &config.routes[0].to else { panic!("{:?}", config.routes) };
+    assert_eq!(servers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.53:53", "10.0.0.54:5353"]);
+    assert_eq!(config.routes[1].to, RouteTarget::System);
+    assert_eq!(config.routes[2].to, RouteTarget::Servers(vec![]));
+}
+
+#[test]
+fn what_is_legal_and_may_look_otherwise() {
+    // N9: an endpoint takes an alias' name over. One id on two networks is one container.
+    let config = parse(
+        r#"
+        [[network]]
+        name = "shop"
+        listen = ["10.10.1.1"]
+        endpoint = [{ id = "a", names = ["payments"], addresses = ["10.10.1.2"] }]
+        aliases = { payments = "payments.example" }
+        [[network]]
+        name = "blog"
+        listen = ["10.10.1.1:54", "10.10.2.1"]
+        endpoint = [{ id = "a", addresses = ["10.10.1.2"] }]
+        "#,
+    );
+    assert_eq!(config.networks.len(), 2);
+}
+
+#[test]
+fn warnings_are_no_errors() {
+    let config = parse(
+        r#"
+[[network]]
+name = "shop"
+subnets = ["10.10.1.0/24"]
+  [[network.endpoint]]
+  id = "a"
+  addresses = ["10.10.2.2", "fd00::2"]
+"#,
+    );
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warnings,
+        [
+            "callsign.toml:2: nobody can ask this network, as it listens nowhere; write listen = [\"172.18.0.1\"]",
+            "callsign.toml:7: 10.10.2.2 is in none of the subnets of \"shop\"; is it another network's?",
+        ]
+    );
+}
+
+#[test]
+fn the_example_is_valid() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/two-networks.toml");
+    let config = Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(config.warnings, []);
+    assert_eq!(config.networks.iter().map(|network| network.name()).collect::<Vec<_>>(), ["shop", "blog"]);
+    assert_eq!(config.routes.len(), 1);
 }

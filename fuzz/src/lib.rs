@@ -6,10 +6,12 @@
 //!
 //! A target panics where a promise is broken, and does nothing else that can be seen.
 
+pub mod config;
 pub mod name;
+pub mod query;
 
 /// A target's name, which is also that of its corpus, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: &[Target] = &[("name", name::run)];
+pub const TARGETS: &[Target] = &[("config", config::run), ("name", name::run), ("query", query::run)];

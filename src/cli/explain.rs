@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use callsign::forward::Forwarder;
+use callsign::forward::{Forwarder, Reason};
 use callsign::responder::{Client, Explanation, Finding, Listener, Responder, Searched, Verdict, WhoAsks};
 use callsign::source::config::Config;
 use callsign::table::{NameTable, Network};
@@ -108,13 +108,19 @@ fn explain(arguments: &arguments::Explain, config: Config) -> Result<(Document, 
     let packet = question.packet(ID);
     let client = Client::udp(&listener, SocketAddr::new(from, CLIENT_PORT));
     let mut out = [0; 4096];
-    let (verdict, explanation) = Responder::new(Arc::new(responder)).explain(&packet, &client, &mut out);
+    let (verdict, mut explanation) = Responder::new(Arc::new(responder)).explain(&packet, &client, &mut out);
     let forward = match &verdict {
         Verdict::Forward(forward) => {
             let forwarder = Forwarder::new(options);
             forwarder.set_own_addresses(networks.iter().flat_map(|network| own_addresses(network)).collect());
             let choice = forwarder.choose(forward.target(), &forward.upstreams);
             let name = wire::Name::from_wire(forward.target()).map_err(|error| (NO, error.to_string()))?;
+            // The responder knows nothing of routes.
+            explanation.decision = match (&choice.reason, forward.aliases.is_empty()) {
+                (Reason::Blocked(_), _) => "NXDOMAIN: a route blocks it".to_owned(),
+                (_, true) => "forwarded".to_owned(),
+                (_, false) => format!("forwarded as {name}"),
+            };
             Some(Forwarded {
                 name: name.to_string(),
                 by: choice.reason.to_string(),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use super::order::Order;
 use super::policy::{Policy, Step};
 use super::query::{Meaning, Question, meaning};
 use super::server::now;
+use super::system::SystemOptions;
 use crate::table::{Transport, Upstream};
 use crate::wire::{ede, rcode};
 
@@ -56,6 +58,25 @@ pub(super) struct Asking {
     pub(super) order: Order,
     /// Names in datagrams are spelled at random.
     pub(super) randomize_case: bool,
+}
+
+impl Asking {
+    /// Does as a resolv.conf wants its servers asked, and gives them in that way. Its `timeout` and `attempts` bound the
+    /// whole time, as a resolver would take it that asks one server after the other.
+    pub(super) fn limit(&mut self, options: &SystemOptions, servers: &Arc<[Upstream]>) -> Arc<[Upstream]> {
+        if options.timeout.is_some() || options.attempts.is_some() {
+            let turns = u32::from(options.attempts.unwrap_or(2)) * u32::try_from(servers.len()).unwrap_or(u32::MAX);
+            let turn = Duration::from_secs(options.timeout.unwrap_or(5).into());
+            self.timeout = self.timeout.min(turn.saturating_mul(turns));
+        }
+        if options.rotate {
+            self.order = Order::RoundRobin;
+        }
+        match options.use_vc {
+            true => servers.iter().map(|server| Upstream::over(Transport::Tcp, server.address().clone())).collect(),
+            false => servers.clone(),
+        }
+    }
 }
 
 /// See [`Forwarder::ask`](super::Forwarder::ask).
@@ -265,6 +286,24 @@ mod tests {
         assert_eq!(best(problems, servers.iter()), Ok(vec![rcode::SERVFAIL as u8]));
         let problems = vec![None, failed(rcode::REFUSED), Some(Problem::Malformed)];
         assert_eq!(best(problems, servers.iter()), Ok(vec![rcode::REFUSED as u8]));
+    }
+
+    #[test]
+    fn f2_the_options_of_a_resolv_conf_are_honoured() {
+        let servers: Arc<[Upstream]> = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap()).into();
+        let usual = Asking { timeout: Duration::from_secs(5), order: Order::Fastest, randomize_case: false };
+        let limited = |change: fn(&mut SystemOptions)| {
+            let (mut asking, mut options) = (usual, SystemOptions::default());
+            change(&mut options);
+            let servers = asking.limit(&options, &servers);
+            (asking.timeout.as_secs(), asking.order, servers[1].to_string())
+        };
+        assert_eq!(limited(|_| ()), (5, Order::Fastest, "10.0.0.2:53".to_owned()));
+        let all = |options: &mut SystemOptions| {
+            (options.timeout, options.attempts, options.rotate, options.use_vc) = (Some(1), Some(1), true, true);
+        };
+        assert_eq!(limited(all), (2, Order::RoundRobin, "tcp://10.0.0.2:53".to_owned()));
+        assert_eq!(limited(|options| options.attempts = Some(1)).0, 5, "never longer");
     }
 
     #[test]

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ask::Asking;
+use super::cache::Rules;
 use super::options::{Destination, ForwardOptions, Upstreams};
-use super::system::System;
+use super::system::{NameServers, System, SystemOptions};
 use crate::table::Upstream;
 use crate::wire::Name;
 
@@ -19,6 +21,16 @@ pub struct Choice {
     pub reason: Reason,
     /// The servers in the order to be asked; empty if blocked, or if there is none that may be asked.
     pub servers: Arc<[Upstream]>,
+    /// What the file says about asking them, if it is a resolv.conf that names them.
+    pub system: Option<SystemOptions>,
+}
+
+impl Choice {
+    /// True if the AD bit of these servers' replies is passed on. Servers that are configured here are trusted as they
+    /// are; for those of a resolv.conf, and the way to them, its `trust-ad` says so (resolv.conf(5)).
+    pub(super) fn trusts_ad(&self) -> bool {
+        self.system.is_none_or(|system| system.trust_ad)
+    }
 }
 
 /// The rule that named the servers for a question (answers.md F2).
@@ -66,6 +78,9 @@ impl fmt::Display for Choice {
 pub(super) struct Settings {
     /// How a question is asked.
     pub(super) asking: Asking,
+    pub(super) rules: Rules,
+    pub(super) stale_after: Duration,
+    pub(super) in_flight: usize,
     fallback: Fallback,
     routes: HashMap<Name, (Arc<Name>, Destination), foldhash::fast::RandomState>,
 }
@@ -82,12 +97,15 @@ impl Settings {
     pub(super) fn new(options: ForwardOptions, previous: Option<&Settings>) -> Settings {
         let asking =
             Asking { timeout: options.timeout, order: options.order, randomize_case: options.case_randomization };
+        let rules = Rules::new(&options);
         let fallback = match options.upstreams {
             Upstreams::List(list) => Fallback::List(distinct(list.iter())),
             Upstreams::System(path) => {
                 let known = match previous {
-                    Some(Settings { fallback: Fallback::System(system), .. }) if *system.path == path => system.known(),
-                    _ => Arc::from([]),
+                    Some(Settings { fallback: Fallback::System(system), .. }) if *system.path == path => {
+                        (**system.known()).clone()
+                    }
+                    _ => NameServers::default(),
                 };
                 Fallback::System(Arc::new(System::follow(path.into(), options.recheck, known)))
             }
@@ -99,7 +117,14 @@ impl Settings {
             };
             (route.domain.clone(), (Arc::new(route.domain), to))
         });
-        Settings { asking, fallback, routes: routes.collect() }
+        Settings {
+            asking,
+            rules,
+            stale_after: options.stale_after,
+            in_flight: options.in_flight,
+            fallback,
+            routes: routes.collect(),
+        }
     }
 
     /// See [`Forwarder::choose`](super::Forwarder::choose).
@@ -107,10 +132,10 @@ impl Settings {
         if let Some((domain, to)) = self.route(name) {
             return match to {
                 Destination::Servers(servers) if servers.is_empty() => {
-                    Choice { reason: Reason::Blocked(domain.clone()), servers: servers.clone() }
+                    Choice { reason: Reason::Blocked(domain.clone()), servers: servers.clone(), system: None }
                 }
                 Destination::Servers(servers) => {
-                    Choice { reason: Reason::Route(domain.clone()), servers: servers.clone() }
+                    Choice { reason: Reason::Route(domain.clone()), servers: servers.clone(), system: None }
                 }
                 Destination::System => Choice { reason: Reason::Route(domain.clone()), ..self.fallback() },
             };
@@ -118,8 +143,18 @@ impl Settings {
         let mut lists = preferred.iter().filter(|list| !list.is_empty());
         match (lists.next(), lists.next()) {
             (None, _) => self.fallback(),
-            (Some(only), None) => Choice { reason: Reason::Preferred, servers: only.clone() },
-            _ => Choice { reason: Reason::Preferred, servers: distinct(preferred.iter().flat_map(|list| list.iter())) },
+            (Some(only), None) => Choice { reason: Reason::Preferred, servers: only.clone(), system: None },
+            _ => {
+                let servers = distinct(preferred.iter().flat_map(|list| list.iter()));
+                Choice { reason: Reason::Preferred, servers, system: None }
+            }
+        }
+    }
+
+    /// Lets the resolv.conf that named these servers be looked at by the next question: they do not answer.
+    pub(super) fn recheck(&self, choice: &Choice) {
+        if let (Fallback::System(system), Some(_)) = (&self.fallback, choice.system) {
+            system.look_again();
         }
     }
 
@@ -150,9 +185,11 @@ impl Settings {
     fn fallback(&self) -> Choice {
         match &self.fallback {
             Fallback::System(system) => {
-                Choice { reason: Reason::System(system.path.clone()), servers: system.servers() }
+                let read = system.look();
+                let (servers, options) = (read.servers.clone(), Some(read.options));
+                Choice { reason: Reason::System(system.path.clone()), servers, system: options }
             }
-            Fallback::List(servers) => Choice { reason: Reason::Listed, servers: servers.clone() },
+            Fallback::List(servers) => Choice { reason: Reason::Listed, servers: servers.clone(), system: None },
         }
     }
 }

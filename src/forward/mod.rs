@@ -1,29 +1,35 @@
 //! The rest of the DNS: every question that the name tables do not answer is asked here, of another server.
 //!
-//! Three steps, each on its own: [`Forwarder::choose`] says which servers a question goes to (answers.md F2, F4),
-//! [`Forwarder::ask`] gets a reply out of them (F3), and [`relay`] turns that reply into the one for the client (H1, H4,
-//! H5). In between a reply is raw bytes, exactly as the upstream sent it.
+//! [`Forwarder::choose`] says which servers a question goes to (answers.md F2, F4). If [`Forwarder::cached`] has the answer
+//! it writes the client's reply at once, without allocating. Else [`Forwarder::resolve`] gets the answer, asking once
+//! however many want it, and [`relay`] makes it into the client's reply (H1, H4, H5); what it is relayed from is the message
+//! exactly as the upstream sent it. Beneath is [`Forwarder::ask`], which knows of no cache (F3).
 //!
 //! Knows nothing of networks' names, of listeners, or of who asked. How the servers do is `health`, in which order they are
 //! asked `order`, and when `policy`: state machines without sockets or a clock. What is sent and what counts as its reply is
-//! `query`; `attempt` asks once, by a `datagram`, over a `stream` (TCP, TLS) or in a `session` (HTTPS, QUIC).
+//! `query`; `attempt` asks once, by a `datagram`, over a `stream` (TCP, TLS) or in a `session` (HTTPS, QUIC). What is kept is
+//! `cache`, who waits for whom is `flight`, and `resolve` joins the two.
 //!
 //! ```no_run
 //! use callsign::forward::{ForwardOptions, Forwarder, Question, Upstreams};
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let forwarder = Forwarder::new(ForwardOptions { upstreams: Upstreams::system()?, ..ForwardOptions::default() });
+//! # use std::sync::Arc;
+//! let forwarder = Arc::new(Forwarder::new(ForwardOptions { upstreams: Upstreams::system()?, ..ForwardOptions::default() }));
 //! let choice = forwarder.choose(b"\x07example\x00", &[]);
 //! let question = b"\x07example\x00\x00\x01\x00\x01".to_vec();
-//! let reply = forwarder.ask(&Question { question, flags: 0x0100, dnssec_ok: false }, &choice).await?;
+//! let reply = forwarder.resolve(&Question { question, flags: 0x0100, dnssec_ok: false }, &choice).await?;
 //! # Ok(())
 //! # }
 //! ```
 
 mod ask;
 mod attempt;
+mod cache;
 mod choice;
+mod counters;
 mod datagram;
+mod flight;
 mod group;
 mod health;
 mod options;
@@ -32,6 +38,7 @@ mod own;
 mod policy;
 mod query;
 mod relay;
+mod resolve;
 mod rewrite;
 mod server;
 #[cfg(feature = "encrypted")]
@@ -48,15 +55,20 @@ use arc_swap::ArcSwap;
 
 pub use ask::Failure;
 pub use choice::{Choice, Reason};
+pub use counters::Counters;
 pub use options::{Destination, ForwardError, ForwardOptions, Route, Upstreams};
 pub use order::Order;
 pub use query::Question;
 pub use relay::{Asked, AskedEdns, relay};
 pub use server::UpstreamStatus;
+pub use system::SystemOptions;
 
 use crate::table::Upstream;
 use crate::wire::{ede, rcode};
+use cache::{Cache, Clock};
 use choice::Settings;
+use counters::Tally;
+use flight::Flights;
 use group::Groups;
 use own::Own;
 
@@ -68,19 +80,32 @@ pub struct Forwarder {
     settings: ArcSwap<Settings>,
     own: Own,
     groups: Groups,
+    cache: Cache,
+    clock: Clock,
+    flights: Arc<Flights>,
+    tally: Tally,
 }
 
 impl Forwarder {
     /// A forwarder with these options. Reads the followed resolv.conf, if there is one.
     pub fn new(options: ForwardOptions) -> Forwarder {
         let settings = Settings::new(options, None);
-        Forwarder { settings: ArcSwap::from_pointee(settings), own: Own::default(), groups: Groups::default() }
+        Forwarder {
+            cache: Cache::new(settings.rules.size),
+            settings: ArcSwap::from_pointee(settings),
+            own: Own::default(),
+            groups: Groups::default(),
+            clock: Clock::new(),
+            flights: Arc::default(),
+            tally: Tally::default(),
+        }
     }
 
     /// Replaces all options at once: a question is chosen for by the old ones or by the new ones, never by a mixture.
     /// Servers last read from a resolv.conf that stays the followed one are kept while it is absent.
     pub fn configure(&self, options: ForwardOptions) {
         let settings = Settings::new(options, Some(&self.settings.load()));
+        self.cache.resize(settings.rules.size);
         self.settings.store(Arc::new(settings));
         self.own.forget_warnings();
         self.warn_of_own();
@@ -101,7 +126,8 @@ impl Forwarder {
     /// of empty lists only, when they want nothing of their own. If every preferred server is one of our own listeners
     /// the choice is empty: their questions are not sent elsewhere instead.
     ///
-    /// Allocates only to join several lists or to leave out one of our own addresses.
+    /// Allocates only to join several lists, to leave out one of our own addresses, or when it is time to look at the
+    /// resolv.conf.
     pub fn choose(&self, name: &[u8], preferred: &[Arc<[Upstream]>]) -> Choice {
         let mut choice = self.settings.load().choose(name, preferred);
         choice.servers = self.own.refuse(choice.servers);
@@ -129,8 +155,12 @@ impl Forwarder {
         if choice.servers.is_empty() {
             return Err(Failure::new(rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY, "no upstream is configured"));
         }
-        let asking = self.settings.load().asking;
-        ask::ask(question, &self.groups.of(&choice.servers), asking).await
+        let mut asking = self.settings.load().asking;
+        let servers = match &choice.system {
+            Some(options) => asking.limit(options, &choice.servers),
+            None => choice.servers.clone(),
+        };
+        ask::ask(question, &self.groups.of(&servers), asking).await
     }
 
     /// How each upstream server does that was asked lately, sorted by address.

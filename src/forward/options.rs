@@ -25,7 +25,22 @@ pub struct ForwardOptions {
     pub upstreams: Upstreams,
     /// Domains with servers of their own. Of two with the same domain the later one counts.
     pub routes: Vec<Route>,
+    /// Octets that the cache may take; 0 turns it off. Default: 16 MiB.
+    pub cache_size: usize,
+    /// A lesser TTL counts as this in the cache, except that of a negative answer. Whole seconds. Default: 0.
+    pub min_ttl: Duration,
+    /// A greater TTL counts as this in the cache. Whole seconds. Default: 1 day, the most that RFC 8767 §4 asks for is 7.
+    pub max_ttl: Duration,
+    /// How long past its TTL an answer may be given when upstreams do not answer (RFC 8767); 0 turns that off. Default: 1
+    /// day.
+    pub stale_for: Duration,
+    /// How long upstreams may take before an answer past its TTL is given. Default: 1.8 s (RFC 8767 §5).
+    pub stale_after: Duration,
+    /// Different questions that may be with upstreams at a time; further ones fail at once. Default: 8,192.
+    pub in_flight: usize,
 }
+
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Default for ForwardOptions {
     fn default() -> ForwardOptions {
@@ -36,6 +51,12 @@ impl Default for ForwardOptions {
             recheck: Duration::from_secs(1),
             upstreams: Upstreams::default(),
             routes: Vec::new(),
+            cache_size: 16 << 20,
+            min_ttl: Duration::ZERO,
+            max_ttl: A_DAY,
+            stale_for: A_DAY,
+            stale_after: Duration::from_millis(1800),
+            in_flight: 8192,
         }
     }
 }

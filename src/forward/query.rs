@@ -18,6 +18,11 @@ pub struct Question {
 }
 
 impl Question {
+    /// QNAME as spelled; all there is if it is no question.
+    pub(super) fn name(&self) -> &[u8] {
+        self.question.split_last_chunk::<4>().map_or(&self.question, |(name, _)| name)
+    }
+
     /// The query in wire form. Its header and its OPT are ours: what the client sent in options was for us (hop by hop).
     pub(super) fn query(&self, id: u16, edns: bool) -> Vec<u8> {
         let mut query = Vec::with_capacity(HEADER + self.question.len() + OPT_LEN);

@@ -125,7 +125,7 @@ fn expand_rdata(message: &[u8], record: &RecordAt, out: &mut Vec<u8>) -> Option<
 
 /// Appends the name at octet `at` of `message` in full, as it is spelled there. `None` if it is no name: pointers lead
 /// only backwards (RFC 1035 §4.1.4), so that following them ends.
-fn expand(message: &[u8], mut at: usize, out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn expand(message: &[u8], mut at: usize, out: &mut Vec<u8>) -> Option<()> {
     let start = out.len();
     let mut pointers = 0;
     loop {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use resolv_conf::{Config, ParseError};
 
 use super::choice::distinct;
@@ -31,8 +31,56 @@ pub(super) struct System {
     /// The file.
     pub(super) path: Arc<Path>,
     recheck: Duration,
-    servers: ArcSwap<Arc<[Upstream]>>,
+    read: ArcSwap<NameServers>,
     look: Mutex<Look>,
+}
+
+/// What a file says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct NameServers {
+    /// The name servers.
+    pub(super) servers: Arc<[Upstream]>,
+    /// The options that concern asking them.
+    pub(super) options: SystemOptions,
+}
+
+/// The options of a resolv.conf that concern how its servers are asked (resolv.conf(5)). Values beyond the limits that are
+/// given there count as the limit. `ndots`, `search` and the like are the business of who makes the question.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SystemOptions {
+    /// `timeout:n`: seconds that a server has before the next one is asked, 1 to 30.
+    pub timeout: Option<u8>,
+    /// `attempts:n`: how often each server is asked, 1 to 5.
+    pub attempts: Option<u8>,
+    /// `rotate`: the servers take turns in being asked first.
+    pub rotate: bool,
+    /// `use-vc`: they are asked over TCP.
+    pub use_vc: bool,
+    /// `edns0`: they know EDNS. Read, and without effect: every server is asked with EDNS first, and without it if it does
+    /// not know it.
+    pub edns0: bool,
+    /// `trust-ad`: their AD bit can be trusted, and so can the way to them. Without it replies have AD=0.
+    pub trust_ad: bool,
+}
+
+impl SystemOptions {
+    /// Takes one word of an `options` line. Words that mean nothing here are passed over.
+    fn add(&mut self, word: &str) {
+        let number = |text: &str, most: u8| text.parse::<u32>().ok().map(|number| number.clamp(1, most.into()) as u8);
+        match word.split_once(':') {
+            Some(("timeout", text)) => self.timeout = number(text, 30).or(self.timeout),
+            Some(("attempts", text)) => self.attempts = number(text, 5).or(self.attempts),
+            Some(_) => {}
+            None => match word {
+                "rotate" => self.rotate = true,
+                "use-vc" => self.use_vc = true,
+                "edns0" => self.edns0 = true,
+                "trust-ad" => self.trust_ad = true,
+                _ => {}
+            },
+        }
+    }
 }
 
 /// What the last look at the file found.
@@ -54,21 +102,26 @@ pub(super) struct Stamp {
 }
 
 impl System {
-    /// Starts to follow `path`. `known`: the servers until it can be read.
-    pub(super) fn follow(path: Arc<Path>, recheck: Duration, known: Arc<[Upstream]>) -> System {
-        let system = System { path, recheck, servers: ArcSwap::from_pointee(known), look: Mutex::default() };
-        system.servers();
+    /// Starts to follow `path`. `known`: what it says until it can be read.
+    pub(super) fn follow(path: Arc<Path>, recheck: Duration, known: NameServers) -> System {
+        let system = System { path, recheck, read: ArcSwap::from_pointee(known), look: Mutex::default() };
+        system.look();
         system
     }
 
-    /// The servers as last read.
-    pub(super) fn known(&self) -> Arc<[Upstream]> {
-        Arc::clone(&self.servers.load())
+    /// What it said when it was last read.
+    pub(super) fn known(&self) -> Guard<Arc<NameServers>> {
+        self.read.load()
     }
 
-    /// The servers, after a look at the file if the last one is long enough ago. While another thread looks, this one
+    /// Lets the next [`System::look`] look at the file, however long ago the last look was.
+    pub(super) fn look_again(&self) {
+        self.look.lock().unwrap_or_else(PoisonError::into_inner).at = None;
+    }
+
+    /// What it says, after a look at the file if the last one is long enough ago. While another thread looks, this one
     /// takes what is known.
-    pub(super) fn servers(&self) -> Arc<[Upstream]> {
+    pub(super) fn look(&self) -> Guard<Arc<NameServers>> {
         let mut look = match self.look.try_lock() {
             Ok(look) => look,
             Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
@@ -77,7 +130,7 @@ impl System {
         let now = Instant::now();
         if look.at.is_none_or(|at| now.duration_since(at) >= self.recheck) {
             look.at = Some(now);
-            if let Err(error) = self.look(&mut look) {
+            if let Err(error) = self.look_at_file(&mut look) {
                 // The servers stay: the file is often away for a moment when the network manager replaces it.
                 tracing::debug!(path = %self.path.display(), %error, "cannot be read; its last name servers stay");
                 look.stamp = None;
@@ -86,7 +139,7 @@ impl System {
         self.known()
     }
 
-    fn look(&self, look: &mut Look) -> io::Result<()> {
+    fn look_at_file(&self, look: &mut Look) -> io::Result<()> {
         let stamp = Stamp::of(&std::fs::metadata(&self.path)?);
         if look.stamp.as_ref() == Some(&stamp) {
             return Ok(());
@@ -96,15 +149,16 @@ impl System {
         if look.content.as_ref() == Some(&content) {
             return Ok(());
         }
-        let servers = parse(&content, &self.path);
-        if servers.is_empty() && !settled {
+        let read = parse(&content, &self.path);
+        if read.servers.is_empty() && !settled {
             // Most likely cut to nothing and about to be written: the next look tells.
             return Ok(());
         }
         look.content = Some(content);
-        if *servers != **self.servers.load_full() {
-            tracing::info!(path = %self.path.display(), servers = ?servers.iter().map(Upstream::to_string).collect::<Vec<_>>(), "name servers read");
-            self.servers.store(Arc::new(servers));
+        if read != **self.known() {
+            let servers: Vec<String> = read.servers.iter().map(Upstream::to_string).collect();
+            tracing::info!(path = %self.path.display(), ?servers, options = ?read.options, "name servers read");
+            self.read.store(Arc::new(read));
         }
         Ok(())
     }
@@ -134,13 +188,17 @@ pub(super) fn read(path: &Path) -> io::Result<(Vec<u8>, Stamp, bool)> {
     Ok((content, Stamp::of(&metadata), settled))
 }
 
-/// The first three name servers, each once, on port 53. A `nameserver` line that cannot be used is logged and skipped.
+/// The first three name servers, each once, on port 53, and the options. A `nameserver` line that cannot be used is logged and skipped.
 ///
 /// Line by line, so that one that resolv-conf refuses for its zone (it knows letters and digits only; `br-lan` and
 /// `eth0.5` are interfaces too) keeps its place in the order.
-fn parse(content: &[u8], path: &Path) -> Arc<[Upstream]> {
+fn parse(content: &[u8], path: &Path) -> NameServers {
     let mut servers = Vec::new();
+    let mut options = SystemOptions::default();
     for (index, line) in content.split(|&octet| octet == b'\n').enumerate() {
+        for word in option_words(line) {
+            options.add(word);
+        }
         let (config, errors) = Config::parse_with_errors(line);
         let address = match (config.nameservers.first(), errors.first()) {
             (Some(server), _) => server.to_string().parse::<Address>().ok(),
@@ -164,7 +222,15 @@ fn parse(content: &[u8], path: &Path) -> Arc<[Upstream]> {
     }
     let mut servers = distinct(servers.iter()).to_vec();
     servers.truncate(SERVERS);
-    servers.into()
+    NameServers { servers: servers.into(), options }
+}
+
+/// The words of an `options` line.
+fn option_words(line: &[u8]) -> impl Iterator<Item = &str> {
+    let line = line.split(|&octet| octet == b';' || octet == b'#').next().unwrap_or_default();
+    let mut words = std::str::from_utf8(line).unwrap_or_default().split_ascii_whitespace();
+    let is_options = words.next() == Some("options");
+    words.filter(move |_| is_options)
 }
 
 /// The address of a `nameserver` line with any zone.
@@ -179,7 +245,21 @@ mod tests {
     use super::*;
 
     fn parsed(content: &[u8]) -> Vec<String> {
-        parse(content, Path::new("resolv.conf")).iter().map(Upstream::to_string).collect()
+        parse(content, Path::new("resolv.conf")).servers.iter().map(Upstream::to_string).collect()
+    }
+
+    #[test]
+    fn f2_options_that_concern_asking_are_read_and_kept_within_their_limits() {
+        let options = |text: &str| parse(text.as_bytes(), Path::new("resolv.conf")).options;
+        let none = SystemOptions::default();
+        assert_eq!(options("nameserver 10.0.0.1\n# options rotate\noption rotate\nsearch rotate\n"), none);
+        assert_eq!(
+            options("options ndots:2 rotate\n  options\tuse-vc edns0 trust-ad timeout:2 ; attempts:3\n"),
+            SystemOptions { timeout: Some(2), rotate: true, use_vc: true, edns0: true, trust_ad: true, ..none }
+        );
+        let limits = options("options timeout:99 attempts:99 timeout:x attempts\noptions ü rotate:1");
+        assert_eq!(limits, SystemOptions { timeout: Some(30), attempts: Some(5), ..none });
+        assert_eq!(options("options attempts:0").attempts, Some(1));
     }
 
     #[test]

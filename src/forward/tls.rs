@@ -131,8 +131,7 @@ impl ServerCertVerifier for Verifier {
             let key = ParsedCertificate::try_from(end_entity)?.subject_public_key_info();
             let digest = ::ring::digest::digest(&::ring::digest::SHA256, &key);
             if !self.pins.iter().any(|pin| pin == digest.as_ref()) {
-                let reason = rustls::OtherError(Arc::new(WrongKey));
-                return Err(rustls::Error::InvalidCertificate(CertificateError::Other(reason)));
+                return Err(rustls::Error::Other(rustls::OtherError(Arc::new(WrongKey))));
             }
         }
         match &self.certificates {

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::table::{NameEntry, Protocol, ReverseNames, Snapshot};
 use crate::wire::message::{HEADER, Section, flag};
 use crate::wire::reply::{self, ReplyEdns};
-use crate::wire::{MAX_NAME, Query, ReplyWriter, ede, fragment, rcode, rtype};
+use crate::wire::{MAX_NAME, Name, Query, ReplyWriter, ede, fragment, rcode, rtype};
 
 use super::place::{End, Hit, Place};
 use super::view::View;
@@ -55,14 +55,9 @@ impl<'p> Draft<'p, '_> {
             return Verdict::Reply(writer.finish(rcode));
         }
         writer.set(flag::AA);
-        let mut owner = HEADER;
-        for (_, target, ttl) in &place.aliases {
-            let target_at = writer.position() + 12;
-            if !writer.push_rdata(Section::Answer, owner, rtype::CNAME, *ttl, &[target.as_wire()]) {
-                return Verdict::Reply(writer.finish(rcode));
-            }
-            owner = target_at;
-        }
+        let Some(owner) = push_aliases(&place.aliases, &mut writer) else {
+            return Verdict::Reply(writer.finish(rcode));
+        };
         let before = writer.answers();
         let mut records = Records { view: self.view, rtype: self.query.rtype(), over_tcp: self.over_tcp, owner };
         records.write(&place.end, &mut writer, turns);
@@ -76,26 +71,43 @@ impl<'p> Draft<'p, '_> {
     /// The SOA of a negative answer (answers.md H3). Its owner is a suffix of the name, so it is told by a pointer.
     fn negative(&self, name: &[u8], owner: usize, writer: &mut ReplyWriter<'_>) {
         let zone = self.view.domain_of(name).map_or(name.len(), |domain| domain.as_wire().len());
-        let zone_at = owner + name.len() - zone;
-        let pointer = (0xc000 | zone_at as u16).to_be_bytes();
         let own = self.view.own();
-        let ttl = own.settings().negative_ttl;
-        let serial = own.revision() as u32;
-        // In front of a name that is nearly as long as a name can be there is no room.
-        let hostmaster = if zone + HOSTMASTER.len() > MAX_NAME { &[] } else { HOSTMASTER };
-        let mut times = [0; 20];
-        // Serial, refresh, retry, expire, minimum. Nobody transfers the zone; the middle three are customary.
-        for (field, value) in times.chunks_exact_mut(4).zip([serial, 3600, 600, 86_400, ttl]) {
-            field.copy_from_slice(&value.to_be_bytes());
-        }
-        writer.push_rdata(Section::Authority, zone_at, rtype::SOA, ttl, &[&pointer, hostmaster, &pointer, &times]);
+        let (ttl, serial) = (own.settings().negative_ttl, own.revision() as u32);
+        push_soa((owner + name.len() - zone, zone), serial, ttl, writer);
     }
 
     fn forward(self, place: Place<'_>) -> Verdict<'p> {
         let (preference, upstreams) = self.view.upstreams();
         let Draft { query, edns, limit, .. } = self;
-        Verdict::Forward(Box::new(Forward { query, aliases: place.aliases, preference, upstreams, edns, limit }))
+        Verdict::Forward(Forward { query, aliases: place.aliases, preference, upstreams, edns, limit })
     }
+}
+
+/// Writes the aliases that lead from the question's name, and gives where the name of the last one's target lies. `None` if
+/// they do not fit.
+pub(super) fn push_aliases(aliases: &[(Name, Name, u32)], writer: &mut ReplyWriter<'_>) -> Option<usize> {
+    let mut owner = HEADER;
+    for (_, target, ttl) in aliases {
+        let target_at = writer.position() + 12;
+        if !writer.push_rdata(Section::Answer, owner, rtype::CNAME, *ttl, &[target.as_wire()]) {
+            return None;
+        }
+        owner = target_at;
+    }
+    Some(owner)
+}
+
+/// Writes the SOA of a zone, given by where its name lies and how long it is; the TTL is that of negative answers, seconds.
+pub(super) fn push_soa((zone_at, len): (usize, usize), serial: u32, ttl: u32, writer: &mut ReplyWriter<'_>) {
+    let pointer = (0xc000 | zone_at as u16).to_be_bytes();
+    // In front of a name that is nearly as long as a name can be there is no room.
+    let hostmaster = if len + HOSTMASTER.len() > MAX_NAME { &[] } else { HOSTMASTER };
+    let mut times = [0; 20];
+    // Serial, refresh, retry, expire, minimum. Nobody transfers the zone; the middle three are customary.
+    for (field, value) in times.chunks_exact_mut(4).zip([serial, 3600, 600, 86_400, ttl]) {
+        field.copy_from_slice(&value.to_be_bytes());
+    }
+    writer.push_rdata(Section::Authority, zone_at, rtype::SOA, ttl, &[&pointer, hostmaster, &pointer, &times]);
 }
 
 /// The extended error of a name whose endpoints are stopped (answers.md N7).
@@ -153,7 +165,7 @@ impl Records<'_> {
             End::Reverse { snapshot, address } => self.reverse(snapshot, *address, writer),
             End::Gateway => self.addresses_of(&self.view.own().settings().gateways, writer),
             End::Localhost => self.addresses_of(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], writer),
-            End::Loopback => self.pointer(b"\x09localhost\x00", self.view.own().settings().ttl, writer),
+            End::Loopback => self.pointer(&[b"\x09localhost\x00"], self.view.own().settings().ttl, writer),
             End::Parent | End::Unknown | End::Blocked | End::AliasLoop | End::Elsewhere => {}
         }
     }
@@ -242,22 +254,19 @@ impl Records<'_> {
             match settings.reverse_names {
                 ReverseNames::Canonical => {
                     if let Some(name) = holder.canonical_name(settings) {
-                        return self.pointer(name.as_wire(), settings.ttl, writer);
+                        return self.pointer(&name.parts(), settings.ttl, writer);
                     }
                 }
                 ReverseNames::All => {
-                    let endpoint = holder.endpoint();
-                    let mut names = endpoint.names().iter().filter(|name| !name.is_wildcard()).peekable();
-                    let id = if names.peek().is_none() { endpoint.id_name() } else { None };
-                    names.chain(&id).for_each(|name| self.pointer(name.as_wire(), settings.ttl, writer));
+                    holder.bare_names().for_each(|name| self.pointer(&[name.as_wire()], settings.ttl, writer));
                 }
             }
         }
     }
 
-    fn pointer(&self, name: &[u8], ttl: u32, writer: &mut ReplyWriter<'_>) {
+    fn pointer(&self, name: &[&[u8]], ttl: u32, writer: &mut ReplyWriter<'_>) {
         if matches!(self.rtype, rtype::PTR | rtype::ANY) {
-            writer.push_rdata(Section::Answer, self.owner, rtype::PTR, ttl, &[name]);
+            writer.push_rdata(Section::Answer, self.owner, rtype::PTR, ttl, name);
         }
     }
 
@@ -278,11 +287,12 @@ impl Records<'_> {
         for owner in entry.serving(settings.health) {
             let endpoint = owner.endpoint();
             let Some(target) = owner.unique_name(settings) else { continue };
+            let [target, domain] = target.parts();
             for port in endpoint.ports().iter().filter(|port| port.protocol() == protocol && port.is(service)) {
                 let target_at = writer.position() + 12 + 6;
                 let number = port.number().to_be_bytes();
                 // Priority 0, weight 1, port, and the target uncompressed (RFC 2782).
-                let rdata: [&[u8]; 3] = [&[0, 0, 0, 1], &number, target.as_wire()];
+                let rdata: [&[u8]; 4] = [&[0, 0, 0, 1], &number, target, domain];
                 if !writer.push_rdata(Section::Answer, self.owner, rtype::SRV, settings.ttl, &rdata) {
                     return;
                 }

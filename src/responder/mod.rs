@@ -42,11 +42,13 @@ pub struct ResponderOptions {
 
 /// What to do with a packet.
 #[derive(Debug)]
+// Not boxed: a question whose answer is in the forwarder's cache is to cost no allocation.
+#[allow(clippy::large_enum_variant)]
 pub enum Verdict<'p> {
     /// Send the first so many octets of the buffer.
     Reply(usize),
     /// Ask upstream; nothing was written.
-    Forward(Box<Forward<'p>>),
+    Forward(Forward<'p>),
     /// Stay silent (answers.md P1).
     Ignore,
 }
@@ -73,6 +75,25 @@ impl Forward<'_> {
     /// The name to ask for: lower-cased wire form.
     pub fn target(&self) -> &[u8] {
         self.aliases.last().map_or(self.query.name(), |(_, target, _)| target.as_wire())
+    }
+
+    /// Writes the reply that says that the name does not exist because `domain`, which it is or lies below, is blocked
+    /// (answers.md H1, H3, H6), and gives its length. `negative_ttl` in seconds.
+    pub fn blocked(&self, domain: &Name, negative_ttl: u32, out: &mut [u8]) -> usize {
+        let mut edns = self.edns.clone();
+        if let Some(edns) = &mut edns {
+            reply::push_extended_error(&mut edns.options, ede::BLOCKED, &format!("{domain} is blocked here"));
+        }
+        let Forward { query, limit, .. } = self;
+        let Some(mut writer) = ReplyWriter::start(out, query.header(), query.question_bytes(), edns, *limit) else {
+            return reply::header_only(out, query.header(), rcode::NXDOMAIN).unwrap_or(0);
+        };
+        writer.set(flag::AA | flag::RA);
+        if let Some(owner) = answer::push_aliases(&self.aliases, &mut writer) {
+            let len = domain.as_wire().len();
+            answer::push_soa((owner + self.target().len().saturating_sub(len), len), 0, negative_ttl, &mut writer);
+        }
+        writer.finish(rcode::NXDOMAIN)
     }
 
     /// Writes the reply that says that asking failed, and why (answers.md H6), and gives its length.

@@ -25,7 +25,7 @@ pub(super) struct Place<'v> {
 /// The place of one name.
 pub(super) enum End<'v> {
     /// Networks know it, in view order; more than one only where their answers are merged.
-    Names(SmallVec<[Hit<'v>; 2]>),
+    Names(SmallVec<[Hit<'v>; 4]>),
     /// The name is an alias, and the question is for the alias itself.
     Alias { target: &'v Name, ttl: u32 },
     /// `_service._protocol.n` on a network.
@@ -150,7 +150,7 @@ fn on_networks<'v>(
     trace: &mut impl Trace,
 ) -> (Option<(End<'v>, Matched<'v>)>, bool) {
     let merge = view.own().settings().merge;
-    let mut hits: SmallVec<[Hit<'v>; 2]> = SmallVec::new();
+    let mut hits: SmallVec<[Hit<'v>; 4]> = SmallVec::new();
     let mut first_match = Matched::Whole;
     let mut is_parent = false;
     for seat in view.seats() {

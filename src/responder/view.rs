@@ -1,5 +1,6 @@
 //! The networks that a client may see (answers.md V1 to V4), each at one moment.
 
+use std::cmp::Reverse;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::client::Client;
 
 /// The client's networks in the order in which they are searched, one snapshot of each. The listener's comes first.
 pub(super) struct View {
-    seats: SmallVec<[Seat; 2]>,
+    seats: SmallVec<[Seat; 4]>,
     client: IpAddr,
     is_endpoint: bool,
 }
@@ -22,6 +23,8 @@ pub(super) struct View {
 pub(super) struct Seat {
     name: Option<Arc<Network>>,
     snapshot: Guard<Arc<Snapshot>>,
+    /// The rank of this network among those of the client (answers.md V1).
+    priority: i32,
 }
 
 /// Whose upstreams a question is sent to (answers.md F2); a configured route comes before any.
@@ -41,22 +44,19 @@ impl View {
         let ip = client.ip();
         let snapshot = own.snapshot();
         let attachment = snapshot.holders(ip).first().cloned();
-        let mut seats: SmallVec<[Seat; 2]> = SmallVec::new();
-        seats.push(Seat { name: None, snapshot });
+        let mut seats: SmallVec<[Seat; 4]> = SmallVec::new();
+        seats.push(Seat { name: None, snapshot, priority: 0 });
         if let Some(attachment) = &attachment {
             let id = attachment.endpoint().id();
             attachment.other_networks(own, |network| {
                 let snapshot = network.snapshot();
                 // The membership may be ahead of or behind the snapshot: what the snapshot says holds.
-                if snapshot.attachment(id).is_some() {
-                    seats.push(Seat { name: Some(network), snapshot });
+                if let Some(there) = snapshot.attachment(id) {
+                    let priority = there.endpoint().priority();
+                    seats.push(Seat { name: Some(network), snapshot, priority });
                 }
             });
-            seats[1..].sort_by_cached_key(|seat| {
-                let priority = seat.snapshot.attachment(id).map_or(0, |attachment| attachment.endpoint().priority());
-                let name: Box<str> = seat.name.as_ref().map(|network| network.name().into()).unwrap_or_default();
-                (std::cmp::Reverse(priority), seat.snapshot.settings().internal, name)
-            });
+            seats[1..].sort_unstable_by(|one, other| one.rank().cmp(&other.rank()));
         }
         View { seats, client: ip, is_endpoint: attachment.is_some() }
     }
@@ -124,6 +124,11 @@ impl View {
 impl Seat {
     pub(super) fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// The lowest comes first: higher priority, then not internal, then the name (answers.md V1).
+    fn rank(&self) -> (Reverse<i32>, bool, Option<&str>) {
+        (Reverse(self.priority), self.snapshot.settings().internal, self.name())
     }
 
     /// The network's name; `None` for the listener's own.

@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::forward::{Asked, AskedEdns, Forwarder, Question, relay};
+use crate::forward::{Asked, AskedEdns, Choice, Forwarder, Question, relay};
 use crate::responder::Forward;
-use crate::table::Upstream;
 use crate::wire::message::{Header, flag};
 use crate::wire::reply::{self, Failure, ReplyEdns};
 use crate::wire::{Name, ede, rcode};
@@ -19,13 +18,14 @@ pub(super) struct Exchange {
     aliases: Vec<(Name, Name, u32)>,
     /// What the upstream is asked for: lower-cased wire form.
     target: Name,
-    upstreams: smallvec::SmallVec<[Arc<[Upstream]>; 2]>,
+    /// Who is to be asked.
+    choice: Choice,
     edns: Option<ReplyEdns>,
     limit: usize,
 }
 
 impl Exchange {
-    pub(super) fn new(forward: Forward<'_>, client: IpAddr) -> Exchange {
+    pub(super) fn new(forward: Forward<'_>, choice: Choice, client: IpAddr) -> Exchange {
         let query = &forward.query;
         Exchange {
             client,
@@ -33,15 +33,14 @@ impl Exchange {
             question: query.question_bytes().to_vec(),
             target: forward.aliases.last().map_or_else(|| query.to_name(), |(_, target, _)| target.clone()),
             aliases: forward.aliases,
-            upstreams: forward.upstreams,
+            choice,
             edns: forward.edns,
             limit: forward.limit,
         }
     }
 
     /// Asks, and gives the reply for the client.
-    pub(super) async fn run(self: Box<Exchange>, forwarder: &Forwarder) -> Vec<u8> {
-        let choice = forwarder.choose(self.target.as_wire(), &self.upstreams);
+    pub(super) async fn run(self: Box<Exchange>, forwarder: &Arc<Forwarder>) -> Vec<u8> {
         let mut question = self.question.clone();
         if !self.aliases.is_empty() {
             let tail = question.split_off(question.len() - 4);
@@ -49,28 +48,38 @@ impl Exchange {
         }
         let dnssec_ok = self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
         let question = Question { question, flags: self.header.flags, dnssec_ok };
-        let upstream = match forwarder.ask(&question, &choice).await {
+        let upstream = match forwarder.resolve(&question, &self.choice).await {
             Ok(upstream) => upstream,
             Err(failure) => return self.fail(failure.rcode, failure.ede, &failure.text),
         };
-        let asked = Asked {
+        let mut out = Vec::new();
+        match relay(&upstream, &self.asked(), &mut out) {
+            Ok(()) => out,
+            Err(_) => self.fail(rcode::SERVFAIL, ede::NETWORK_ERROR, "the upstream's reply makes no sense"),
+        }
+    }
+
+    /// The reply when too many queries wait already: what the cache has, however old, or that they are too many.
+    pub(super) fn overloaded(&self, forwarder: &Arc<Forwarder>) -> Vec<u8> {
+        let mut out = vec![0; self.limit];
+        match forwarder.cached_or_stale(self.target.as_wire(), &self.choice, &self.asked(), &mut out) {
+            Some(len) => {
+                out.truncate(len);
+                out
+            }
+            None => self.fail(rcode::REFUSED, ede::OTHER, "too many queries wait for an upstream"),
+        }
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        Asked {
             id: self.header.id,
             flags: self.header.flags,
             question: &self.question,
             limit: self.limit,
             edns: self.edns.as_ref().map(|edns| AskedEdns { dnssec_ok: edns.dnssec_ok, options: &edns.options }),
             aliases: &self.aliases,
-        };
-        let mut out = Vec::new();
-        match relay(&upstream, &asked, &mut out) {
-            Ok(()) => out,
-            Err(_) => self.fail(rcode::SERVFAIL, ede::NETWORK_ERROR, "the upstream's reply makes no sense"),
         }
-    }
-
-    /// The reply when too many queries wait already.
-    pub(super) fn overloaded(&self) -> Vec<u8> {
-        self.fail(rcode::REFUSED, ede::OTHER, "too many queries wait for an upstream")
     }
 
     fn fail(&self, rcode: u16, code: u16, text: &str) -> Vec<u8> {

@@ -1,38 +1,68 @@
 //! The host's interfaces: who is a neighbour of a listen address (answers.md V4).
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 
-/// The interfaces are not read more often than this.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// Refused clients do not make us read the interfaces more often than this.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The addresses of the host's interfaces, as they were when last looked at.
 #[derive(Debug, Default)]
 pub(super) struct Host {
-    seen: Mutex<Option<(Instant, Vec<IpNet>)>>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    interfaces: Option<Vec<IpNet>>,
+    /// When a refused client last made us read them.
+    again: Option<Instant>,
 }
 
 impl Host {
-    /// The subnet of the interface that carries `listen`, and the host's own addresses. What was read
-    /// within the last second is taken again.
+    /// The subnet of the interface that carries `listen`, and the host's own addresses.
     pub(super) fn neighbours(&self, listen: SocketAddr) -> Vec<IpNet> {
-        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let now = Instant::now();
-        let interfaces = match &mut *seen {
-            Some((at, interfaces)) if now.duration_since(*at) < INTERVAL => interfaces,
-            seen => &mut seen.insert((now, interfaces())).1,
-        };
-        neighbours_of(listen.ip(), interfaces)
+        neighbours_of(listen.ip(), self.lock().interfaces())
     }
 
     /// True if an address is on one of the host's interfaces.
     pub(super) fn has(&self, address: IpAddr) -> bool {
-        address.is_unspecified() || address.is_loopback() || interfaces().iter().any(|subnet| subnet.addr() == address)
+        address.is_unspecified()
+            || address.is_loopback()
+            || self.lock().interfaces().iter().any(|subnet| subnet.addr() == address)
+    }
+
+    /// Has the interfaces read anew when next asked: whoever adds a network has perhaps just made its bridge.
+    pub(super) fn forget(&self) {
+        self.lock().interfaces = None;
+    }
+
+    /// Looks again because a client is refused: perhaps an address or an interface came. Gives the time at which it last did.
+    pub(super) fn look_again(&self) -> Instant {
+        let mut seen = self.lock();
+        let now = Instant::now();
+        match seen.again {
+            Some(at) if now.duration_since(at) < INTERVAL => at,
+            _ => {
+                *seen = Seen { interfaces: None, again: Some(now) };
+                now
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    fn interfaces(&mut self) -> &[IpNet] {
+        self.interfaces.get_or_insert_with(interfaces)
     }
 }
 

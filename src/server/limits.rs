@@ -116,10 +116,12 @@ impl Pool {
     fn take(self: &Arc<Pool>, client: IpAddr, most: usize, most_per_client: usize) -> Option<Permit> {
         let taken = self.all.fetch_add(1, Ordering::AcqRel);
         let is_free = taken < most && {
-            let mut own = self.by_client.entry(client).or_insert(0);
-            let is_free = *own < most_per_client;
-            *own += usize::from(is_free);
-            is_free
+            let entry = self.by_client.entry(client);
+            let own = if let Entry::Occupied(entry) = &entry { *entry.get() } else { 0 };
+            if own < most_per_client {
+                entry.insert(own + 1);
+            }
+            own < most_per_client
         };
         if is_free {
             return Some(Permit { pool: self.clone(), client });
@@ -177,5 +179,8 @@ mod tests {
         drop((first, second, third));
         assert_eq!(usage.forwards(), 0);
         assert!(usage.forwards.by_client.is_empty(), "clients that are gone take no memory");
+        usage.set_limits(Limits { forwards_per_client: 0, ..Limits::default() });
+        assert!(usage.forward(other).is_none());
+        assert!(usage.forwards.by_client.is_empty(), "nor do those that get nothing");
     }
 }

@@ -128,16 +128,7 @@ impl Server {
     /// # Errors
     /// [`ServerError::Table`] if there is a network of this name, [`ServerError::AddressTaken`], [`ServerError::Stopped`].
     pub async fn add_network(&self, network: Network) -> Result<Arc<Network>, ServerError> {
-        let _turn = self.changing.lock().await;
-        self.check_running()?;
-        let listen = self.listen_of(&network);
-        self.check_free(&network, &listen)?;
-        let network = self.shared.table.add(network)?;
-        for address in listen {
-            self.open(&network, address);
-        }
-        self.shared.note_own_addresses();
-        Ok(network)
+        self.add_network_at(network, Vec::new()).await
     }
 
     /// Adds a network that is served at ready-made sockets, besides its listen addresses if it has any. For sockets that
@@ -150,7 +141,15 @@ impl Server {
         network: Network,
         sockets: Vec<ReadySocket>,
     ) -> Result<Arc<Network>, ServerError> {
-        let network = self.add_network(network).await?;
+        let _turn = self.changing.lock().await;
+        self.check_running()?;
+        let listen = self.listen_of(&network);
+        self.check_free(&network, &listen)?;
+        let network = self.shared.table.add(network)?;
+        self.shared.host.forget();
+        for address in listen {
+            self.open(&network, address);
+        }
         for socket in sockets {
             let number = self.opened.fetch_add(1, Ordering::Relaxed);
             let slot = Slot::adopt(&self.shared, &network, socket, self.worker(number));
@@ -160,14 +159,15 @@ impl Server {
         Ok(network)
     }
 
-    /// Removes a network and closes its sockets. Queries that wait for an upstream are still answered.
+    /// Removes a network and closes its sockets: when this returns nothing listens there. Queries that wait for an upstream
+    /// are still answered.
     ///
     /// # Errors
     /// [`ServerError::Table`] if there is no such network.
     pub async fn remove_network(&self, name: &str) -> Result<(), ServerError> {
         let _turn = self.changing.lock().await;
         self.table().remove(name)?;
-        self.close(|_, slot| slot.network().name() == name);
+        self.close(|_, slot| slot.network().name() == name).await;
         self.shared.note_own_addresses();
         Ok(())
     }
@@ -212,18 +212,27 @@ impl Server {
                 }
             }
         }
+        self.shared.host.forget();
+        let mut new = Vec::new();
         for (key, (name, address)) in &wanted {
             let network = self.table().network(name).ok_or_else(|| TableError::NoNetwork(name.clone()))?;
             let present = self.shared.slots().get(key).cloned();
             match present {
                 Some(slot) if slot.network().name() == name => {}
                 Some(slot) => slot.set_network(&network),
-                None => self.open(&network, address.clone()),
+                None => new.push((network, address.clone())),
             }
         }
-        self.close(|key, _| !wanted.contains_key(key) && !matches!(key, Key::Adopted(_)));
+        // First the old sockets are closed: one of them may be in the way of a new one.
+        self.close(|key, slot| match key {
+            Key::Adopted(_) => gone.iter().any(|old| Arc::ptr_eq(&slot.network(), old)),
+            _ => !wanted.contains_key(key),
+        })
+        .await;
+        for (network, address) in new {
+            self.open(&network, address);
+        }
         for old in gone {
-            self.close(|_, slot| Arc::ptr_eq(&slot.network(), &old));
             self.table().remove(old.name())?;
             applied.removed.push(old.name().to_owned());
         }
@@ -251,19 +260,31 @@ impl Server {
     pub fn status(&self) -> Status {
         let mut listeners: Vec<ListenerStatus> = self.shared.slots().values().flat_map(|slot| slot.status()).collect();
         listeners.sort_by(|a, b| (&a.network, &a.listen, a.tcp).cmp(&(&b.network, &b.listen, b.tcp)));
-        Status { listeners, tcp_connections: self.shared.usage.connections(), forwards: self.shared.usage.forwards() }
+        Status {
+            listeners,
+            tcp_connections: self.shared.usage.connections(),
+            forwards: self.shared.usage.forwards(),
+            forwarding: self.shared.forwarder.counters(),
+        }
+    }
+
+    /// Lets the cache of upstream answers believe that so much time has passed. For tests.
+    #[doc(hidden)]
+    pub fn put_cache_clock_forward(&self, time: std::time::Duration) {
+        self.shared.forwarder.put_cache_clock_forward(time);
     }
 
     /// Stops: takes nothing new, waits for queries that wait for an upstream as long as [`Limits::drain`] says, then ends
     /// all threads and closes all sockets.
     pub async fn shutdown(&self) {
         let _turn = self.changing.lock().await;
-        for (_, slot) in self.shared.slots().drain() {
-            slot.close();
-        }
         let drain = self.shared.usage.limits().drain;
+        let drained = async {
+            self.close(|_, _| true).await;
+            self.shared.usage.drained().await;
+        };
         // Whoever is not done by then is cut off.
-        let _ = tokio::time::timeout(drain, self.shared.usage.drained()).await;
+        let _ = tokio::time::timeout(drain, drained).await;
         let threads: Vec<_> = self.workers().drain(..).filter_map(|mut worker| worker.stop()).collect();
         let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
         let _ = joined.await;
@@ -320,22 +341,20 @@ impl Server {
         taken
     }
 
-    /// Closes the slots that are to go.
-    fn close(&self, is_to_go: impl Fn(&Key, &Slot) -> bool) {
-        self.shared.slots().retain(|key, slot| {
-            let goes = is_to_go(key, slot);
-            if goes {
-                slot.close();
-            }
-            !goes
-        });
+    /// Closes the slots that are to go. They are told so before this first waits.
+    async fn close(&self, is_to_go: impl Fn(&Key, &Slot) -> bool) {
+        let gone: Vec<_> = self.shared.slots().extract_if(|key, slot| is_to_go(key, slot)).collect();
+        gone.iter().for_each(|(_, slot)| slot.close());
+        for (_, slot) in gone {
+            slot.closed().await;
+        }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         // Slots and what they share hold each other; the workers end when they are dropped.
-        self.close(|_, _| true);
+        self.shared.slots().clear();
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::net::UdpSocket;
 
 use crate::forward::Forwarder;
 use crate::responder::ResponderOptions;
@@ -39,12 +41,16 @@ impl Key {
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) table: NameTable,
-    pub(super) forwarder: Forwarder,
+    pub(super) forwarder: Arc<Forwarder>,
     pub(super) usage: Usage,
     pub(super) host: Host,
     /// The port of listen addresses that name none.
     pub(super) port: u16,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
+    /// Held while the forwarder is told of our addresses: who is told last knows all of them.
+    telling: Mutex<()>,
+    /// UDP sockets that nobody listens at any more, open as long as queries wait whose replies go through them.
+    leftovers: Mutex<Vec<Weak<UdpSocket>>>,
     responder: ArcSwap<ResponderOptions>,
 }
 
@@ -52,11 +58,13 @@ impl Shared {
     pub(super) fn new(port: u16, forwarder: Forwarder, usage: Usage, responder: ResponderOptions) -> Shared {
         Shared {
             table: NameTable::new(),
-            forwarder,
+            forwarder: Arc::new(forwarder),
             usage,
             host: Host::default(),
             port,
             slots: Mutex::default(),
+            telling: Mutex::default(),
+            leftovers: Mutex::default(),
             responder: ArcSwap::from_pointee(responder),
         }
     }
@@ -69,6 +77,7 @@ impl Shared {
 
     /// Tells the forwarder where we listen, so that it never asks ourselves (answers.md F4).
     pub(super) fn note_own_addresses(&self) {
+        let _turn = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
         let own: Vec<SocketAddr> = self
             .slots()
             .values()
@@ -79,6 +88,21 @@ impl Shared {
             })
             .collect();
         self.forwarder.set_own_addresses(own);
+    }
+
+    /// Keeps in mind a socket that is no longer listened at.
+    pub(super) fn leave(&self, socket: &Arc<UdpSocket>) {
+        let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
+        leftovers.retain(|socket| socket.strong_count() > 0);
+        leftovers.push(Arc::downgrade(socket));
+    }
+
+    /// A socket at this address that is no longer listened at but still open: no other could be bound there.
+    pub(super) fn leftover(&self, address: SocketAddr) -> Option<std::net::UdpSocket> {
+        let leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = leftovers.iter().filter_map(Weak::upgrade);
+        let socket = open.find(|socket| socket.local_addr().is_ok_and(|bound| bound == address))?;
+        socket.as_fd().try_clone_to_owned().ok().map(Into::into)
     }
 
     pub(super) fn responder_options(&self) -> Guard<Arc<ResponderOptions>> {

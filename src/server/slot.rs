@@ -6,11 +6,13 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
 use crate::responder::Listener;
@@ -35,6 +37,10 @@ pub(super) struct Slot {
     udp: Mutex<ListenerState>,
     tcp: Mutex<ListenerState>,
     stop: watch::Sender<bool>,
+    /// What serves its sockets.
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// The last look at the host's addresses, for a refused client, that the listener's neighbours are of.
+    looked: Mutex<Option<Instant>>,
 }
 
 /// Tells a listener's tasks to take nothing new.
@@ -107,6 +113,8 @@ impl Slot {
             udp: not_yet(),
             tcp: not_yet(),
             stop: watch::Sender::new(false),
+            tasks: Mutex::default(),
+            looked: Mutex::default(),
         })
     }
 
@@ -125,25 +133,47 @@ impl Slot {
 
     /// Lets another network be answered here.
     pub(super) fn set_network(&self, network: &Arc<Network>) {
-        let address = self.listener.load().address();
-        self.set_listener(network.clone(), address);
+        self.change_listener(|old| (network.clone(), old.address()));
     }
 
-    fn set_listener(&self, network: Arc<Network>, address: SocketAddr) {
-        let listener = Listener::new(network, address);
-        listener.set_neighbours(self.server.host.neighbours(address));
-        self.listener.store(Arc::new(listener));
+    /// Replaces the listener by one made of the present one: a change of the network and one of the address may meet.
+    fn change_listener(&self, change: impl Fn(&Listener) -> (Arc<Network>, SocketAddr)) {
+        self.listener.rcu(|old| {
+            let (network, address) = change(old);
+            let listener = Listener::new(network, address);
+            listener.set_neighbours(self.server.host.neighbours(address));
+            listener
+        });
     }
 
     /// Looks for the host's addresses again, unless that was done a moment ago. True if the listener's neighbours are
     /// others now.
     pub(super) fn look_around(&self, listener: &Listener) -> bool {
-        listener.set_neighbours(self.server.host.neighbours(listener.address()))
+        let last = Some(self.server.host.look_again());
+        let is_new = std::mem::replace(&mut *lock(&self.looked), last) != last;
+        is_new && listener.set_neighbours(self.server.host.neighbours(listener.address()))
     }
 
     /// Takes nothing new; what is under way is finished.
     pub(super) fn close(&self) {
         self.stop.send_replace(true);
+    }
+
+    /// Waits, after [`close`](Slot::close), until nothing listens any more.
+    pub(super) async fn closed(&self) {
+        let tasks = std::mem::take(&mut *lock(&self.tasks));
+        for task in tasks {
+            // A task that was cut off has closed its socket too.
+            let _ = task.await;
+        }
+    }
+
+    /// Keeps in mind that a socket is open still though it is no longer listened at. Not one that was handed in: its address
+    /// may be that of another network namespace.
+    pub(super) fn leave(&self, socket: &Arc<UdpSocket>) {
+        if self.listen.is_some() {
+            self.server.leave(socket);
+        }
     }
 
     /// The state of both transports.
@@ -174,9 +204,16 @@ impl Slot {
     }
 
     fn bind(&self, transport: Transport) -> io::Result<ReadySocket> {
-        let address = self.address()?;
+        let mut address = self.address()?;
+        if address.port() == 0 {
+            // The port that the kernel chose for the other transport, if that one listens already.
+            address.set_port(self.listener.load().address().port());
+        }
         match transport {
-            Transport::Udp => socket::bind_udp(address).map(ReadySocket::Udp),
+            Transport::Udp => match self.server.leftover(address) {
+                Some(socket) => Ok(socket.into()),
+                None => socket::bind_udp(address).map(ReadySocket::Udp),
+            },
             Transport::Tcp => socket::bind_tcp(address).map(ReadySocket::Tcp),
         }
     }
@@ -192,7 +229,8 @@ impl Slot {
     fn begin(self: &Arc<Slot>, transport: Transport, socket: io::Result<ReadySocket>, worker: &Handle) {
         // The first attempt is part of adding the network: who waited for that finds it listening, or failed.
         let socket = self.note(transport, socket, 1);
-        worker.spawn(self.clone().run(transport, socket, self.stop.subscribe()));
+        let task = worker.spawn(self.clone().run(transport, socket, self.stop.subscribe()));
+        lock(&self.tasks).push(task);
     }
 
     /// Notes the outcome of an attempt to bind.
@@ -201,7 +239,7 @@ impl Slot {
         match listening {
             Ok((socket, address)) => {
                 *self.state(transport) = ListenerState::Listening(address);
-                self.set_listener(self.network(), address);
+                self.change_listener(|old| (old.network().clone(), address));
                 let network = self.network();
                 if !self.server.host.has(address.ip()) {
                     warn!(network = network.name(), %address, "listening on an address that is on no interface yet");
@@ -228,26 +266,30 @@ impl Slot {
 
     async fn run(self: Arc<Slot>, transport: Transport, mut socket: Option<ReadySocket>, mut stop: Stop) {
         let mut attempts = 1;
-        let socket = loop {
-            if let Some(socket) = socket {
-                break socket;
+        loop {
+            let served = match socket {
+                Some(ReadySocket::Udp(socket)) => Some(udp::serve(&self, socket, stop.clone()).await),
+                Some(ReadySocket::Tcp(socket)) => Some(tcp::serve(&self, socket, stop.clone()).await),
+                None => None,
+            };
+            match served {
+                Some(Ok(())) => return,
+                Some(Err(error)) => _ = self.note(transport, Err(error), attempts),
+                None => {}
+            }
+            if self.listen.is_none() {
+                // Nobody but its maker can make this socket again.
+                return;
             }
             tokio::select! {
                 () = stopped(&mut stop) => return,
                 () = tokio::time::sleep(retry_after(attempts)) => {}
             }
-            attempts += 1;
+            attempts = attempts.saturating_add(1);
+            // What was in the way is gone perhaps because an interface came.
+            self.server.host.forget();
             socket = self.note(transport, self.bind(transport), attempts);
             self.server.note_own_addresses();
-        };
-        let served = match socket {
-            ReadySocket::Udp(socket) => udp::serve(&self, socket, stop).await,
-            ReadySocket::Tcp(socket) => tcp::serve(&self, socket, stop).await,
-        };
-        if let Err(error) = served {
-            warn!(listen = self.describe(), ?transport, %error, "cannot serve this socket");
-            *self.state(transport) =
-                ListenerState::Failed { error: error.to_string(), attempts, retry: Duration::ZERO };
         }
     }
 }

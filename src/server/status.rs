@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::forward::Counters;
+
 /// What a server is doing at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -14,6 +16,8 @@ pub struct Status {
     pub tcp_connections: usize,
     /// Queries that wait for an upstream.
     pub forwards: usize,
+    /// What the forwarder has done, and its cache.
+    pub forwarding: Counters,
 }
 
 /// The state of one listener: one address, one transport.

@@ -123,7 +123,11 @@ impl Reader {
                 Err(_) if in_flight.available_permits() < self.limits.tcp_queries_per_connection => continue,
                 Err(_) => return Ok(()),
             };
-            let message = timeout(self.limits.tcp_message, self.message(first)).await??;
+            let message = tokio::select! {
+                biased;
+                () = stopped(&mut stop) => return Ok(()),
+                message = timeout(self.limits.tcp_message, self.message(first)) => message??,
+            };
             let answered = Desk::with(|desk| desk.respond_tcp(&self.slot, self.peer, idle, &message));
             match answered {
                 Ok(None) => {}
@@ -131,7 +135,7 @@ impl Reader {
                 Err(exchange) => {
                     let Ok(turn) = in_flight.clone().acquire_owned().await else { return Ok(()) };
                     match self.slot.server().usage.forward(exchange.client) {
-                        None => self.send(framed(&exchange.overloaded())).await?,
+                        None => self.send(framed(&exchange.overloaded(&self.slot.server().forwarder))).await?,
                         Some(permit) => {
                             let (slot, replies) = (self.slot.clone(), self.replies.clone());
                             tokio::spawn(async move {

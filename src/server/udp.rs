@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -15,10 +16,15 @@ use super::exchange::Exchange;
 use super::slot::{Slot, Stop, stopped};
 use super::worker::{Desk, Outcome};
 
+/// The pause after a failed receive.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// What a batch leaves to be done that has to wait.
 struct Left {
     /// Datagrams that were received.
     received: usize,
+    // As they come from the desk.
+    #[allow(clippy::vec_box)]
     exchanges: Vec<Box<Exchange>>,
     senders: Vec<SocketAddr>,
     /// Replies that the socket did not take at once.
@@ -36,7 +42,7 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::UdpSocket, mut sto
     loop {
         tokio::select! {
             biased;
-            () = stopped(&mut stop) => return Ok(()),
+            () = stopped(&mut stop) => break,
             ready = socket.readable() => ready?,
         }
         match socket.try_io(Interest::READABLE, || batch(slot, &socket, is_v6)) {
@@ -49,10 +55,16 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::UdpSocket, mut sto
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            // What the kernel reports here is the fate of some earlier reply, not the end of the socket.
-            Err(error) => debug!(%error, "receiving"),
+            Err(error) => {
+                // The fate of some earlier reply, or the kernel lacks memory: not the end of the socket. The pause is for
+                // an error that stays.
+                debug!(%error, "receiving");
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
+    slot.leave(&socket);
+    Ok(())
 }
 
 /// Receives a batch, answers what can be answered at once, and sends the replies.
@@ -89,7 +101,7 @@ async fn finish(slot: &Arc<Slot>, socket: &Arc<UdpSocket>, left: Left) {
     }
     for (exchange, receiver) in left.exchanges.into_iter().zip(left.senders) {
         match slot.server().usage.forward(exchange.client) {
-            None => send(socket, receiver, &exchange.overloaded()).await,
+            None => send(socket, receiver, &exchange.overloaded(&slot.server().forwarder)).await,
             Some(permit) => {
                 let (slot, socket) = (slot.clone(), socket.clone());
                 tokio::spawn(async move {

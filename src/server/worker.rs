@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
@@ -10,7 +10,8 @@ use std::time::SystemTime;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use crate::responder::{Client, Listener, Responder, ResponderOptions, Transport, Verdict};
+use crate::forward::{Asked, AskedEdns, Reason};
+use crate::responder::{Client, Forward, Listener, Responder, ResponderOptions, Transport, Verdict};
 use crate::wire::message::{Header, flag};
 use crate::wire::rcode;
 
@@ -106,7 +107,7 @@ impl Desk {
         }
         match verdict {
             Verdict::Reply(len) => Outcome::Reply(len),
-            Verdict::Forward(forward) => Outcome::Forward(Box::new(Exchange::new(*forward, client.ip()))),
+            Verdict::Forward(forward) => forwarded(slot, listener, forward, client.ip(), out),
             Verdict::Ignore => Outcome::Ignore,
         }
     }
@@ -129,6 +130,28 @@ impl Desk {
         };
         self.tcp_reply = out;
         reply
+    }
+}
+
+/// Answers a question for the rest of the DNS, if that takes no asking.
+fn forwarded(slot: &Slot, listener: &Listener, forward: Forward<'_>, client: IpAddr, out: &mut [u8]) -> Outcome {
+    let forwarder = &slot.server().forwarder;
+    let choice = forwarder.choose(forward.target(), &forward.upstreams);
+    if let Reason::Blocked(domain) = &choice.reason {
+        let negative_ttl = listener.network().snapshot().settings().negative_ttl;
+        return Outcome::Reply(forward.blocked(domain, negative_ttl, out));
+    }
+    let asked = Asked {
+        id: forward.query.header().id,
+        flags: forward.query.header().flags,
+        question: forward.query.question_bytes(),
+        limit: forward.limit,
+        edns: forward.edns.as_ref().map(|edns| AskedEdns { dnssec_ok: edns.dnssec_ok, options: &edns.options }),
+        aliases: &forward.aliases,
+    };
+    match forwarder.cached(forward.query.name(), &choice, &asked, out) {
+        Some(len) => Outcome::Reply(len),
+        None => Outcome::Forward(Box::new(Exchange::new(forward, choice, client))),
     }
 }
 

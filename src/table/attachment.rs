@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
 
-use crate::wire::Name;
+use crate::wire::{MAX_NAME, Name};
 
 use super::endpoint::Endpoint;
 use super::network::Network;
@@ -14,6 +14,7 @@ use super::settings::Settings;
 #[derive(Debug)]
 pub(crate) struct Attachment {
     endpoint: Endpoint,
+    id_name: Option<Name>,
     /// Set once, when the attachment's network is in a table.
     membership: OnceLock<Arc<Membership>>,
 }
@@ -26,7 +27,7 @@ pub(crate) struct Membership {
 
 impl Attachment {
     pub(super) fn new(endpoint: Endpoint) -> Attachment {
-        Attachment { endpoint, membership: OnceLock::new() }
+        Attachment { id_name: endpoint.id_name(), endpoint, membership: OnceLock::new() }
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
@@ -52,21 +53,43 @@ impl Attachment {
     }
 
     /// The name of this endpoint alone: its id, else its first name; under the network's first domain if it has one.
-    pub(crate) fn unique_name(&self, settings: &Settings) -> Option<Name> {
-        let bare = self.endpoint.id_name().or_else(|| self.endpoint.names().first().cloned())?;
-        Some(qualified(bare, settings))
+    pub(crate) fn unique_name<'a>(&'a self, settings: &'a Settings) -> Option<Qualified<'a>> {
+        Some(Qualified::new(self.id_name.as_ref().or_else(|| self.endpoint.names().first())?, settings))
     }
 
     /// The name that a reverse look-up gives: the first name, else the id; under the network's first domain if it has
     /// one (answers.md T3).
-    pub(crate) fn canonical_name(&self, settings: &Settings) -> Option<Name> {
-        let first = self.endpoint.names().iter().find(|name| !name.is_wildcard()).cloned();
-        Some(qualified(first.or_else(|| self.endpoint.id_name())?, settings))
+    pub(crate) fn canonical_name<'a>(&'a self, settings: &'a Settings) -> Option<Qualified<'a>> {
+        Some(Qualified::new(self.bare_names().next()?, settings))
+    }
+
+    /// The names that a reverse look-up can give: the endpoint's, but for wildcards, else the id.
+    pub(crate) fn bare_names(&self) -> impl Iterator<Item = &Name> {
+        let mut names = self.endpoint.names().iter().filter(|name| !name.is_wildcard()).peekable();
+        let id = if names.peek().is_none() { self.id_name.as_ref() } else { None };
+        names.chain(id)
     }
 }
 
-fn qualified(name: Name, settings: &Settings) -> Name {
-    settings.domains.first().and_then(|domain| name.join(domain).ok()).unwrap_or(name)
+/// A name under its network's first domain, if it has one and the whole is not too long. Not put together: a reply is
+/// written from the parts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Qualified<'a> {
+    name: &'a Name,
+    domain: Option<&'a Name>,
+}
+
+impl<'a> Qualified<'a> {
+    fn new(name: &'a Name, settings: &'a Settings) -> Qualified<'a> {
+        let fits = |domain: &&Name| name.as_wire().len() - 1 + domain.as_wire().len() <= MAX_NAME;
+        Qualified { name, domain: settings.domains.first().filter(fits) }
+    }
+
+    /// The name without its root, and the domain or the root: together the wire form.
+    pub(crate) fn parts(self) -> [&'a [u8]; 2] {
+        let wire = self.name.as_wire();
+        [&wire[..wire.len() - 1], self.domain.map_or(&[0], Name::as_wire)]
+    }
 }
 
 impl Membership {

@@ -16,13 +16,13 @@ use super::network::Network;
 /// (answers.md V1).
 #[derive(Debug, Clone, Default)]
 pub struct NameTable {
+    networks: Arc<DashMap<Box<str>, Arc<Network>, RandomState>>,
     registry: Arc<Registry>,
 }
 
-/// What the networks of a table share.
+/// What the networks of a table share. They hold it, so it does not hold them: a table that is dropped would stay for ever.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    networks: DashMap<Box<str>, Arc<Network>, RandomState>,
     memberships: DashMap<Box<str>, Arc<Membership>, RandomState>,
     pub(super) feed: Arc<Channel>,
 }
@@ -56,7 +56,7 @@ impl NameTable {
     /// [`TableError::NetworkExists`].
     pub fn add(&self, network: Network) -> Result<Arc<Network>, TableError> {
         let name: Box<str> = network.name().into();
-        let network = match self.registry.networks.entry(name.clone()) {
+        let network = match self.networks.entry(name.clone()) {
             Entry::Occupied(_) => return Err(TableError::NetworkExists(name.into())),
             Entry::Vacant(entry) => entry.insert(Arc::new(network)).clone(),
         };
@@ -70,19 +70,19 @@ impl NameTable {
     /// # Errors
     /// [`TableError::NoNetwork`].
     pub fn remove(&self, name: &str) -> Result<(), TableError> {
-        let (_, network) = self.registry.networks.remove(name).ok_or_else(|| TableError::NoNetwork(name.to_owned()))?;
+        let (_, network) = self.networks.remove(name).ok_or_else(|| TableError::NoNetwork(name.to_owned()))?;
         network.remove();
         Ok(())
     }
 
     /// The network of the given name.
     pub fn network(&self, name: &str) -> Option<Arc<Network>> {
-        self.registry.networks.get(name).map(|entry| entry.value().clone())
+        self.networks.get(name).map(|entry| entry.value().clone())
     }
 
     /// All networks, by name.
     pub fn networks(&self) -> Vec<Arc<Network>> {
-        let mut all: Vec<_> = self.registry.networks.iter().map(|entry| entry.value().clone()).collect();
+        let mut all: Vec<_> = self.networks.iter().map(|entry| entry.value().clone()).collect();
         all.sort_by(|a, b| a.name().cmp(b.name()));
         all
     }
@@ -90,5 +90,23 @@ impl NameTable {
     /// A place in the change feed, from now on.
     pub fn follow(&self) -> Feed {
         self.registry.feed.follow()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Endpoint;
+
+    #[test]
+    fn a_table_that_is_dropped_takes_its_networks_with_it() {
+        let table = NameTable::new();
+        let endpoint = || Endpoint::builder("web-1").build().unwrap();
+        let networks = ["shop", "blog"].map(|name| {
+            let network = table.add(Network::builder(name).endpoint(endpoint()).build().unwrap()).unwrap();
+            Arc::downgrade(&network)
+        });
+        drop(table);
+        assert!(networks.iter().all(|network| network.upgrade().is_none()));
     }
 }

@@ -169,9 +169,9 @@ impl NameIndex {
         self.edit(name, |entry| entry.owners.push(owner.clone()));
     }
 
-    /// Takes `name` from the endpoint with the given id.
-    pub(super) fn remove_owner(&mut self, name: &Name, id: &str) {
-        self.edit(name, |entry| entry.owners.retain(|owner| owner.endpoint().id() != id));
+    /// Takes `name` from `owner`.
+    pub(super) fn remove_owner(&mut self, name: &Name, owner: &Arc<Attachment>) {
+        self.edit(name, |entry| entry.owners.retain(|known| !Arc::ptr_eq(known, owner)));
     }
 
     /// Gives names their static records; each record's name must be new to the index's statics.
@@ -201,13 +201,17 @@ impl NameIndex {
     /// Changes the entry of a name and keeps the count of its ancestors' children and of wildcards right.
     fn edit(&mut self, name: &Name, change: impl FnOnce(&mut NameEntry)) {
         let (mut before, mut after) = (false, false);
-        self.entries.upsert(key_of(name), |present| {
-            let mut entry = present.cloned().unwrap_or_else(|| Arc::new(NameEntry::parent_only(name.clone())));
-            before = entry.is_own();
-            change(Arc::make_mut(&mut entry));
-            after = entry.is_own();
-            (after || entry.children > 0).then_some(entry)
-        });
+        let new = |name: &Name| Some(Arc::new(NameEntry::parent_only(name.clone())));
+        self.entries.edit(
+            key_of(name),
+            || new(name),
+            |entry| {
+                before = entry.is_own();
+                change(Arc::make_mut(entry));
+                after = entry.is_own();
+                after || entry.children > 0
+            },
+        );
         if before == after {
             return;
         }
@@ -216,12 +220,15 @@ impl NameIndex {
         }
         let mut ancestor = name.parent();
         while let Some(parent) = ancestor.filter(|parent| !parent.is_root()) {
-            self.entries.upsert(key_of(&parent), |present| {
-                let mut entry = present.cloned().unwrap_or_else(|| Arc::new(NameEntry::parent_only(parent.clone())));
-                let children = &mut Arc::make_mut(&mut entry).children;
-                *children = if after { *children + 1 } else { children.saturating_sub(1) };
-                (entry.is_own() || entry.children > 0).then_some(entry)
-            });
+            self.entries.edit(
+                key_of(&parent),
+                || new(&parent),
+                |entry| {
+                    let children = &mut Arc::make_mut(entry).children;
+                    *children = if after { *children + 1 } else { children.saturating_sub(1) };
+                    entry.is_own() || entry.children > 0
+                },
+            );
             ancestor = parent.parent();
         }
     }

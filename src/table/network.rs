@@ -281,31 +281,30 @@ impl<'n> Change<'n> {
             self.touched.push(name);
         }
         for &address in endpoint.addresses() {
-            self.next.addresses.upsert(&address, |present| {
-                let mut holders =
-                    present.cloned().unwrap_or_else(|| Holders { address, attachments: Default::default() });
+            let nobody = || Some(Holders { address, attachments: Default::default() });
+            self.next.addresses.edit(&address, nobody, |holders| {
                 holders.attachments.push(attachment.clone());
-                Some(holders)
+                true
             });
         }
-        self.next.endpoints.upsert(endpoint.id(), |_| Some(attachment.clone()));
+        self.next.endpoints.insert(attachment);
     }
 
     fn take_out(&mut self, id: &str) -> Option<Arc<Attachment>> {
         let attachment = self.next.attachment(id)?.clone();
         let endpoint = attachment.endpoint();
         for name in endpoint.all_names() {
-            self.next.names.remove_owner(&name, id);
+            self.next.names.remove_owner(&name, &attachment);
             self.touched.push(name);
         }
         for address in endpoint.addresses() {
-            self.next.addresses.upsert(address, |present| {
-                let mut holders = present?.clone();
-                holders.attachments.retain(|holder| holder.endpoint().id() != id);
-                (!holders.attachments.is_empty()).then_some(holders)
+            let nobody = || None;
+            self.next.addresses.edit(address, nobody, |holders| {
+                holders.attachments.retain(|holder| !Arc::ptr_eq(holder, &attachment));
+                !holders.attachments.is_empty()
             });
         }
-        self.next.endpoints.upsert(id, |_| None);
+        self.next.endpoints.remove(id);
         Some(attachment)
     }
 

@@ -1,7 +1,7 @@
 //! A map that is cheap to change a little and copy on every change.
 //!
 //! The entries lie in shards behind `Arc`s. A copy of the map shares all shards; a change then copies the shards that it
-//! touches, a few hundred entries each, and leaves the rest shared. The hash of a key is computed by the caller, once,
+//! touches, about a hundred entries each, and leaves the rest shared. The hash of a key is computed by the caller, once,
 //! and serves every map that the key is looked up in.
 
 use std::hash::{BuildHasher, Hash};
@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 /// A shard is split when the map has on average more entries than this a shard.
-const SHARD_ENTRIES: usize = 512;
+const SHARD_ENTRIES: usize = 128;
 
 /// Randomly seeded once a process, so that nobody outside can choose names that collide.
 static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
@@ -60,27 +60,51 @@ impl<V: Keyed> Shards<V> {
         self.shards[self.shard_of(hash)].find(hash, |value| value.key() == key)
     }
 
-    /// Puts the value that `make` gives for the present one; none removes it.
-    pub(crate) fn upsert(&mut self, key: &V::Key, make: impl FnOnce(Option<&V>) -> Option<V>) {
+    /// Puts a value in the place of the one with the same key, if there is one.
+    pub(crate) fn insert(&mut self, value: V) {
+        let hash = hash_of(value.key());
+        let shard = Arc::make_mut(&mut self.shards[self.shard_of(hash)]);
+        match shard.find_mut(hash, |known| known.key() == value.key()) {
+            Some(known) => *known = value,
+            None => {
+                shard.insert_unique(hash, value, |value| hash_of(value.key()));
+                self.grow();
+            }
+        }
+    }
+
+    /// Takes out the value of a key; nothing happens, and nothing is copied, if there is none.
+    pub(crate) fn remove(&mut self, key: &V::Key) {
+        if self.get(hash_of(key), key).is_some() {
+            self.edit(key, || None, |_| false);
+        }
+    }
+
+    /// Changes the value of a key in place; one that `make` gives if there is none. It stays if `change` says so.
+    pub(crate) fn edit(&mut self, key: &V::Key, make: impl FnOnce() -> Option<V>, change: impl FnOnce(&mut V) -> bool) {
         let hash = hash_of(key);
         let shard = Arc::make_mut(&mut self.shards[self.shard_of(hash)]);
         match shard.find_entry(hash, |value| value.key() == key) {
-            Ok(mut entry) => match make(Some(entry.get())) {
-                Some(value) => *entry.get_mut() = value,
-                None => {
+            Ok(mut entry) => {
+                if !change(entry.get_mut()) {
                     entry.remove();
                     self.len -= 1;
                 }
-            },
+            }
             Err(_) => {
-                if let Some(value) = make(None) {
+                if let Some(value) = make().and_then(|mut value| change(&mut value).then_some(value)) {
                     shard.insert_unique(hash, value, |value| hash_of(value.key()));
-                    self.len += 1;
-                    if self.len > SHARD_ENTRIES * self.shards.len() {
-                        self.split();
-                    }
+                    self.grow();
                 }
             }
+        }
+    }
+
+    /// Counts a value that came in.
+    fn grow(&mut self) {
+        self.len += 1;
+        if self.len > SHARD_ENTRIES * self.shards.len() {
+            self.split();
         }
     }
 
@@ -129,11 +153,13 @@ mod tests {
     fn t7_a_copy_keeps_what_it_was() {
         let mut map = Shards::default();
         for key in 0..10_000 {
-            map.upsert(&key, |old| old.is_none().then_some((key, 0)));
+            map.insert((key, 1));
+            map.insert((key, 0));
         }
         assert!(map.shards.len() >= 16);
         let before = map.clone();
-        map.upsert(&77, |_| None);
+        map.remove(&77);
+        map.remove(&10_077);
         map.modify(&78, |value| value.1 = 9);
         assert_eq!((before.len(), map.len()), (10_000, 9_999));
         assert_eq!(before.get(hash_of(&77), &77), Some(&(77, 0)));

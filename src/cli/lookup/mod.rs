@@ -62,10 +62,14 @@ pub(super) fn run(arguments: &arguments::Lookup) -> ExitCode {
         Err(message) => return output::fail(message, NO),
     };
     let transport = if arguments.tcp { Transport::Tcp } else { Transport::Udp };
-    let document = Document {
-        server,
-        lookups: questions(arguments).iter().map(|asked| look_up(server, asked, transport)).collect(),
-    };
+    let mut document = Document { server, lookups: Vec::new() };
+    for question in questions(arguments) {
+        document.lookups.push(look_up(server, &question, transport));
+        // A server that says nothing once is not waited for a second time.
+        if document.lookups.iter().any(|lookup| lookup.failure.is_some()) {
+            break;
+        }
+    }
     let is_found = |lookup: &Lookup| lookup.reply.as_ref().is_some_and(|received| received.reply.is_positive());
     let code = if document.lookups.iter().any(is_found) { 0 } else { NO };
     if arguments.json { output::json(&document, code) } else { show(&document, code) }

@@ -74,8 +74,8 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
     supervisor::ready(service.server());
     loop {
         tokio::select! {
-            _ = hangup.recv() => service.reload("SIGHUP").await,
-            () = changed.notified() => service.reload("the file changed").await,
+            _ = hangup.recv() => service.reload("SIGHUP", watcher.as_ref().ok()).await,
+            () = changed.notified() => service.reload("the file changed", watcher.as_ref().ok()).await,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }

@@ -1,10 +1,11 @@
 //! Putting a configuration into force: at the start, and over a running server at each reload.
 
+use std::fs;
 use std::path::PathBuf;
 
 use callsign::forward::ForwardOptions;
 use callsign::server::{Applied, ListenerState, Server};
-use callsign::source::config::{Config, RouteConfig, ServerConfig};
+use callsign::source::config::{Config, ConfigError, RouteConfig, ServerConfig, Watcher};
 use tracing::{error, info, warn};
 
 use super::super::settings;
@@ -48,9 +49,18 @@ impl Service {
     }
 
     /// Reads the file again. If it has an error nothing changes.
-    pub(super) async fn reload(&mut self, reason: &str) {
+    pub(super) async fn reload(&mut self, reason: &str, watcher: Option<&Watcher>) {
         supervisor::reloading();
-        match Config::load(&self.path) {
+        let content = fs::read(&self.path);
+        if let (Some(watcher), Ok(content)) = (watcher, &content) {
+            watcher.note(content.clone());
+        }
+        let origin = self.path.display().to_string();
+        let config = match content {
+            Ok(content) => Config::from_octets(&content, &origin),
+            Err(cause) => Err(ConfigError::unreadable(&origin, &cause)),
+        };
+        match config {
             Ok(config) => self.replace(config, reason).await,
             Err(error) => {
                 error.problems().iter().for_each(|problem| error!("{problem}"));

@@ -22,7 +22,8 @@ impl ConfigError {
         ConfigError { problems }
     }
 
-    pub(super) fn unreadable(origin: &str, cause: &io::Error) -> ConfigError {
+    /// The error of a file that could not be read, with what to do about it.
+    pub fn unreadable(origin: &str, cause: &io::Error) -> ConfigError {
         let remedy = match cause.kind() {
             io::ErrorKind::NotFound => "; write one, or name the file where it is",
             io::ErrorKind::PermissionDenied => "; let this user read it",

@@ -61,11 +61,19 @@ impl Config {
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let origin = path.display().to_string();
         let octets = fs::read(path).map_err(|cause| ConfigError::unreadable(&origin, &cause))?;
-        match std::str::from_utf8(&octets) {
-            Ok(text) => Config::parse(text, &origin),
+        Config::from_octets(&octets, &origin)
+    }
+
+    /// Reads the content of a file; `origin` as for [`Config::parse`].
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it is not UTF-8, or has problems.
+    pub fn from_octets(octets: &[u8], origin: &str) -> Result<Config, ConfigError> {
+        match std::str::from_utf8(octets) {
+            Ok(text) => Config::parse(text, origin),
             Err(error) => {
                 let line = 1 + octets[..error.valid_up_to()].iter().filter(|&&octet| octet == b'\n').count();
-                Err(ConfigError::new(vec![Problem::new(&origin, line, "this is not UTF-8; save the file as UTF-8")]))
+                Err(ConfigError::new(vec![Problem::new(origin, line, "this is not UTF-8; save the file as UTF-8")]))
             }
         }
     }

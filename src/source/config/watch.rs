@@ -45,6 +45,8 @@ pub struct WatchError {
 
 enum Message {
     Event(Event),
+    /// The file was read elsewhere, and said this.
+    Read(Vec<u8>),
     Stop,
 }
 
@@ -78,6 +80,14 @@ impl Watcher {
             .map_err(|error| fail(error.into()))?;
         Ok(Watcher { messages, thread: Some(thread) })
     }
+
+    /// Says that the file was read for another reason than a call of `changed`, and what it said: from here on that is what
+    /// another content is other than. Without it a file that is changed, read on demand and changed back at once would seem
+    /// unchanged.
+    pub fn note(&self, content: Vec<u8>) {
+        // A thread that is gone follows nothing any more.
+        let _ = self.messages.send(Message::Read(content));
+    }
 }
 
 impl Drop for Watcher {
@@ -106,7 +116,7 @@ struct Follower {
     watched: BTreeSet<PathBuf>,
     /// The links and the file on the way, each in a watched directory.
     places: BTreeSet<PathBuf>,
-    /// What the file said last.
+    /// What the file said when it was last told of, or read elsewhere.
     content: Option<Vec<u8>>,
 }
 
@@ -136,9 +146,10 @@ impl Follower {
     }
 
     /// Waits until something happened to the file and then all is quiet.
-    fn wait(&self, inbox: &Receiver<Message>, is_there: bool) -> Result<(), RecvTimeoutError> {
+    fn wait(&mut self, inbox: &Receiver<Message>, is_there: bool) -> Result<(), RecvTimeoutError> {
         loop {
             match inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)? {
+                Message::Read(content) => self.content = Some(content),
                 Message::Stop => return Err(RecvTimeoutError::Disconnected),
                 Message::Event(event) if self.concerns(&event, is_there) => break,
                 Message::Event(_) => {}
@@ -148,6 +159,7 @@ impl Follower {
         let mut quiet = Instant::now() + QUIET;
         loop {
             match inbox.recv_timeout(quiet.saturating_duration_since(Instant::now())) {
+                Ok(Message::Read(content)) => self.content = Some(content),
                 Ok(Message::Stop) => return Err(RecvTimeoutError::Disconnected),
                 Ok(Message::Event(event)) if self.concerns(&event, is_there) => {
                     quiet = (Instant::now() + QUIET).min(last)

@@ -1,0 +1,248 @@
+//! Answers of upstreams, kept until their TTLs are over and a while beyond.
+//!
+//! Kept per question *and* upstream group (see [`key`]), as messages that are ready to be copied (see [`answer`]); what is
+//! kept of a reply is said in [`admit`]. The store and its eviction are quick_cache's, bounded by the octets that its
+//! entries take. Knows nothing of sockets and tasks; the time is an argument.
+
+mod admit;
+mod answer;
+mod key;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use foldhash::quality::RandomState;
+use quick_cache::sync::{Cache as Store, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, Weighter};
+
+pub(super) use admit::{Clamp, seconds};
+pub(super) use answer::{Age, Answer, Verdict, write_failed};
+pub(super) use key::{Bits, Key, KeyRef, Kind};
+
+/// The TTL of what is given past its TTL, seconds (RFC 8767 §4).
+pub(super) const STALE_TTL: u32 = 30;
+/// How long a failure is remembered: at first, and at most (RFC 9520 §3.2).
+const FIRST_FAILURE: Duration = Duration::from_secs(1);
+const LAST_FAILURE: Duration = Duration::from_secs(30);
+/// A failure that comes so long after the last one was forgotten is a first one again.
+const FAILURES_APART: Duration = Duration::from_secs(60);
+/// The least size of a shard of the store, octets: several of the largest answers fit.
+const SHARD: usize = 512 * 1024;
+/// Octets that an entry is taken to need on average.
+const USUAL_ENTRY: usize = 512;
+/// What an entry takes besides what it owns: its places in the store's tables (which keep room for half as many ghosts, and
+/// grow by doubling), and what the allocator adds to five boxes.
+const OVERHEAD: usize = 2 * (size_of::<Key>() + size_of::<Slot>() + 21) + 5 * 16;
+/// Kinds of questions whose answers may be given stale; see [`Cache::forget_stale`].
+const KINDS: usize = 64;
+
+/// A point in time: milliseconds since the clock was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(super) struct Moment(u64);
+
+impl Moment {
+    /// The time since an earlier moment.
+    pub(super) fn since(self, earlier: Moment) -> Duration {
+        Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The moment so much later.
+    pub(super) fn after(self, time: Duration) -> Moment {
+        Moment(self.0.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// What tells the moment.
+#[derive(Debug)]
+pub(super) struct Clock {
+    start: Instant,
+    /// Milliseconds by which a test has put it forward.
+    ahead: AtomicU64,
+}
+
+impl Clock {
+    pub(super) fn new() -> Clock {
+        Clock { start: Instant::now(), ahead: AtomicU64::new(0) }
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        Moment(self.ahead.load(Ordering::Relaxed)).after(self.start.elapsed())
+    }
+
+    pub(super) fn put_forward(&self, time: Duration) {
+        self.ahead.fetch_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// A question that could not be answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failed {
+    /// The response code that was given.
+    pub(super) rcode: u16,
+    /// What happened, for people.
+    pub(super) text: Box<str>,
+    until: Moment,
+    lasts: Duration,
+}
+
+/// What is known under one key: the last answer, and the failure since.
+#[derive(Debug, Clone, Default)]
+struct Slot {
+    answer: Option<Arc<Answer>>,
+    failed: Option<Arc<Failed>>,
+}
+
+/// What the cache has for a question.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// An answer within its TTL.
+    Fresh(Arc<Answer>, Age),
+    /// An answer past it, while asking is known to fail: to be given at once (RFC 8767 §5).
+    Stale(Arc<Answer>),
+    /// No answer, and asking is known to fail.
+    Failed(Arc<Failed>),
+    /// An answer past its TTL: ask, and give it if that takes too long.
+    Expired(Arc<Answer>),
+    /// Nothing: ask.
+    Nothing,
+}
+
+/// Octets of an entry.
+#[derive(Debug, Clone)]
+struct Weight;
+
+impl Weighter<Key, Slot> for Weight {
+    fn weight(&self, key: &Key, slot: &Slot) -> u64 {
+        let answer = slot.answer.as_ref().map_or(0, |answer| answer.size());
+        let failed = slot.failed.as_ref().map_or(0, |failed| size_of::<Failed>() + failed.text.len());
+        (OVERHEAD + key.borrowed().name.len() + answer + failed) as u64
+    }
+}
+
+/// How the cache behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rules {
+    /// Octets; 0 turns it off.
+    pub(super) size: usize,
+    pub(super) clamp: Clamp,
+    /// How long past its TTL an answer may be given.
+    pub(super) stale_for: Duration,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Cache {
+    store: Store<Key, Slot, Weight, RandomState, DefaultLifecycle<Key, Slot>>,
+    kinds: RwLock<Vec<Kind>>,
+}
+
+impl Cache {
+    pub(super) fn new(size: usize) -> Cache {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let options = OptionsBuilder::new()
+            .shards((size / SHARD).clamp(1, 4 * cores))
+            .estimated_items_capacity(size / USUAL_ENTRY)
+            .weight_capacity(size as u64)
+            .build();
+        let store = match options {
+            Ok(options) => Store::with_options(options, Weight, RandomState::default(), DefaultLifecycle::default()),
+            // Both that it needs are given.
+            Err(_) => Store::with(0, size as u64, Weight, RandomState::default(), DefaultLifecycle::default()),
+        };
+        Cache { store, kinds: RwLock::default() }
+    }
+
+    /// Changes the size; what does not fit goes.
+    pub(super) fn resize(&self, size: usize) {
+        if self.store.capacity() != size as u64 {
+            self.store.set_capacity(size as u64);
+        }
+    }
+
+    /// Entries, and the octets that they take.
+    pub(super) fn size(&self) -> (usize, u64) {
+        (self.store.len(), self.store.weight())
+    }
+
+    /// What there is for a question. `with_ad`: the AD bit of the answer matters (RFC 6840 §5.7).
+    pub(super) fn find(&self, key: KeyRef<'_>, with_ad: bool, rules: &Rules, now: Moment) -> Found {
+        if rules.size == 0 {
+            return Found::Nothing;
+        }
+        let Some(Slot { answer, failed }) = self.store.get(&key) else { return Found::Nothing };
+        let failed = failed.filter(|failed| now < failed.until);
+        let answer = match answer.map(|answer| (answer.fresh(now), answer)) {
+            // Better without AD than not at all.
+            Some((Some(age), answer)) if answer.is_with_ad() || !with_ad || failed.is_some() => {
+                return Found::Fresh(answer, age);
+            }
+            Some((_, answer)) if answer.is_usable_stale(now, rules.stale_for) => Some(answer),
+            _ => None,
+        };
+        match (answer, failed) {
+            (Some(answer), Some(_)) => Found::Stale(answer),
+            (None, Some(failed)) => Found::Failed(failed),
+            (Some(answer), None) => Found::Expired(answer),
+            (None, None) => Found::Nothing,
+        }
+    }
+
+    /// Takes note of an upstream's reply: keeps it, or forgets what it is newer than.
+    pub(super) fn replied(&self, key: KeyRef<'_>, reply: &[u8], with_ad: bool, rules: &Rules, now: Moment) {
+        if rules.size == 0 {
+            return;
+        }
+        let Some(answer) = admit::admit(reply, key, rules.clamp, with_ad, now) else {
+            self.store.remove(&key);
+            return;
+        };
+        match answer.verdict() {
+            Verdict::NoName => self.forget_stale(key),
+            _ if self.knows(key.kind) => {}
+            _ => answer.may_be_stale.store(false, Ordering::Relaxed),
+        }
+        self.store.insert(key.to_key(), Slot { answer: Some(Arc::new(answer)), failed: None });
+    }
+
+    /// Takes note that asking failed. Each failure in a row is remembered for twice as long (RFC 9520 §3.2).
+    pub(super) fn failed(&self, key: KeyRef<'_>, rcode: u16, text: &str, rules: &Rules, now: Moment) {
+        if rules.size == 0 {
+            return;
+        }
+        let Slot { answer, failed } = self.store.get(&key).unwrap_or_default();
+        let answer =
+            answer.filter(|answer| answer.fresh(now).is_some() || answer.is_usable_stale(now, rules.stale_for));
+        let in_a_row = failed.filter(|failed| now < failed.until.after(FAILURES_APART));
+        let lasts = in_a_row.map_or(FIRST_FAILURE, |failed| (failed.lasts * 2).min(LAST_FAILURE));
+        let failed = Failed { rcode, text: text.into(), until: now.after(lasts), lasts };
+        self.store.insert(key.to_key(), Slot { answer, failed: Some(Arc::new(failed)) });
+    }
+
+    /// No answer that is there for the name may be given past its TTL any more: the upstream said that there is no such
+    /// name. Answers are looked for under every kind of question that was ever kept; there are few, and the answers to
+    /// further ones are never given stale.
+    fn forget_stale(&self, key: KeyRef<'_>) {
+        for &kind in self.kinds.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            if let Some(answer) = self.store.peek(&KeyRef { kind, ..key }).and_then(|slot| slot.answer) {
+                answer.may_be_stale.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Takes note of a kind of question. False if there were too many before it.
+    fn knows(&self, kind: Kind) -> bool {
+        if self.kinds.read().unwrap_or_else(PoisonError::into_inner).contains(&kind) {
+            return true;
+        }
+        let mut kinds = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
+        let is_room = kinds.len() < KINDS;
+        if is_room && !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+        is_room || kinds.contains(&kind)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,299 @@
+//! A question's way through cache, coalescing and upstreams.
+
+use std::sync::Arc;
+
+use tokio::time::timeout_at;
+
+use super::ask::Failure;
+use super::cache::{Age, Answer, Bits, Clamp, Found, KeyRef, Kind, Rules, seconds, write_failed};
+use super::counters::{Counters, Event};
+use super::flight::{Flight, Joined, Landing, Outcome};
+use super::relay::{Asked, AskedEdns};
+use super::{Choice, ForwardOptions, Forwarder, Question};
+use crate::wire::message::{HEADER, Header, flag};
+use crate::wire::{ede, rcode};
+
+impl Rules {
+    pub(super) fn new(options: &ForwardOptions) -> Rules {
+        Rules {
+            size: options.cache_size,
+            clamp: Clamp { least: seconds(options.min_ttl), most: seconds(options.max_ttl) },
+            stale_for: options.stale_for,
+        }
+    }
+}
+
+/// The key of a question, its name given in lower case. `None` if it is none.
+fn key<'a>(name: &'a [u8], question: &[u8], flags: u16, dnssec_ok: bool, choice: &'a Choice) -> Option<KeyRef<'a>> {
+    let (_, &[t0, t1, c0, c1]) = question.split_last_chunk::<4>()?;
+    let (rtype, class) = (u16::from_be_bytes([t0, t1]), u16::from_be_bytes([c0, c1]));
+    let kind = Kind { rtype, class, bits: Bits::of(flags, dnssec_ok) };
+    Some(KeyRef { name, kind, group: &choice.servers })
+}
+
+/// True if the AD bit of the answer says something to who asks so (RFC 6840 §5.7, §5.8).
+fn wants_ad(flags: u16, dnssec_ok: bool) -> bool {
+    dnssec_ok || flags & flag::AD != 0
+}
+
+impl Forwarder {
+    /// Writes the reply to a question that can be answered at once, and gives its length: from the cache, from what is past
+    /// its TTL if upstreams are known to fail, or the failure itself. `None` if upstreams have to be asked: see
+    /// [`Forwarder::resolve`].
+    ///
+    /// `name` is the name of the client's question in lower case, `choice` what [`Forwarder::choose`] gave for it. Allocates
+    /// nothing, except when it starts to ask for a popular answer that is about to expire; that needs a tokio runtime, and is
+    /// left where there is none.
+    pub fn cached(self: &Arc<Self>, name: &[u8], choice: &Choice, asked: &Asked<'_>, out: &mut [u8]) -> Option<usize> {
+        self.at_hand(name, choice, asked, false, out)
+    }
+
+    /// As [`Forwarder::cached`], for a question that must not be asked because too many are: whatever there is, however old
+    /// within [`ForwardOptions::stale_for`].
+    pub fn cached_or_stale(
+        self: &Arc<Self>,
+        name: &[u8],
+        choice: &Choice,
+        asked: &Asked<'_>,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        let len = self.at_hand(name, choice, asked, true, out);
+        if len.is_none() {
+            self.tally.count(Event::Overloaded);
+        }
+        len
+    }
+
+    fn at_hand(
+        self: &Arc<Self>,
+        name: &[u8],
+        choice: &Choice,
+        asked: &Asked<'_>,
+        expired: bool,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        if choice.servers.is_empty() || !asked.aliases.is_empty() {
+            return None;
+        }
+        let dnssec_ok = asked.edns.is_some_and(|edns| edns.dnssec_ok);
+        let key = key(name, asked.question, asked.flags, dnssec_ok, choice)?;
+        debug_assert!(asked.question[..asked.question.len() - 4].eq_ignore_ascii_case(name));
+        let wants_ad = wants_ad(asked.flags, dnssec_ok);
+        let now = self.clock.now();
+        let settings = self.settings.load();
+        match self.cache.find(key, wants_ad, &settings.rules, now) {
+            Found::Fresh(answer, age) => {
+                let len = answer.write(age, wants_ad && choice.trusts_ad(), asked, out)?;
+                self.tally.count(Event::Hit);
+                if answer.hit(now) {
+                    let (question, flags) = (asked.question.to_vec(), asked.flags);
+                    self.prefetch(key, Question { question, flags, dnssec_ok }, choice);
+                }
+                Some(len)
+            }
+            Found::Stale(answer) => self.write_stale(&answer, asked, out),
+            Found::Expired(answer) if expired => self.write_stale(&answer, asked, out),
+            Found::Failed(failed) => {
+                let len = write_failed(&failed, asked, out)?;
+                self.tally.count(Event::CachedFailure);
+                Some(len)
+            }
+            Found::Expired(_) | Found::Nothing => None,
+        }
+    }
+
+    fn write_stale(&self, answer: &Answer, asked: &Asked<'_>, out: &mut [u8]) -> Option<usize> {
+        let len = answer.write(Age::Stale, false, asked, out)?;
+        self.tally.count(Event::Stale);
+        Some(len)
+    }
+
+    /// Gets the reply to a question: from the cache, from an identical question that is being asked, or by
+    /// [`Forwarder::ask`]; for [`relay`](super::relay). Where that takes longer than [`ForwardOptions::stale_after`] or comes
+    /// to nothing, an answer past its TTL takes its place, with TTLs of 30 s and extended error 3 (RFC 8767).
+    ///
+    /// Dropping the future ends the wait; the question stays asked, and its answer is kept. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Forwarder::ask`]; and extended error 13 if the failure is one that was remembered.
+    pub async fn resolve(self: &Arc<Self>, question: &Question, choice: &Choice) -> Result<Arc<Vec<u8>>, Failure> {
+        let name = question.name().to_ascii_lowercase();
+        let key = key(&name, &question.question, question.flags, question.dnssec_ok, choice);
+        let Some(key) = key.filter(|_| !choice.servers.is_empty()) else {
+            // Blocked, or nobody to ask, which `ask` says.
+            return self.ask(question, choice).await.map(Arc::new);
+        };
+        let wants_ad = wants_ad(question.flags, question.dnssec_ok);
+        let settings = self.settings.load_full();
+        let at_hand = || self.outcome_at_hand(key, wants_ad, question, choice);
+        let expired = match at_hand() {
+            Ok(outcome) => return outcome,
+            Err(expired) => expired,
+        };
+        let flight = match self.flights.join((key.to_key(), wants_ad), settings.in_flight, || at_hand().ok()) {
+            Joined::Known(outcome) => return outcome,
+            Joined::First(flight, landing) => {
+                self.tally.count(Event::Miss);
+                self.launch(question.clone(), choice.clone(), landing);
+                flight
+            }
+            Joined::Another(flight) => {
+                self.tally.count(Event::Coalesced);
+                flight
+            }
+            Joined::Full => {
+                self.tally.count(Event::Overloaded);
+                let text = "too many questions wait for an upstream";
+                return match &expired {
+                    Some(answer) => Ok(self.stale(answer, question)),
+                    None => Err(Failure::new(rcode::SERVFAIL, ede::OTHER, text)),
+                };
+            }
+        };
+        self.wait(flight, expired, settings.stale_after, question)
+            .await
+            .map(|reply| if choice.trusts_ad() { reply } else { without_ad(reply) })
+    }
+
+    /// The outcome, if it is known without asking; else what there is to give if asking takes too long.
+    fn outcome_at_hand(
+        &self,
+        key: KeyRef<'_>,
+        wants_ad: bool,
+        question: &Question,
+        choice: &Choice,
+    ) -> Result<Outcome, Option<Arc<Answer>>> {
+        match self.cache.find(key, wants_ad, &self.settings.load().rules, self.clock.now()) {
+            Found::Fresh(answer, age) => {
+                self.tally.count(Event::Hit);
+                Ok(Ok(whole(&answer, age, wants_ad && choice.trusts_ad(), question)))
+            }
+            Found::Stale(answer) => Ok(Ok(self.stale(&answer, question))),
+            Found::Failed(failed) => {
+                self.tally.count(Event::CachedFailure);
+                Ok(Err(Failure::new(failed.rcode, ede::CACHED_ERROR, failed.text.to_string())))
+            }
+            Found::Expired(answer) => Err(Some(answer)),
+            Found::Nothing => Err(None),
+        }
+    }
+
+    /// Waits for the outcome, or for as long as there is patience if there is something to give instead.
+    async fn wait(
+        &self,
+        mut flight: Flight,
+        expired: Option<Arc<Answer>>,
+        patience: std::time::Duration,
+        question: &Question,
+    ) -> Outcome {
+        let Some(expired) = expired else { return flight.outcome().await };
+        // A clock that cannot say when is one that need not.
+        let outcome = match flight.started.checked_add(patience) {
+            Some(until) => timeout_at(until, flight.outcome()).await.ok(),
+            None => Some(flight.outcome().await),
+        };
+        let rules = self.settings.load().rules;
+        match outcome {
+            Some(Ok(reply)) if failure_code(&reply).is_none() => Ok(reply),
+            // Another question for the name may have been told meanwhile that it does not exist.
+            None | Some(_) if expired.is_usable_stale(self.clock.now(), rules.stale_for) => {
+                Ok(self.stale(&expired, question))
+            }
+            Some(outcome) => outcome,
+            None => flight.outcome().await,
+        }
+    }
+
+    fn stale(&self, answer: &Answer, question: &Question) -> Arc<Vec<u8>> {
+        self.tally.count(Event::Stale);
+        whole(answer, Age::Stale, false, question)
+    }
+
+    /// Asks, whoever goes on waiting, and takes note of the outcome before it is given out: who comes later finds it.
+    fn launch(self: &Arc<Self>, question: Question, choice: Choice, landing: Landing) {
+        let forwarder = self.clone();
+        tokio::spawn(async move {
+            let outcome = forwarder.ask(&question, &choice).await.map(Arc::new);
+            let (key, with_ad) = landing.which();
+            forwarder.note(key.borrowed(), *with_ad, &choice, &outcome);
+            landing.land(outcome);
+        });
+    }
+
+    fn note(&self, key: KeyRef<'_>, with_ad: bool, choice: &Choice, outcome: &Outcome) {
+        let (rules, now) = (self.settings.load().rules, self.clock.now());
+        match outcome {
+            Ok(reply) => match failure_code(reply) {
+                None => self.cache.replied(key, reply, with_ad, &rules, now),
+                Some(code) => {
+                    let text = format!("an upstream said {} a moment ago", rcode::mnemonic(code));
+                    self.cache.failed(key, code, &text, &rules, now);
+                }
+            },
+            Err(failure) => {
+                self.cache.failed(key, failure.rcode, &failure.text, &rules, now);
+                // Perhaps these servers are not the system's any more.
+                self.settings.load().recheck(choice);
+            }
+        }
+    }
+
+    /// Asks for an answer again before it expires.
+    fn prefetch(self: &Arc<Self>, key: KeyRef<'_>, question: Question, choice: &Choice) {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return;
+        }
+        let wants_ad = wants_ad(question.flags, question.dnssec_ok);
+        let most = self.settings.load().in_flight;
+        if let Some(landing) = self.flights.prefetch((key.to_key(), wants_ad), most) {
+            self.tally.count(Event::Prefetched);
+            self.launch(question, choice.clone(), landing);
+        }
+    }
+
+    /// What was done and is there, as plain values.
+    pub fn counters(&self) -> Counters {
+        let (entries, bytes) = self.cache.size();
+        Counters { entries, bytes, in_flight: self.flights.count(), ..self.tally.sums() }
+    }
+
+    /// Lets the cache believe that so much time has passed. For tests: nothing else of time is changed.
+    #[doc(hidden)]
+    pub fn put_cache_clock_forward(&self, time: std::time::Duration) {
+        self.clock.put_forward(time);
+    }
+}
+
+/// The message that an upstream would have sent: answer, TTLs, extended errors.
+fn whole(answer: &Answer, age: Age, authenticated: bool, question: &Question) -> Arc<Vec<u8>> {
+    let mut out = vec![0; usize::from(u16::MAX)];
+    let asked = Asked {
+        id: 0,
+        flags: question.flags,
+        question: &question.question,
+        limit: out.len(),
+        edns: Some(AskedEdns { dnssec_ok: question.dnssec_ok, options: &[] }),
+        aliases: &[],
+    };
+    let len = answer.write(age, authenticated, &asked, &mut out).unwrap_or(0);
+    out.truncate(len);
+    out.shrink_to_fit();
+    Arc::new(out)
+}
+
+/// The response code of a reply that says that the server cannot help.
+fn failure_code(reply: &[u8]) -> Option<u16> {
+    let code = Header::read(reply)?.rcode();
+    matches!(code, rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED).then_some(code)
+}
+
+/// The reply with AD=0.
+fn without_ad(reply: Arc<Vec<u8>>) -> Arc<Vec<u8>> {
+    let has_ad = reply.len() >= HEADER && reply[3] & flag::AD as u8 != 0;
+    if !has_ad {
+        return reply;
+    }
+    let mut reply = Arc::unwrap_or_clone(reply);
+    reply[3] &= !(flag::AD as u8);
+    Arc::new(reply)
+}

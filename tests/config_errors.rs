@@ -1,0 +1,240 @@
+//! The configuration file: every mistake, with its line and what to write instead.
+
+use std::fs;
+
+use callsign::source::config::Config;
+
+/// The problems of a text, one a line, without the file's name.
+#[track_caller]
+fn problems(text: &str) -> Vec<String> {
+    match Config::parse(text, "callsign.toml") {
+        Ok(config) => panic!("no problem: {config:?}"),
+        Err(error) => {
+            let lines: Vec<String> = error.to_string().lines().map(str::to_owned).collect();
+            assert_eq!(lines.len(), error.problems().len(), "one line each");
+            lines.iter().map(|line| line.strip_prefix("callsign.toml:").expect(line).to_owned()).collect()
+        }
+    }
+}
+
+/// Each mistake in one place, and all that is said of it.
+#[test]
+fn each_mistake_is_told_with_its_line_and_what_to_write() {
+    const TO: &str =
+        "write to = [\"10.0.0.53\"], to = \"system\" for the default servers, or to = [] to block the names";
+    let network = |lines: &str| format!("[[network]]\nname = \"shop\"\nlisten = [\"10.0.0.1\"]\n{lines}");
+    let endpoint = |lines: &str| network(&format!("[[network.endpoint]]\nid = \"a\"\n{lines}"));
+    let server = |line: &str| format!("[server]\n{line}");
+    let route = |lines: &str| format!("[[forward]]\n{lines}");
+    for (text, expected) in [
+        // The shape of the file.
+        ("[network]\nname = \"a\"".to_owned(), "1: `network` cannot be a table; write [[network]]"),
+        ("[[server]]".to_owned(), "1: `server` cannot be a list; write [server]"),
+        ("[[networks]]".to_owned(), "1: unknown key `networks`; did you mean `network`?"),
+        ("network = [5]".to_owned(), "1: `network` cannot have a whole number in it; write [[network]]"),
+        ("[server\n".to_owned(), "1: this is not TOML: unclosed table, expected `]`"),
+        // [server]
+        (server("port = 0"), "2: `port` is 0; write a number from 1 to 65535"),
+        (server("port = 65536"), "2: `port` is 65536; write a number from 1 to 65535"),
+        (server("port = \"53\""), "2: `port` cannot be a string; write port = 53"),
+        (server("port = 5.3"), "2: `port` cannot be a number with a fraction; write port = 53"),
+        (server("workers = 1000"), "2: `workers` is 1000; write a number from 1 to 256"),
+        (server("timeout = 0"), "2: `timeout` is 0; write seconds, from 0.001 to 3600"),
+        (server("timeout = nan"), "2: `timeout` is nan; write seconds, from 0.001 to 3600"),
+        (server("timeout = true"), "2: `timeout` cannot be true or false; write timeout = 5"),
+        (
+            server("upstreams = [\"10.0.0.300\"]"),
+            "2: \"10.0.0.300\" is not an address; write 172.18.0.1, 172.18.0.1:53, fd00::1 or [fd00::1%eth0]:53",
+        ),
+        (
+            server("upstreams = [5]"),
+            "2: `upstreams` cannot have a whole number in it; write upstreams = [\"10.0.0.53\"]",
+        ),
+        (server("upstreams = \"10.0.0.53\""), "2: `upstreams` cannot be a string; write upstreams = [\"10.0.0.53\"]"),
+        (
+            server("upstreams = []"),
+            "2: `upstreams` is empty; leave it out for those of /etc/resolv.conf, or write upstreams = [\"10.0.0.53\"]",
+        ),
+        (
+            server("resolv_conf = \"resolv.conf\""),
+            "2: `resolv_conf` is \"resolv.conf\"; write the whole path, from / on",
+        ),
+        (
+            server("upstreams = [\"10.0.0.53\"]\nresolv_conf = \"/etc/resolv.conf\""),
+            "3: `resolv_conf` and `upstreams` both name the default servers; write one of them",
+        ),
+        (server("never_forward = [\"a..b\"]"), "2: \"a..b\" has an empty label; write never_forward = [\"local\"]"),
+        (server("version = \"\""), "2: `version` has 0 octets; write 1 to 255"),
+        (server("limits = { forwards = 0 }"), "2: `forwards` is 0; write a number from 1 to 1000000"),
+        (server("limits = { tcp_idle = 4000 }"), "2: `tcp_idle` is 4000; write seconds, from 0.001 to 3600"),
+        // [[network]]
+        ("[[network]]\nlisten = [\"10.0.0.1\"]".to_owned(), "1: [[network]] has no `name`; write name = \"shop\""),
+        (
+            "[[network]]\nname = \"\"\nlisten = [\"10.0.0.1\"]".to_owned(),
+            "2: a network needs a name; write name = \"shop\"",
+        ),
+        (
+            network("[[network]]\nname = \"shop\"\nlisten = [\"10.0.0.2\"]"),
+            "5: there is a network \"shop\" already (line 2); write another name",
+        ),
+        (
+            network("[[network]]\nname = \"blog\"\nlisten = [\"10.0.0.1:53\"]"),
+            "6: 10.0.0.1:53 is listened on already (line 3); write another address or port",
+        ),
+        (network("subnet = [\"10.0.0.0/8\"]"), "4: unknown key `subnet`; did you mean `subnets`?"),
+        (
+            network("subnets = [\"10.0.0.0/33\"]"),
+            "4: \"10.0.0.0/33\" is not a subnet; write 172.18.0.0/16 or fd00::/64",
+        ),
+        (network("allow = [\"all\"]"), "4: \"all\" is not a subnet; write 172.18.0.0/16 or fd00::/64"),
+        (
+            network("allow = []"),
+            "4: `allow` is empty; leave it out for the default, or write allow = [\"172.18.0.0/16\"]",
+        ),
+        (network("gateways = [\"gw\"]"), "4: \"gw\" is not an IP address; write 172.18.0.2 or fd00::2"),
+        (network("domains = [\"\"]"), "4: \"\" has an empty label; write domains = [\"internal\"]"),
+        (network("internal = \"yes\""), "4: `internal` cannot be a string; write internal = true"),
+        (network("host_names = [\"*\"]"), "4: \"*\" alone would cover every name; write a parent, as in *.apps"),
+        (network("ttl = -1"), "4: `ttl` is -1; write a number from 0 to 2147483647"),
+        (network("merge = \"both\""), "4: `merge` is \"both\"; write \"nearest\" or \"all\""),
+        (network("ptr = \"first\""), "4: `ptr` is \"first\"; write \"canonical\" or \"all\""),
+        (network("health = \"on\""), "4: `health` is \"on\"; write \"prefer\" or \"ignore\" or \"require\""),
+        // Aliases and records.
+        (
+            network("aliases = { a = 5 }"),
+            "4: the target of an alias cannot be a whole number; write a = \"db.example.com\"",
+        ),
+        (network("aliases = { a = \"x y\" }"), "4: alias \"a\": \"x y\" is not one name, as in db.example.com"),
+        (network("aliases = { a = \"x\", A = \"y\" }"), "4: `a` is an alias already (line 4); write one target for it"),
+        (
+            network("aliases = { \"a..b\" = \"x\" }"),
+            "4: \"a..b\" has an empty label; write payments = \"payments.example.com\"",
+        ),
+        (
+            network("record = [{ name = \"a\", type = \"MX\", value = \"mail\" }]"),
+            "4: MX record of \"a\": \"mail\" is not a preference and a name, as in 10 mail.example.com",
+        ),
+        (
+            network("record = [{ name = \"a\", type = \"X\", value = \"mail\" }]"),
+            "4: X record of \"a\": not a record type; write its mnemonic, as in TXT, or its number, as in TYPE65280",
+        ),
+        (
+            network("record = [{ name = \"a\", type = \"TXT\" }]"),
+            "4: [[network.record]] has no `value`; write value = \"primary\"",
+        ),
+        (
+            network("record = [{ name = \"a..b\", type = \"TXT\", value = \"x\" }]"),
+            "4: \"a..b\" has an empty label; write name = \"db\"",
+        ),
+        // [[network.endpoint]]
+        (
+            network("[[network.endpoint]]\nnames = [\"a\"]"),
+            "4: [[network.endpoint]] has no `id`; write id = \"shop-db-1\"",
+        ),
+        (network("endpoint = [{ id = \"\" }]"), "4: an endpoint needs an id"),
+        (
+            endpoint("domains = [\"internal\"]"),
+            "6: unknown key `domains` in [[network.endpoint]]; it belongs in [[network]]",
+        ),
+        (
+            endpoint("addresses = [\"172.18.0.300\"]"),
+            "6: \"172.18.0.300\" is not an IP address; write 172.18.0.2 or fd00::2",
+        ),
+        (endpoint("addresses = [\"0.0.0.0\"]"), "6: \"0.0.0.0\" is not an IP address; write 172.18.0.2 or fd00::2"),
+        (
+            endpoint("addresses = [\"10.0.0.2\"]\n[[network.endpoint]]\nid = \"b\"\naddresses = [\"10.0.0.2\"]"),
+            "9: 10.0.0.2 is an endpoint's address already (line 6); write another address",
+        ),
+        (
+            endpoint("[[network.endpoint]]\nid = \"a\""),
+            "7: there is an endpoint \"a\" already (line 5); write another id",
+        ),
+        (endpoint("names = [\"a..b\"]"), "6: \"a..b\" has an empty label; write names = [\"db\"]"),
+        (endpoint("ports = [{ name = \"http\" }]"), "6: this port has no number; write port = 8080"),
+        (
+            endpoint("ports = [{ port = 80, protocol = \"tpc\" }]"),
+            "6: `protocol` is \"tpc\"; write \"tcp\" or \"udp\" or \"sctp\"",
+        ),
+        (
+            endpoint("ports = [{ port = 80, name = \"_http\" }]"),
+            "6: \"_http\" is not a service's name; write name = \"http\", up to 62 octets without a dot, and no _ in front",
+        ),
+        (endpoint("health = \"ill\""), "6: `health` is \"ill\"; write \"healthy\" or \"unhealthy\""),
+        (endpoint("state = \"on\""), "6: `state` is \"on\"; write \"up\" or \"down\""),
+        (endpoint("priority = \"high\""), "6: `priority` cannot be a string; write priority = 0"),
+        // [[forward]]
+        (route("to = []"), "1: [[forward]] has no `domain`; write domain = \"corp.example\""),
+        (route("domain = \"a\""), &format!("1: [[forward]] has no `to`; {TO}")),
+        (route("domain = \"a\"\nto = \"10.0.0.53\""), &format!("3: `to` is \"10.0.0.53\"; {TO}")),
+        (route("domain = \"a\"\nto = 5"), &format!("3: `to` cannot be a whole number; {TO}")),
+        (
+            route("domain = \"a\"\nto = []\n[[forward]]\ndomain = \"A\"\nto = []"),
+            "5: `a` has a route already (line 2); write one for it",
+        ),
+        (route("domain = \"a\"\nto = []\nx = 1"), "4: unknown key `x` in [[forward]]; known are `domain`, `to`"),
+    ] {
+        assert_eq!(problems(&text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_in_the_order_of_their_lines() {
+    let text = r#"[[network]]
+name = "shop"
+listen = ["127.0.0.1", "x"]
+subnet = ["10.10.1.0/24"]
+  [[network.endpoint]]
+  id = "a"
+  addresses = [
+    "10.10.1.2",
+    "10.10.1.300",
+  ]
+[server]
+prot = 53
+timeout = "5"
+"#;
+    assert_eq!(
+        problems(text),
+        [
+            "3: \"x\" is not an address; write 172.18.0.1, 172.18.0.1:53, fd00::1 or [fd00::1%eth0]:53",
+            "4: unknown key `subnet`; did you mean `subnets`?",
+            "9: \"10.10.1.300\" is not an IP address; write 172.18.0.2 or fd00::2",
+            "12: unknown key `prot`; did you mean `port`?",
+            "13: `timeout` cannot be a string; write timeout = 5",
+        ]
+    );
+    // Where TOML itself ends, nothing behind is guessed at.
+    let lines: Vec<String> = problems("a = = 1\n[b\nx").iter().map(|line| line[..1].to_owned()).collect();
+    assert_eq!(lines, ["1", "2", "3"]);
+}
+
+#[test]
+fn a_problem_is_one_line_whatever_it_quotes() {
+    let told = problems("[[network]]\nname = \"a\"\nlisten = [\"\\u001b[31m\\nx\"]");
+    assert_eq!(told.len(), 1);
+    assert!(told[0].starts_with("3: \"\\u{1b}[31m\\nx\" is not an address"), "{told:?}");
+}
+
+#[test]
+fn nesting_without_end_is_an_error_and_no_crash() {
+    for text in [
+        format!("x = {}", "[".repeat(100_000)),
+        format!("x = {}", "{a = ".repeat(100_000)),
+        format!("[{}]", vec!["a"; 100_000].join(".")),
+        format!("[[network]]\nname = \"a\"\n[network.aliases]\n{} = \"x\"", vec!["a"; 100_000].join(".")),
+    ] {
+        assert!(Config::parse(&text, "callsign.toml").is_err());
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("callsign.toml");
+    let error = Config::load(&path).unwrap_err().to_string();
+    let expected = "cannot be read: No such file or directory (os error 2); write one, or name the file where it is";
+    assert_eq!(error, format!("{}: {expected}", path.display()));
+    fs::write(&path, b"[server]\n# \xff\n").unwrap();
+    let error = Config::load(&path).unwrap_err().to_string();
+    assert_eq!(error, format!("{}:2: this is not UTF-8; save the file as UTF-8", path.display()));
+}

@@ -1,0 +1,226 @@
+//! `callsign lookup` against a scripted server.
+
+mod support;
+
+use std::net::SocketAddr;
+
+use callsign::wire::rtype;
+use serde_json::{Value, json};
+use support::process::{Finished, run};
+use support::program::callsign;
+use support::upstream::{Act, Query, Scripted, a, big_txt, record, refusing};
+use tokio::runtime::Runtime;
+
+/// A server that runs beside the test.
+struct Server {
+    scripted: Option<Scripted>,
+    address: SocketAddr,
+    runtime: Runtime,
+}
+
+impl Server {
+    fn start(script: impl Fn(&Query) -> Vec<Act> + Send + Sync + 'static) -> Server {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let scripted = runtime.block_on(Scripted::start(script));
+        Server { address: scripted.address(), scripted: Some(scripted), runtime }
+    }
+
+    /// Runs `callsign lookup words…` against it.
+    #[track_caller]
+    fn look_up(&self, words: &[&str]) -> Finished {
+        look_up(self.address, words)
+    }
+
+    fn queries(&self) -> Vec<Query> {
+        self.scripted.as_ref().unwrap().queries()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _runtime = self.runtime.enter();
+        self.scripted = None;
+    }
+}
+
+#[track_caller]
+fn look_up(server: SocketAddr, words: &[&str]) -> Finished {
+    run(callsign(&[&["lookup", "--server", &server.to_string()][..], words].concat()))
+}
+
+/// The lines of a result without how long it took.
+fn lines(finished: &Finished) -> Vec<String> {
+    let line = |line: &str| match line.split_once(" over ") {
+        Some((front, back)) => format!("{front} over {}", &back[..3]),
+        None => line.to_owned(),
+    };
+    finished.stdout.lines().map(line).collect()
+}
+
+fn qtype(query: &Query) -> u16 {
+    let question = query.question();
+    u16::from_be_bytes([question[question.len() - 4], question[question.len() - 3]])
+}
+
+#[test]
+fn a_name_is_asked_for_both_families() {
+    let server = Server::start(|query| match qtype(query) {
+        rtype::A => vec![query.answer(&[a([10, 10, 1, 3]), a([10, 10, 1, 4])])],
+        _ => vec![query.answer(&[])],
+    });
+    let found = server.look_up(&["db.Internal"]);
+    let address = server.address;
+    assert_eq!(found.status.code(), Some(0));
+    assert_eq!(
+        lines(&found),
+        [
+            &*format!("db.internal A: NOERROR (qr rd ra), {address} over UDP"),
+            "  db.internal  300  IN  A  10.10.1.3",
+            "  db.internal  300  IN  A  10.10.1.4",
+            &*format!("db.internal AAAA: NOERROR, no data of this type (qr rd ra), {address} over UDP"),
+        ]
+    );
+    assert_eq!(server.queries().len(), 2);
+    assert!(server.queries().iter().all(|query| query.has_opt() && query.header().flags == 0x0100));
+}
+
+#[test]
+fn json_is_stable() {
+    let server = Server::start(|query| vec![query.answer(&[record(rtype::TXT, b"\x03a\"b\x02\x1b[")])]);
+    let found = server.look_up(&["db", "txt", "--json"]);
+    let mut document: Value = serde_json::from_str(&found.stdout).unwrap();
+    assert!(document["lookups"][0]["milliseconds"].take().is_number());
+    let expected = json!({
+        "server": server.address.to_string(),
+        "lookups": [{
+            "name": "db",
+            "type": "TXT",
+            "transport": "udp",
+            "milliseconds": null,
+            "status": "NOERROR",
+            "flags": ["qr", "rd", "ra"],
+            "answers": [{ "name": "db", "ttl": 300, "class": "IN", "type": "TXT", "data": "\"a\\\"b\" \"\\027[\"" }],
+            "authority": [],
+            "additional": [],
+            "errors": [],
+        }],
+    });
+    assert_eq!(document, expected);
+}
+
+#[test]
+fn no_answer_is_1() {
+    for (rcode, says) in
+        [(3, "x A: NXDOMAIN (qr rd ra)"), (5, "x A: REFUSED (qr rd ra)"), (2, "x A: SERVFAIL (qr rd ra)")]
+    {
+        let server = Server::start(move |query| vec![query.error(rcode)]);
+        let found = server.look_up(&["x", "A"]);
+        assert_eq!(found.status.code(), Some(1));
+        assert!(found.stdout.starts_with(says), "{}", found.stdout);
+    }
+    let server = Server::start(|query| vec![query.answer(&[])]);
+    assert_eq!(server.look_up(&["x", "A"]).status.code(), Some(1), "no data");
+    // A server that could not even read the question.
+    let server = Server::start(|query| vec![query.bare_error(1)]);
+    assert!(server.look_up(&["x", "A"]).stdout.starts_with("x A: FORMERR"));
+}
+
+#[test]
+fn extended_errors_are_told() {
+    // An OPT with an extended error: 15, Blocked.
+    let opt = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x0b\x00\x0f\x00\x07\x00\x0fno \x1b!";
+    let server = Server::start(move |query| {
+        vec![query.error(3).changed(|reply| {
+            reply.extend_from_slice(opt);
+            reply[11] = 1;
+        })]
+    });
+    let found = server.look_up(&["ads.example", "A"]);
+    assert_eq!(lines(&found)[1], "  error 15 (Blocked): no \\u{1b}!");
+    let document: Value = serde_json::from_str(&server.look_up(&["ads.example", "A", "--json"]).stdout).unwrap();
+    let expected = json!([{ "code": 15, "name": "Blocked", "text": "no \\u{1b}!" }]);
+    assert_eq!(document["lookups"][0]["errors"], expected);
+}
+
+#[test]
+fn what_is_truncated_is_asked_for_over_tcp() {
+    let server = Server::start(|query| vec![if query.tcp { query.answer(&[big_txt()]) } else { query.truncated() }]);
+    let found = server.look_up(&["big", "TXT"]);
+    assert_eq!(lines(&found)[0], format!("big TXT: NOERROR (qr rd ra), {} over TCP", server.address));
+    assert!(found.stdout.len() > 4096);
+    assert_eq!(server.queries().iter().map(|query| query.tcp).collect::<Vec<_>>(), [false, true]);
+    let server = Server::start(|query| vec![query.answer(&[a([10, 0, 0, 1])])]);
+    server.look_up(&["x", "A", "--tcp"]).expect_success();
+    assert!(server.queries()[0].tcp);
+}
+
+#[test]
+fn an_address_is_asked_for_its_name() {
+    let server = Server::start(|query| vec![query.answer(&[record(rtype::PTR, b"\x02Db\x08internal\x00")])]);
+    let found = server.look_up(&["10.10.1.3"]).expect_success();
+    assert_eq!(lines(&found)[1], "  3.1.10.10.in-addr.arpa  300  IN  PTR  db.internal");
+    assert_eq!(qtype(&server.queries()[0]), rtype::PTR);
+    server.look_up(&["fd00::3"]).expect_success();
+    assert!(server.queries()[1].question().ends_with(b"\x03ip6\x04arpa\x00\x00\x0c\x00\x01"));
+}
+
+#[test]
+fn replies_to_other_questions_are_not_taken() {
+    let server = Server::start(|query| {
+        let forged = [a([6, 6, 6, 6])];
+        vec![query.wrong_id(&forged), query.wrong_question(&forged), query.answer(&[a([10, 0, 0, 1])])]
+    });
+    let found = server.look_up(&["x", "A"]).expect_success();
+    assert_eq!(lines(&found)[1], "  x  300  IN  A  10.0.0.1");
+}
+
+#[test]
+fn every_type_has_a_text() {
+    for (rtype, data, text) in [
+        (rtype::SRV, &b"\0\0\0\x01\x1f\x90\x03api\x00"[..], "SRV  0 1 8080 api"),
+        (15, b"\0\x0a\x04mail\x00", "MX  10 mail"),
+        (rtype::CNAME, b"\x08xn--a.b!\x01c\x00", "CNAME  xn--a\\.b!.c"),
+        (rtype::AAAA, &[0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3], "AAAA  fd00::3"),
+        (rtype::SOA, &[&b"\x01a\x00\x01b\x00"[..], &[0, 0, 0, 1].repeat(5)].concat(), "SOA  a b 1 1 1 1 1"),
+        (65280, b"\x0a\x0b", "TYPE65280  \\# 2 0a0b"),
+    ] {
+        let data = data.to_vec();
+        let server = Server::start(move |query| vec![query.answer(&[record(rtype, &data)])]);
+        let found = server.look_up(&["x", &format!("TYPE{rtype}")]).expect_success();
+        assert_eq!(lines(&found)[1], format!("  x  300  IN  {text}"));
+    }
+}
+
+#[test]
+fn no_reply_is_1_and_says_why() {
+    let nobody = look_up(refusing(), &["x"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert_eq!(nobody.stderr, format!("callsign: x A: {}: nobody listens there over UDP\n", refusing()));
+    let document: Value = serde_json::from_str(&look_up(refusing(), &["x", "--json"]).stdout).unwrap();
+    assert_eq!(document["lookups"][0]["failure"], "nobody listens there over UDP");
+
+    let closes = Server::start(|query| if query.tcp { vec![Act::Close] } else { vec![query.truncated()] });
+    let ended = closes.look_up(&["x", "A"]);
+    assert!(ended.stderr.ends_with("the TCP connection ended without a reply\n"), "{}", ended.stderr);
+
+    let malformed = Server::start(|query| vec![query.answer(&[]).changed(|reply| reply[7] = 1)]);
+    let read = malformed.look_up(&["x", "A"]);
+    assert_eq!(read.status.code(), Some(1));
+    assert!(read.stderr.contains("its reply is malformed"), "{}", read.stderr);
+    let zone = run(callsign(&["lookup", "x", "--server", "fe80::1%nowhere"]));
+    assert_eq!(zone.status.code(), Some(1));
+    assert_eq!(zone.stderr, "callsign: fe80::1%nowhere: there is no interface \"nowhere\" here\n");
+}
+
+#[test]
+fn without_a_server_the_hosts_own_is_asked() {
+    // Which one that is, is the host's affair; that it is one, is in the document, if there is such a file.
+    let found = run(callsign(&["lookup", "localhost", "A", "--json"]));
+    match std::fs::read("/etc/resolv.conf") {
+        Ok(_) => {
+            let document: Value = serde_json::from_str(&found.stdout).unwrap();
+            assert!(document["server"].as_str().unwrap().ends_with(":53"), "{document}");
+        }
+        Err(_) => assert!(found.stderr.contains("name a server, as in --server"), "{found:?}"),
+    }
+}

@@ -1,0 +1,258 @@
+//! A random history of several networks gives at every step the answers of a simple model.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use callsign::responder::{Client, Listener, Responder, ResponderOptions, Verdict};
+use callsign::table::{Endpoint, Health, NameTable, Network};
+use hickory_proto::op::Message;
+use hickory_proto::rr::RData;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use crate::cases;
+use crate::model::{self, Answer, Kind, Member, Net};
+
+const IDS: [&str; 5] = ["e1", "e2", "e3", "b", "dotted.id"];
+const NAMES: [&str; 12] = ["a", "b", "c", "a.b", "x.a.b", "*.b", "*.a.b", "red", "lan", "a.lan", "b.red", "*.lan"];
+const STEMS: [&str; 19] = [
+    "a",
+    "b",
+    "c",
+    "a.b",
+    "x.a.b",
+    "y.x.a.b",
+    "z.b",
+    "z.y.b",
+    "z.a.b",
+    "*.b",
+    "e1",
+    "b.red",
+    "a.lan",
+    "dotted.id",
+    "id",
+    "z.dotted.id",
+    "nothere",
+    "z.a",
+    "z.y.z.a.b",
+];
+const SUFFIXES: [&str; 10] =
+    ["", "red", "lan", "red.lan", "blue", "tic.tac", "tac", "tic.tac.lan", "corp.test", "tic.tac.corp.test"];
+
+fn nets() -> Vec<Net> {
+    let net = |name: &str, domains: &[&str], internal, third| Net {
+        name: name.to_owned(),
+        domains: domains.iter().map(|domain| domain.to_string()).collect(),
+        internal,
+        subnet: [10, 0, third],
+        endpoints: Vec::new(),
+    };
+    vec![net("red", &["lan"], false, 1), net("blue", &[], true, 2), net("tic.tac", &["lan", "corp.test"], true, 3)]
+}
+
+/// Addresses of a network's subnet, one that is in none, and one of IPv6.
+fn addresses(third: u8) -> Vec<IpAddr> {
+    let v6 = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, third.into()).into();
+    (1..=4).map(|host| [10, 0, third, host].into()).chain([[192, 168, 7, 7].into(), v6]).collect()
+}
+
+fn member(net: usize) -> impl Strategy<Value = Member> {
+    let bias = prop_oneof![3 => Just(true), 1 => Just(false)];
+    (
+        select(IDS.to_vec()),
+        subsequence(addresses(net as u8 + 1), 0..=3),
+        subsequence(NAMES.to_vec(), 0..=3),
+        bias.clone(),
+        bias,
+        -1..2,
+    )
+        .prop_map(|(id, addresses, names, running, healthy, priority)| Member {
+            id: id.to_owned(),
+            addresses,
+            names: names.into_iter().map(str::to_owned).collect(),
+            running,
+            healthy,
+            priority,
+        })
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Attach(usize, Member),
+    Mark(usize, usize, bool, bool),
+    Detach(usize, usize),
+    ReplaceAll(usize, Vec<Member>),
+    Change(usize, Vec<Result<Member, usize>>),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    (0..3_usize).prop_flat_map(|net| {
+        let edit = prop_oneof![2 => member(net).prop_map(Ok), 1 => (0..IDS.len()).prop_map(Err)];
+        prop_oneof![
+            6 => member(net).prop_map(move |member| Step::Attach(net, member)),
+            2 => (0..IDS.len(), any::<bool>(), any::<bool>()).prop_map(move |(id, up, well)| Step::Mark(net, id, up, well)),
+            3 => (0..IDS.len()).prop_map(move |id| Step::Detach(net, id)),
+            1 => vec(member(net), 0..5).prop_map(move |members| Step::ReplaceAll(net, members)),
+            2 => vec(edit, 1..4).prop_map(move |edits| Step::Change(net, edits)),
+        ]
+    })
+}
+
+fn endpoint(member: &Member) -> Endpoint {
+    let health = if member.healthy { Health::Healthy } else { Health::Unhealthy };
+    let builder = Endpoint::builder(&member.id).names(&member.names).health(health);
+    let builder = builder.running(member.running).priority(member.priority);
+    member.addresses.iter().fold(builder, |builder, address| builder.ip(*address)).build().unwrap()
+}
+
+struct World {
+    model: Vec<Net>,
+    networks: Vec<Arc<Network>>,
+    listeners: Vec<Listener>,
+    responder: Responder,
+    out: Vec<u8>,
+}
+
+impl World {
+    fn new() -> World {
+        let table = NameTable::new();
+        let model = nets();
+        let build = |net: &Net| {
+            let [a, b, c] = net.subnet;
+            let builder =
+                Network::builder(&net.name).subnet(&format!("{a}.{b}.{c}.0/24")).allow("0.0.0.0/0").allow("::/0");
+            let builder =
+                net.domains.iter().fold(builder.internal(net.internal), |builder, domain| builder.domain(domain));
+            table.add(builder.build().unwrap()).unwrap()
+        };
+        let networks: Vec<Arc<Network>> = model.iter().map(build).collect();
+        let address = SocketAddr::from(([10, 0, 0, 1], 53));
+        let listeners = networks.iter().map(|network| Listener::new(network.clone(), address)).collect();
+        let responder = Responder::new(Arc::new(ResponderOptions::default()));
+        World { model, networks, listeners, responder, out: vec![0; 1232] }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Attach(net, member) => {
+                self.networks[net].attach(endpoint(&member)).unwrap();
+                self.model[net].attach(member);
+            }
+            Step::Mark(net, id, running, healthy) => {
+                let health = if healthy { Health::Healthy } else { Health::Unhealthy };
+                let updated = self.networks[net].update(IDS[id], |old| old.with_running(running).with_health(health));
+                let old = self.model[net].endpoints.iter().find(|known| known.id == IDS[id]).cloned();
+                assert_eq!(updated.is_ok(), old.is_some());
+                if let Some(old) = old {
+                    self.model[net].attach(Member { running, healthy, ..old });
+                }
+            }
+            Step::Detach(net, id) => {
+                let known = self.model[net].endpoints.iter().any(|known| known.id == IDS[id]);
+                assert_eq!(self.networks[net].detach(IDS[id]).is_ok(), known);
+                self.model[net].detach(IDS[id]);
+            }
+            Step::ReplaceAll(net, members) => {
+                self.networks[net].replace_all(members.iter().map(endpoint)).unwrap();
+                self.model[net].replace_all(members);
+            }
+            Step::Change(net, edits) => {
+                let make = |change: &mut callsign::table::Change<'_>| {
+                    for edit in &edits {
+                        match edit {
+                            Ok(member) => change.attach(endpoint(member)),
+                            Err(id) => _ = change.detach(IDS[*id]),
+                        }
+                    }
+                };
+                self.networks[net].change(make).unwrap();
+                for edit in edits {
+                    match edit {
+                        Ok(member) => self.model[net].attach(member),
+                        Err(id) => self.model[net].detach(IDS[id]),
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, listener: usize, source: IpAddr, name: &str, kind: Kind) -> Answer {
+        let rtype = match kind {
+            Kind::A => 1,
+            Kind::Aaaa => 28,
+            Kind::Ptr => 12,
+        };
+        let mut packet = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        for label in name.split('.') {
+            packet.push(label.len() as u8);
+            packet.extend_from_slice(label.as_bytes());
+        }
+        packet.extend_from_slice(&[0, 0, rtype, 0, 1]);
+        let client = Client::udp(&self.listeners[listener], SocketAddr::new(source, 4000));
+        let len = match self.responder.respond(&packet, &client, &mut self.out) {
+            Verdict::Reply(len) => len,
+            Verdict::Forward(_) => return Answer::Forward,
+            Verdict::Ignore => panic!("ignored"),
+        };
+        let reply = Message::from_vec(&self.out[..len]).unwrap();
+        let pointer = reply.answers.iter().find_map(|record| match &record.data {
+            RData::PTR(name) => Some(name.to_string().trim_end_matches('.').to_owned()),
+            _ => None,
+        });
+        let addresses: BTreeSet<IpAddr> = reply.answers.iter().filter_map(|record| record.data.ip_addr()).collect();
+        assert_eq!(reply.answers.len(), addresses.len() + usize::from(pointer.is_some()), "each once");
+        match (u16::from(reply.metadata.response_code), pointer) {
+            (0, Some(name)) => Answer::Pointer(name),
+            (0, None) if addresses.is_empty() => Answer::NoData,
+            (0, None) => Answer::Addresses(addresses),
+            (3, None) => Answer::NxDomain,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Every question that is asked, of which each step asks a part.
+fn questions() -> Vec<(String, Kind)> {
+    let mut all = Vec::new();
+    for stem in STEMS {
+        for suffix in SUFFIXES {
+            let name = if suffix.is_empty() { stem.to_owned() } else { format!("{stem}.{suffix}") };
+            all.push((name.clone(), Kind::A));
+            all.push((name, Kind::Aaaa));
+        }
+    }
+    all.extend(SUFFIXES.iter().filter(|suffix| !suffix.is_empty()).map(|suffix| (suffix.to_string(), Kind::A)));
+    for address in [1, 2, 3, 4].into_iter().flat_map(|third| (0..6).map(move |host| [10, 0, third, host])) {
+        all.push((format!("{}.{}.{}.{}.in-addr.arpa", address[3], address[2], address[1], address[0]), Kind::Ptr));
+    }
+    all.push(("7.7.168.192.in-addr.arpa".to_owned(), Kind::Ptr));
+    all.push(("7.7.168.192.in-addr.arpa".to_owned(), Kind::A));
+    all
+}
+
+proptest! {
+    #![proptest_config(cases(64))]
+
+    #[test]
+    fn a_history_gives_the_answers_of_the_model(steps in vec(step(), 1..24)) {
+        let mut world = World::new();
+        let questions = questions();
+        // A stride that has no factor in common with the number of questions visits all of them, and each by every client.
+        let mut at = 0;
+        for step in steps {
+            world.take(step);
+            for round in 0..240 {
+                at += 37;
+                let (name, kind) = &questions[at % questions.len()];
+                let listener = round % 3;
+                let sources = addresses(listener as u8 + 1);
+                let source = sources[at / 3 % sources.len()];
+                let expected = model::answer(&world.model, listener, source, name, *kind);
+                let got = world.ask(listener, source, name, *kind);
+                prop_assert_eq!(got, expected, "{} {:?} at {} from {}: {:#?}", name, kind, listener, source, world.model);
+            }
+        }
+    }
+}

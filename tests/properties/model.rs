@@ -1,0 +1,232 @@
+//! What the answers should be, by the plainest means: lists, searched from front to end. Nothing of the table is used here.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A network of the model, its endpoints in the order in which they were attached.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Net {
+    pub(crate) name: String,
+    pub(crate) domains: Vec<String>,
+    pub(crate) internal: bool,
+    /// The first three octets of its subnet.
+    pub(crate) subnet: [u8; 3],
+    pub(crate) endpoints: Vec<Member>,
+}
+
+/// An endpoint of the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Member {
+    pub(crate) id: String,
+    pub(crate) addresses: Vec<IpAddr>,
+    pub(crate) names: Vec<String>,
+    pub(crate) running: bool,
+    pub(crate) healthy: bool,
+    pub(crate) priority: i32,
+}
+
+/// What a client gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Addresses(BTreeSet<IpAddr>),
+    Pointer(String),
+    NoData,
+    NxDomain,
+    Forward,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    A,
+    Aaaa,
+    Ptr,
+}
+
+/// What one network knows of a name.
+enum Known<'m> {
+    Carried(Vec<&'m Member>),
+    Parent,
+    Nothing,
+}
+
+fn labels(name: &str) -> Vec<&str> {
+    name.split('.').collect()
+}
+
+/// `name` without `suffix`, if it ends in it and something is left.
+fn without(name: &str, suffix: &str) -> Option<String> {
+    Some(name.strip_suffix(suffix)?.strip_suffix('.')?.to_owned())
+}
+
+fn is_below(name: &str, ancestor: &str) -> bool {
+    labels(name).ends_with(&labels(ancestor))
+}
+
+impl Member {
+    /// Its names and its id.
+    fn all_names(&self) -> impl Iterator<Item = &String> {
+        self.names.iter().chain([&self.id])
+    }
+}
+
+impl Net {
+    pub(crate) fn attach(&mut self, member: Member) {
+        if !self.endpoints.contains(&member) {
+            self.detach(&member.id);
+            self.endpoints.push(member);
+        }
+    }
+
+    pub(crate) fn detach(&mut self, id: &str) {
+        self.endpoints.retain(|known| known.id != id);
+    }
+
+    pub(crate) fn replace_all(&mut self, members: Vec<Member>) {
+        self.endpoints.retain(|known| members.iter().any(|member| member.id == known.id));
+        members.into_iter().for_each(|member| self.attach(member));
+    }
+
+    fn has_id(&self, id: &str) -> Option<&Member> {
+        self.endpoints.iter().find(|member| member.id == id)
+    }
+
+    fn at(&self, address: IpAddr) -> Option<&Member> {
+        self.endpoints.iter().find(|member| member.addresses.contains(&address))
+    }
+
+    /// N1: nothing, `w`, each `d`, each `w.d`.
+    fn suffixes(&self) -> Vec<String> {
+        let mut all = vec![String::new(), self.name.clone()];
+        for domain in &self.domains {
+            all.push(domain.clone());
+            all.push(format!("{}.{domain}", self.name));
+        }
+        all
+    }
+
+    /// N2: the endpoints that carry `name`, as it stands or else less a suffix, the longest rest first.
+    fn carriers(&self, name: &str) -> Vec<&Member> {
+        let mut rests: Vec<String> = self
+            .suffixes()
+            .into_iter()
+            .filter_map(|suffix| if suffix.is_empty() { Some(name.to_owned()) } else { without(name, &suffix) })
+            .collect();
+        rests.sort_by_key(|rest| std::cmp::Reverse(rest.len()));
+        let carriers = |rest: &String| -> Vec<&Member> {
+            self.endpoints.iter().filter(|m| m.all_names().any(|n| n == rest)).collect()
+        };
+        rests.iter().map(carriers).find(|carriers| !carriers.is_empty()).unwrap_or_default()
+    }
+
+    /// Every name that exists: those of the endpoints with every suffix, and the parents of those; the domains, and what is
+    /// between them and the network's name below them.
+    fn existing(&self) -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
+        for name in self.endpoints.iter().flat_map(Member::all_names) {
+            let labels = labels(name);
+            for suffix in self.suffixes() {
+                for cut in 0..labels.len() {
+                    let rest = labels[cut..].join(".");
+                    all.insert(if suffix.is_empty() { rest } else { format!("{rest}.{suffix}") });
+                }
+            }
+            all.insert(self.name.clone());
+        }
+        for domain in &self.domains {
+            all.insert(domain.clone());
+            let own = labels(&self.name);
+            all.extend((0..own.len()).map(|cut| format!("{}.{domain}", own[cut..].join("."))));
+        }
+        all
+    }
+
+    fn know(&self, name: &str) -> Known<'_> {
+        let carriers = self.carriers(name);
+        if !carriers.is_empty() {
+            return Known::Carried(carriers);
+        }
+        let existing = self.existing();
+        if existing.contains(name) {
+            return Known::Parent;
+        }
+        // N4: the closest ancestor that exists, and a wildcard below it.
+        let labels = labels(name);
+        let enclosers = (1..labels.len()).map(|cut| labels[cut..].join("."));
+        match enclosers.into_iter().find(|encloser| existing.contains(encloser)) {
+            Some(encloser) => match self.carriers(&format!("*.{encloser}")) {
+                carriers if carriers.is_empty() => Known::Nothing,
+                carriers => Known::Carried(carriers),
+            },
+            None => Known::Nothing,
+        }
+    }
+}
+
+/// V1: the networks that a client sees.
+fn view(nets: &[Net], listener: usize, source: IpAddr) -> Vec<&Net> {
+    let own = &nets[listener];
+    let Some(client) = own.at(source) else { return vec![own] };
+    let mut others: Vec<(&Net, i32)> = nets
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| *index != listener)
+        .filter_map(|(_, net)| Some((net, net.has_id(&client.id)?.priority)))
+        .collect();
+    others.sort_by(|(one, first), (other, second)| {
+        (second, one.internal, &one.name).cmp(&(first, other.internal, &other.name))
+    });
+    [own].into_iter().chain(others.into_iter().map(|(net, _)| net)).collect()
+}
+
+pub(crate) fn answer(nets: &[Net], listener: usize, source: IpAddr, name: &str, kind: Kind) -> Answer {
+    let view = view(nets, listener, source);
+    let elsewhere = if view.iter().all(|net| net.internal) { Answer::NxDomain } else { Answer::Forward };
+    if let Some(address) = address_of(name) {
+        if let Some((net, member)) = view.iter().find_map(|net| Some((net, net.at(address)?))) {
+            let first = member.names.iter().find(|name| !name.starts_with("*.")).unwrap_or(&member.id);
+            let suffix = net.domains.first().map(|domain| format!(".{domain}")).unwrap_or_default();
+            return if kind == Kind::Ptr { Answer::Pointer(format!("{first}{suffix}")) } else { Answer::NoData };
+        }
+        let IpAddr::V4(v4) = address else { return elsewhere };
+        let is_ours = view.iter().any(|net| v4.octets().starts_with(&net.subnet));
+        return if is_ours { Answer::NxDomain } else { elsewhere };
+    }
+    let mut is_parent = false;
+    for net in &view {
+        match net.know(name) {
+            Known::Carried(members) => return addresses(&members, kind),
+            Known::Parent => is_parent = true,
+            Known::Nothing => {}
+        }
+    }
+    let mut domains = view.iter().flat_map(|net| &net.domains);
+    match () {
+        () if is_parent => Answer::NoData,
+        () if domains.any(|domain| is_below(name, domain)) => Answer::NxDomain,
+        () => elsewhere,
+    }
+}
+
+fn addresses(members: &[&Member], kind: Kind) -> Answer {
+    let running: Vec<_> = members.iter().filter(|member| member.running).collect();
+    let some_healthy = running.iter().any(|member| member.healthy);
+    let serving = running.into_iter().filter(|member| member.healthy || !some_healthy);
+    let addresses: BTreeSet<IpAddr> = serving
+        .flat_map(|member| &member.addresses)
+        .filter(|address| match kind {
+            Kind::A => address.is_ipv4(),
+            Kind::Aaaa => address.is_ipv6(),
+            Kind::Ptr => false,
+        })
+        .copied()
+        .collect();
+    if addresses.is_empty() { Answer::NoData } else { Answer::Addresses(addresses) }
+}
+
+fn address_of(name: &str) -> Option<IpAddr> {
+    let octets: Vec<u8> =
+        without(name, "in-addr.arpa")?.split('.').map(|label| label.parse().ok()).collect::<Option<_>>()?;
+    let [d, c, b, a] = octets[..] else { return None };
+    Some(Ipv4Addr::new(a, b, c, d).into())
+}

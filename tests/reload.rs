@@ -1,0 +1,219 @@
+//! `callsign serve` and a configuration that changes: what follows, what stays, and that nobody notices.
+
+mod support;
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use callsign::wire::rtype;
+use nix::sys::signal::Signal;
+use support::client::{Client, Query, Reply};
+use support::free_port;
+use support::process::Source;
+use support::program::Program;
+
+const SHOP: &str = "127.0.0.1";
+const BLOG: &str = "127.0.0.2";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// A network with one endpoint called db.
+fn network(name: &str, listen: &str, db: &str) -> String {
+    format!(
+        "[[network]]\nname = \"{name}\"\nlisten = [\"{listen}\"]\ndomains = [\"internal\"]\n\
+         endpoint = [{{ id = \"{name}-db-1\", names = [\"db\"], addresses = [\"{db}\"] }}]\n"
+    )
+}
+
+fn server(port: u16) -> String {
+    format!("[server]\nport = {port}\nupstreams = [\"127.0.0.66:1\"]\n")
+}
+
+/// The addresses of db at a listener.
+#[track_caller]
+fn db_at(listen: &str, port: u16) -> Vec<IpAddr> {
+    Client::new(SocketAddr::new(ip(listen), port)).udp(&Query::new("db", rtype::A)).addresses()
+}
+
+/// The inodes of the program's sockets at an address, UDP and TCP; each socket has one of its own.
+fn inodes(program: &Program, listen: &str, port: u16) -> HashSet<String> {
+    let IpAddr::V4(v4) = ip(listen) else { panic!("IPv4") };
+    // As the kernel prints it: the address as a number of this machine.
+    let local = format!("{:08X}:{port:04X}", u32::from_ne_bytes(v4.octets()));
+    let tables =
+        ["udp", "tcp"].map(|table| fs::read_to_string(format!("/proc/{}/net/{table}", program.pid())).unwrap());
+    let listeners =
+        tables.iter().flat_map(|table| table.lines()).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // Local address, and no peer: neither connections nor their remains.
+    let own = listeners.filter(|words| words[1] == local && words[2].ends_with(":0000"));
+    own.map(|words| words[9].to_owned()).collect()
+}
+
+#[test]
+fn a_changed_file_is_followed_and_sockets_that_stay_are_kept() {
+    let port = free_port(&[ip(SHOP), ip(BLOG), ip("127.0.0.3")]);
+    let program = Program::with(
+        &[server(port), network("shop", SHOP, "10.10.1.3"), network("old", "127.0.0.3", "10.0.0.3")].concat(),
+    )
+    .start();
+    assert_eq!(db_at(SHOP, port), [ip("10.10.1.3")]);
+    let before = inodes(&program, SHOP, port);
+    assert_eq!(before.len(), 2, "UDP and TCP");
+
+    let mark = program.mark();
+    program.reload_by_change(
+        &[server(port), network("shop", SHOP, "10.10.1.4"), network("blog", BLOG, "10.10.2.3")].concat(),
+    );
+    let line = program.wait_after(mark, Source::Stderr, "reloaded");
+    assert!(line.contains("added=\"blog\" changed=\"shop\" removed=\"old\" settings=false"), "{line}");
+    assert_eq!((db_at(SHOP, port), db_at(BLOG, port)), (vec![ip("10.10.1.4")], vec![ip("10.10.2.3")]));
+    assert_eq!(inodes(&program, SHOP, port), before, "the same sockets");
+    let over_tcp = Client::new(SocketAddr::new(ip(SHOP), port)).tcp(&Query::new("db", rtype::A));
+    assert_eq!(over_tcp.addresses(), [ip("10.10.1.4")]);
+
+    // An address that goes to another network goes with its sockets.
+    program.reload_by_change(
+        &[server(port), network("shop", BLOG, "10.10.1.5"), network("blog", SHOP, "10.10.2.5")].concat(),
+    );
+    assert_eq!((db_at(SHOP, port), db_at(BLOG, port)), (vec![ip("10.10.2.5")], vec![ip("10.10.1.5")]));
+    assert_eq!(inodes(&program, SHOP, port), before, "the same sockets");
+
+    // Another port makes another listener, and the old one is gone.
+    let other = free_port(&[ip(SHOP), ip(BLOG)]);
+    program.reload_by_change(&[server(other), network("shop", SHOP, "10.10.1.6")].concat());
+    assert_eq!(db_at(SHOP, other), [ip("10.10.1.6")]);
+    assert_eq!(inodes(&program, BLOG, other), HashSet::new());
+}
+
+#[test]
+fn a_bad_file_changes_nothing_and_says_so() {
+    let port = free_port(&[ip(SHOP)]);
+    let program = Program::with(&[server(port), network("shop", SHOP, "10.10.1.3")].concat()).start();
+    let before = inodes(&program, SHOP, port);
+    let path = program.config_path();
+
+    let mark = program.mark();
+    program.write_config("[server]\nport = 0\n[[network]]\nnam = \"shop\"\n");
+    for mistake in ["2: `port` is 0; write a number from 1 to 65535", "4: unknown key `nam`; did you mean `name`?"] {
+        program.wait_after(mark, Source::Stderr, &format!("{}:{mistake}", path.display()));
+    }
+    program.wait_after(mark, Source::Stderr, "not reloaded: the file has errors, so everything stays as it is");
+    program.wait_after(mark, Source::Notify, "READY=1");
+    assert_eq!(db_at(SHOP, port), [ip("10.10.1.3")]);
+
+    // By signal it is read, and refused, again; and a file that is gone is one that cannot be read.
+    for again in ["[server\n", ""] {
+        if again.is_empty() {
+            fs::remove_file(&path).unwrap();
+        } else {
+            program.write_config(again);
+        }
+        let mark = program.mark();
+        program.signal(Signal::SIGHUP);
+        program.wait_after(mark, Source::Stderr, "not reloaded");
+        assert_eq!(db_at(SHOP, port), [ip("10.10.1.3")]);
+    }
+    assert_eq!(inodes(&program, SHOP, port), before, "the same sockets");
+
+    program.reload_by_change(&[server(port), network("shop", SHOP, "10.10.1.9")].concat());
+    assert_eq!(db_at(SHOP, port), [ip("10.10.1.9")]);
+}
+
+#[test]
+fn a_signal_reloads_and_what_is_the_same_is_not_touched() {
+    let port = free_port(&[ip(SHOP)]);
+    let config = [server(port), network("shop", SHOP, "10.10.1.3")].concat();
+    let program = Program::with(&config).start();
+    let mark = program.mark();
+    program.reload_by_signal();
+    program.wait_after(mark, Source::Stderr, "reloaded: nothing changed reason=\"SIGHUP\"");
+    // Settings of the server count, too.
+    let mark = program.mark();
+    program.reload_by_change(&config.replace("[server]\n", "[server]\nnever_forward = [\"example\"]\n"));
+    let line = program.wait_after(mark, Source::Stderr, "reloaded");
+    assert!(line.contains("changed=\"\" removed=\"\" settings=true"), "{line}");
+    let reply = Client::new(SocketAddr::new(ip(SHOP), port)).udp(&Query::new("x.example", rtype::A));
+    assert_eq!((reply.status(), reply.flags()), ("NXDOMAIN".to_owned(), "qr aa rd ra".to_owned()));
+}
+
+/// What a client saw that asked all the time.
+#[derive(Debug)]
+struct Seen {
+    asked: usize,
+    answered: usize,
+    took: Duration,
+}
+
+/// Asks for db a thousand times a second until `done`, and then waits for what is still to come.
+fn ask_all_the_time(listen: &str, port: u16, addresses: &[IpAddr], done: &AtomicBool) -> Seen {
+    const EVERY: Duration = Duration::from_millis(1);
+    let socket = Client::new(SocketAddr::new(ip(listen), port)).udp_socket().unwrap();
+    let (mut open, mut asked, mut answered) = (HashSet::new(), 0_usize, 0);
+    let mut buffer = [0; 512];
+    let start = Instant::now();
+    let mut next = start;
+    let mut last = Instant::now();
+    loop {
+        let now = Instant::now();
+        let is_done = done.load(Ordering::Acquire);
+        if is_done && open.is_empty() || now - last > Duration::from_secs(5) {
+            return Seen { asked, answered, took: start.elapsed() };
+        }
+        if !is_done && now >= next {
+            let id = asked as u16;
+            socket.send(&Query::new("db", rtype::A).id(id).bytes()).unwrap();
+            open.insert(id);
+            asked += 1;
+            next += EVERY;
+        }
+        // The wait for the next reply is what paces the questions.
+        let wait = next.saturating_duration_since(now).clamp(Duration::from_micros(50), EVERY);
+        socket.set_read_timeout(Some(wait)).unwrap();
+        match socket.recv(&mut buffer) {
+            Ok(len) => {
+                let reply = Reply::new(buffer[..len].to_vec());
+                assert_eq!((reply.status(), reply.addresses().len()), ("NOERROR".to_owned(), 1), "{reply:?}");
+                assert!(addresses.contains(&reply.addresses()[0]), "{reply:?}");
+                assert!(open.remove(&u16::from_be_bytes([buffer[0], buffer[1]])), "a reply that was not asked for");
+                answered += 1;
+                last = Instant::now();
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_client_that_asks_through_20_reloads_sees_every_answer() {
+    let port = free_port(&[ip(SHOP), ip(BLOG)]);
+    let addresses = [ip("10.10.1.3"), ip("10.10.1.4")];
+    // Each reload changes the answer, and lets another network come or go.
+    let config = |reload: usize| {
+        let shop = network("shop", SHOP, &addresses[reload % 2].to_string());
+        let blog = if reload % 4 < 2 { network("blog", BLOG, "10.10.2.3") } else { String::new() };
+        [server(port), shop, blog].concat()
+    };
+    let program = Program::with(&config(0)).start();
+    let before = inodes(&program, SHOP, port);
+    let done = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let client = scope.spawn(|| ask_all_the_time(SHOP, port, &addresses, &done));
+        for reload in 1..=20 {
+            program.reload_by_change(&config(reload));
+            assert_eq!(db_at(SHOP, port), [addresses[reload % 2]], "reload {reload} is in force");
+        }
+        done.store(true, Ordering::Release);
+        client.join().unwrap()
+    });
+    assert_eq!(seen.answered, seen.asked, "{seen:?}");
+    // As many as it was to ask, less what a busy machine made it late.
+    assert!(seen.asked as f64 >= 0.25 * 1000.0 * seen.took.as_secs_f64(), "{seen:?}");
+    assert_eq!(inodes(&program, SHOP, port), before, "the same sockets");
+}

@@ -1,0 +1,110 @@
+//! What one client may take of the server: queries that wait for an upstream.
+
+use std::net::UdpSocket;
+
+use callsign::wire::ede;
+
+use super::*;
+
+/// Sends a question for a name of somebody else's, and gives its ID.
+fn send_foreign(socket: &UdpSocket) -> [u8; 2] {
+    let query = foreign().edns(1232).bytes();
+    socket.send(&query).unwrap();
+    [query[0], query[1]]
+}
+
+fn receive(socket: &UdpSocket) -> Reply {
+    let mut bytes = vec![0; 1232];
+    let len = socket.recv(&mut bytes).expect("a reply");
+    bytes.truncate(len);
+    Reply::new(bytes)
+}
+
+#[track_caller]
+fn assert_overloaded(reply: &Reply) {
+    assert_eq!(reply.status(), "REFUSED", "{reply:?}");
+    assert_eq!(reply.extended_errors(), [(ede::OTHER, "too many queries wait for an upstream".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn one_client_has_its_share_of_the_queries_that_wait() {
+    let gate = Gate::closed();
+    let upstream = upstream_behind(&gate).await;
+    let limits = limits(|limits| limits.forwards_per_client = 2);
+    let (server, address) = shop_with(Some(upstream.address()), limits).await;
+    let [greedy, other] = ["127.0.0.1", "127.0.0.2"]
+        .map(|source| Client::new(address).from(source.parse().unwrap()).udp_socket().unwrap());
+    let waiting = [send_foreign(&greedy), send_foreign(&greedy)];
+    upstream.query(1).await;
+
+    // Over UDP and over TCP, at once, and it is this client alone.
+    let refused = send_foreign(&greedy);
+    let reply = receive(&greedy);
+    assert_eq!(reply.bytes[..2], refused);
+    assert_overloaded(&reply);
+    assert_overloaded(&Client::new(address).tcp(&foreign().edns(1232)));
+    assert_served(address);
+    send_foreign(&other);
+    upstream.query(2).await;
+    assert_eq!(server.status().forwards, 3);
+
+    gate.open();
+    let mut answered = [receive(&greedy), receive(&greedy)].map(|reply| {
+        assert_eq!(reply.answers().len(), 1);
+        [reply.bytes[0], reply.bytes[1]]
+    });
+    answered.sort();
+    assert_eq!(answered, waiting);
+    assert_eq!(receive(&other).answers().len(), 1);
+
+    // What was taken comes back.
+    until("none waits", || server.status().forwards == 0);
+    for _ in 0..5 {
+        send_foreign(&greedy);
+        assert_eq!(receive(&greedy).status(), "NOERROR");
+        until("none waits", || server.status().forwards == 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn all_clients_together_have_a_number_of_queries_that_wait() {
+    let gate = Gate::closed();
+    let upstream = upstream_behind(&gate).await;
+    let (server, address) = shop_with(Some(upstream.address()), limits(|limits| limits.forwards = 3)).await;
+    let clients = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+        .map(|source| Client::new(address).from(source.parse().unwrap()).udp_socket().unwrap());
+    for client in &clients {
+        send_foreign(client);
+    }
+    upstream.query(2).await;
+    let next = Client::new(address).from("127.0.0.4".parse().unwrap());
+    assert_overloaded(&next.udp(&foreign().edns(1232)));
+    assert_eq!(next.udp(&foreign()).bytes.len(), foreign().bytes().len(), "without EDNS there is no room for a reason");
+    assert_served(address);
+    // A raised limit counts from now on.
+    server.set_limits(Limits::default());
+    let late = next.udp_socket().unwrap();
+    send_foreign(&late);
+    upstream.query(3).await;
+    gate.open();
+    for client in clients.iter().chain([&late]) {
+        assert_eq!(receive(client).answers().len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_client_that_is_gone_gives_its_share_back() {
+    let gate = Gate::closed();
+    let upstream = upstream_behind(&gate).await;
+    let (server, address) = shop_with(Some(upstream.address()), Limits::default()).await;
+    let mut tcp = Client::new(address).connect().unwrap();
+    tcp.send(&foreign().bytes()).unwrap();
+    let udp = Client::new(address).udp_socket().unwrap();
+    send_foreign(&udp);
+    upstream.query(1).await;
+    socket2::SockRef::from(&tcp.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop((tcp, udp));
+    gate.open();
+    until("nothing is taken", || (server.status().forwards, server.status().tcp_connections) == (0, 0));
+    assert_served(address);
+}
