@@ -83,7 +83,7 @@ fn networks() -> [NetworkBuilder; 4] {
 }
 
 struct World {
-    /// Kept: a client's other networks are seen only as long as somebody has them.
+    /// The networks are there as long as their table is.
     _table: NameTable,
     listener: Listener,
     responder: Responder,
@@ -97,12 +97,8 @@ impl World {
             table.add(network.build().unwrap()).unwrap();
         }
         let listener = Listener::new(table.network("net1").unwrap(), "10.10.1.1:53".parse().unwrap());
-        World {
-            _table: table,
-            listener,
-            responder: Responder::new(Arc::new(ResponderOptions::default())),
-            out: vec![0; 65_535],
-        }
+        let responder = Responder::new(Arc::new(ResponderOptions::default()));
+        World { _table: table, listener, responder, out: vec![0; 65_535] }
     }
 
     /// Asks a few times, so that what is made once a thread is made, and counts the last time. Gives the reply's response

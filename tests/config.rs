@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use callsign::source::config::{Config, LimitsConfig, RouteTarget, ServerConfig, UpstreamsConfig};
+use callsign::source::config::{CacheConfig, Config, LimitsConfig, RouteTarget, ServerConfig, UpstreamsConfig};
 use callsign::table::{Health, HealthPolicy, Merge, Protocol, ReverseNames};
 use callsign::wire::Name;
 
@@ -62,6 +62,17 @@ fn every_key_of_server() {
 
     let config = parse("[server]\nresolv_conf = \"/run/resolv.conf\"");
     assert_eq!(config.server.upstreams, UpstreamsConfig::ResolvConf("/run/resolv.conf".into()));
+}
+
+#[test]
+fn every_key_of_the_cache() {
+    let cache = parse("[cache]\nsize = \"64 MiB\"\nmin_ttl = 5\nmax_ttl = 3600\nstale_for = 0").cache;
+    assert_eq!((cache.size, cache.min_ttl), (Some(64 << 20), Some(5)));
+    assert_eq!((cache.max_ttl, cache.stale_for), (Some(3600), Some(0)));
+    for (text, size) in [("0", 0), ("1000", 1000), ("\"1 KiB\"", 1024), ("\"2 GiB\"", 2 << 30)] {
+        assert_eq!(parse(&format!("[cache]\nsize = {text}")).cache.size, Some(size));
+    }
+    assert_eq!(parse("").cache, CacheConfig::default());
 }
 
 #[test]

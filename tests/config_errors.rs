@@ -67,6 +67,15 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         (server("version = \"\""), "2: `version` has 0 octets; write 1 to 255"),
         (server("limits = { forwards = 0 }"), "2: `forwards` is 0; write a number from 1 to 1000000"),
         (server("limits = { tcp_idle = 4000 }"), "2: `tcp_idle` is 4000; write seconds, from 0.001 to 3600"),
+        // [cache]
+        (
+            "[cache]\nsize = \"16 MB\"".to_owned(),
+            "2: `size` is \"16 MB\"; write size = \"16 MiB\", or a number of KiB or GiB, or of octets",
+        ),
+        ("[cache]\nsize = -1".to_owned(), "2: `size` is -1; write a number from 0 to 1099511627776"),
+        ("[cache]\nmax_ttl = \"1d\"".to_owned(), "2: `max_ttl` cannot be a string; write max_ttl = 86400"),
+        ("[cache]\nmax_ttl = 5\nmin_ttl = 6".to_owned(), "3: `min_ttl` is 6 and `max_ttl` 5; write a lower `min_ttl`"),
+        (server("max_ttl = 5"), "2: unknown key `max_ttl` in [server]; it belongs in [cache]"),
         // [[network]]
         ("[[network]]\nlisten = [\"10.0.0.1\"]".to_owned(), "1: [[network]] has no `name`; write name = \"shop\""),
         (

@@ -6,6 +6,7 @@
 //!
 //! A target panics where a promise is broken, and does nothing else that can be seen.
 
+pub mod cache;
 pub mod config;
 pub mod name;
 pub mod query;
@@ -14,4 +15,5 @@ pub mod query;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: &[Target] = &[("config", config::run), ("name", name::run), ("query", query::run)];
+pub const TARGETS: &[Target] =
+    &[("cache", cache::run), ("config", config::run), ("name", name::run), ("query", query::run)];

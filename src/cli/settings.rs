@@ -1,5 +1,7 @@
 //! The configuration's words, as the options of forwarder, responder and server.
 
+use std::time::Duration;
+
 use callsign::forward::{Destination, ForwardOptions, Route, Upstreams};
 use callsign::responder::ResponderOptions;
 use callsign::server::Limits;
@@ -18,7 +20,19 @@ pub(super) fn forwarding(config: &Config) -> ForwardOptions {
         };
         Route { domain: route.domain.clone(), to }
     });
-    ForwardOptions { timeout: config.server.timeout, upstreams, routes: routes.collect(), ..ForwardOptions::default() }
+    let (defaults, cache) = (ForwardOptions::default(), &config.cache);
+    let seconds =
+        |seconds: Option<u32>, default| seconds.map_or(default, |seconds| Duration::from_secs(seconds.into()));
+    ForwardOptions {
+        timeout: config.server.timeout,
+        upstreams,
+        routes: routes.collect(),
+        cache_size: cache.size.unwrap_or(defaults.cache_size),
+        min_ttl: seconds(cache.min_ttl, defaults.min_ttl),
+        max_ttl: seconds(cache.max_ttl, defaults.max_ttl),
+        stale_for: seconds(cache.stale_for, defaults.stale_for),
+        ..defaults
+    }
 }
 
 /// What a configuration says of the answers of all networks.

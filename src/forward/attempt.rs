@@ -91,7 +91,7 @@ pub(super) fn socket_address(address: &Address) -> io::Result<SocketAddr> {
 }
 
 /// The index of an interface by its name, or of its decimal index.
-pub(super) fn zone_index(zone: &str) -> io::Result<u32> {
+pub(crate) fn zone_index(zone: &str) -> io::Result<u32> {
     match nix::net::if_::if_nametoindex(zone) {
         Ok(index) => Ok(index),
         Err(error) => zone.parse().map_err(|_| error.into()),

@@ -54,6 +54,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use ask::Failure;
+pub(crate) use attempt::zone_index;
 pub use choice::{Choice, Reason};
 pub use counters::Counters;
 pub use options::{Destination, ForwardError, ForwardOptions, Route, Upstreams};

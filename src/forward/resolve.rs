@@ -257,6 +257,15 @@ impl Forwarder {
         Counters { entries, bytes, in_flight: self.flights.count(), ..self.tally.sums() }
     }
 
+    /// Takes note of a reply as if the question had been asked. For the fuzz target, whose upstream has no socket.
+    #[doc(hidden)]
+    pub fn take_reply(&self, question: &Question, choice: &Choice, reply: Vec<u8>) {
+        let name = question.name().to_ascii_lowercase();
+        if let Some(key) = key(&name, &question.question, question.flags, question.dnssec_ok, choice) {
+            self.note(key, wants_ad(question.flags, question.dnssec_ok), choice, &Ok(Arc::new(reply)));
+        }
+    }
+
     /// Lets the cache believe that so much time has passed. For tests: nothing else of time is changed.
     #[doc(hidden)]
     pub fn put_cache_clock_forward(&self, time: std::time::Duration) {

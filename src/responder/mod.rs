@@ -180,6 +180,10 @@ impl Responder {
                 trace.rule("P3");
                 return reply::header_only(out, &header, rcode::FORMERR).map_or(Verdict::Ignore, Verdict::Reply);
             }
+            Err(Rejected::Transfer(header)) => {
+                trace.rule("P4");
+                return reply::header_only(out, &header, rcode::REFUSED).map_or(Verdict::Ignore, Verdict::Reply);
+            }
         };
         trace.question(&query);
         let view = View::of(client);

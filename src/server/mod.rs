@@ -168,7 +168,6 @@ impl Server {
         let _turn = self.changing.lock().await;
         self.table().remove(name)?;
         self.close(|_, slot| slot.network().name() == name).await;
-        self.shared.note_own_addresses();
         Ok(())
     }
 
@@ -341,10 +340,11 @@ impl Server {
         taken
     }
 
-    /// Closes the slots that are to go. They are told so before this first waits.
+    /// Closes the slots that are to go. All but their sockets' end is done before this first waits.
     async fn close(&self, is_to_go: impl Fn(&Key, &Slot) -> bool) {
         let gone: Vec<_> = self.shared.slots().extract_if(|key, slot| is_to_go(key, slot)).collect();
         gone.iter().for_each(|(_, slot)| slot.close());
+        self.shared.note_own_addresses();
         for (_, slot) in gone {
             slot.closed().await;
         }

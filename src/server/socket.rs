@@ -3,9 +3,10 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpListener, UdpSocket};
 
-use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::forward::zone_index;
 use crate::table::Address;
 
 /// Connections that wait to be accepted.
@@ -50,13 +51,7 @@ impl From<TcpListener> for ReadySocket {
 pub(super) fn resolve(address: &Address, default_port: u16) -> io::Result<SocketAddr> {
     let port = address.port().unwrap_or(default_port);
     Ok(match (address.ip(), address.zone()) {
-        (IpAddr::V6(ip), Some(zone)) => {
-            let scope = match zone.parse() {
-                Ok(index) => index,
-                Err(_) => if_nametoindex(zone)?,
-            };
-            SocketAddrV6::new(ip, port, 0, scope).into()
-        }
+        (IpAddr::V6(ip), Some(zone)) => SocketAddrV6::new(ip, port, 0, zone_index(zone)?).into(),
         (ip, _) => SocketAddr::new(ip, port),
     })
 }
@@ -64,8 +59,10 @@ pub(super) fn resolve(address: &Address, default_port: u16) -> io::Result<Socket
 /// A UDP socket at `address`, which need not be on any interface yet (IP_FREEBIND).
 pub(super) fn bind_udp(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = prepared(address, Type::DGRAM, Protocol::UDP)?;
-    // A smaller buffer than asked for is no reason not to serve.
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    // Beyond the system's limit if we may. A smaller buffer than asked for is no reason not to serve.
+    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    }
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::limits::{Limits, Permit};
@@ -23,8 +23,12 @@ use super::worker::{Desk, framed};
 /// The pause after a failed accept, and the longest one: descriptors come back when connections end.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
+/// A listener that can accept nothing says so no more often than this.
+const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 /// Replies that wait to be written on one connection.
 const WAITING_REPLIES: usize = 16;
+/// Messages that are read of one connection before others have their turn.
+const TURN: usize = 16;
 /// What is read of a connection at a time, octets.
 const READ_BUFFER: usize = 2048;
 
@@ -36,6 +40,7 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::TcpListener, mut s
     socket.set_nonblocking(true)?;
     let listener = TcpListener::from_std(socket)?;
     let mut pause = FIRST_PAUSE;
+    let mut warned: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -51,7 +56,8 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::TcpListener, mut s
                 }
             }
             Err(error) => {
-                if pause == FIRST_PAUSE {
+                if warned.is_none_or(|at| at.elapsed() >= WARNING_INTERVAL) {
+                    warned = Some(Instant::now());
                     warn!(%error, "cannot accept a connection; going on");
                 }
                 tokio::select! {
@@ -109,7 +115,11 @@ impl Reader {
         let in_flight = Arc::new(Semaphore::new(self.limits.tcp_queries_per_connection));
         // In units of 100 ms, as RFC 7828 §3.1 says it.
         let idle = u16::try_from(self.limits.tcp_idle.as_millis() / 100).unwrap_or(u16::MAX);
-        loop {
+        for turn in (1..=TURN).cycle() {
+            if turn == TURN {
+                // More is read already, perhaps, and more than that behind it: let the worker's other tasks have theirs.
+                tokio::task::yield_now().await;
+            }
             let first = tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return Ok(()),
@@ -149,6 +159,7 @@ impl Reader {
                 }
             }
         }
+        Ok(())
     }
 
     /// The rest of a message whose length's first octet was read. Memory is taken as octets come, not as they are promised.

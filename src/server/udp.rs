@@ -23,10 +23,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 struct Left {
     /// Datagrams that were received.
     received: usize,
-    // As they come from the desk.
-    #[allow(clippy::vec_box)]
-    exchanges: Vec<Box<Exchange>>,
-    senders: Vec<SocketAddr>,
+    exchanges: Vec<(SocketAddr, Box<Exchange>)>,
     /// Replies that the socket did not take at once.
     unsent: Vec<(SocketAddr, Vec<u8>)>,
 }
@@ -72,15 +69,14 @@ fn batch(slot: &Arc<Slot>, socket: &UdpSocket, is_v6: bool) -> io::Result<Left> 
     Desk::with(|desk| {
         let mut batch = desk.batch.take().unwrap_or_else(|| Box::new(Batch::new()));
         let left = batch.receive(socket, is_v6).map(|received| {
-            let (mut exchanges, mut senders) = (Vec::new(), Vec::new());
+            let mut exchanges = Vec::new();
             let listener = slot.listener();
             let mut unsent = batch.answer(|source, query, out| {
                 match desk.respond(slot, &listener, (source, Transport::Udp), query, out) {
                     Outcome::Reply(len) => Some(len),
                     Outcome::Ignore => None,
                     Outcome::Forward(exchange) => {
-                        exchanges.push(exchange);
-                        senders.push(source);
+                        exchanges.push((source, exchange));
                         None
                     }
                 }
@@ -88,7 +84,7 @@ fn batch(slot: &Arc<Slot>, socket: &UdpSocket, is_v6: bool) -> io::Result<Left> 
             // The error says only that the socket is full; the rest is sent when it is not.
             let _ = socket.try_io(Interest::WRITABLE, || batch.send(socket, &mut unsent));
             let unsent = unsent.filter_map(|index| batch.reply(index)).collect();
-            Left { received, exchanges, senders, unsent }
+            Left { received, exchanges, unsent }
         });
         desk.batch = Some(batch);
         left
@@ -99,7 +95,7 @@ async fn finish(slot: &Arc<Slot>, socket: &Arc<UdpSocket>, left: Left) {
     for (receiver, reply) in left.unsent {
         send(socket, receiver, &reply).await;
     }
-    for (exchange, receiver) in left.exchanges.into_iter().zip(left.senders) {
+    for (receiver, exchange) in left.exchanges {
         match slot.server().usage.forward(exchange.client) {
             None => send(socket, receiver, &exchange.overloaded(&slot.server().forwarder)).await,
             Some(permit) => {

@@ -31,6 +31,8 @@ pub enum Rejected {
     Opcode(Header),
     /// Not a well-formed query: FORMERR (P3).
     Malformed(Header),
+    /// An incremental transfer, the one question that comes with an authority record (RFC 1995 §3): REFUSED (P4).
+    Transfer(Header),
 }
 
 impl<'a> Query<'a> {
@@ -60,26 +62,24 @@ impl<'a> Query<'a> {
         let header = Header::read(packet).filter(|header| !header.has(flag::QR)).ok_or(Rejected::Silently)?;
         let reject = if header.opcode() == 0 { Rejected::Malformed(header) } else { Rejected::Opcode(header) };
         let [questions, answers, authorities, _] = header.counts;
-        if questions != 1 || answers != 0 || authorities != 0 {
+        if questions != 1 || answers != 0 || authorities > 1 {
             return Err(reject);
         }
         let end = question_end(packet).ok_or(reject)?;
+        let word = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
+        let rtype = word(end - 4);
+        if authorities > 0 {
+            let is_transfer = rtype == rtype::IXFR && header.opcode() == 0;
+            return Err(if is_transfer { Rejected::Transfer(header) } else { reject });
+        }
         let spelled = &packet[HEADER..end - 4];
         let mut name = [0; MAX_NAME];
         let lowered = &mut name[..spelled.len()];
         lowered.copy_from_slice(spelled);
         // Length octets are at most 63, below `A`: lower-casing the whole wire form leaves them alone.
         lowered.make_ascii_lowercase();
-        let word = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
-        let query = Query {
-            packet,
-            header,
-            name,
-            name_len: spelled.len() as u8,
-            rtype: word(end - 4),
-            class: word(end - 2),
-            edns: None,
-        };
+        let query =
+            Query { packet, header, name, name_len: spelled.len() as u8, rtype, class: word(end - 2), edns: None };
         Ok((query, end))
     }
 

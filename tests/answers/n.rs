@@ -3,7 +3,7 @@
 use callsign::table::{Endpoint, Health, HealthPolicy, Network, NetworkBuilder, Port, Protocol, Record};
 use hickory_proto::rr::RecordType::{self, A, AAAA, ANY, CNAME, MX, SRV, TXT};
 
-use crate::kit::{Asker, World, blog, check, endpoint, named, shop};
+use crate::kit::{Asker, World, ask_labels, blog, check, endpoint, named, shop};
 
 fn world_of(endpoints: &[(&str, &str, &[&str])]) -> World {
     let network = Network::builder("net").subnet("10.0.0.0/16").domain("internal").domain("corp.example");
@@ -237,6 +237,8 @@ fn n5_names_under_a_domain_are_ours() {
     check(client.ask("NotHere.INTERNAL", A), "NXDOMAIN (SOA internal)");
     check(client.ask("cluster.example", A), "forward: cluster.example");
     check(client.ask("nothereinternal", A), "forward: nothereinternal");
+    // One label, whose octets end like the domain in wire form.
+    check(client.send(&ask_labels([&b"x\x08internal"[..]], A).packet()), "forward: x\\008internal");
     // Names that merely end in a network's name are not ours.
     check(client.ask("foo.shop", A), "forward: foo.shop");
     let client = world.client("com", "10.30.0.3");

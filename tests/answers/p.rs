@@ -73,7 +73,8 @@ fn p3_what_is_no_query_is_a_format_error() {
     let world = World::example();
     let client = world.client("shop", "10.10.1.3");
     let long_label = [&[64][..], &[b'x'; 64], b"\0\0\x01\0\x01"].concat();
-    let long_name = [&[&[63][..], &[b'x'; 63]].concat().repeat(4), &b"\0\0\x01\0\x01"[..]].concat();
+    let long_name = [&[&[63][..], &[b'x'; 63]].concat().repeat(3), &[62][..], &[b'x'; 62], b"\0\0\x01\0\x01"].concat();
+    assert_eq!(long_name.len(), 256 + 4);
     let record = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x00\x00\x04\x0a\x00\x00\x01";
     for (what, packet) in [
         ("no question", raw([0, 0, 0, 0], &[])),
@@ -81,7 +82,7 @@ fn p3_what_is_no_query_is_a_format_error() {
         ("two questions", raw([2, 0, 0, 0], &[WEB_A, WEB_A])),
         ("65,535 questions", raw([0xffff; 4], &[])),
         ("a label of 64", raw([1, 0, 0, 0], &[&long_label])),
-        ("a name of 257", raw([1, 0, 0, 0], &[&long_name])),
+        ("a name of 256", raw([1, 0, 0, 0], &[&long_name])),
         ("a pointer", raw([1, 0, 0, 0], &[b"\xc0\x0c\0\x01\0\x01"])),
         ("a pointer behind a label", raw([1, 0, 0, 0], &[b"\x01a\xc0\x0c\0\x01\0\x01"])),
         ("a pointer to itself", raw([1, 0, 0, 0], &[b"\xc0\x0d\0\x01\0\x01"])),
@@ -132,6 +133,20 @@ fn p4_transfers_are_refused_and_meta_types_malformed() {
             check(world.client("shop", "10.10.1.3").tcp().send(&ask(name, rtype).packet()), expected);
         }
     }
+}
+
+#[test]
+fn p4_an_incremental_transfer_as_it_really_comes() {
+    let world = World::example();
+    let client = world.client("shop", "10.10.1.3");
+    // With the SOA that the client has, as an authority (RFC 1995 §3): an authority in any other query is malformed.
+    let soa = b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x16\x00\x00\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let question = |rtype| [&b"\x08internal\x00\x00"[..], &[rtype, 0, 1]].concat();
+    check(client.send(&raw([1, 0, 1, 0], &[&question(251), soa])), "REFUSED");
+    check(client.send(&raw([1, 0, 1, 1], &[&question(251), soa, OPT])), "REFUSED");
+    check(client.send(&raw([1, 0, 2, 0], &[&question(251), soa, soa])), "FORMERR");
+    check(client.send(&raw([1, 0, 1, 0], &[&question(252), soa])), "FORMERR");
+    check(client.send(&raw([1, 0, 1, 0], &[&question(6), soa])), "FORMERR");
 }
 
 #[test]

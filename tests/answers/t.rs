@@ -438,6 +438,43 @@ fn t7_a_change_is_seen_whole() {
     assert_eq!(seen(&client), [false; 3]);
 }
 
+#[test]
+fn t7_a_network_takes_over_another_in_one_change() {
+    let world = World::of([shop(), blog()]);
+    let network = world.network("shop");
+    let before = network.snapshot().revision();
+    let other = Network::builder("other")
+        .subnet("10.10.1.0/24")
+        .domain("new.example")
+        .ttl(9)
+        .record(Record::parse("note", "TXT", "hello", None).unwrap())
+        .endpoint(named("shop-db-1", &["10.10.1.3"], &["db", "database"]))
+        .endpoint(named("proxy-1", &["10.10.1.6"], &["proxy"]))
+        .endpoint(named("late-1", &["10.10.1.44"], &["late"]))
+        .build()
+        .unwrap();
+    assert_eq!(network.replace_with(&other).unwrap(), before + 1);
+    let client = world.client("shop", "10.10.1.6");
+    // Its own name stays; settings, records and endpoints are the other's, old endpoints under the new settings.
+    check(client.ask("db.shop.new.example", A), "NOERROR: db.shop.new.example A 10.10.1.3");
+    assert_eq!(client.ask("db", A).reply().message.answers[0].ttl, 9);
+    check(client.ask("db.other", A), "forward: db.other");
+    check(client.ask("db.internal", A), "forward: db.internal");
+    check(client.ask("note", TXT), "NOERROR: note TXT hello");
+    check(client.ask("late", A), "NOERROR: late A 10.10.1.44");
+    check(client.ask("payments", A), "forward: payments");
+    for gone in ["api", "web", "worker", "shop-web-1"] {
+        check(client.ask(gone, A), &format!("forward: {gone}"));
+    }
+    let name = reverse("10.10.1.4");
+    check(client.ask(&name, PTR), &format!("NXDOMAIN (SOA {name})"));
+    // The proxy is on both networks still, and the other network of its view is as it was.
+    check(client.ask("site", A), "NOERROR: site A 10.10.2.4");
+    check(world.client("blog", "10.10.2.6").ask("late", A), "NOERROR: late A 10.10.1.44");
+    // Nothing new, no new revision.
+    assert_eq!(network.replace_with(&other).unwrap(), before + 1);
+}
+
 fn explain(client: &Asker<'_>, name: &str, rtype: RecordType) -> (String, &'static str, String) {
     let Explanation { searched, rule, decision, .. } = client.explain(name, rtype);
     let searched: Vec<_> = searched.iter().map(|found| format!("{}: {}", found.network, found.finding)).collect();

@@ -254,6 +254,17 @@ fn v5_all_joins_the_addresses_in_view_order_each_once() {
 }
 
 #[test]
+fn v5_all_and_aliases() {
+    let world = World::of([shop().merge(Merge::All), blog().alias("api", "far.example.com").alias("lone", "site")]);
+    let client = world.client("shop", "10.10.1.6");
+    // Addresses cannot be joined with a name: what comes first decides.
+    check(client.ask("api", A), "NOERROR: api A 10.10.1.2");
+    check(client.ask("lone", A), "NOERROR: lone CNAME site, site A 10.10.2.4");
+    world.network("blog").attach(named("pay-1", &["10.10.2.70"], &["payments"])).unwrap();
+    check(client.ask("payments", A), "forward: payments > payments.dev.example.com");
+}
+
+#[test]
 fn v5_all_joins_each_family_and_passes_over_what_is_down() {
     let world = World::of([
         shop().merge(Merge::All),

@@ -78,6 +78,11 @@ async fn a_hit_allocates_nothing() {
             let plain = Query::new(name, rtype::A);
             let choice = forwarder.choose(b"\x00", &preferred);
             let question = Question { question: plain.question(), flags: flag::RD, dnssec_ok: false };
+            // Several failures in a row are remembered for longer than this test takes.
+            for _ in 0..7 {
+                let _ = forwarder.resolve(&question, &choice).await;
+                forwarder.put_cache_clock_forward(Duration::from_secs(30));
+            }
             let _ = forwarder.resolve(&question, &choice).await;
             // After a failure the resolv.conf is looked at once more.
             forwarder.choose(b"\x00", &preferred);
@@ -97,5 +102,34 @@ async fn a_hit_allocates_nothing() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn the_cache_takes_no_more_memory_than_it_says() {
+    const SIZE: usize = 4 << 20;
+    let upstreams = || vec!["192.0.2.53".parse().unwrap()].into();
+    let options = ForwardOptions { upstreams: upstreams(), cache_size: SIZE, ..ForwardOptions::default() };
+    for answers in [1, 40] {
+        let mut forwarder = None;
+        let taken = measure(|| {
+            let filled = Arc::new(Forwarder::new(options.clone()));
+            // Several times what there is room for, under distinct names.
+            for number in 0..if answers == 1 { 100_000 } else { 10_000 } {
+                let name = [b"\x0c", format!("{number:012}").as_bytes(), b"\x07example\x00"].concat();
+                let question = [&name[..], &[0, 1, 0, 1]].concat();
+                let mut reply = vec![0, 7, 0x81, 0x80, 0, 1, 0, answers, 0, 0, 0, 0];
+                reply.extend_from_slice(&question);
+                reply.extend(many_a(answers).concat());
+                let choice = filled.choose(&name, &[]);
+                filled.take_reply(&Question { question, flags: flag::RD, dnssec_ok: false }, &choice, reply);
+            }
+            forwarder = Some(filled);
+        });
+        let counters = forwarder.unwrap().counters();
+        assert!(counters.bytes as usize > SIZE * 9 / 10 && counters.bytes as usize <= SIZE, "{counters:?}");
+        let (least, most) = (SIZE as i64 / 2, SIZE as i64 * 11 / 10);
+        assert!((least..most).contains(&taken.bytes_current), "{answers}: {} for {counters:?}", taken.bytes_current);
+        println!("{answers} answers: {} octets for {counters:?}", taken.bytes_current);
     }
 }

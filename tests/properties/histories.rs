@@ -233,7 +233,7 @@ fn questions() -> Vec<(String, Kind)> {
 }
 
 proptest! {
-    #![proptest_config(cases(64))]
+    #![proptest_config(cases(48))]
 
     #[test]
     fn a_history_gives_the_answers_of_the_model(steps in vec(step(), 1..24)) {
@@ -243,7 +243,7 @@ proptest! {
         let mut at = 0;
         for step in steps {
             world.take(step);
-            for round in 0..240 {
+            for round in 0..180 {
                 at += 37;
                 let (name, kind) = &questions[at % questions.len()];
                 let listener = round % 3;

@@ -170,7 +170,7 @@ fn run(who: u8, packet: &[u8]) {
 }
 
 proptest! {
-    #![proptest_config(cases(6000))]
+    #![proptest_config(cases(4000))]
 
     #[test]
     fn queries_are_answered_soundly_and_alike_on_both_paths(who in who(), packet in packet()) {

@@ -107,7 +107,7 @@ fn learns(listener: &Listener, source: [u8; 4], packet: &[u8], tcp: bool) -> (Ve
 }
 
 proptest! {
-    #![proptest_config(cases(48))]
+    #![proptest_config(cases(32))]
 
     #[test]
     fn v2_nothing_depends_on_a_network_outside_the_view(hidden in hidden()) {

@@ -178,3 +178,34 @@ async fn a_reply_to_a_port_that_is_closed_does_not_end_a_listener() {
         assert_eq!(client.udp(&local()).answers().len(), 1);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_client_that_pipelines_over_all_its_connections_leaves_others_their_turn() {
+    let server = builder().workers(1).start().await.unwrap();
+    server.add_network(shop().build().unwrap()).await.unwrap();
+    let address = listening(&server, "shop");
+    // Half of them send messages of no octets, which nobody answers; half ask, and take the answers.
+    let greedy: Vec<_> = (0..64)
+        .map(|number| {
+            let mut connection = connect_from("127.0.0.1", address).unwrap();
+            let query = local().bytes();
+            let asks = if number % 2 == 0 { 0 } else { 256 };
+            let framed = [&(query.len() as u16).to_be_bytes()[..], &query].concat().repeat(asks);
+            let burst = if asks == 0 { vec![0; 1 << 14] } else { framed };
+            std::thread::spawn(move || {
+                while connection.stream.write_all(&burst).is_ok() && (0..asks).all(|_| connection.receive().is_ok()) {}
+            })
+        })
+        .collect();
+    let asker = Asker::start(address, "127.0.0.2");
+    let client = Client::new(address).from("127.0.0.3".parse().unwrap());
+    let before = Instant::now();
+    for _ in 0..100 {
+        client.udp(&local());
+    }
+    // Without turns it is minutes.
+    assert!(before.elapsed() < DEADLINE, "{:?}", before.elapsed());
+    assert!(asker.stop() > 0);
+    server.shutdown().await;
+    greedy.into_iter().for_each(|thread| thread.join().unwrap());
+}

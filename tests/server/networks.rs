@@ -74,9 +74,8 @@ fn an_address_is_free_as_soon_as_its_network_is_removed() {
             assert_eq!(listening(&server, "shop"), address);
             assert_eq!(db_at(address), db);
             server.remove_network("shop").await.unwrap();
-            assert!(sockets(address).is_empty());
+            drop((UdpSocket::bind(address).unwrap(), TcpListener::bind(address).unwrap()));
         }
-        let _free = (UdpSocket::bind(address).unwrap(), TcpListener::bind(address).unwrap());
     });
 }
 

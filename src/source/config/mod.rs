@@ -23,11 +23,12 @@
 //! )?;
 //! assert_eq!(config.networks[0].snapshot().endpoint_count(), 1);
 //!
-//! let error = Config::parse("[server]\nports = 53", "callsign.toml").unwrap_err();
-//! assert_eq!(error.to_string(), "callsign.toml:2: unknown key `ports`; did you mean `port`?");
+//! let error = Config::parse("[server]\nprot = 53", "callsign.toml").unwrap_err();
+//! assert_eq!(error.to_string(), "callsign.toml:2: unknown key `prot`; did you mean `port`?");
 //! # Ok::<(), callsign::source::config::ConfigError>(())
 //! ```
 
+mod cache;
 mod endpoint;
 mod error;
 mod forward;
@@ -47,7 +48,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
-pub use values::{Config, LimitsConfig, RouteConfig, RouteTarget, ServerConfig, UpstreamsConfig};
+pub use values::{CacheConfig, Config, LimitsConfig, RouteConfig, RouteTarget, ServerConfig, UpstreamsConfig};
 pub use watch::{WatchError, Watcher};
 
 use section::Section;
@@ -93,7 +94,7 @@ impl Config {
             return Err(source.into_error());
         }
         let root = Section::root(&source, document.get_ref());
-        let mut config = Config { server: server::read(&root), ..Config::default() };
+        let mut config = Config { server: server::read(&root), cache: cache::read(&root), ..Config::default() };
         config.networks = network::read(&root, config.server.port);
         config.routes = forward::read(&root);
         config.warnings = source.finish()?;

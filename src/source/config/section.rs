@@ -170,6 +170,24 @@ impl<'t> Section<'t> {
         number
     }
 
+    /// A number of octets: whole, or with a unit.
+    pub(super) fn octets(&self, key: &str, most: i64) -> Option<i64> {
+        let value = self.value(key)?;
+        let DeValue::String(text) = value.get_ref() else { return self.number(key, 0..=most) };
+        let units = [(" KiB", 10), (" MiB", 20), (" GiB", 30)];
+        let octets = units.into_iter().find_map(|(unit, bits)| {
+            let number: i64 = text.strip_suffix(unit)?.parse().ok()?;
+            number.checked_mul(1 << bits)
+        });
+        let octets = octets.filter(|octets| (0..=most).contains(octets));
+        if octets.is_none() {
+            let message =
+                format!("`{key}` is {text:?}; write {}, or a number of KiB or GiB, or of octets", self.example(key));
+            self.problem(&value.span(), message);
+        }
+        octets
+    }
+
     /// A time to live, in seconds.
     pub(super) fn ttl(&self, key: &str) -> Option<u32> {
         self.number(key, 0..=i32::MAX.into()).map(|ttl| ttl as u32)

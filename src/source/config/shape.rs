@@ -15,7 +15,12 @@ pub(super) struct Key(pub(super) &'static str, pub(super) &'static str);
 
 pub(super) static ROOT: Shape = Shape {
     heading: "the file",
-    keys: &[Key("server", "[server]"), Key("network", "[[network]]"), Key("forward", "[[forward]]")],
+    keys: &[
+        Key("server", "[server]"),
+        Key("cache", "[cache]"),
+        Key("network", "[[network]]"),
+        Key("forward", "[[forward]]"),
+    ],
 };
 
 pub(super) static SERVER: Shape = Shape {
@@ -42,6 +47,16 @@ pub(super) static LIMITS: Shape = Shape {
         Key("forwards", "forwards = 10000"),
         Key("forwards_per_client", "forwards_per_client = 500"),
         Key("tcp_idle", "tcp_idle = 10"),
+    ],
+};
+
+pub(super) static CACHE: Shape = Shape {
+    heading: "[cache]",
+    keys: &[
+        Key("size", "size = \"16 MiB\""),
+        Key("min_ttl", "min_ttl = 0"),
+        Key("max_ttl", "max_ttl = 86400"),
+        Key("stale_for", "stale_for = 86400"),
     ],
 };
 
@@ -102,7 +117,7 @@ pub(super) static FORWARD: Shape = Shape {
     keys: &[Key("domain", "domain = \"corp.example\""), Key("to", "to = [\"10.0.0.53\"]")],
 };
 
-static ALL: [&Shape; 8] = [&ROOT, &SERVER, &LIMITS, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD];
+static ALL: [&Shape; 9] = [&ROOT, &SERVER, &LIMITS, &CACHE, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD];
 
 impl Shape {
     /// How a key is written.
@@ -117,13 +132,19 @@ impl Shape {
     /// What to say of a key that is not one of these.
     pub(super) fn unknown(&self, key: &str) -> String {
         let homes: Vec<&str> = ALL.iter().filter(|shape| shape.has(key)).map(|shape| shape.heading).collect();
-        if !homes.is_empty() {
-            return format!("unknown key `{key}` in {}; it belongs in {}", self.heading, homes.join(" or "));
-        }
+        let homes = homes.join(" or ");
         let distance = |known: &&Key| edits(key, known.0);
         let limit = if key.len() < 5 { 1 } else { 2 };
-        if let Some(Key(near, _)) = self.keys.iter().min_by_key(distance).filter(|known| distance(known) <= limit) {
-            return format!("unknown key `{key}`; did you mean `{near}`?");
+        match self.keys.iter().min_by_key(distance).filter(|known| distance(known) <= limit) {
+            Some(Key(near, _)) if homes.is_empty() => return format!("unknown key `{key}`; did you mean `{near}`?"),
+            Some(Key(near, _)) => {
+                return format!(
+                    "unknown key `{key}` in {}; did you mean `{near}`, or does it belong in {homes}?",
+                    self.heading
+                );
+            }
+            None if homes.is_empty() => {}
+            None => return format!("unknown key `{key}` in {}; it belongs in {homes}", self.heading),
         }
         let known: Vec<String> = self.keys.iter().map(|Key(name, _)| format!("`{name}`")).collect();
         format!("unknown key `{}` in {}; known are {}", key, self.heading, known.join(", "))
@@ -168,6 +189,10 @@ mod tests {
             "unknown key `domains` in [[network.endpoint]]; it belongs in [[network]]"
         );
         assert_eq!(NETWORK.unknown("port"), "unknown key `port` in [[network]]; it belongs in [server] or ports");
+        assert_eq!(
+            SERVER.unknown("ports"),
+            "unknown key `ports` in [server]; did you mean `port`, or does it belong in [[network.endpoint]]?"
+        );
         assert_eq!(FORWARD.unknown("x"), "unknown key `x` in [[forward]]; known are `domain`, `to`");
     }
 

@@ -14,6 +14,8 @@ use super::Problem;
 pub struct Config {
     /// `[server]`.
     pub server: ServerConfig,
+    /// `[cache]`.
+    pub cache: CacheConfig,
     /// Each `[[network]]`, in the order of the file, ready to be served. Its listen addresses have their ports.
     pub networks: Vec<Network>,
     /// Each `[[forward]]`, in the order of the file.
@@ -90,6 +92,20 @@ pub struct LimitsConfig {
     pub forwards_per_client: Option<usize>,
     /// How long a TCP connection may be idle.
     pub tcp_idle: Option<Duration>,
+}
+
+/// `[cache]`: the cache of upstream answers; each `None` for its default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheConfig {
+    /// Octets that it may take; 0 turns it off.
+    pub size: Option<usize>,
+    /// The least that a TTL counts, seconds.
+    pub min_ttl: Option<u32>,
+    /// The most that a TTL counts, seconds.
+    pub max_ttl: Option<u32>,
+    /// How long past its TTL an answer may be given when upstreams fail, seconds; 0 for not at all.
+    pub stale_for: Option<u32>,
 }
 
 /// `[[forward]]`: a domain whose questions go to servers of its own.
