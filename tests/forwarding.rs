@@ -17,7 +17,7 @@ fn question() -> Question {
     Question { question: b"\x03wWw\x07example\x00\x00\x01\x00\x01".to_vec(), flags: flag::RD, dnssec_ok: false }
 }
 
-/// Asks `servers` in order. `timeout` in milliseconds: with a silent server among `n` its first slice is 1/2n of it.
+/// Asks `servers`. `timeout` in milliseconds.
 async fn ask_within(timeout: u64, servers: &[SocketAddr]) -> Result<Vec<u8>, Failure> {
     let list = servers.iter().map(|&address| Upstream::new(address.into()));
     let options = ForwardOptions {
@@ -108,10 +108,11 @@ async fn f3_an_ipv6_upstream_with_a_zone() {
 }
 
 #[tokio::test]
-async fn f3_a_silent_server_costs_its_slice() {
+async fn f3_a_silent_server_does_not_keep_the_next_one_from_being_asked() {
     let (silent, good) = (Scripted::silent().await, Scripted::start(|query| vec![query.answer(&[a(IP)])]).await);
-    let reply = ask_within(4000, &[silent.address(), good.address()]).await.unwrap();
-    assert_eq!(answers(&reply), [IP]);
+    for servers in [[silent.address(), good.address()], [good.address(), silent.address()]] {
+        assert_eq!(answers(&ask(&servers).await.unwrap()), [IP]);
+    }
     silent.query(0).await;
 }
 
@@ -170,10 +171,9 @@ async fn f3_a_server_that_cannot_help_is_passed_over() {
 async fn f3_nxdomain_and_nodata_are_answers() {
     for code in [rcode::NXDOMAIN, rcode::NOERROR] {
         let first = Scripted::start(move |query| vec![query.error(code)]).await;
-        let second = Scripted::start(|query| vec![query.answer(&[a(IP)])]).await;
+        let second = Scripted::silent().await;
         let reply = ask(&[first.address(), second.address()]).await.unwrap();
         assert_eq!((rcode_of(&reply), answers(&reply).len()), (code, 0));
-        assert_eq!(second.queries().len(), 0);
     }
 }
 

@@ -1,18 +1,25 @@
-//! One question: attempts at one server after the other as `policy` says, all of them listened to until one has a reply.
+//! One question: attempts at the servers as `policy` says, all of them listened to until one has a reply.
 
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::Pin;
-use std::sync::PoisonError;
+use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, timeout_at};
+use smallvec::SmallVec;
+use tokio::time::timeout_at;
 
-use super::attempt::{Problem, Truncated, attempt};
+use super::attempt::{Manner, Problem, Received, attempt};
+use super::group::Group;
+use super::health::Health;
+use super::order::Order;
 use super::policy::{Policy, Step};
-use super::query::Question;
-use crate::table::Upstream;
+use super::query::{Meaning, Question, meaning};
+use super::server::now;
+use super::system::SystemOptions;
+use crate::table::{Transport, Upstream};
 use crate::wire::{ede, rcode};
 
 /// Why there is no reply to relay, and what the client is told instead.
@@ -42,51 +49,196 @@ impl Failure {
     }
 }
 
-/// An attempt under way: the server's index, and what comes of it.
-type Pending<'a> = (usize, Pin<Box<dyn Future<Output = Result<Vec<u8>, Problem>> + Send + 'a>>);
+/// How questions are asked: of the options.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asking {
+    /// The time for one question.
+    pub(super) timeout: Duration,
+    /// How the servers are chosen between.
+    pub(super) order: Order,
+    /// Names in datagrams are spelled at random.
+    pub(super) randomize_case: bool,
+}
+
+impl Asking {
+    /// Does as a resolv.conf wants its servers asked, and gives them in that way. Its `timeout` and `attempts` bound the
+    /// whole time, as a resolver would take it that asks one server after the other.
+    pub(super) fn limit(&mut self, options: &SystemOptions, servers: &Arc<[Upstream]>) -> Arc<[Upstream]> {
+        if options.timeout.is_some() || options.attempts.is_some() {
+            let turns = u32::from(options.attempts.unwrap_or(2)) * u32::try_from(servers.len()).unwrap_or(u32::MAX);
+            let turn = Duration::from_secs(options.timeout.unwrap_or(5).into());
+            self.timeout = self.timeout.min(turn.saturating_mul(turns));
+        }
+        if options.rotate {
+            self.order = Order::RoundRobin;
+        }
+        match options.use_vc {
+            true => servers.iter().map(|server| Upstream::over(Transport::Tcp, server.address().clone())).collect(),
+            false => servers.clone(),
+        }
+    }
+}
 
 /// See [`Forwarder::ask`](super::Forwarder::ask).
-pub(super) async fn ask(question: &Question, servers: &[Upstream], timeout: Duration) -> Result<Vec<u8>, Failure> {
-    let mut policy = Policy::new(servers.len(), timeout, now());
-    let mut problems: Vec<Option<Problem>> = servers.iter().map(|_| None).collect();
-    let truncated = Truncated::default();
-    let mut pending: Vec<Pending<'_>> = Vec::new();
+pub(super) async fn ask(question: &Question, group: &Group, asking: Asking) -> Result<Vec<u8>, Failure> {
+    let plan = group.plan(asking.order, now());
+    if let Some(probe) = plan.probe {
+        group.servers[probe].probe(question, asking.timeout);
+    }
+    let mut policy = Policy::new(&plan.candidates, asking.timeout, now());
+    let mut round = Round::new(question, group, asking);
     loop {
         let until = match policy.next(now()) {
             Step::Ask(server) => {
-                pending.push((server, Box::pin(attempt(&servers[server], question, &truncated))));
+                round.ask(server);
+                continue;
+            }
+            Step::Late(server, sent) => {
+                tracing::debug!(upstream = %group.servers[server].upstream, "slower than usual");
+                group.servers[server].late(sent, now());
                 continue;
             }
             Step::Wait(until) => until,
             Step::End => break,
         };
-        match timeout_at(Instant::from_std(until), first(&mut pending)).await {
-            Ok((_, Ok(reply))) => return Ok(reply),
-            Ok((server, Err(problem))) => {
-                tracing::debug!(upstream = %servers[server], %problem, "failed");
-                policy.failed(server, matches!(problem, Problem::Failed { .. }), now());
-                problems[server] = Some(problem);
-            }
-            Err(_) => tracing::debug!("no reply as yet"),
+        let Ok((attempt, result)) = timeout_at(until.into(), first(&mut round.pending)).await else { continue };
+        if let Some(reply) = round.judge(attempt, result, &mut policy) {
+            round.was_answered();
+            return Ok(reply);
         }
     }
-    drop(pending);
-    match truncated.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Some(reply) => Ok(reply),
-        None => best(problems, servers),
+    round.end()
+}
+
+/// An attempt under way.
+struct Attempt<'a> {
+    server: usize,
+    sent: Instant,
+    manner: Manner,
+    future: Pin<Box<dyn Future<Output = io::Result<Received>> + Send + 'a>>,
+}
+
+/// What is known of a server, as far as this question goes.
+#[derive(Default)]
+struct Known {
+    first_sent: Option<Instant>,
+    no_edns: bool,
+    problem: Option<Problem>,
+}
+
+/// All attempts at one question, and what came of them.
+struct Round<'a> {
+    question: &'a Question,
+    group: &'a Group,
+    asking: Asking,
+    known: SmallVec<[Known; 4]>,
+    pending: Vec<Attempt<'a>>,
+    /// A truncated reply, kept while the whole one is fetched: all that there is to say if that fails.
+    truncated: Option<Vec<u8>>,
+}
+
+impl<'a> Round<'a> {
+    fn new(question: &'a Question, group: &'a Group, asking: Asking) -> Round<'a> {
+        let known = group.servers.iter().map(|_| Known::default()).collect();
+        Round { question, group, asking, known, pending: Vec::new(), truncated: None }
+    }
+
+    /// Asks a server in the way that its transport begins with.
+    fn ask(&mut self, server: usize) {
+        let known = &self.known[server];
+        let randomize_case = self.asking.randomize_case;
+        let manner = Manner { connected: false, edns: !known.no_edns, randomize_case, newer_than: known.first_sent };
+        self.attempt(server, manner);
+    }
+
+    fn attempt(&mut self, server: usize, manner: Manner) {
+        let (asked, question, sent) = (&self.group.servers[server], self.question, now());
+        asked.asked();
+        self.known[server].first_sent.get_or_insert(sent);
+        self.pending.push(Attempt { server, sent, manner, future: Box::pin(attempt(asked, question, manner)) });
+    }
+
+    /// What an attempt's end means: the reply, or what is done next.
+    fn judge(&mut self, tried: Ended, result: io::Result<Received>, policy: &mut Policy) -> Option<Vec<u8>> {
+        let Ended { server, sent, manner } = tried;
+        let received = match result {
+            Ok(received) => received,
+            Err(error) => {
+                self.group.servers[server].with(|health| health.broke(sent, now()));
+                self.fail(server, Problem::Network(error), policy);
+                return None;
+            }
+        };
+        let datagram = !manner.connected && self.group.servers[server].upstream.transport() == Transport::Plain;
+        // The way over TCP, after a datagram, does not say how fast the datagrams are.
+        let is_measure = received.reused && !manner.connected;
+        self.group.servers[server].answered(is_measure.then(|| now() - sent));
+        let reply = received.message;
+        match meaning(&reply) {
+            Meaning::NoEdns if manner.edns => {
+                self.known[server].no_edns = true;
+                self.attempt(server, Manner { edns: false, newer_than: None, ..manner });
+            }
+            found if datagram && (received.cut || received.respelled || matches!(found, Meaning::Truncated { .. })) => {
+                let whole = matches!(found, Meaning::Truncated { whole: true }) && !received.cut && !received.respelled;
+                if whole {
+                    self.truncated.get_or_insert(reply);
+                }
+                policy.heard(server, whole);
+                self.attempt(server, Manner { connected: true, newer_than: None, ..manner });
+            }
+            Meaning::Truncated { whole: true } | Meaning::Final => {
+                self.group.servers[server].with(Health::helped);
+                return Some(reply);
+            }
+            Meaning::NoEdns => self.fail(server, Problem::Failed { rcode: rcode::FORMERR, reply }, policy),
+            Meaning::Failed(rcode) => self.fail(server, Problem::Failed { rcode, reply }, policy),
+            Meaning::Truncated { whole: false } | Meaning::Malformed => self.fail(server, Problem::Malformed, policy),
+        }
+        None
+    }
+
+    /// The server is done with.
+    fn fail(&mut self, server: usize, problem: Problem, policy: &mut Policy) {
+        tracing::debug!(upstream = %self.group.servers[server].upstream, %problem, "failed");
+        self.group.servers[server].failed();
+        self.pending.retain(|attempt| attempt.server != server);
+        let with_reply = self.truncated.is_some() || matches!(problem, Problem::Failed { .. });
+        policy.failed(server, with_reply, now());
+        self.known[server].problem = Some(problem);
+    }
+
+    /// Somebody had the answer: who failed before that failed alone.
+    fn was_answered(&self) {
+        for (known, server) in self.known.iter().zip(&self.group.servers) {
+            if matches!(known.problem, Some(Problem::Failed { .. } | Problem::Malformed)) {
+                server.with(|health| health.failed_alone(now()));
+            }
+        }
+    }
+
+    /// The best of what there is.
+    fn end(self) -> Result<Vec<u8>, Failure> {
+        let servers = self.group.servers.iter().map(|server| &server.upstream);
+        let problems: Vec<_> = self.known.into_iter().map(|known| known.problem).collect();
+        self.truncated.map_or_else(|| best(problems, servers), Ok)
     }
 }
 
-fn now() -> std::time::Instant {
-    Instant::now().into_std()
+/// Which attempt has ended.
+struct Ended {
+    server: usize,
+    sent: Instant,
+    manner: Manner,
 }
 
 /// The first attempt to end, taken out of `pending`. While there is none, for ever.
-async fn first(pending: &mut Vec<Pending<'_>>) -> (usize, Result<Vec<u8>, Problem>) {
+async fn first(pending: &mut Vec<Attempt<'_>>) -> (Ended, io::Result<Received>) {
     poll_fn(|context| {
         for index in 0..pending.len() {
-            if let Poll::Ready(result) = pending[index].1.as_mut().poll(context) {
-                return Poll::Ready((pending.swap_remove(index).0, result));
+            if let Poll::Ready(result) = pending[index].future.as_mut().poll(context) {
+                let Attempt { server, sent, manner, .. } = pending.swap_remove(index);
+                return Poll::Ready((Ended { server, sent, manner }, result));
             }
         }
         Poll::Pending
@@ -95,7 +247,7 @@ async fn first(pending: &mut Vec<Pending<'_>>) -> (usize, Result<Vec<u8>, Proble
 }
 
 /// The error reply that says most, or else what is known about each server.
-fn best(problems: Vec<Option<Problem>>, servers: &[Upstream]) -> Result<Vec<u8>, Failure> {
+fn best<'a>(problems: Vec<Option<Problem>>, servers: impl Iterator<Item = &'a Upstream>) -> Result<Vec<u8>, Failure> {
     let silent = problems.iter().any(Option::is_none);
     let ede = if silent { ede::NO_REACHABLE_AUTHORITY } else { ede::NETWORK_ERROR };
     let text = problems.iter().zip(servers).map(|(problem, server)| match problem {
@@ -131,19 +283,37 @@ mod tests {
     fn f3_the_best_error_reply_is_relayed() {
         let servers: Vec<Upstream> = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|text| text.parse().unwrap()).to_vec();
         let problems = vec![failed(rcode::NOTIMP), failed(rcode::REFUSED), failed(rcode::SERVFAIL)];
-        assert_eq!(best(problems, &servers), Ok(vec![rcode::SERVFAIL as u8]));
+        assert_eq!(best(problems, servers.iter()), Ok(vec![rcode::SERVFAIL as u8]));
         let problems = vec![None, failed(rcode::REFUSED), Some(Problem::Malformed)];
-        assert_eq!(best(problems, &servers), Ok(vec![rcode::REFUSED as u8]));
+        assert_eq!(best(problems, servers.iter()), Ok(vec![rcode::REFUSED as u8]));
+    }
+
+    #[test]
+    fn f2_the_options_of_a_resolv_conf_are_honoured() {
+        let servers: Arc<[Upstream]> = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap()).into();
+        let usual = Asking { timeout: Duration::from_secs(5), order: Order::Fastest, randomize_case: false };
+        let limited = |change: fn(&mut SystemOptions)| {
+            let (mut asking, mut options) = (usual, SystemOptions::default());
+            change(&mut options);
+            let servers = asking.limit(&options, &servers);
+            (asking.timeout.as_secs(), asking.order, servers[1].to_string())
+        };
+        assert_eq!(limited(|_| ()), (5, Order::Fastest, "10.0.0.2:53".to_owned()));
+        let all = |options: &mut SystemOptions| {
+            (options.timeout, options.attempts, options.rotate, options.use_vc) = (Some(1), Some(1), true, true);
+        };
+        assert_eq!(limited(all), (2, Order::RoundRobin, "tcp://10.0.0.2:53".to_owned()));
+        assert_eq!(limited(|options| options.attempts = Some(1)).0, 5, "never longer");
     }
 
     #[test]
     fn h6_a_failure_says_what_each_server_did() {
         let servers: Vec<Upstream> = ["10.0.0.1", "fd00::1"].map(|text| text.parse().unwrap()).to_vec();
         let refused = || Some(Problem::Network(std::io::ErrorKind::ConnectionRefused.into()));
-        let failure = best(vec![refused(), None], &servers).unwrap_err();
+        let failure = best(vec![refused(), None], servers.iter()).unwrap_err();
         assert_eq!((failure.rcode, failure.ede), (rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY));
         assert_eq!(failure.to_string(), "10.0.0.1:53: connection refused; [fd00::1]:53: timed out");
-        let failure = best(vec![refused(), Some(Problem::Malformed)], &servers).unwrap_err();
+        let failure = best(vec![refused(), Some(Problem::Malformed)], servers.iter()).unwrap_err();
         assert_eq!(failure.ede, ede::NETWORK_ERROR);
         assert_eq!(Failure::new(2, 22, "ü".repeat(150)).text, "ü".repeat(100));
     }

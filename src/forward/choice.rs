@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::ask::Asking;
 use super::cache::Rules;
 use super::options::{Destination, ForwardOptions, Upstreams};
 use super::system::{NameServers, System, SystemOptions};
@@ -75,8 +76,8 @@ impl fmt::Display for Choice {
 /// The options in the form that questions are looked up in.
 #[derive(Debug)]
 pub(super) struct Settings {
-    /// The time for one question.
-    pub(super) timeout: Duration,
+    /// How a question is asked.
+    pub(super) asking: Asking,
     pub(super) rules: Rules,
     pub(super) stale_after: Duration,
     pub(super) in_flight: usize,
@@ -94,6 +95,8 @@ enum Fallback {
 impl Settings {
     /// Settings from options; what `previous` has read of the same resolv.conf is kept.
     pub(super) fn new(options: ForwardOptions, previous: Option<&Settings>) -> Settings {
+        let asking =
+            Asking { timeout: options.timeout, order: options.order, randomize_case: options.case_randomization };
         let rules = Rules::new(&options);
         let fallback = match options.upstreams {
             Upstreams::List(list) => Fallback::List(distinct(list.iter())),
@@ -115,7 +118,7 @@ impl Settings {
             (route.domain.clone(), (Arc::new(route.domain), to))
         });
         Settings {
-            timeout: options.timeout,
+            asking,
             rules,
             stale_after: options.stale_after,
             in_flight: options.in_flight,

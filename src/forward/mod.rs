@@ -5,9 +5,10 @@
 //! however many want it, and [`relay`] makes it into the client's reply (H1, H4, H5); what it is relayed from is the message
 //! exactly as the upstream sent it. Beneath is [`Forwarder::ask`], which knows of no cache (F3).
 //!
-//! Knows nothing of networks' names, of listeners, or of who asked. Which server is asked when is `policy`, a state machine
-//! without sockets or a clock; what is sent and what counts as its reply is `query`; the sockets are `attempt`. What is kept
-//! is `cache`, who waits for whom is `flight`, and `resolve` joins the two.
+//! Knows nothing of networks' names, of listeners, or of who asked. How the servers do is `health`, in which order they are
+//! asked `order`, and when `policy`: state machines without sockets or a clock. What is sent and what counts as its reply is
+//! `query`; `attempt` asks once, by a `datagram`, over a `stream` (TCP, TLS) or in a `session` (HTTPS, QUIC). What is kept is
+//! `cache`, who waits for whom is `flight`, and `resolve` joins the two.
 //!
 //! ```no_run
 //! use callsign::forward::{ForwardOptions, Forwarder, Question, Upstreams};
@@ -27,15 +28,25 @@ mod attempt;
 mod cache;
 mod choice;
 mod counters;
+mod datagram;
 mod flight;
+mod group;
+mod health;
 mod options;
+mod order;
 mod own;
 mod policy;
 mod query;
 mod relay;
 mod resolve;
 mod rewrite;
+mod server;
+#[cfg(feature = "encrypted")]
+mod session;
+mod stream;
 mod system;
+#[cfg(feature = "encrypted")]
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -47,8 +58,10 @@ pub(crate) use attempt::zone_index;
 pub use choice::{Choice, Reason};
 pub use counters::Counters;
 pub use options::{Destination, ForwardError, ForwardOptions, Route, Upstreams};
+pub use order::Order;
 pub use query::Question;
 pub use relay::{Asked, AskedEdns, relay};
+pub use server::UpstreamStatus;
 pub use system::SystemOptions;
 
 use crate::table::Upstream;
@@ -57,6 +70,7 @@ use cache::{Cache, Clock};
 use choice::Settings;
 use counters::Tally;
 use flight::Flights;
+use group::Groups;
 use own::Own;
 
 /// Sends questions to the servers that they belong to, and brings back what those say.
@@ -66,6 +80,7 @@ use own::Own;
 pub struct Forwarder {
     settings: ArcSwap<Settings>,
     own: Own,
+    groups: Groups,
     cache: Cache,
     clock: Clock,
     flights: Arc<Flights>,
@@ -80,6 +95,7 @@ impl Forwarder {
             cache: Cache::new(settings.rules.size),
             settings: ArcSwap::from_pointee(settings),
             own: Own::default(),
+            groups: Groups::default(),
             clock: Clock::new(),
             flights: Arc::default(),
             tally: Tally::default(),
@@ -123,10 +139,13 @@ impl Forwarder {
     /// records are known to lie within it.
     ///
     /// A server is done with when it answers SERVFAIL, REFUSED, NOTIMP or FORMERR, cannot be reached, or sends something
-    /// malformed; then, or when its slice of the time is over, the next one is asked while its own reply stays welcome.
-    /// When none has a usable reply but one gave an error or a truncated reply, the best of these is returned as `Ok`.
+    /// malformed; then, or when it is slower than usual, the next one is asked while its own reply stays welcome. While no
+    /// server is known to be well the first two are asked at once. When none has a usable reply but one gave an error or a
+    /// truncated reply, the best of these is returned as `Ok`.
     ///
-    /// Dropping the future ends all of it. Needs a tokio runtime with I/O and time.
+    /// Dropping the future ends all that was sent for it. Connections stay open for a few seconds, and copies of some
+    /// questions go to servers whose state is not known, one at a time for each: these are tasks of the tokio runtime that
+    /// this is called in, which needs I/O and time.
     ///
     /// # Errors
     /// [`Failure`] when there is nothing to relay; it says what the client is to be told.
@@ -137,8 +156,17 @@ impl Forwarder {
         if choice.servers.is_empty() {
             return Err(Failure::new(rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY, "no upstream is configured"));
         }
-        let timeout = self.settings.load().timeout;
-        ask::ask(question, &choice.servers, timeout).await
+        let mut asking = self.settings.load().asking;
+        let servers = match &choice.system {
+            Some(options) => asking.limit(options, &choice.servers),
+            None => choice.servers.clone(),
+        };
+        ask::ask(question, &self.groups.of(&servers), asking).await
+    }
+
+    /// How each upstream server does that was asked lately, sorted by address.
+    pub fn upstreams(&self) -> Vec<UpstreamStatus> {
+        self.groups.status()
     }
 
     /// Logs each configured upstream that is one of our own addresses, whether or not a question for it comes.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::order::Order;
 use crate::table::Upstream;
 use crate::wire::Name;
 
@@ -13,6 +14,11 @@ use crate::wire::Name;
 pub struct ForwardOptions {
     /// The time for one question, over all servers and attempts. Default: 5 s, what a stub resolver waits.
     pub timeout: Duration,
+    /// How the servers of a list are chosen between. Default: the quickest first.
+    pub order: Order,
+    /// Names are spelled at random in datagrams (0x20), which makes replies harder to forge; the client gets its own spelling
+    /// back. A server that does not keep the spelling is asked over TCP. Default: false.
+    pub case_randomization: bool,
     /// The least time between two looks at a followed resolv.conf; it is looked at when a question comes. Default: 1 s.
     pub recheck: Duration,
     /// The servers for what no route, endpoint or network has its own for. Default: those of `/etc/resolv.conf`.
@@ -40,6 +46,8 @@ impl Default for ForwardOptions {
     fn default() -> ForwardOptions {
         ForwardOptions {
             timeout: Duration::from_secs(5),
+            order: Order::default(),
+            case_randomization: false,
             recheck: Duration::from_secs(1),
             upstreams: Upstreams::default(),
             routes: Vec::new(),

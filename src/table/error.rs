@@ -2,7 +2,7 @@
 
 use crate::wire::NameError;
 
-use super::AddressError;
+use super::{AddressError, UpstreamError};
 
 /// Why a network, an endpoint or a record was not taken. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -11,9 +11,12 @@ pub enum TableError {
     /// A name is not a domain name.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// A listen address or an upstream is not an address.
+    /// A listen address is not an address.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// An upstream is neither an address nor a URL.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
     /// An endpoint's or a gateway's address is not an IP address.
     #[error("\"{0}\" is not an IP address; write 172.18.0.2 or fd00::2")]
     Ip(String),

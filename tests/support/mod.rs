@@ -7,8 +7,12 @@
 // Every test program compiles this module for itself and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+#[cfg(feature = "encrypted")]
+pub mod certificates;
 pub mod client;
 pub mod dnsmasq;
+#[cfg(feature = "encrypted")]
+pub mod encrypted;
 pub mod needs;
 pub mod netns;
 pub mod process;

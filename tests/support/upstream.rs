@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use callsign::wire::message::{HEADER, Header, flag, question_end, records};
 use callsign::wire::rtype;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -98,6 +98,10 @@ pub enum Act {
     Wait(Gate),
     /// TCP: the length and half of the message, then the connection is closed. UDP: half of it.
     SendHalf(Vec<u8>),
+    /// UDP: from another port than the query went to. TCP: not at all.
+    SendFromElsewhere(Vec<u8>),
+    /// TCP: octet by octet. UDP: at once.
+    SendSlowly(Vec<u8>),
     /// TCP: the connection is closed.
     Close,
 }
@@ -125,7 +129,7 @@ impl Gate {
         self.0.send_replace(true);
     }
 
-    async fn wait(&self) {
+    pub async fn wait(&self) {
         let _ = self.0.subscribe().wait_for(|&open| open).await;
     }
 }
@@ -133,11 +137,12 @@ impl Gate {
 /// The running server.
 pub struct Scripted {
     address: SocketAddr,
-    seen: Arc<watch::Sender<Vec<Query>>>,
-    tasks: [JoinHandle<()>; 2],
+    seen: Seen,
+    tasks: Vec<JoinHandle<()>>,
 }
 
-type Script = Arc<dyn Fn(&Query) -> Vec<Act> + Send + Sync>;
+pub type Seen = Arc<watch::Sender<Vec<Query>>>;
+pub type Script = Arc<dyn Fn(&Query) -> Vec<Act> + Send + Sync>;
 
 impl Scripted {
     /// Starts a server on 127.0.0.1.
@@ -157,10 +162,21 @@ impl Scripted {
         let address = udp.local_addr().unwrap();
         let seen = Arc::new(watch::Sender::new(Vec::new()));
         let script: Script = Arc::new(script);
-        let tasks = [
+        let tasks = vec![
             tokio::spawn(serve_udp(Arc::new(udp), script.clone(), seen.clone())),
             tokio::spawn(serve_tcp(tcp, script, seen.clone())),
         ];
+        Scripted { address, seen, tasks }
+    }
+
+    /// A server of another kind: `serve` with the script and the place for queries.
+    pub fn of<F: Future<Output = ()> + Send + 'static>(
+        address: SocketAddr,
+        script: impl Fn(&Query) -> Vec<Act> + Send + Sync + 'static,
+        serve: impl FnOnce(Script, Seen) -> F,
+    ) -> Scripted {
+        let seen = Arc::new(watch::Sender::new(Vec::new()));
+        let tasks = vec![tokio::spawn(serve(Arc::new(script), seen.clone()))];
         Scripted { address, seen, tasks }
     }
 
@@ -193,7 +209,7 @@ impl Drop for Scripted {
 }
 
 /// Records the query and asks the script about it.
-fn acts(script: &Script, seen: &watch::Sender<Vec<Query>>, bytes: &[u8], tcp: bool, from: SocketAddr) -> Vec<Act> {
+pub fn acts(script: &Script, seen: &watch::Sender<Vec<Query>>, bytes: &[u8], tcp: bool, from: SocketAddr) -> Vec<Act> {
     let mut query = Query { bytes: bytes.to_vec(), tcp, number: 0, from };
     seen.send_modify(|queries| {
         query.number = queries.len();
@@ -202,7 +218,7 @@ fn acts(script: &Script, seen: &watch::Sender<Vec<Query>>, bytes: &[u8], tcp: bo
     script(&query)
 }
 
-async fn serve_udp(socket: Arc<UdpSocket>, script: Script, seen: Arc<watch::Sender<Vec<Query>>>) {
+async fn serve_udp(socket: Arc<UdpSocket>, script: Script, seen: Seen) {
     let mut datagram = vec![0; 65_535];
     loop {
         // An error here is the ICMP of a client that closed its socket.
@@ -211,7 +227,11 @@ async fn serve_udp(socket: Arc<UdpSocket>, script: Script, seen: Arc<watch::Send
         tokio::spawn(async move {
             for act in acts {
                 match act {
-                    Act::Send(message) => _ = socket.send_to(&message, from).await,
+                    Act::Send(message) | Act::SendSlowly(message) => _ = socket.send_to(&message, from).await,
+                    Act::SendFromElsewhere(message) => {
+                        let elsewhere = UdpSocket::bind((socket.local_addr().unwrap().ip(), 0)).await.unwrap();
+                        let _ = elsewhere.send_to(&message, from).await;
+                    }
                     Act::SendHalf(message) => _ = socket.send_to(&message[..message.len() / 2], from).await,
                     Act::Wait(gate) => gate.wait().await,
                     Act::Close => {}
@@ -221,7 +241,7 @@ async fn serve_udp(socket: Arc<UdpSocket>, script: Script, seen: Arc<watch::Send
     }
 }
 
-async fn serve_tcp(listener: TcpListener, script: Script, seen: Arc<watch::Sender<Vec<Query>>>) {
+async fn serve_tcp(listener: TcpListener, script: Script, seen: Seen) {
     loop {
         let Ok((stream, from)) = listener.accept().await else { continue };
         let (script, seen) = (script.clone(), seen.clone());
@@ -230,11 +250,11 @@ async fn serve_tcp(listener: TcpListener, script: Script, seen: Arc<watch::Sende
 }
 
 /// Serves until the client hangs up or the script does.
-async fn serve_connection(
-    mut stream: TcpStream,
+pub async fn serve_connection(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     from: SocketAddr,
     script: Script,
-    seen: Arc<watch::Sender<Vec<Query>>>,
+    seen: Seen,
 ) -> std::io::Result<()> {
     loop {
         let mut message = vec![0; usize::from(stream.read_u16().await?)];
@@ -244,11 +264,22 @@ async fn serve_connection(
                 Act::Send(message) => {
                     stream.write_u16(message.len() as u16).await?;
                     stream.write_all(&message).await?;
+                    stream.flush().await?;
                 }
                 Act::SendHalf(message) => {
                     stream.write_u16(message.len() as u16).await?;
-                    return stream.write_all(&message[..message.len() / 2]).await;
+                    stream.write_all(&message[..message.len() / 2]).await?;
+                    return stream.flush().await;
                 }
+                Act::SendSlowly(message) => {
+                    let framed = [&(message.len() as u16).to_be_bytes()[..], &message].concat();
+                    for octet in framed {
+                        stream.write_u8(octet).await?;
+                        stream.flush().await?;
+                        tokio::task::yield_now().await;
+                    }
+                }
+                Act::SendFromElsewhere(_) => {}
                 Act::Wait(gate) => gate.wait().await,
                 Act::Close => return Ok(()),
             }

@@ -1,0 +1,211 @@
+//! Upstreams behind bad paths, and dead ones: how many questions are answered, and how soon. The forwarder is compared with
+//! itself, over the same paths and at the same time.
+//!
+//! The paths are the servers' own doing (what is late or lost), not netem's: many kernels come without it.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use callsign::forward::{Choice, ForwardOptions, Forwarder, Question};
+use callsign::table::Upstream;
+use callsign::wire::message::{Header, flag};
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+
+/// Of the way there and back together.
+const RTT: Duration = Duration::from_millis(40);
+
+/// A path to a server and back.
+#[derive(Debug, Clone, Copy)]
+struct Path {
+    /// Each way.
+    delay: Duration,
+    /// Per cent that are lost each way.
+    loss: u64,
+}
+
+const GOOD: Path = Path { delay: RTT.checked_div(2).unwrap(), loss: 0 };
+const QUICK: Path = Path { delay: RTT.checked_div(3).unwrap(), loss: 0 };
+const LOSSY: Path = Path { delay: Duration::from_millis(10), loss: 20 };
+const DEAD: Path = Path { loss: 100, ..GOOD };
+
+/// A server that answers at once, at the end of a path.
+struct Machine {
+    address: SocketAddr,
+    path: Arc<Mutex<Path>>,
+    stop: Arc<Notify>,
+}
+
+impl Machine {
+    fn new(path: Path) -> Machine {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let machine = Machine { address, path: Arc::new(Mutex::new(path)), stop: Arc::default() };
+        let (path, stop) = (machine.path.clone(), machine.stop.clone());
+        // A thread of its own, so that it is not the forwarder's work that makes a path slow.
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve(UdpSocket::from_std(socket).unwrap(), &path) => {}
+                    () = stop.notified() => {}
+                }
+            });
+        });
+        machine
+    }
+
+    fn set_path(&self, path: Path) {
+        *self.path.lock().unwrap() = path;
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.stop.notify_one();
+    }
+}
+
+/// Sends each query back as its reply, after its time and if neither of the two is lost.
+async fn serve(socket: UdpSocket, path: &Mutex<Path>) {
+    let socket = Arc::new(socket);
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut message = [0; 512];
+    loop {
+        let Ok((len, from)) = socket.recv_from(&mut message).await else { continue };
+        let Path { delay, loss } = *path.lock().unwrap();
+        let mut is_lost = || {
+            // Xorshift: a path needs no secrets, and the same test has the same losses.
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % 100 < loss
+        };
+        if is_lost() || is_lost() {
+            continue;
+        }
+        message[2] |= 0x80;
+        let (reply, socket) = (message[..len].to_vec(), socket.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(2 * delay).await;
+            let _ = socket.send_to(&reply, from).await;
+        });
+    }
+}
+
+/// A forwarder and the servers that it asks.
+struct Bench {
+    forwarder: Arc<Forwarder>,
+    choice: Arc<Choice>,
+}
+
+impl Bench {
+    fn new(machines: &[&Machine]) -> Bench {
+        let upstreams: Vec<_> = machines.iter().map(|machine| Upstream::new(machine.address.into())).collect();
+        let forwarder = Forwarder::new(ForwardOptions { upstreams: upstreams.into(), ..ForwardOptions::default() });
+        let choice = Arc::new(forwarder.choose(b"\x00", &[]));
+        Bench { forwarder: Arc::new(forwarder), choice }
+    }
+
+    /// How long one question takes; `None` if it is not answered.
+    async fn ask(&self) -> Option<Duration> {
+        let question = b"\x03www\x07example\x00\x00\x01\x00\x01".to_vec();
+        let question = Question { question, flags: flag::RD, dnssec_ok: false };
+        let start = Instant::now();
+        let reply = self.forwarder.ask(&question, &self.choice).await.ok()?;
+        Header::read(&reply).is_some_and(|header| header.rcode() == 0).then(|| start.elapsed())
+    }
+
+    /// Asks `count` questions, one each `every`, whatever becomes of those before; each with when it was asked.
+    async fn load(self: &Arc<Bench>, count: u32, every: Duration) -> Vec<(Duration, Option<Duration>)> {
+        let start = Instant::now();
+        let mut clock = tokio::time::interval(every);
+        let mut asked = Vec::new();
+        for _ in 0..count {
+            clock.tick().await;
+            let bench = self.clone();
+            asked.push(tokio::spawn(async move { (start.elapsed(), bench.ask().await) }));
+        }
+        let mut done = Vec::new();
+        for asked in asked {
+            done.push(asked.await.unwrap());
+        }
+        done
+    }
+}
+
+/// The 99th percentile; a question without an answer took for ever.
+fn p99(times: impl Iterator<Item = Option<Duration>>) -> Duration {
+    let mut times: Vec<_> = times.map(|time| time.unwrap_or(Duration::MAX)).collect();
+    times.sort();
+    times[times.len() * 99 / 100]
+}
+
+/// Up to three times: other programs of a busy machine may be in the way of one.
+async fn eventually(mut attempt: impl AsyncFnMut() -> Result<String, String>) {
+    let mut said = Vec::new();
+    for _ in 0..3 {
+        match attempt().await {
+            Ok(figures) => return println!("{figures}"),
+            Err(figures) => said.push(figures),
+        }
+    }
+    panic!("{said:#?}");
+}
+
+#[tokio::test]
+async fn a_path_that_loses_a_fifth_each_way_loses_hardly_a_question() {
+    for count in [1, 2] {
+        let machines: Vec<_> = (0..count).map(|_| Machine::new(LOSSY)).collect();
+        let bench = Arc::new(Bench::new(&machines.iter().collect::<Vec<_>>()));
+        let done = bench.load(10_000, Duration::from_micros(500)).await;
+        let answered = done.iter().filter(|(_, time)| time.is_some_and(|time| time < Duration::from_secs(5))).count();
+        let queries: u64 = bench.forwarder.upstreams().iter().map(|upstream| upstream.queries).sum();
+        let p99 = p99(done.into_iter().map(|(_, time)| time));
+        println!("{count} upstreams: {answered} of 10000 answered, p99 {p99:?}, {queries} queries");
+        assert!(answered >= 9_990, "{answered}");
+    }
+}
+
+#[tokio::test]
+async fn one_of_two_dead_from_the_start_is_not_noticed() {
+    eventually(async || {
+        let (one, two) = (Machine::new(GOOD), Machine::new(GOOD));
+        let mut p99s = Vec::new();
+        let mut first = None;
+        for path in [GOOD, DEAD] {
+            one.set_path(path);
+            let bench = Arc::new(Bench::new(&[&one, &two]));
+            first = bench.ask().await;
+            p99s.push(p99(bench.load(1000, Duration::from_millis(2)).await.into_iter().map(|(_, time)| time)));
+        }
+        let figures = format!("first answer {first:?}, p99 {:?}; both alive {:?}", p99s[1], p99s[0]);
+        let is_good = first.is_some_and(|first| first < RTT + Duration::from_millis(50));
+        if is_good && p99s[1] <= p99s[0].mul_f64(1.2) { Ok(figures) } else { Err(figures) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_of_two_that_dies_under_load_is_noticed_for_half_a_second() {
+    eventually(async || {
+        // The first is the quicker one: it is the one in use.
+        let (one, two) = (Machine::new(QUICK), Machine::new(GOOD));
+        let alone = Arc::new(Bench::new(&[&two])).load(500, Duration::from_millis(2)).await;
+        let bench = Arc::new(Bench::new(&[&one, &two]));
+        bench.load(250, Duration::from_millis(2)).await;
+        one.set_path(DEAD);
+        let done = bench.load(1000, Duration::from_millis(2)).await;
+        let limit = p99(alone.into_iter().map(|(_, time)| time)).mul_f64(1.2);
+        let (before, after): (Vec<_>, Vec<_>) = done.into_iter().partition(|(at, _)| *at < Duration::from_millis(500));
+        let slow = before.iter().filter(|(_, time)| time.is_none_or(|time| time > limit)).count();
+        let worst = before.iter().map(|(_, time)| time.unwrap_or(Duration::MAX)).max();
+        let after = p99(after.into_iter().map(|(_, time)| time));
+        let figures = format!("first 500 ms: {slow} slow, worst {worst:?}; after: p99 {after:?}; limit {limit:?}");
+        if after <= limit && worst < Some(Duration::from_millis(500)) { Ok(figures) } else { Err(figures) }
+    })
+    .await;
+}
