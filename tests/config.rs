@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use callsign::source::config::{CacheConfig, Config, LimitsConfig, RouteTarget, ServerConfig, UpstreamsConfig};
+use callsign::source::config::{
+    CacheConfig, Config, LimitsConfig, OrderConfig, RouteTarget, ServerConfig, UpstreamsConfig,
+};
 use callsign::table::{Health, HealthPolicy, Merge, Protocol, ReverseNames};
 use callsign::wire::Name;
 
@@ -34,6 +36,8 @@ fn every_key_of_server() {
         port = 5300
         workers = 3
         upstreams = ["10.0.0.53", "[fd00::53]:5353"]
+        order = "round_robin"
+        case_randomization = true
         timeout = 2.5
         never_forward = ["local", "home.arpa"]
         version = "callsign"
@@ -49,6 +53,7 @@ fn every_key_of_server() {
     );
     let server = config.server;
     assert_eq!((server.port, server.workers, server.timeout), (5300, Some(3), Duration::from_millis(2500)));
+    assert_eq!((server.order, server.case_randomization), (OrderConfig::RoundRobin, true));
     let UpstreamsConfig::List(upstreams) = &server.upstreams else { panic!("{:?}", server.upstreams) };
     let upstreams: Vec<String> = upstreams.iter().map(ToString::to_string).collect();
     assert_eq!(upstreams, ["10.0.0.53:53", "[fd00::53]:5353"]);

@@ -34,6 +34,10 @@ pub struct ServerConfig {
     pub workers: Option<usize>,
     /// The servers for what no route, endpoint or network has its own for.
     pub upstreams: UpstreamsConfig,
+    /// How several servers for a question are chosen between. Default: the quickest first.
+    pub order: OrderConfig,
+    /// Whether names are spelled at random in what is asked of upstreams. Default: false.
+    pub case_randomization: bool,
     /// The time for one forwarded question, over all servers and attempts. Default: 5 s.
     pub timeout: Duration,
     /// Suffixes below which nothing is forwarded (answers.md S).
@@ -52,6 +56,8 @@ impl Default for ServerConfig {
             port: 53,
             workers: None,
             upstreams: UpstreamsConfig::default(),
+            order: OrderConfig::default(),
+            case_randomization: false,
             timeout: Duration::from_secs(5),
             never_forward: Vec::new(),
             version: None,
@@ -74,6 +80,19 @@ impl Default for UpstreamsConfig {
     fn default() -> UpstreamsConfig {
         UpstreamsConfig::ResolvConf("/etc/resolv.conf".into())
     }
+}
+
+/// `order`: how several servers for a question are chosen between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OrderConfig {
+    /// `"fastest"`: the quickest first.
+    #[default]
+    Fastest,
+    /// `"sequential"`: as listed.
+    Sequential,
+    /// `"round_robin"`: each in turn.
+    RoundRobin,
 }
 
 /// `[server.limits]`: each `None` for the server's default.
