@@ -91,7 +91,7 @@ fn base64(octets: &[u8]) -> String {
     let digit =
         |six: &[u8]| six.iter().chain([&0; 6]).take(6).fold(0_usize, |value, &bit| value << 1 | usize::from(bit));
     let mut text: String = bits.chunks(6).map(|six| DIGITS[digit(six)] as char).collect();
-    while text.len() % 4 > 0 {
+    while !text.len().is_multiple_of(4) {
         text.push('=');
     }
     text
