@@ -21,7 +21,8 @@
 //!                                                  +-----------+-----------+
 //!                                                              v Forward
 //!                                                  +------- forward -------+
-//!                                                  | routes, upstreams     |
+//!                                                  | routes, cache,        |
+//!                                                  | upstreams             |
 //!                                                  +-----------------------+
 //! ```
 //!
@@ -61,7 +62,7 @@
 //! | [`wire`] | DNS on the wire: names, queries, replies, EDNS |
 //! | [`table`] | networks, endpoints, snapshots, changes |
 //! | [`responder`] | the decision: what is answered to whom, and why |
-//! | `forward` (feature `server`) | the rest of the DNS: routes, upstreams |
+//! | `forward` (feature `server`) | the rest of the DNS: routes, cache, upstreams |
 //! | `server` (feature `server`) | sockets, workers, limits, graceful stop |
 //! | `source` (feature `config`) | what keeps a table up to date: the configuration file |
 //!

@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tracing::error;
 
 use crate::forward::{Asked, AskedEdns, Reason};
 use crate::responder::{Client, Forward, Listener, Responder, ResponderOptions, Transport, Verdict};
@@ -82,8 +84,24 @@ impl Desk {
         &mut self.responder.get_or_insert_with(|| (options.clone(), Responder::new(options.clone()))).1
     }
 
-    /// Decides on one packet.
+    /// Decides on one packet. Should that panic, it costs this packet its answer, and no listener its life.
     pub(super) fn respond(
+        &mut self,
+        slot: &Slot,
+        listener: &Listener,
+        from: (SocketAddr, Transport),
+        packet: &[u8],
+        out: &mut [u8],
+    ) -> Outcome {
+        // What a panic can leave half done is the reply, which is not sent, and the responder, which is made anew.
+        catch_unwind(AssertUnwindSafe(|| self.decide(slot, listener, from, packet, out))).unwrap_or_else(|_| {
+            self.responder = None;
+            error!(source = %from.0, network = listener.network().name(), "a bug: answering this query panicked");
+            Outcome::Ignore
+        })
+    }
+
+    fn decide(
         &mut self,
         slot: &Slot,
         listener: &Listener,

@@ -1,9 +1,11 @@
 //! Routes through a whole server: blocked names, reverse zones, and what the resolv.conf says.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use callsign::forward::{Destination, ForwardOptions, Route, Upstreams};
+use callsign::forward::{Asked, Destination, ForwardOptions, Forwarder, Question, Route, Upstreams};
 use callsign::table::{Endpoint, Network, Upstream};
+use callsign::wire::message::{Header, flag};
 use callsign::wire::{ede, rtype};
 
 use super::support::client::Query;
@@ -108,12 +110,40 @@ fn f2_the_options_of_a_resolv_conf_go_with_its_servers() {
         Route { domain: "b".parse().unwrap(), to: Destination::Servers(["192.0.2.1".parse().unwrap()].into()) },
     ];
     let upstreams = Upstreams::resolv_conf(&path).unwrap();
-    let forwarder =
-        callsign::forward::Forwarder::new(ForwardOptions { routes, upstreams, ..ForwardOptions::default() });
+    let forwarder = Forwarder::new(ForwardOptions { routes, upstreams, ..ForwardOptions::default() });
     for name in [&b"\x01a\x00"[..], b"\x01x\x00"] {
         let system = forwarder.choose(name, &[]).system.unwrap();
         assert_eq!((system.timeout, system.attempts, system.rotate), (Some(2), Some(3), true));
         assert!(system.use_vc && system.trust_ad && system.edns0);
     }
     assert_eq!(forwarder.choose(b"\x01b\x00", &[]).system, None);
+}
+
+#[test]
+fn f2_ad_is_passed_on_where_the_resolv_conf_trusts_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("resolv.conf");
+    let question = b"\x03www\x07example\x00\x00\x01\x00\x01";
+    let name = question.split_last_chunk::<4>().unwrap().0;
+    let reply = [&[0, 7, 0x81, 0xa0, 0, 1, 0, 1, 0, 0, 0, 0][..], question, &a([192, 0, 2, 1])].concat();
+    let listed = Upstreams::List(vec!["192.0.2.53".parse().unwrap()]);
+    for (content, expected) in [(Some("options edns0\n"), 0), (Some("options trust-ad\n"), flag::AD), (None, flag::AD)]
+    {
+        let upstreams = match content {
+            Some(options) => {
+                std::fs::write(&path, format!("nameserver 192.0.2.53\n{options}")).unwrap();
+                Upstreams::resolv_conf(&path).unwrap()
+            }
+            None => listed.clone(),
+        };
+        let forwarder = Arc::new(Forwarder::new(ForwardOptions { upstreams, ..ForwardOptions::default() }));
+        let choice = forwarder.choose(name, &[]);
+        let flags = flag::RD | flag::AD;
+        let asked = Question { question: question.to_vec(), flags, dnssec_ok: false };
+        forwarder.take_reply(&asked, &choice, reply.clone());
+        let asked = Asked { id: 7, flags, question, limit: 512, edns: None, aliases: &[] };
+        let mut out = [0; 512];
+        forwarder.cached(name, &choice, &asked, &mut out).unwrap();
+        assert_eq!(Header::read(&out).unwrap().flags & flag::AD, expected, "{content:?}");
+    }
 }

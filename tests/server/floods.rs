@@ -170,7 +170,7 @@ async fn a_reply_to_a_port_that_is_closed_does_not_end_a_listener() {
     for number in 0..20 {
         let closed = client.udp_socket().unwrap();
         closed.send(&foreign().bytes()).unwrap();
-        upstream.query(number).await;
+        asked(&upstream, number).await;
     }
     gate.open();
     until("all replies are sent", || server.status().forwards == 0);

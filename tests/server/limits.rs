@@ -35,7 +35,7 @@ async fn one_client_has_its_share_of_the_queries_that_wait() {
     let [greedy, other] = ["127.0.0.1", "127.0.0.2"]
         .map(|source| Client::new(address).from(source.parse().unwrap()).udp_socket().unwrap());
     let waiting = [send_foreign(&greedy), send_foreign(&greedy)];
-    upstream.query(1).await;
+    asked(&upstream, 1).await;
 
     // Over UDP and over TCP, at once, and it is this client alone.
     let refused = send_foreign(&greedy);
@@ -45,7 +45,7 @@ async fn one_client_has_its_share_of_the_queries_that_wait() {
     assert_overloaded(&Client::new(address).tcp(&foreign().edns(1232)));
     assert_served(address);
     send_foreign(&other);
-    upstream.query(2).await;
+    asked(&upstream, 2).await;
     assert_eq!(server.status().forwards, 3);
 
     gate.open();
@@ -76,7 +76,7 @@ async fn all_clients_together_have_a_number_of_queries_that_wait() {
     for client in &clients {
         send_foreign(client);
     }
-    upstream.query(2).await;
+    asked(&upstream, 2).await;
     let next = Client::new(address).from("127.0.0.4".parse().unwrap());
     assert_overloaded(&next.udp(&foreign().edns(1232)));
     assert_eq!(next.udp(&foreign()).bytes.len(), foreign().bytes().len(), "without EDNS there is no room for a reason");
@@ -85,7 +85,7 @@ async fn all_clients_together_have_a_number_of_queries_that_wait() {
     server.set_limits(Limits::default());
     let late = next.udp_socket().unwrap();
     send_foreign(&late);
-    upstream.query(3).await;
+    asked(&upstream, 3).await;
     gate.open();
     for client in clients.iter().chain([&late]) {
         assert_eq!(receive(client).answers().len(), 1);
@@ -101,7 +101,7 @@ async fn a_client_that_is_gone_gives_its_share_back() {
     tcp.send(&foreign().bytes()).unwrap();
     let udp = Client::new(address).udp_socket().unwrap();
     send_foreign(&udp);
-    upstream.query(1).await;
+    asked(&upstream, 1).await;
     socket2::SockRef::from(&tcp.stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop((tcp, udp));
     gate.open();

@@ -16,7 +16,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -72,6 +72,11 @@ async fn upstream_behind(gate: &Gate) -> Scripted {
     Scripted::start(move |query| vec![Act::Wait(gate.clone()), query.answer(&[a([192, 0, 2, 1])])]).await
 }
 
+/// Waits until an upstream has got the query of this number, from 0.
+async fn asked(upstream: &Scripted, number: usize) {
+    tokio::time::timeout(DEADLINE, upstream.query(number)).await.expect("the upstream is asked");
+}
+
 /// The default limits with something changed.
 fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
     let mut limits = Limits::default();
@@ -96,9 +101,10 @@ fn local() -> Query {
     Query::new("db", rtype::A)
 }
 
-/// A question for a name of somebody else's.
+/// A question for a name of somebody else's: another one each time, which no cache knows and nobody else waits for.
 fn foreign() -> Query {
-    Query::new("www.example", rtype::A)
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    Query::new(&format!("www{:06}.example", NEXT.fetch_add(1, Ordering::Relaxed)), rtype::A)
 }
 
 /// Asks for `db`, over UDP and TCP.

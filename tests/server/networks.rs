@@ -90,7 +90,7 @@ fn a_network_that_comes_back_listens_at_once_though_a_query_of_the_old_one_still
         server.add_network(network_at("shop", &[address], "10.0.0.1")).await.unwrap();
         let waiting = Client::new(address).udp_socket().unwrap();
         waiting.send(&foreign().bytes()).unwrap();
-        upstream.query(0).await;
+        asked(&upstream, 0).await;
         server.remove_network("shop").await.unwrap();
         for db in ["10.0.0.2", "10.0.0.3"] {
             server.add_network(network_at("shop", &[address], db)).await.unwrap();

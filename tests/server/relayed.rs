@@ -22,6 +22,11 @@ fn both(client: Client, query: &Query) -> [Reply; 2] {
     [client.udp(query), client.tcp(query)]
 }
 
+/// Asks for two names of somebody else's, one over UDP and one over TCP: no cache has the answers.
+fn both_foreign(client: Client) -> [Reply; 2] {
+    [client.udp(&foreign().edns(1232)), client.tcp(&foreign().edns(1232))]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn f1_a_query_of_an_internal_network_never_reaches_an_upstream() {
     let upstream = upstream(1).await;
@@ -42,7 +47,7 @@ async fn f1_a_query_of_an_internal_network_never_reaches_an_upstream() {
     assert_eq!(vault.udp(&local()).flags(), "qr aa rd", "H1: no RA where nothing is forwarded");
     assert!(upstream.queries().is_empty());
     // The server does ask it, for others.
-    let [udp, tcp] = both(Client::new(address), &foreign());
+    let [udp, tcp] = both_foreign(Client::new(address));
     assert_eq!([udp.flags(), tcp.flags()], ["qr rd ra", "qr rd ra"], "H1: neither ours nor signed");
     assert_eq!(upstream.queries().len(), 2);
 }
@@ -95,13 +100,16 @@ async fn f3_records_come_back_octet_for_octet() {
     })
     .await;
     let (_server, address) = shop_with(Some(upstream.address()), Limits::default()).await;
-    let query = Query::new("wWw.Example", 65_280).flags(flag::RD | flag::CD | flag::AD);
-    for reply in both(Client::new(address), &query) {
+    let client = Client::new(address);
+    let query = |name: &str| Query::new(name, 65_280).flags(flag::RD | flag::CD | flag::AD);
+    let over_tcp = query("wwW.Example");
+    let query = query("wWw.Example.net");
+    for (query, reply) in [(&query, client.udp(&query)), (&over_tcp, client.tcp(&over_tcp))] {
         assert_eq!(reply.flags(), "qr rd ra ad cd");
         assert_eq!(reply.bytes[HEADER..], [query.question(), odd.concat()].concat(), "{reply:?}");
     }
     // What the upstream was asked: the client's question and its bits, an ID and an OPT of ours.
-    Client::new(address).udp(&query.clone().edns(4096).dnssec_ok().option(option::COOKIE, b"8 octets"));
+    client.udp(&query.clone().edns(4096).dnssec_ok().option(option::COOKIE, b"8 octets"));
     let asked = upstream.queries().pop().unwrap();
     assert_eq!(asked.question(), query.question());
     assert_eq!(asked.header().flags & (flag::RD | flag::CD | flag::AD), flag::RD | flag::CD | flag::AD);
@@ -180,10 +188,10 @@ fn f4_our_own_listener_is_never_asked() {
             );
         };
         server.apply(vec![shop(None)]).await.unwrap();
-        both(client, &foreign().edns(1232)).iter().for_each(assert_unasked);
+        both_foreign(client).iter().for_each(assert_unasked);
         // An upstream becomes ours when a network comes to listen there; and is another's again when that goes.
         server.apply(vec![shop(Some(&second)), network("blog").listen(&second).build().unwrap()]).await.unwrap();
-        both(client, &foreign().edns(1232)).iter().for_each(assert_unasked);
+        both_foreign(client).iter().for_each(assert_unasked);
         let other = upstream(3).await;
         server.set_forwarding(ForwardOptions {
             upstreams: vec![Upstream::new(other.address().into())].into(),
@@ -199,7 +207,7 @@ fn f4_our_own_listener_is_never_asked() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn h6_when_all_upstreams_are_dead_the_reply_says_so() {
     let (_server, address) = shop_with(Some(refusing()), Limits::default()).await;
-    for reply in both(Client::new(address), &foreign().edns(1232)) {
+    for reply in both_foreign(Client::new(address)) {
         assert_eq!((reply.status().as_str(), reply.flags().as_str()), ("SERVFAIL", "qr rd ra"));
         let text = format!("{}: connection refused", refusing());
         assert_eq!(reply.extended_errors(), [(ede::NETWORK_ERROR, text)]);
@@ -211,7 +219,7 @@ async fn h6_when_all_upstreams_are_dead_the_reply_says_so() {
     let upstreams = vec![Upstream::new(silent.address().into())];
     let quick = builder().upstreams(upstreams.into()).forward_timeout(Duration::from_millis(50)).start().await.unwrap();
     quick.add_network(shop().build().unwrap()).await.unwrap();
-    for reply in both(Client::new(listening(&quick, "shop")), &foreign().edns(1232)) {
+    for reply in both_foreign(Client::new(listening(&quick, "shop"))) {
         let text = format!("{}: timed out", silent.address());
         assert_eq!((reply.status(), reply.extended_errors()), ("SERVFAIL".into(), vec![(22, text)]));
     }

@@ -46,7 +46,7 @@ fn a_stop_sends_the_answers_that_are_under_way() {
         { &half.stream }.write_all(b"\x00\x20half").unwrap();
         tcp.send(&foreign().bytes()).unwrap();
         udp.send(&foreign().bytes()).unwrap();
-        upstream.query(1).await;
+        asked(&upstream, 1).await;
         let stop = server.shutdown();
         tokio::pin!(stop);
         // Idle connections are closed at once, and so are those in the middle of a message: nothing new is taken.
@@ -81,7 +81,7 @@ fn a_stop_waits_no_longer_than_it_is_told_to() {
         let (mut tcp, udp) = (client.connect().unwrap(), client.udp_socket().unwrap());
         tcp.send(&foreign().bytes()).unwrap();
         udp.send(&foreign().bytes()).unwrap();
-        upstream.query(1).await;
+        asked(&upstream, 1).await;
         // The forwards would wait for five seconds.
         let before = Instant::now();
         server.shutdown().await;
@@ -119,7 +119,7 @@ fn a_server_that_is_dropped_ends_too() {
         let (mut tcp, udp) = (client.connect().unwrap(), client.udp_socket().unwrap());
         tcp.send(&foreign().bytes()).unwrap();
         udp.send(&foreign().bytes()).unwrap();
-        upstream.query(1).await;
+        asked(&upstream, 1).await;
         drop(server);
         assert_closed(&mut tcp);
         until("its threads have ended", || threads().is_empty());

@@ -72,7 +72,7 @@ async fn c_after_a_half_close_pending_answers_still_come_and_then_the_end() {
         connection.stream.write_all(tail).unwrap();
         connection.stream.shutdown(Shutdown::Write).unwrap();
         receive(&mut connection, &quick);
-        upstream.query(0).await;
+        asked(&upstream, 0).await;
         gate.open();
         assert_eq!(receive(&mut connection, &slow).answers().len(), 1);
         assert_eq!(connection.stream.read(&mut [0; 1]).unwrap(), 0);
@@ -126,7 +126,7 @@ async fn c_an_idle_connection_is_closed_but_not_one_that_waits_for_an_upstream()
     let mut waiting = Client::new(address).connect().unwrap();
     let slow = foreign();
     waiting.send(&slow.bytes()).unwrap();
-    upstream.query(0).await;
+    asked(&upstream, 0).await;
     // Three times as long as a connection may be idle.
     for _ in 0..3 {
         assert_closed(&mut Client::new(address).connect().unwrap());
@@ -199,7 +199,7 @@ async fn c_a_connection_is_not_read_while_too_many_of_its_queries_wait() {
     let mut connection = Client::new(address).connect().unwrap();
     let queries = [foreign(), foreign(), foreign(), local()];
     queries.iter().for_each(|query| connection.send(&query.bytes()).unwrap());
-    upstream.query(1).await;
+    asked(&upstream, 1).await;
     assert_served(address);
     assert_eq!((upstream.queries().len(), server.status().forwards), (2, 2));
     gate.open();

@@ -167,8 +167,9 @@ impl Chain {
         let answers = answers.map(|record| Some((name_at(reply, record.range.start)?, record)));
         let answers = answers.collect::<Option<Vec<_>>>()?;
         let is_class = |record: &RecordAt| record.class == key.kind.class || key.kind.class == class::ANY;
-        // ANY, MAILA and MAILB ask for several types (RFC 1035 §3.2.3).
-        let is_type = |record: &RecordAt| record.rtype == key.kind.rtype || matches!(key.kind.rtype, 253..=255);
+        // ANY, MAILA and MAILB ask for several types (RFC 1035 §3.2.3); an OPT is no answer to anything.
+        let is_any = matches!(key.kind.rtype, 253..=255);
+        let is_type = |record: &RecordAt| record.rtype != rtype::OPT && (record.rtype == key.kind.rtype || is_any);
 
         let mut chain = vec![key.name.to_vec()];
         while let Some(last) = chain.last().filter(|_| chain.len() <= ALIASES) {

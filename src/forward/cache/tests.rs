@@ -185,6 +185,11 @@ fn only_what_answers_the_question_is_kept_as_answer() {
     // ANY, and an alias that is asked for itself.
     kit.keep(rtype::ANY, 0, [&answers[1..3], &[], &[]], 0);
     assert_eq!(kit.ttls(rtype::ANY, 0).unwrap(), [300, 300]);
+    let opt = rr(b"\xc0\x0c", rtype::OPT, 0, b"");
+    kit.keep(rtype::ANY, 0, [&[opt.clone(), a(9, 1)], &[], &[]], 0);
+    assert_eq!(kit.ttls(rtype::ANY, 0).unwrap(), [9], "an OPT is no answer");
+    kit.keep(rtype::ANY, 0, [&[opt], &[], &[]], 0);
+    assert!(matches!(kit.find(rtype::ANY, 0), Found::Nothing));
     kit.keep(rtype::CNAME, 0, [&alias, &[], &[]], 0);
     assert_eq!(kit.ttls(rtype::CNAME, 0).unwrap(), [7]);
 }
