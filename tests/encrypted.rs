@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callsign::forward::{Choice, Failure, ForwardOptions, Forwarder, Question};
-use callsign::wire::message::{Header, flag, records};
+use callsign::wire::message::{Header, flag, question_end, records};
 use callsign::wire::{ede, rcode, rtype};
 use rustls::ServerConfig;
 use support::certificates::{Authority, Identity};
@@ -186,7 +186,11 @@ async fn who_is_who_it_should_be_is_asked() {
 #[tokio::test]
 async fn encrypted_means_encrypted() {
     // A server of plain DNS, UDP and TCP, where TLS, HTTPS or QUIC should be.
-    let plain = Scripted::start(|query| vec![query.answer(&[a(IP)])]).await;
+    let script = |query: &Query| match question_end(&query.bytes) {
+        Some(_) => vec![query.answer(&[a(IP)])],
+        None => vec![],
+    };
+    let plain = Scripted::start(script).await;
     for (scheme, _) in ALL {
         let (forwarder, choice) = forwarder(1000, &[url(scheme, &plain, &format!("#{NAME}"))]);
         let failure = forwarder.ask(&question(), &choice).await.unwrap_err();

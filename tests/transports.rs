@@ -168,6 +168,20 @@ async fn tcp_that_the_server_closed_is_made_anew_and_nobody_notices() {
 }
 
 #[tokio::test]
+async fn tcp_that_takes_one_question_a_connection_gets_one() {
+    let server = Scripted::start(|query| vec![query.answer(&[a(IP)]), Act::Close]).await;
+    let asker = std::sync::Arc::new(Asker::new(&[tcp(&server)], patient()));
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let asker = asker.clone();
+        asking.spawn(async move { asker.answer().await });
+    }
+    for answers in asking.join_all().await {
+        assert_eq!(answers, [IP]);
+    }
+}
+
+#[tokio::test]
 async fn tcp_octet_by_octet_is_read_and_half_a_reply_is_none() {
     let slow = Scripted::start(|query| vec![Act::SendSlowly(query.reply(0, &many_a(40)))]).await;
     assert_eq!(Asker::new(&[tcp(&slow)], patient()).answer().await.len(), 40);

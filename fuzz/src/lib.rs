@@ -10,10 +10,16 @@ pub mod cache;
 pub mod config;
 pub mod name;
 pub mod query;
+pub mod upstream_reply;
 
 /// A target's name, which is also that of its corpus, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: &[Target] =
-    &[("cache", cache::run), ("config", config::run), ("name", name::run), ("query", query::run)];
+pub const TARGETS: &[Target] = &[
+    ("cache", cache::run),
+    ("config", config::run),
+    ("name", name::run),
+    ("query", query::run),
+    ("upstream_reply", upstream_reply::run),
+];

@@ -1,6 +1,5 @@
 //! One question: attempts at the servers as `policy` says, all of them listened to until one has a reply.
 
-use std::borrow::Cow;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -12,6 +11,7 @@ use smallvec::SmallVec;
 use tokio::time::timeout_at;
 
 use super::attempt::{Manner, Problem, Received, attempt};
+use super::failure::{Failure, best};
 use super::group::Group;
 use super::health::Health;
 use super::order::Order;
@@ -20,34 +20,7 @@ use super::query::{Meaning, Question, meaning};
 use super::server::now;
 use super::system::SystemOptions;
 use crate::table::{Transport, Upstream};
-use crate::wire::{ede, rcode};
-
-/// Why there is no reply to relay, and what the client is told instead.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub struct Failure {
-    /// The response code for the client: SERVFAIL, or NXDOMAIN where the name is blocked.
-    pub rcode: u16,
-    /// The extended error (RFC 8914): 15 blocked, 22 no upstream could be reached, 23 an error of the network.
-    pub ede: u16,
-    /// What happened, for the extended error's text and for people; at most 200 octets.
-    pub text: Cow<'static, str>,
-}
-
-/// The most that a failure says. A UDP reply has room for it beside the longest question.
-const LONGEST_TEXT: usize = 200;
-
-impl Failure {
-    /// A failure whose text is cut to its limit.
-    pub(super) fn new(rcode: u16, ede: u16, text: impl Into<Cow<'static, str>>) -> Failure {
-        let mut text = text.into();
-        if text.len() > LONGEST_TEXT {
-            let end = (0..=LONGEST_TEXT).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-            text.to_mut().truncate(end);
-        }
-        Failure { rcode, ede, text }
-    }
-}
+use crate::wire::rcode;
 
 /// How questions are asked: of the options.
 #[derive(Debug, Clone, Copy)]
@@ -246,47 +219,9 @@ async fn first(pending: &mut Vec<Attempt<'_>>) -> (Ended, io::Result<Received>) 
     .await
 }
 
-/// The error reply that says most, or else what is known about each server.
-fn best<'a>(problems: Vec<Option<Problem>>, servers: impl Iterator<Item = &'a Upstream>) -> Result<Vec<u8>, Failure> {
-    let silent = problems.iter().any(Option::is_none);
-    let ede = if silent { ede::NO_REACHABLE_AUTHORITY } else { ede::NETWORK_ERROR };
-    let text = problems.iter().zip(servers).map(|(problem, server)| match problem {
-        Some(problem) => format!("{server}: {problem}"),
-        None => format!("{server}: timed out"),
-    });
-    let failure = Failure::new(rcode::SERVFAIL, ede, text.collect::<Vec<_>>().join("; "));
-    let replies = problems.into_iter().flatten().filter_map(|problem| match problem {
-        Problem::Failed { rcode, reply } => Some((rank(rcode), reply)),
-        _ => None,
-    });
-    replies.min_by_key(|&(rank, _)| rank).map(|(_, reply)| reply).ok_or(failure)
-}
-
-/// SERVFAIL is about the question, REFUSED about us, the others about the server.
-fn rank(rcode: u16) -> u8 {
-    match rcode {
-        rcode::SERVFAIL => 0,
-        rcode::REFUSED => 1,
-        _ => 2,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn failed(rcode: u16) -> Option<Problem> {
-        Some(Problem::Failed { rcode, reply: vec![rcode as u8] })
-    }
-
-    #[test]
-    fn f3_the_best_error_reply_is_relayed() {
-        let servers: Vec<Upstream> = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|text| text.parse().unwrap()).to_vec();
-        let problems = vec![failed(rcode::NOTIMP), failed(rcode::REFUSED), failed(rcode::SERVFAIL)];
-        assert_eq!(best(problems, servers.iter()), Ok(vec![rcode::SERVFAIL as u8]));
-        let problems = vec![None, failed(rcode::REFUSED), Some(Problem::Malformed)];
-        assert_eq!(best(problems, servers.iter()), Ok(vec![rcode::REFUSED as u8]));
-    }
 
     #[test]
     fn f2_the_options_of_a_resolv_conf_are_honoured() {
@@ -304,17 +239,5 @@ mod tests {
         };
         assert_eq!(limited(all), (2, Order::RoundRobin, "tcp://10.0.0.2:53".to_owned()));
         assert_eq!(limited(|options| options.attempts = Some(1)).0, 5, "never longer");
-    }
-
-    #[test]
-    fn h6_a_failure_says_what_each_server_did() {
-        let servers: Vec<Upstream> = ["10.0.0.1", "fd00::1"].map(|text| text.parse().unwrap()).to_vec();
-        let refused = || Some(Problem::Network(std::io::ErrorKind::ConnectionRefused.into()));
-        let failure = best(vec![refused(), None], servers.iter()).unwrap_err();
-        assert_eq!((failure.rcode, failure.ede), (rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY));
-        assert_eq!(failure.to_string(), "10.0.0.1:53: connection refused; [fd00::1]:53: timed out");
-        let failure = best(vec![refused(), Some(Problem::Malformed)], servers.iter()).unwrap_err();
-        assert_eq!(failure.ede, ede::NETWORK_ERROR);
-        assert_eq!(Failure::new(2, 22, "ü".repeat(150)).text, "ü".repeat(100));
     }
 }

@@ -11,8 +11,8 @@ use foldhash::fast::RandomState;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::ask::Failure;
 use super::cache::Key;
+use super::failure::Failure;
 use crate::wire::{ede, rcode};
 
 /// Questions that are asked again before their answers expire, at a time. They are a favour: beyond this they are not done.

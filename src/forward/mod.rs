@@ -29,12 +29,14 @@ mod cache;
 mod choice;
 mod counters;
 mod datagram;
+mod failure;
 mod flight;
 mod group;
 mod health;
 mod options;
 mod order;
 mod own;
+mod pipeline;
 mod policy;
 mod query;
 mod relay;
@@ -53,10 +55,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-pub use ask::Failure;
 pub(crate) use attempt::zone_index;
 pub use choice::{Choice, Reason};
 pub use counters::Counters;
+pub use failure::Failure;
 pub use options::{Destination, ForwardError, ForwardOptions, Route, Upstreams};
 pub use order::Order;
 pub use query::Question;

@@ -37,6 +37,14 @@ impl Question {
         query
     }
 
+    /// What becomes of a message that comes while this question waits for the reply to `id`: `None` if it is ignored, else
+    /// whether it is an answer, or as good as one, and so relayed. For the fuzzer.
+    #[doc(hidden)]
+    pub fn judge(&self, message: &[u8], id: u16) -> Option<bool> {
+        let is_relayed = || matches!(meaning(message), Meaning::Final | Meaning::Truncated { whole: true });
+        self.is_answered_by(message, id).then(is_relayed)
+    }
+
     /// True if `message` is the reply to this question asked with `id`: anything else on the socket is somebody's guess
     /// or a stray, and is ignored.
     pub(super) fn is_answered_by(&self, message: &[u8], id: u16) -> bool {

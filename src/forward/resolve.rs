@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use tokio::time::timeout_at;
 
-use super::ask::Failure;
 use super::cache::{Age, Answer, Bits, Clamp, Found, KeyRef, Kind, Rules, seconds, write_failed};
 use super::counters::{Counters, Event};
+use super::failure::Failure;
 use super::flight::{Flight, Joined, Landing, Outcome};
 use super::relay::{Asked, AskedEdns};
 use super::{Choice, ForwardOptions, Forwarder, Question};

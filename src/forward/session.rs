@@ -23,8 +23,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::attempt::socket_address;
+use super::pipeline::STALLED;
 use super::server::{Counters, Server};
-use super::stream::{Asked, CONNECT, STALLED, copy};
+use super::stream::{Asked, CONNECT, copy};
 use crate::table::Transport;
 
 /// How long a connection stays open with nothing to do: it was costlier to make than one of TCP.
