@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use tokio::time::timeout_at;
 
 use super::attempt::{Manner, Problem, Received, attempt};
+use super::datagram::is_ours;
 use super::failure::{Failure, best};
 use super::group::Group;
 use super::health::Health;
@@ -83,6 +84,9 @@ pub(super) async fn ask(question: &Question, group: &Group, asking: Asking) -> R
     round.end()
 }
 
+/// The most sockets that one question has open to one server.
+const SOCKETS: usize = 3;
+
 /// An attempt under way.
 struct Attempt<'a> {
     server: usize,
@@ -128,6 +132,14 @@ impl<'a> Round<'a> {
         let (asked, question, sent) = (&self.group.servers[server], self.question, now());
         asked.asked();
         self.known[server].first_sent.get_or_insert(sent);
+        // Each datagram has a socket of its own: of those to one server only the latest are still listened to.
+        let datagrams = || self.pending.iter().filter(|attempt| attempt.server == server && !attempt.manner.connected);
+        if datagrams().count() >= SOCKETS
+            && let Some(oldest) = datagrams().map(|attempt| attempt.sent).min()
+        {
+            self.pending
+                .retain(|attempt| attempt.server != server || attempt.manner.connected || attempt.sent != oldest);
+        }
         self.pending.push(Attempt { server, sent, manner, future: Box::pin(attempt(asked, question, manner)) });
     }
 
@@ -136,6 +148,11 @@ impl<'a> Round<'a> {
         let Ended { server, sent, manner } = tried;
         let received = match result {
             Ok(received) => received,
+            Err(error) if is_ours(&error) => {
+                // The server has nothing to do with it: like a lost packet, it is sent again.
+                self.known[server].problem.get_or_insert(Problem::Network(error));
+                return None;
+            }
             Err(error) => {
                 self.group.servers[server].with(|health| health.broke(sent, now()));
                 self.fail(server, Problem::Network(error), policy);

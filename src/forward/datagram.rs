@@ -16,7 +16,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 use socket2::{Domain, Socket, Type};
 use tokio::net::UdpSocket;
 
@@ -42,6 +46,7 @@ pub(super) async fn exchange(
     if randomize_case {
         spell_at_random(&mut query[name.clone()])?;
     }
+    let _permit = Permit::take()?;
     let socket = socket(to)?;
     socket.send(&query)?;
     let socket = UdpSocket::from_std(socket)?;
@@ -66,6 +71,49 @@ pub(super) async fn exchange(
         }
         return Ok(Received { message, cut, respelled, reused: true });
     }
+}
+
+/// The right to one more socket. Sockets to upstreams take three quarters of the descriptors that the process may have at
+/// the most, whoever asks and whoever is silent: what is left is for its listeners, their connections, and its host.
+struct Permit;
+
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+static MOST: LazyLock<usize> = LazyLock::new(|| {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    usize::try_from(limit / 4 * 3).unwrap_or(usize::MAX)
+});
+
+impl Permit {
+    fn take() -> io::Result<Permit> {
+        // Made first, so that it is given back in either case.
+        let permit = (OPEN.fetch_add(1, Ordering::Relaxed), Permit);
+        if permit.0 < *MOST { Ok(permit.1) } else { Err(OutOfSockets.into()) }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// There is no socket left to ask with.
+#[derive(Debug, thiserror::Error)]
+#[error("no socket is left to ask with")]
+struct OutOfSockets;
+
+impl From<OutOfSockets> for io::Error {
+    fn from(error: OutOfSockets) -> io::Error {
+        io::Error::other(error)
+    }
+}
+
+/// True if an error is this process' or this host's own want, and says nothing of the server.
+pub(super) fn is_ours(error: &io::Error) -> bool {
+    let is_want = |errno: Errno| matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM);
+    error.get_ref().is_some_and(|cause| cause.is::<OutOfSockets>())
+        || error.raw_os_error().is_some_and(|errno| is_want(Errno::from_raw(errno)))
 }
 
 /// A socket of its own, connected. The kernel chooses a random port as it connects.
@@ -109,6 +157,17 @@ fn restore(message: &mut [u8], sent: &[u8], asked: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sockets_are_bounded_and_their_lack_is_not_the_servers_fault() {
+        assert!(*MOST > 0);
+        let open = OPEN.load(Ordering::Relaxed);
+        let permit = Permit::take().unwrap();
+        assert!(OPEN.load(Ordering::Relaxed) > open);
+        drop(permit);
+        assert!(is_ours(&OutOfSockets.into()) && is_ours(&Errno::EMFILE.into()));
+        assert!(!is_ours(&Errno::ECONNREFUSED.into()));
+    }
 
     #[test]
     fn the_spelling_is_random_and_can_be_restored() {

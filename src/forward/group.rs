@@ -83,6 +83,14 @@ impl Groups {
         self.groups.entry(list.clone()).or_insert_with(|| Arc::new(group)).clone()
     }
 
+    /// The same list as it is known already, so that equal lists take their memory once.
+    pub(super) fn known_list(&self, list: Arc<[Upstream]>) -> Arc<[Upstream]> {
+        match self.groups.get(&list) {
+            Some(group) => group.key().clone(),
+            None => list,
+        }
+    }
+
     /// The state of every server of every list, each once.
     pub(super) fn status(&self) -> Vec<UpstreamStatus> {
         let servers: Vec<_> = self.known().values().filter_map(Weak::upgrade).collect();
@@ -133,6 +141,7 @@ mod tests {
         let groups = Groups::default();
         let one = groups.of(&list(1..3));
         assert!(Arc::ptr_eq(&one, &groups.of(&list(1..3))));
+        assert!(Arc::ptr_eq(&groups.known_list(list(1..3)), &groups.known_list(list(1..3))));
         let other = groups.of(&list(2..4));
         assert!(Arc::ptr_eq(&one.servers[1], &other.servers[0]));
         assert_eq!(groups.status().len(), 3);

@@ -134,6 +134,10 @@ impl Forwarder {
     pub fn choose(&self, name: &[u8], preferred: &[Arc<[Upstream]>]) -> Choice {
         let mut choice = self.settings.load().choose(name, preferred);
         choice.servers = self.own.refuse(choice.servers);
+        if choice.reason == Reason::Preferred && preferred.len() > 1 {
+            // Joined anew for each question: what the cache keeps of it is to be one list.
+            choice.servers = self.groups.known_list(choice.servers);
+        }
         choice
     }
 

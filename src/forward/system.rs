@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
@@ -140,7 +140,12 @@ impl System {
     }
 
     fn look_at_file(&self, look: &mut Look) -> io::Result<()> {
-        let stamp = Stamp::of(&std::fs::metadata(&self.path)?);
+        let metadata = std::fs::metadata(&self.path)?;
+        if !metadata.is_file() {
+            // Opening a pipe would wait for somebody to write into it.
+            return Err(io::Error::other("not a regular file"));
+        }
+        let stamp = Stamp::of(&metadata);
         if look.stamp.as_ref() == Some(&stamp) {
             return Ok(());
         }
@@ -178,7 +183,8 @@ impl Stamp {
 
 /// The file's content, its stamp as of before it was read, and whether the stamp will tell the next change.
 pub(super) fn read(path: &Path) -> io::Result<(Vec<u8>, Stamp, bool)> {
-    let file = File::open(path)?;
+    // Not waiting for a writer, should it be a pipe since it was looked at.
+    let file = File::options().read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path)?;
     let metadata = file.metadata()?;
     let settled = metadata
         .modified()

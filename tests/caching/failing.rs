@@ -150,6 +150,26 @@ async fn a_name_that_is_gone_is_not_given_back() {
     assert_eq!(served.client().udp(&www()).status(), "SERVFAIL");
 }
 
+/// Also where the upstream says it in a way that is not cached: without an SOA.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_gone_without_an_soa_is_not_given_back() {
+    let mood = Arc::new(AtomicU8::new(0));
+    let now = mood.clone();
+    let upstream = Scripted::start(move |query| match now.load(Ordering::Relaxed) {
+        0 => vec![query.answer(&[a(IP)])],
+        1 => vec![query.error(rcode::NXDOMAIN)],
+        _ => vec![query.error(rcode::SERVFAIL)],
+    })
+    .await;
+    let served = Served::new(asking(&upstream)).await;
+    served.client().udp(&www());
+    mood.store(1, Ordering::Relaxed);
+    assert_eq!(served.client().udp(&Query::new("www.example", rtype::AAAA)).status(), "NXDOMAIN");
+    mood.store(2, Ordering::Relaxed);
+    served.pass(300);
+    assert_eq!(served.client().udp(&www()).status(), "SERVFAIL");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_questions_are_turned_down_at_once_or_get_old_answers() {
     let gate = Gate::closed();

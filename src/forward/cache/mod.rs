@@ -16,6 +16,9 @@ use foldhash::quality::RandomState;
 use quick_cache::sync::{Cache as Store, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
+use crate::wire::message::Header;
+use crate::wire::rcode;
+
 pub(super) use admit::{Clamp, seconds};
 pub(super) use answer::{Age, Answer, Verdict, write_failed};
 pub(super) use key::{Bits, Key, KeyRef, Kind};
@@ -194,6 +197,10 @@ impl Cache {
             return;
         }
         let Some(answer) = admit::admit(reply, key, rules.clamp, with_ad, now) else {
+            // Also one that is not kept, for want of an SOA or of a TTL, says that the name is gone.
+            if Header::read(reply).is_some_and(|header| header.rcode() == rcode::NXDOMAIN) {
+                self.forget_stale(key);
+            }
             self.store.remove(&key);
             return;
         };
