@@ -25,6 +25,8 @@ pub(super) fn forwarding(config: &Config) -> ForwardOptions {
         |seconds: Option<u32>, default| seconds.map_or(default, |seconds| Duration::from_secs(seconds.into()));
     ForwardOptions {
         timeout: config.server.timeout,
+        order: config.server.order,
+        case_randomization: config.server.case_randomization,
         upstreams,
         routes: routes.collect(),
         cache_size: cache.size.unwrap_or(defaults.cache_size),

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::order::Order;
-use crate::table::Upstream;
+use crate::table::{Order, Upstream};
 use crate::wire::Name;
 
 /// The options of a [`Forwarder`](super::Forwarder).

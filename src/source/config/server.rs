@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::table::Upstream;
+use crate::table::{Order, Upstream};
 use crate::wire::Name;
 
 use super::section::Section;
@@ -21,6 +21,9 @@ pub(super) fn read(root: &Section<'_>) -> ServerConfig {
     server.workers = count(&section, "workers", 256);
     server.upstreams = upstreams(&section);
     server.timeout = section.seconds("timeout").unwrap_or(server.timeout);
+    let orders = [("fastest", Order::Fastest), ("sequential", Order::Sequential), ("round_robin", Order::RoundRobin)];
+    server.order = section.choice("order", &orders).unwrap_or_default();
+    server.case_randomization = section.flag("case_randomization").unwrap_or_default();
     server.never_forward =
         section.list("never_forward", str::parse::<Name>).into_iter().map(toml::Spanned::into_inner).collect();
     server.version = text(&section, "version");

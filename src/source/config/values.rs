@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::table::{Network, Upstream};
+use crate::table::{Network, Order, Upstream};
 use crate::wire::Name;
 
 use super::Problem;
@@ -36,6 +36,10 @@ pub struct ServerConfig {
     pub upstreams: UpstreamsConfig,
     /// The time for one forwarded question, over all servers and attempts. Default: 5 s.
     pub timeout: Duration,
+    /// How the servers of a list are chosen between. Default: the quickest first.
+    pub order: Order,
+    /// Names are spelled at random on their way to upstreams (0x20). Default: false.
+    pub case_randomization: bool,
     /// Suffixes below which nothing is forwarded (answers.md S).
     pub never_forward: Vec<Name>,
     /// What `version.bind` says in class CH, at most 255 octets; `None` for REFUSED (answers.md P5).
@@ -53,6 +57,8 @@ impl Default for ServerConfig {
             workers: None,
             upstreams: UpstreamsConfig::default(),
             timeout: Duration::from_secs(5),
+            order: Order::default(),
+            case_randomization: false,
             never_forward: Vec::new(),
             version: None,
             identity: None,
