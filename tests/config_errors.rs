@@ -39,6 +39,8 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         (server("port = \"53\""), "2: `port` cannot be a string; write port = 53"),
         (server("port = 5.3"), "2: `port` cannot be a number with a fraction; write port = 53"),
         (server("workers = 1000"), "2: `workers` is 1000; write a number from 1 to 256"),
+        (server("order = 1"), "2: `order` cannot be a whole number; write order = \"fastest\""),
+        (server("order = \"any\""), "2: `order` is \"any\"; write \"fastest\" or \"sequential\" or \"round_robin\""),
         (server("timeout = 0"), "2: `timeout` is 0; write seconds, from 0.001 to 3600"),
         (server("timeout = nan"), "2: `timeout` is nan; write seconds, from 0.001 to 3600"),
         (server("timeout = true"), "2: `timeout` cannot be true or false; write timeout = 5"),
@@ -100,6 +102,10 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
             network("allow = []"),
             "4: `allow` is empty; leave it out for the default, or write allow = [\"172.18.0.0/16\"]",
         ),
+        (
+            "[[network]]\nname = \"shop\"\nlisten = [\"0.0.0.0\"]".to_owned(),
+            "3: 0.0.0.0 is no gateway's address; write each one that containers ask",
+        ),
         (network("gateways = [\"gw\"]"), "4: \"gw\" is not an IP address; write 172.18.0.2 or fd00::2"),
         (network("domains = [\"\"]"), "4: \"\" has an empty label; write domains = [\"internal\"]"),
         (network("internal = \"yes\""), "4: `internal` cannot be a string; write internal = true"),
@@ -149,7 +155,10 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
             endpoint("addresses = [\"172.18.0.300\"]"),
             "6: \"172.18.0.300\" is not an IP address; write 172.18.0.2 or fd00::2",
         ),
-        (endpoint("addresses = [\"0.0.0.0\"]"), "6: \"0.0.0.0\" is not an IP address; write 172.18.0.2 or fd00::2"),
+        (
+            endpoint("addresses = [\"0.0.0.0\"]"),
+            "6: 0.0.0.0 cannot be an endpoint's address: it stands for no single host",
+        ),
         (
             endpoint("addresses = [\"10.0.0.2\"]\n[[network.endpoint]]\nid = \"b\"\naddresses = [\"10.0.0.2\"]"),
             "9: 10.0.0.2 is an endpoint's address already (line 6); write another address",

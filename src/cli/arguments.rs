@@ -44,7 +44,7 @@ pub(super) enum Command {
 ///
 /// Listens on each network's addresses, UDP and TCP. Reads the file again when it changes and on SIGHUP: what is new in it
 /// holds at once for all queries, listeners that stay keep their sockets, and a file with an error changes nothing. Stops
-/// on SIGTERM or SIGINT, when what was asked has been answered.
+/// on SIGTERM or SIGINT within a second; questions that wait for an upstream have most of it to be answered.
 #[derive(Debug, Args)]
 #[command(after_long_help = SERVE_EXAMPLES)]
 pub(super) struct Serve {
@@ -67,8 +67,9 @@ Examples:
   callsign serve --config examples/two-networks.toml --log-level debug
   systemctl reload callsign                        or: kill -HUP PID, or just save the file
 
-With systemd: Type=notify (readiness, reloads), ExecReload=kill -HUP $MAINPID, and socket activation, where each socket
-is used by the network that listens on its address. Port 53 needs root, or AmbientCapabilities=CAP_NET_BIND_SERVICE.";
+With systemd: Type=notify (readiness, reloads), ExecReload=kill -HUP $MAINPID, and socket activation:
+each socket is used by the network that listens on its address.
+Port 53 needs root, or AmbientCapabilities=CAP_NET_BIND_SERVICE.";
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

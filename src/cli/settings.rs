@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use callsign::forward::{Destination, ForwardOptions, Route, Upstreams};
+use callsign::forward::{Destination, ForwardOptions, Order, Route, Upstreams};
 use callsign::responder::ResponderOptions;
 use callsign::server::Limits;
-use callsign::source::config::{Config, RouteTarget, UpstreamsConfig};
+use callsign::source::config::{Config, OrderConfig, RouteTarget, UpstreamsConfig};
 
 /// What a configuration says of forwarding.
 pub(super) fn forwarding(config: &Config) -> ForwardOptions {
@@ -23,10 +23,15 @@ pub(super) fn forwarding(config: &Config) -> ForwardOptions {
     let (defaults, cache) = (ForwardOptions::default(), &config.cache);
     let seconds =
         |seconds: Option<u32>, default| seconds.map_or(default, |seconds| Duration::from_secs(seconds.into()));
+    let order = match config.server.order {
+        OrderConfig::Sequential => Order::Sequential,
+        OrderConfig::RoundRobin => Order::RoundRobin,
+        _ => Order::Fastest,
+    };
     ForwardOptions {
-        timeout: config.server.timeout,
-        order: config.server.order,
+        order,
         case_randomization: config.server.case_randomization,
+        timeout: config.server.timeout,
         upstreams,
         routes: routes.collect(),
         cache_size: cache.size.unwrap_or(defaults.cache_size),

@@ -14,11 +14,12 @@ use super::attempt::{Manner, Problem, Received, attempt};
 use super::failure::{Failure, best};
 use super::group::Group;
 use super::health::Health;
+use super::order::Order;
 use super::policy::{Policy, Step};
 use super::query::{Meaning, Question, meaning};
 use super::server::now;
 use super::system::SystemOptions;
-use crate::table::{Order, Transport, Upstream};
+use crate::table::{Transport, Upstream};
 use crate::wire::rcode;
 
 /// How questions are asked: of the options.

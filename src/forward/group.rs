@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use dashmap::DashMap;
 
 use super::health::Health;
-use super::order::{self, Candidate, Plan, Servers};
+use super::order::{self, Candidate, Order, Plan, Servers};
 use super::server::{Server, UpstreamStatus};
-use crate::table::{Order, Upstream};
+use crate::table::Upstream;
 
 /// A list that was not used for so long is forgotten.
 const UNUSED: Duration = Duration::from_secs(600);

@@ -60,12 +60,12 @@ pub use choice::{Choice, Reason};
 pub use counters::Counters;
 pub use failure::Failure;
 pub use options::{Destination, ForwardError, ForwardOptions, Route, Upstreams};
+pub use order::Order;
 pub use query::Question;
 pub use relay::{Asked, AskedEdns, relay};
 pub use server::UpstreamStatus;
 pub use system::SystemOptions;
 
-pub use crate::table::Order;
 use crate::table::Upstream;
 use crate::wire::{ede, rcode};
 use cache::{Cache, Clock};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::table::{Order, Upstream};
+use super::order::Order;
+use crate::table::Upstream;
 use crate::wire::Name;
 
 /// The options of a [`Forwarder`](super::Forwarder).

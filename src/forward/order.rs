@@ -12,7 +12,19 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::health::Health;
-use crate::table::Order;
+
+/// How the servers of a list are chosen between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[non_exhaustive]
+pub enum Order {
+    /// The quickest first; the others are measured with a few copies of questions.
+    #[default]
+    Fastest,
+    /// As listed: the next one only when the one before is slow or fails.
+    Sequential,
+    /// Each in turn.
+    RoundRobin,
+}
 
 /// One question in so many is copied to a server that is not the best one.
 const EXPLORATION: u32 = 32;

@@ -157,7 +157,8 @@ impl System {
         look.content = Some(content);
         if read != **self.known() {
             let servers: Vec<String> = read.servers.iter().map(Upstream::to_string).collect();
-            tracing::info!(path = %self.path.display(), ?servers, options = ?read.options, "name servers read");
+            tracing::debug!(path = %self.path.display(), options = ?read.options, "options read");
+            tracing::info!(path = %self.path.display(), servers = servers.join(" "), "name servers read");
             self.read.store(Arc::new(read));
         }
         Ok(())

@@ -166,27 +166,12 @@ impl Responder {
             trace.rule("P1");
             return Verdict::Ignore;
         }
+        let view = View::of(client);
         let query = match parsed {
             Ok(query) => query,
-            Err(Rejected::Silently) => {
-                trace.rule("P1");
-                return Verdict::Ignore;
-            }
-            Err(Rejected::Opcode(header)) => {
-                trace.rule("P2");
-                return reply::header_only(out, &header, rcode::NOTIMP).map_or(Verdict::Ignore, Verdict::Reply);
-            }
-            Err(Rejected::Malformed(header)) => {
-                trace.rule("P3");
-                return reply::header_only(out, &header, rcode::FORMERR).map_or(Verdict::Ignore, Verdict::Reply);
-            }
-            Err(Rejected::Transfer(header)) => {
-                trace.rule("P4");
-                return reply::header_only(out, &header, rcode::REFUSED).map_or(Verdict::Ignore, Verdict::Reply);
-            }
+            Err(rejected) => return reject(rejected, view.is_allowed(client), out, trace),
         };
         trace.question(&query);
-        let view = View::of(client);
         let edns = self.reply_edns(&query, client);
         let limit = match client.transport {
             Transport::Udp => reply::udp_limit(query.edns()),
@@ -285,6 +270,22 @@ impl Responder {
         }
         Some(ReplyEdns { dnssec_ok: edns.dnssec_ok(), options })
     }
+}
+
+/// Answers a packet that is no query to be answered, header only: what its question is, if it has one, is not known.
+fn reject(rejected: Rejected, is_allowed: bool, out: &mut [u8], trace: &mut impl Trace) -> Verdict<'static> {
+    let (rule, header, rcode) = match rejected {
+        Rejected::Silently => {
+            trace.rule("P1");
+            return Verdict::Ignore;
+        }
+        Rejected::Opcode(header) => ("P2", header, rcode::NOTIMP),
+        Rejected::Malformed(header) => ("P3", header, rcode::FORMERR),
+        Rejected::Transfer(header) => ("P4", header, rcode::REFUSED),
+    };
+    let (rule, rcode) = if is_allowed { (rule, rcode) } else { ("V4", rcode::REFUSED) };
+    trace.rule(rule);
+    reply::header_only(out, &header, rcode).map_or(Verdict::Ignore, Verdict::Reply)
 }
 
 /// Whose turn it is to come first, for each set of addresses (answers.md T2).

@@ -264,6 +264,7 @@ impl Server {
             tcp_connections: self.shared.usage.connections(),
             forwards: self.shared.usage.forwards(),
             forwarding: self.shared.forwarder.counters(),
+            upstreams: self.shared.forwarder.upstreams(),
         }
     }
 

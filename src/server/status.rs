@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::forward::Counters;
+use crate::forward::{Counters, UpstreamStatus};
 
 /// What a server is doing at a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Status {
     pub forwards: usize,
     /// What the forwarder has done, and its cache.
     pub forwarding: Counters,
+    /// How each upstream does that was asked lately.
+    pub upstreams: Vec<UpstreamStatus>,
 }
 
 /// The state of one listener: one address, one transport.

@@ -174,7 +174,8 @@ impl NetworkBuilder {
             return Err(TableError::NoNetworkName);
         }
         if !self.gateways_given {
-            self.settings.gateways = self.settings.listen.iter().map(Address::ip).collect();
+            let listen = self.settings.listen.iter().map(Address::ip);
+            self.settings.gateways = listen.filter(|ip| !ip.is_unspecified()).collect();
         }
         self.settings.upstreams = self.upstreams.into();
         let network =

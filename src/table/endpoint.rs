@@ -225,8 +225,9 @@ impl EndpointBuilder {
 
     /// Adds an address.
     pub fn ip(mut self, ip: IpAddr) -> EndpointBuilder {
-        if ip.is_unspecified() || ip.is_multicast() {
-            self.error.get_or_insert(TableError::Ip(ip.to_string()));
+        let is_broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+        if ip.is_unspecified() || ip.is_multicast() || is_broadcast {
+            self.error.get_or_insert(TableError::NoHost(ip));
         } else if !self.addresses.contains(&ip) {
             self.addresses.push(ip);
         }

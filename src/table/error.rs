@@ -20,6 +20,9 @@ pub enum TableError {
     /// An endpoint's or a gateway's address is not an IP address.
     #[error("\"{0}\" is not an IP address; write 172.18.0.2 or fd00::2")]
     Ip(String),
+    /// An address that means no one host cannot be an endpoint's.
+    #[error("{0} cannot be an endpoint's address: it stands for no single host")]
+    NoHost(std::net::IpAddr),
     /// A subnet or an entry of an allow list is no prefix.
     #[error("\"{0}\" is not a subnet; write 172.18.0.0/16 or fd00::/64")]
     Subnet(String),

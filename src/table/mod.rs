@@ -30,4 +30,4 @@ pub use network::{Change, Network};
 pub use record::Record;
 pub use settings::{HealthPolicy, Merge, ReverseNames, Settings};
 pub use snapshot::{Found, Matched, Snapshot, Suffix};
-pub use upstream::{Order, Transport, Upstream, UpstreamError};
+pub use upstream::{Transport, Upstream, UpstreamError};

@@ -56,19 +56,6 @@ impl Transport {
     }
 }
 
-/// How the servers of a list are chosen between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-#[non_exhaustive]
-pub enum Order {
-    /// The quickest first; the others are measured with a few copies of questions.
-    #[default]
-    Fastest,
-    /// As listed: the next one only when the one before is slow or fails.
-    Sequential,
-    /// Each in turn.
-    RoundRobin,
-}
-
 /// The usual path of DNS over HTTPS (RFC 8484 §4.1.1 leaves it open; everybody has this one).
 const DNS_QUERY: &str = "/dns-query";
 

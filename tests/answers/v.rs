@@ -197,6 +197,14 @@ fn v4_a_list_of_its_own_replaces_the_default() {
     check(world.client("shop", "192.168.9.9").ask("db", A), "NOERROR: db A 10.10.1.3");
     check(world.client("shop", "10.10.1.2").ask("db", A), refused);
     check(world.client("shop", "127.0.0.1").neighbours(&["127.0.0.0/8"]).ask("db", A), refused);
+    // What cannot be read is refused too: a malformed query, another opcode, a transfer; header only.
+    for packet in [
+        &b"\0\x07\x01\0\0\0\0\0\0\0\0\0"[..],
+        b"\0\x07\x28\0\0\0\0\0\0\0\0\0",
+        b"\0\x07\0\0\0\x01\0\0\0\x01\0\0\x01x\0\0\xfb\0\x01",
+    ] {
+        check(world.client("shop", "10.10.1.2").send(packet), "REFUSED");
+    }
 
     let world = World::of([shop().allow("0.0.0.0/0").allow("::/0")]);
     for anyone in ["8.8.8.8", "127.0.0.1", "2001:db8::1", "::ffff:8.8.8.8"] {

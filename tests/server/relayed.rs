@@ -99,7 +99,7 @@ async fn f3_records_come_back_octet_for_octet() {
         vec![query.answer(&answers).changed(|reply| reply[3] |= 0x20)] // AD
     })
     .await;
-    let (_server, address) = shop_with(Some(upstream.address()), Limits::default()).await;
+    let (server, address) = shop_with(Some(upstream.address()), Limits::default()).await;
     let client = Client::new(address);
     let query = |name: &str| Query::new(name, 65_280).flags(flag::RD | flag::CD | flag::AD);
     let over_tcp = query("wwW.Example");
@@ -108,6 +108,10 @@ async fn f3_records_come_back_octet_for_octet() {
         assert_eq!(reply.flags(), "qr rd ra ad cd");
         assert_eq!(reply.bytes[HEADER..], [query.question(), odd.concat()].concat(), "{reply:?}");
     }
+    let status = &server.status().upstreams[..];
+    let [seen] = status else { panic!("one upstream was asked: {status:?}") };
+    assert_eq!(seen.upstream, Upstream::new(upstream.address().into()));
+    assert!(seen.well && seen.rtt.is_some() && seen.replies == 2 && seen.failures == 0, "{seen:?}");
     // What the upstream was asked: the client's question and its bits, an ID and an OPT of ours.
     client.udp(&query.clone().edns(4096).dnssec_ok().option(option::COOKIE, b"8 octets"));
     let asked = upstream.queries().pop().unwrap();

@@ -100,9 +100,8 @@ impl Service {
     fn tell_of_networks(&self, names: &[String]) {
         let listeners = self.server.status().listeners;
         for network in names.iter().filter_map(|name| self.server.table().network(name)) {
-            let mut listen: Vec<String> = listeners
-                .iter()
-                .filter(|listener| listener.network == network.name())
+            let own = || listeners.iter().filter(|listener| listener.network == network.name());
+            let mut listen: Vec<String> = own()
                 .filter_map(|listener| match listener.state {
                     ListenerState::Listening(address) => Some(address.to_string()),
                     _ => None,
@@ -110,7 +109,22 @@ impl Service {
                 .collect();
             listen.dedup();
             let endpoints = network.snapshot().endpoint_count();
-            info!(network = network.name(), listen = listen.join(" "), endpoints, "network is served");
+            // Why a socket could not be bound was logged when it was tried.
+            match own().filter(|listener| !matches!(listener.state, ListenerState::Listening(_))).count() {
+                0 => info!(network = network.name(), listen = listen.join(" "), endpoints, "network is served"),
+                missing if listen.is_empty() => {
+                    warn!(network = network.name(), missing, endpoints, "network is not served yet: it listens nowhere")
+                }
+                missing => {
+                    warn!(
+                        network = network.name(),
+                        listen = listen.join(" "),
+                        missing,
+                        endpoints,
+                        "network is served in part"
+                    )
+                }
+            }
         }
     }
 

@@ -48,7 +48,9 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
-pub use values::{CacheConfig, Config, LimitsConfig, RouteConfig, RouteTarget, ServerConfig, UpstreamsConfig};
+pub use values::{
+    CacheConfig, Config, LimitsConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig, UpstreamsConfig,
+};
 pub use watch::{WatchError, Watcher};
 
 use section::Section;

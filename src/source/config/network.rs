@@ -69,6 +69,12 @@ fn listen(section: &Section<'_>, mut builder: NetworkBuilder, neighbours: &mut N
     for address in &addresses {
         let port = address.get_ref().port().unwrap_or(neighbours.port);
         let whole = address.get_ref().clone().with_port(port);
+        if whole.ip().is_unspecified() || whole.ip().is_multicast() {
+            // One socket for each gateway address: the kernel sends each reply from the address that was asked.
+            let message = format!("{} is no gateway's address; write each one that containers ask", whole.ip());
+            section.problem(&address.span(), message);
+            continue;
+        }
         if let Err(known) = neighbours.listeners.add(whole.clone(), section.line(&address.span())) {
             let message = format!("{whole} is listened on already (line {known}); write another address or port");
             section.problem(&address.span(), message);
@@ -76,7 +82,7 @@ fn listen(section: &Section<'_>, mut builder: NetworkBuilder, neighbours: &mut N
         // With its port, so that another port at a reload is another listener.
         builder = builder.listen(&whole.to_string());
     }
-    if section.value("listen").is_none() {
+    if addresses.is_empty() {
         let message =
             format!("nobody can ask this network, as it listens nowhere; write {}", section.example("listen"));
         section.warning(section.at(), message);

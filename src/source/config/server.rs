@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::table::{Order, Upstream};
+use crate::table::Upstream;
 use crate::wire::Name;
 
 use super::section::Section;
 use super::shape::{LIMITS, SERVER};
-use super::values::{LimitsConfig, ServerConfig, UpstreamsConfig};
+use super::values::{LimitsConfig, OrderConfig, ServerConfig, UpstreamsConfig};
 
 /// The longest string of a TXT record (RFC 1035 §3.3).
 const MAX_TEXT: usize = 255;
@@ -20,10 +20,14 @@ pub(super) fn read(root: &Section<'_>) -> ServerConfig {
     }
     server.workers = count(&section, "workers", 256);
     server.upstreams = upstreams(&section);
-    server.timeout = section.seconds("timeout").unwrap_or(server.timeout);
-    let orders = [("fastest", Order::Fastest), ("sequential", Order::Sequential), ("round_robin", Order::RoundRobin)];
+    let orders = [
+        ("fastest", OrderConfig::Fastest),
+        ("sequential", OrderConfig::Sequential),
+        ("round_robin", OrderConfig::RoundRobin),
+    ];
     server.order = section.choice("order", &orders).unwrap_or_default();
     server.case_randomization = section.flag("case_randomization").unwrap_or_default();
+    server.timeout = section.seconds("timeout").unwrap_or(server.timeout);
     server.never_forward =
         section.list("never_forward", str::parse::<Name>).into_iter().map(toml::Spanned::into_inner).collect();
     server.version = text(&section, "version");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::table::{Network, Order, Upstream};
+use crate::table::{Network, Upstream};
 use crate::wire::Name;
 
 use super::Problem;
@@ -34,12 +34,12 @@ pub struct ServerConfig {
     pub workers: Option<usize>,
     /// The servers for what no route, endpoint or network has its own for.
     pub upstreams: UpstreamsConfig,
+    /// How several servers for a question are chosen between. Default: the quickest first.
+    pub order: OrderConfig,
+    /// Whether names are spelled at random in what is asked of upstreams. Default: false.
+    pub case_randomization: bool,
     /// The time for one forwarded question, over all servers and attempts. Default: 5 s.
     pub timeout: Duration,
-    /// How the servers of a list are chosen between. Default: the quickest first.
-    pub order: Order,
-    /// Names are spelled at random on their way to upstreams (0x20). Default: false.
-    pub case_randomization: bool,
     /// Suffixes below which nothing is forwarded (answers.md S).
     pub never_forward: Vec<Name>,
     /// What `version.bind` says in class CH, at most 255 octets; `None` for REFUSED (answers.md P5).
@@ -56,9 +56,9 @@ impl Default for ServerConfig {
             port: 53,
             workers: None,
             upstreams: UpstreamsConfig::default(),
-            timeout: Duration::from_secs(5),
-            order: Order::default(),
+            order: OrderConfig::default(),
             case_randomization: false,
+            timeout: Duration::from_secs(5),
             never_forward: Vec::new(),
             version: None,
             identity: None,
@@ -80,6 +80,19 @@ impl Default for UpstreamsConfig {
     fn default() -> UpstreamsConfig {
         UpstreamsConfig::ResolvConf("/etc/resolv.conf".into())
     }
+}
+
+/// `order`: how several servers for a question are chosen between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OrderConfig {
+    /// `"fastest"`: the quickest first.
+    #[default]
+    Fastest,
+    /// `"sequential"`: as listed.
+    Sequential,
+    /// `"round_robin"`: each in turn.
+    RoundRobin,
 }
 
 /// `[server.limits]`: each `None` for the server's default.
