@@ -1,7 +1,7 @@
 //! A certificate authority of a test's own, and servers with its certificates, good and bad ones.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PublicKeyData, date_time_ymd};
@@ -74,6 +74,14 @@ impl Identity {
         base64(ring::digest::digest(&ring::digest::SHA256, &key).as_ref())
     }
 
+    /// Writes the certificate and its key to `directory`, PEM files for a program of others.
+    pub fn write(&self, directory: &Path) -> (PathBuf, PathBuf) {
+        let (certificate, key) = (directory.join("server.pem"), directory.join("server.key"));
+        fs::write(&certificate, pem("CERTIFICATE", &self.certificate)).unwrap();
+        fs::write(&key, self.key.serialize_pem()).unwrap();
+        (certificate, key)
+    }
+
     /// The configuration of a server that speaks this protocol.
     pub fn server(&self, alpn: &str) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
@@ -83,6 +91,12 @@ impl Identity {
         config.alpn_protocols = vec![alpn.into()];
         Arc::new(config)
     }
+}
+
+fn pem(label: &str, octets: &[u8]) -> String {
+    let text = base64(octets);
+    let lines = text.as_bytes().chunks(64).map(|line| format!("{}\n", str::from_utf8(line).unwrap()));
+    format!("-----BEGIN {label}-----\n{}-----END {label}-----\n", lines.collect::<String>())
 }
 
 fn base64(octets: &[u8]) -> String {

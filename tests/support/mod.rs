@@ -13,12 +13,15 @@ pub mod client;
 pub mod dnsmasq;
 #[cfg(feature = "encrypted")]
 pub mod encrypted;
+pub mod knot;
 pub mod needs;
 pub mod netns;
+pub mod packets;
 pub mod process;
 // The program is built with this feature only.
 #[cfg(feature = "cli")]
 pub mod program;
+pub mod unbound;
 #[cfg(feature = "server")]
 pub mod upstream;
 
