@@ -442,8 +442,9 @@ impl Death {
 /// server is asked: a question that waits for a dead one shows.
 const NOISE: Duration = Duration::from_millis(10);
 
-/// One question, then a load of a second and a half.
+/// One question, some, and a load of a second and a half.
 const FIRST: Load = Load { count: 1, in_flight: 1, every: None };
+const SOME: Load = Load { count: 50, ..AFTERWARDS };
 const AFTERWARDS: Load = Load { count: 750, in_flight: 400, every: Some(Duration::from_millis(2)) };
 
 #[test]
@@ -468,6 +469,9 @@ fn one_of_two_dead_from_the_start_is_not_noticed() {
                 percentile(&site.load(&AFTERWARDS), 99)
             };
             death.come_to(&site.one);
+            let one = Client::new(at_port_53(ONE)).timeout(Duration::from_millis(100));
+            let query = Query::new("www.test", rtype::A).bytes();
+            assert!(site.lab.host().enter(|| one.udp_bytes(&query)).is_err(), "{death:?}: it is dead");
             let with_dead = first(&site, &[ONE, TWO]);
             let p99 = {
                 let _callsign = site.callsign(&[ONE, TWO], "");
@@ -496,11 +500,12 @@ fn one_of_two_that_dies_under_load_is_noticed_for_half_a_second() {
     ] {
         eventually(|| {
             let _callsign = site.callsign(&[ONE, TWO], &format!("order = {order:?}"));
-            packets::count(&site.one, 53);
             let before = site.load(&AFTERWARDS);
             // The one in use dies: of two that are equally quick it is known only then.
+            packets::count(&site.one, 53);
+            site.load(&SOME);
             let used = packets::counted(&site.one, 53);
-            let dying = if used >= u64::from(AFTERWARDS.count) / 2 { &site.one } else { &site.two };
+            let dying = if used >= u64::from(SOME.count) / 2 { &site.one } else { &site.two };
             death.come_to(dying);
             let done = site.load(&AFTERWARDS);
             death.leave(dying);
