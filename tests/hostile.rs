@@ -90,7 +90,9 @@ async fn ask(forwarder: Arc<Forwarder>, rtype: u16, name: String) -> String {
     let reply = match result {
         Ok(reply) => reply,
         Err(failure) => {
-            assert!(failure.rcode == rcode::SERVFAIL && !failure.text.is_empty(), "{name}: {failure:?}");
+            // A failure that is remembered has the code of the first time: the upstream's, where it had one.
+            let is_error = !matches!(failure.rcode, rcode::NOERROR | rcode::NXDOMAIN);
+            assert!(is_error && !failure.text.is_empty(), "{name}: {failure:?}");
             return format!("error {}: {}", failure.ede, failure.text.split_once(": ").map_or("", |(_, said)| said));
         }
     };
