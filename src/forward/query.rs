@@ -1,10 +1,8 @@
 //! What is sent to an upstream, what counts as the reply to it, and what that reply means (answers.md F3).
 
 use crate::wire::message::{HEADER, Header, flag, question_end, records};
+use crate::wire::reply::{OPT_LEN, opt};
 use crate::wire::{option, rcode, rtype};
-
-/// The UDP size that we offer upstreams: no fragments on any usual path (DNS flag day 2020).
-pub(super) const UDP_SIZE: u16 = 1232;
 
 /// A client's question, as much of it as an upstream gets to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +30,7 @@ impl Question {
         }
         query.extend_from_slice(&self.question);
         if edns {
-            put_opt(&mut query, 0, self.dnssec_ok, &[]);
+            query.extend_from_slice(&opt(rcode::NOERROR, self.dnssec_ok, 0));
         }
         query
     }
@@ -69,21 +67,6 @@ pub(super) fn same_question(one: &[u8], other: &[u8]) -> bool {
         (Some((one, one_tail)), Some((other, other_tail))) => one_tail == other_tail && one.eq_ignore_ascii_case(other),
         _ => false,
     }
-}
-
-/// The length of an OPT record without options.
-pub(super) const OPT_LEN: usize = 11;
-
-/// Appends our OPT (RFC 6891 §6.1.2). `extended` is the high eight bits of the rcode. The caller keeps `options`, encoded
-/// one behind the other, within 65,535 octets.
-pub(super) fn put_opt(message: &mut Vec<u8>, extended: u8, dnssec_ok: bool, options: &[u8]) {
-    message.push(0);
-    for word in [rtype::OPT, UDP_SIZE] {
-        message.extend_from_slice(&word.to_be_bytes());
-    }
-    message.extend_from_slice(&[extended, 0, if dnssec_ok { 0x80 } else { 0 }, 0]);
-    message.extend_from_slice(&(options.len() as u16).to_be_bytes());
-    message.extend_from_slice(options);
 }
 
 /// The options in the data of an OPT, each with its code and its whole encoding; stops at the first that is cut short.

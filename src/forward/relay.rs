@@ -4,9 +4,10 @@
 //! keep their places as long as nothing in front of them changes its length, so that the compression pointers in them,
 //! known or not, stay right. Behind a removed OPT, and behind alias records of ours, they are moved by `rewrite`.
 
-use super::query::{OPT_LEN, extended_errors, put_opt, same_question};
+use super::query::{extended_errors, same_question};
 use super::rewrite::Rewriter;
 use crate::wire::message::{HEADER, Header, Malformed, RecordAt, Section, flag, question_end, records};
+use crate::wire::reply::{self, OPT_LEN, ReplyEdns};
 use crate::wire::{Name, rcode, rtype};
 
 /// What the client asked, as far as its reply depends on it.
@@ -34,6 +35,12 @@ pub struct AskedEdns<'a> {
     pub dnssec_ok: bool,
     /// Options of ours for its OPT, such as a cookie, encoded one behind the other.
     pub options: &'a [u8],
+}
+
+impl<'a> From<&'a ReplyEdns> for AskedEdns<'a> {
+    fn from(edns: &'a ReplyEdns) -> AskedEdns<'a> {
+        AskedEdns { dnssec_ok: edns.dnssec_ok, options: &edns.options }
+    }
 }
 
 /// Writes the reply for the client into `out`, which is emptied first.
@@ -85,7 +92,8 @@ pub fn relay(reply: &[u8], asked: &Asked<'_>, out: &mut Vec<u8>) -> Result<(), M
                 options.extend_from_slice(error);
             }
         }
-        put_opt(out, (code >> 4) as u8, edns.dnssec_ok, &options);
+        out.extend_from_slice(&reply::opt(code, edns.dnssec_ok, options.len() as u16));
+        out.extend_from_slice(&options);
     }
     Ok(())
 }

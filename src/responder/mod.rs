@@ -166,12 +166,12 @@ impl Responder {
             trace.rule("P1");
             return Verdict::Ignore;
         }
-        let view = View::of(client);
         let query = match parsed {
             Ok(query) => query,
-            Err(rejected) => return reject(rejected, view.is_allowed(client), out, trace),
+            Err(rejected) => return reject(rejected, client, out, trace),
         };
         trace.question(&query);
+        let view = View::of(client);
         let edns = self.reply_edns(&query, client);
         let limit = match client.transport {
             Transport::Udp => reply::udp_limit(query.edns()),
@@ -211,6 +211,9 @@ impl Responder {
         view: &View,
         trace: &mut impl Trace,
     ) -> Option<(u16, Option<(u16, &'static str)>)> {
+        if trace.is_on() {
+            trace.client(view, client);
+        }
         let (rule, refusal) = if !view.is_allowed(client) {
             ("V4", (rcode::REFUSED, Some((ede::PROHIBITED, "this client may not ask here"))))
         } else if query.opcode() != 0 {
@@ -224,14 +227,8 @@ impl Responder {
         } else if matches!(query.rtype(), rtype::OPT | rtype::TSIG) {
             ("P4", (rcode::FORMERR, None))
         } else {
-            if trace.is_on() {
-                trace.client(view, client);
-            }
             return None;
         };
-        if trace.is_on() {
-            trace.client(view, client);
-        }
         trace.rule(rule);
         Some(refusal)
     }
@@ -273,7 +270,7 @@ impl Responder {
 }
 
 /// Answers a packet that is no query to be answered, header only: what its question is, if it has one, is not known.
-fn reject(rejected: Rejected, is_allowed: bool, out: &mut [u8], trace: &mut impl Trace) -> Verdict<'static> {
+fn reject(rejected: Rejected, client: &Client<'_>, out: &mut [u8], trace: &mut impl Trace) -> Verdict<'static> {
     let (rule, header, rcode) = match rejected {
         Rejected::Silently => {
             trace.rule("P1");
@@ -283,7 +280,7 @@ fn reject(rejected: Rejected, is_allowed: bool, out: &mut [u8], trace: &mut impl
         Rejected::Malformed(header) => ("P3", header, rcode::FORMERR),
         Rejected::Transfer(header) => ("P4", header, rcode::REFUSED),
     };
-    let (rule, rcode) = if is_allowed { (rule, rcode) } else { ("V4", rcode::REFUSED) };
+    let (rule, rcode) = if View::of(client).is_allowed(client) { (rule, rcode) } else { ("V4", rcode::REFUSED) };
     trace.rule(rule);
     reply::header_only(out, &header, rcode).map_or(Verdict::Ignore, Verdict::Reply)
 }

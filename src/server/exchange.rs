@@ -77,7 +77,7 @@ impl Exchange {
             flags: self.header.flags,
             question: &self.question,
             limit: self.limit,
-            edns: self.edns.as_ref().map(|edns| AskedEdns { dnssec_ok: edns.dnssec_ok, options: &edns.options }),
+            edns: self.edns.as_ref().map(AskedEdns::from),
             aliases: &self.aliases,
         }
     }

@@ -164,7 +164,7 @@ fn forwarded(slot: &Slot, listener: &Listener, forward: Forward<'_>, client: IpA
         flags: forward.query.header().flags,
         question: forward.query.question_bytes(),
         limit: forward.limit,
-        edns: forward.edns.as_ref().map(|edns| AskedEdns { dnssec_ok: edns.dnssec_ok, options: &edns.options }),
+        edns: forward.edns.as_ref().map(AskedEdns::from),
         aliases: &forward.aliases,
     };
     match forwarder.cached(forward.query.name(), &choice, &asked, out) {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::wire::Name;
 
 use super::endpoint::{Endpoint, relative_name};
-use super::error::TableError;
+use super::error::{FirstError, TableError};
 use super::network::Network;
 use super::record::Record;
 use super::settings::{HealthPolicy, Merge, ReverseNames, Settings};
@@ -24,7 +24,7 @@ pub struct NetworkBuilder {
     upstreams: Vec<Upstream>,
     records: Vec<Record>,
     endpoints: Vec<Endpoint>,
-    error: Option<TableError>,
+    error: FirstError,
 }
 
 impl NetworkBuilder {
@@ -36,30 +36,20 @@ impl NetworkBuilder {
             upstreams: Vec::new(),
             records: Vec::new(),
             endpoints: Vec::new(),
-            error: None,
-        }
-    }
-
-    fn take<T>(&mut self, value: Result<T, impl Into<TableError>>) -> Option<T> {
-        match value {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.error.get_or_insert(error.into());
-                None
-            }
+            error: FirstError::default(),
         }
     }
 
     /// Adds a subnet, such as `172.18.0.0/16`.
     pub fn subnet(mut self, subnet: &str) -> NetworkBuilder {
-        let subnet = self.take(parse_subnet(subnet));
+        let subnet = self.error.take(parse_subnet(subnet));
         self.settings.subnets.extend(subnet);
         self
     }
 
     /// Adds an address to listen on, such as `172.18.0.1`; the port, where none is given, is the server's.
     pub fn listen(mut self, address: &str) -> NetworkBuilder {
-        let address = self.take(address.parse::<Address>());
+        let address = self.error.take(address.parse::<Address>());
         self.settings.listen.extend(address);
         self
     }
@@ -67,7 +57,7 @@ impl NetworkBuilder {
     /// Adds an address of the host as seen from the network, for the gateway's names. Without any, the listen addresses
     /// are taken.
     pub fn gateway(mut self, gateway: &str) -> NetworkBuilder {
-        let ip = self.take(gateway.parse::<IpAddr>().map_err(|_| TableError::Ip(gateway.to_owned())));
+        let ip = self.error.take(gateway.parse::<IpAddr>().map_err(|_| TableError::Ip(gateway.to_owned())));
         self.settings.gateways.extend(ip);
         self.gateways_given = true;
         self
@@ -75,7 +65,7 @@ impl NetworkBuilder {
 
     /// Adds a domain of the network's own, such as `internal`.
     pub fn domain(mut self, domain: &str) -> NetworkBuilder {
-        if let Some(domain) = self.take(relative_name(domain))
+        if let Some(domain) = self.error.take(relative_name(domain))
             && !self.settings.domains.contains(&domain)
         {
             self.settings.domains.push(domain);
@@ -91,14 +81,14 @@ impl NetworkBuilder {
 
     /// Adds an upstream of the network's own.
     pub fn upstream(mut self, upstream: &str) -> NetworkBuilder {
-        let upstream = self.take(upstream.parse::<Upstream>());
+        let upstream = self.error.take(upstream.parse::<Upstream>());
         self.upstreams.extend(upstream);
         self
     }
 
     /// Adds a subnet to those that may ask. The first one replaces the default (answers.md V4).
     pub fn allow(mut self, subnet: &str) -> NetworkBuilder {
-        if let Some(subnet) = self.take(parse_subnet(subnet)) {
+        if let Some(subnet) = self.error.take(parse_subnet(subnet)) {
             self.settings.allow.get_or_insert_default().push(subnet);
         }
         self
@@ -106,7 +96,7 @@ impl NetworkBuilder {
 
     /// Lets `name` stand for `target` while no endpoint is called `name` (answers.md N9).
     pub fn alias(mut self, name: &str, target: &str) -> NetworkBuilder {
-        let record = self.take(Record::alias(name, target));
+        let record = self.error.take(Record::alias(name, target));
         self.records.extend(record);
         self
     }
@@ -120,7 +110,7 @@ impl NetworkBuilder {
     /// Sets the gateway's names; none turns them off (answers.md N10).
     pub fn host_names(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> NetworkBuilder {
         let names: Result<Vec<Name>, TableError> = names.into_iter().map(|name| relative_name(name.as_ref())).collect();
-        if let Some(names) = self.take(names) {
+        if let Some(names) = self.error.take(names) {
             self.settings.host_names = names;
         }
         self
@@ -128,13 +118,13 @@ impl NetworkBuilder {
 
     /// Sets the TTL of positive answers, seconds; 0 unless said otherwise.
     pub fn ttl(mut self, ttl: u32) -> NetworkBuilder {
-        self.settings.ttl = self.take(check_ttl(ttl)).unwrap_or_default();
+        self.settings.ttl = self.error.take(check_ttl(ttl)).unwrap_or_default();
         self
     }
 
     /// Sets the TTL of negative answers, seconds; 0 unless said otherwise.
     pub fn negative_ttl(mut self, ttl: u32) -> NetworkBuilder {
-        self.settings.negative_ttl = self.take(check_ttl(ttl)).unwrap_or_default();
+        self.settings.negative_ttl = self.error.take(check_ttl(ttl)).unwrap_or_default();
         self
     }
 
@@ -167,9 +157,7 @@ impl NetworkBuilder {
     /// # Errors
     /// The first part that was not understood, or [`TableError::NoNetworkName`].
     pub fn build(mut self) -> Result<Network, TableError> {
-        if let Some(error) = self.error {
-            return Err(error);
-        }
+        self.error.into_result()?;
         if self.name.is_empty() {
             return Err(TableError::NoNetworkName);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::wire::Name;
 
+use super::error::FirstError;
 use super::{TableError, Upstream};
 
 /// The transport of a published port.
@@ -122,7 +123,7 @@ impl Endpoint {
             names: Vec::new(),
             ports: Vec::new(),
             upstreams: Vec::new(),
-            error: None,
+            error: FirstError::default(),
         }
     }
 
@@ -201,23 +202,13 @@ pub struct EndpointBuilder {
     names: Vec<Name>,
     ports: Vec<Port>,
     upstreams: Vec<Upstream>,
-    error: Option<TableError>,
+    error: FirstError,
 }
 
 impl EndpointBuilder {
-    fn take<T>(&mut self, value: Result<T, impl Into<TableError>>) -> Option<T> {
-        match value {
-            Ok(value) => Some(value),
-            Err(error) => {
-                self.error.get_or_insert(error.into());
-                None
-            }
-        }
-    }
-
     /// Adds an address, as text.
     pub fn address(mut self, address: &str) -> EndpointBuilder {
-        match self.take(address.parse().map_err(|_| TableError::Ip(address.to_owned()))) {
+        match self.error.take(address.parse().map_err(|_| TableError::Ip(address.to_owned()))) {
             Some(ip) => self.ip(ip),
             None => self,
         }
@@ -227,7 +218,7 @@ impl EndpointBuilder {
     pub fn ip(mut self, ip: IpAddr) -> EndpointBuilder {
         let is_broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
         if ip.is_unspecified() || ip.is_multicast() || is_broadcast {
-            self.error.get_or_insert(TableError::NoHost(ip));
+            self.error.take::<()>(Err(TableError::NoHost(ip)));
         } else if !self.addresses.contains(&ip) {
             self.addresses.push(ip);
         }
@@ -236,7 +227,7 @@ impl EndpointBuilder {
 
     /// Adds a name. It may have dots, and its first label may be `*`.
     pub fn name(mut self, name: impl AsRef<str>) -> EndpointBuilder {
-        if let Some(name) = self.take(relative_name(name.as_ref()))
+        if let Some(name) = self.error.take(relative_name(name.as_ref()))
             && !self.names.contains(&name)
         {
             self.names.push(name);
@@ -275,7 +266,7 @@ impl EndpointBuilder {
 
     /// Adds an upstream of the endpoint's own.
     pub fn upstream(mut self, upstream: &str) -> EndpointBuilder {
-        if let Some(upstream) = self.take(upstream.parse::<Upstream>()) {
+        if let Some(upstream) = self.error.take(upstream.parse::<Upstream>()) {
             self.upstreams.push(upstream);
         }
         self
@@ -286,9 +277,7 @@ impl EndpointBuilder {
     /// # Errors
     /// The first part that was not understood, or [`TableError::NoId`].
     pub fn build(self) -> Result<Endpoint, TableError> {
-        if let Some(error) = self.error {
-            return Err(error);
-        }
+        self.error.into_result()?;
         if self.endpoint.id.is_empty() {
             return Err(TableError::NoId);
         }

@@ -66,3 +66,25 @@ pub enum TableError {
         id: String,
     },
 }
+
+/// The first mistake of what a builder collects.
+#[derive(Debug, Clone, Default)]
+pub(super) struct FirstError(Option<TableError>);
+
+impl FirstError {
+    /// Takes the value, or notes the mistake.
+    pub(super) fn take<T>(&mut self, value: Result<T, impl Into<TableError>>) -> Option<T> {
+        match value {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.0.get_or_insert(error.into());
+                None
+            }
+        }
+    }
+
+    /// The mistake, if there was one.
+    pub(super) fn into_result(self) -> Result<(), TableError> {
+        self.0.map_or(Ok(()), Err)
+    }
+}

@@ -6,7 +6,8 @@ use super::edns::Edns;
 use super::message::{HEADER, Header, Section, flag};
 use super::{class, option, rtype};
 
-/// The UDP payload size that we announce and never exceed (answers.md H4, H5), octets.
+/// The UDP payload size that we announce, to clients and to upstreams, and never exceed (answers.md H4, H5), octets: no
+/// fragments on any usual path (DNS flag day 2020).
 pub const UDP_SIZE: u16 = 1232;
 /// The smallest size that every client takes (RFC 1035 §4.2.1), octets.
 pub const UDP_SIZE_PLAIN: u16 = 512;
@@ -50,20 +51,16 @@ pub struct ReplyEdns {
 /// The octets of an OPT without options.
 pub const OPT_LEN: usize = 11;
 
-/// Writes an OPT record: our size, version 0, the high bits of `rcode`.
-pub fn write_opt(out: &mut [u8], edns: &ReplyEdns, rcode: u16) -> usize {
-    let len = OPT_LEN + edns.options.len();
-    let opt = &mut out[..len];
-    opt[0] = 0;
+/// An OPT record up to its options, of which `options` octets follow: our size, the high bits of `rcode`, version 0, DO
+/// (RFC 6891 §6.1.2).
+pub fn opt(rcode: u16, dnssec_ok: bool, options: u16) -> [u8; OPT_LEN] {
+    let mut opt = [0; OPT_LEN];
     opt[1..3].copy_from_slice(&rtype::OPT.to_be_bytes());
     opt[3..5].copy_from_slice(&UDP_SIZE.to_be_bytes());
     opt[5] = (rcode >> 4) as u8;
-    opt[6] = 0;
-    opt[7] = u8::from(edns.dnssec_ok) << 7;
-    opt[8] = 0;
-    opt[9..11].copy_from_slice(&(edns.options.len() as u16).to_be_bytes());
-    opt[11..].copy_from_slice(&edns.options);
-    len
+    opt[7] = u8::from(dnssec_ok) << 7;
+    opt[9..].copy_from_slice(&options.to_be_bytes());
+    opt
 }
 
 /// A reply being written: header, the question as received, whole records up to the limit, and the OPT, for which room
@@ -181,7 +178,10 @@ impl<'b> ReplyWriter<'b> {
     pub fn finish(mut self, rcode: u16) -> usize {
         let mut additional = self.counts[2];
         if let Some(edns) = &self.edns {
-            self.at += write_opt(&mut self.out[self.at..], edns, rcode);
+            let (head, options) = (self.at + OPT_LEN, edns.options.len());
+            self.out[self.at..head].copy_from_slice(&opt(rcode, edns.dnssec_ok, options as u16));
+            self.at = head + options;
+            self.out[head..self.at].copy_from_slice(&edns.options);
             additional += 1;
         }
         let mut put = |at: usize, word: u16| self.out[at..at + 2].copy_from_slice(&word.to_be_bytes());

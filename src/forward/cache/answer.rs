@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use super::{Failed, Moment, STALE_TTL};
-use crate::forward::query::{OPT_LEN, UDP_SIZE, extended_errors};
+use crate::forward::query::extended_errors;
 use crate::forward::relay::Asked;
 use crate::wire::message::{HEADER, Section, flag};
-use crate::wire::{ede, option, rtype};
+use crate::wire::reply::{OPT_LEN, opt};
+use crate::wire::{ede, option, rcode};
 
 /// What an answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -231,12 +232,7 @@ impl Opt<'_> {
 
     fn finish(self, dnssec_ok: bool) -> usize {
         let len = (self.at - self.start - OPT_LEN) as u16;
-        let opt = &mut self.out[self.start..self.start + OPT_LEN];
-        opt.fill(0);
-        opt[1..3].copy_from_slice(&rtype::OPT.to_be_bytes());
-        opt[3..5].copy_from_slice(&UDP_SIZE.to_be_bytes());
-        opt[7] = u8::from(dnssec_ok) << 7;
-        opt[9..].copy_from_slice(&len.to_be_bytes());
+        self.out[self.start..self.start + OPT_LEN].copy_from_slice(&opt(rcode::NOERROR, dnssec_ok, len));
         self.at
     }
 }
