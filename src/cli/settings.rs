@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use callsign::forward::{Destination, ForwardOptions, Order, Route, Upstreams};
+use callsign::forward::{Destination, FailOver, ForwardOptions, Order, Route, Unanswered, Upstreams};
 use callsign::responder::ResponderOptions;
 use callsign::server::Limits;
-use callsign::source::config::{Config, OrderConfig, RouteTarget, UpstreamsConfig};
+use callsign::source::config::{Config, FailOverConfig, OrderConfig, RouteTarget, UnansweredConfig, UpstreamsConfig};
 
 /// What a configuration says of forwarding.
 pub(super) fn forwarding(config: &Config) -> ForwardOptions {
@@ -28,8 +28,18 @@ pub(super) fn forwarding(config: &Config) -> ForwardOptions {
         OrderConfig::RoundRobin => Order::RoundRobin,
         _ => Order::Fastest,
     };
+    let fail_over = match config.server.fail_over {
+        FailOverConfig::Sequential => FailOver::Sequential,
+        _ => FailOver::Adaptive,
+    };
+    let unanswered = match config.server.unanswered {
+        UnansweredConfig::Silence => Unanswered::Silence,
+        _ => Unanswered::ServFail,
+    };
     ForwardOptions {
         order,
+        fail_over,
+        unanswered,
         case_randomization: config.server.case_randomization,
         timeout: config.server.timeout,
         upstreams,

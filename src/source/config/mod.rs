@@ -49,7 +49,8 @@ use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
 pub use values::{
-    CacheConfig, Config, LimitsConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig, UpstreamsConfig,
+    CacheConfig, Config, FailOverConfig, LimitsConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig,
+    UnansweredConfig, UpstreamsConfig,
 };
 pub use watch::{WatchError, Watcher};
 
