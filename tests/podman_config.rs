@@ -33,8 +33,7 @@ fn strings<T: ToString>(values: &[T]) -> Vec<String> {
 
 fn settings(config: &PodmanConfig, name: &str) -> Settings {
     let network = config.apply(name, from_podman(name)).build().unwrap();
-    let settings = network.snapshot().settings().clone();
-    settings
+    network.snapshot().settings().clone()
 }
 
 #[test]
