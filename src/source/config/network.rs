@@ -2,7 +2,7 @@
 
 use toml::Spanned;
 
-use crate::table::{Address, HealthPolicy, Merge, Network, NetworkBuilder, ReverseNames};
+use crate::table::{Address, Clients, HealthPolicy, Merge, Network, NetworkBuilder, ReverseNames};
 
 use super::section::Section;
 use super::shape::NETWORK;
@@ -129,6 +129,9 @@ fn policies(section: &Section<'_>, mut builder: NetworkBuilder) -> NetworkBuilde
     }
     if let Some(ttl) = section.ttl("negative_ttl") {
         builder = builder.negative_ttl(ttl);
+    }
+    if let Some(clients) = section.choice("clients", &[("listener", Clients::Listener), ("table", Clients::Table)]) {
+        builder = builder.clients(clients);
     }
     if let Some(merge) = section.choice("merge", &[("nearest", Merge::Nearest), ("all", Merge::All)]) {
         builder = builder.merge(merge);
