@@ -91,8 +91,8 @@ pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
 type Failure = (u8, String);
 
 fn explain(arguments: &arguments::Explain, config: Config) -> Result<(Document, Explanation), Failure> {
-    let options = settings::forwarding(&config);
-    let responder = settings::responder(&config);
+    let options = settings::forwarding(&config.server, &config.cache, &config.routes);
+    let responder = settings::responder(&config.server);
     let table = NameTable::new();
     for network in config.networks {
         table.add(network).map_err(|error| (NO, error.to_string()))?;

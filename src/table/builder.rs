@@ -94,6 +94,18 @@ impl NetworkBuilder {
         self
     }
 
+    /// Forgets the subnets that may ask: the default holds, or what is added from here on.
+    pub fn without_allow(mut self) -> NetworkBuilder {
+        self.settings.allow = None;
+        self
+    }
+
+    /// Forgets the upstreams: the server's hold, or what is added from here on.
+    pub fn without_upstreams(mut self) -> NetworkBuilder {
+        self.upstreams.clear();
+        self
+    }
+
     /// Lets `name` stand for `target` while no endpoint is called `name` (answers.md N9).
     pub fn alias(mut self, name: &str, target: &str) -> NetworkBuilder {
         let record = self.error.take(Record::alias(name, target));

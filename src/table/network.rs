@@ -273,6 +273,11 @@ impl<'n> Change<'n> {
         self.insert(endpoint);
     }
 
+    /// The endpoint with the given id, as changed so far.
+    pub fn endpoint(&self, id: &str) -> Option<&Endpoint> {
+        self.next.endpoint(id)
+    }
+
     /// Detaches the endpoint with the given id; false if there is none.
     pub fn detach(&mut self, id: &str) -> bool {
         let Some(attachment) = self.take_out(id) else { return false };

@@ -6,16 +6,19 @@ use crate::table::Upstream;
 use crate::wire::Name;
 
 use super::section::Section;
-use super::shape::{LIMITS, SERVER};
+use super::shape::{LIMITS, Shape};
 use super::values::{LimitsConfig, OrderConfig, ServerConfig, UpstreamsConfig};
 
 /// The longest string of a TXT record (RFC 1035 §3.3).
 const MAX_TEXT: usize = 255;
 
-pub(super) fn read(root: &Section<'_>) -> ServerConfig {
+/// `shape` is that of the section in this kind of file.
+pub(super) fn read(root: &Section<'_>, shape: &'static Shape) -> ServerConfig {
     let mut server = ServerConfig::default();
-    let Some(section) = root.table("server", &SERVER) else { return server };
-    if let Some(port) = section.number("port", 1..=u16::MAX.into()) {
+    let Some(section) = root.table("server", shape) else { return server };
+    if shape.has("port")
+        && let Some(port) = section.number("port", 1..=u16::MAX.into())
+    {
         server.port = port as u16;
     }
     server.workers = count(&section, "workers", 256);
