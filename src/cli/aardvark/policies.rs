@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callsign::forward::ForwardOptions;
+use callsign::forward::{FailOver, ForwardOptions, Unanswered};
 use callsign::source::config::{ConfigError, PodmanConfig};
 use callsign::table::NetworkBuilder;
 use tracing::{error, info, warn};
@@ -84,6 +84,8 @@ impl Policies {
         let PodmanConfig { server, cache, routes, .. } = &*self.config;
         let mut options = settings::forwarding(server, cache, routes);
         if self.strict {
+            options.fail_over = FailOver::Sequential;
+            options.unanswered = Unanswered::Silence;
             // An old answer instead of silence would be a reply.
             options.stale_for = Duration::ZERO;
         }
