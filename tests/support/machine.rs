@@ -104,7 +104,17 @@ impl<'a> Machine<'a> {
     /// A command of `program`, a name or a path, in the machine. It sees no variables of the test's environment.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = needs::command("nsenter");
-        command.args(["--target", &self.init.to_string(), "--mount", "--net", "--pid", "--uts", "--ipc", "--wd=/", "--"]);
+        command.args([
+            "--target",
+            &self.init.to_string(),
+            "--mount",
+            "--net",
+            "--pid",
+            "--uts",
+            "--ipc",
+            "--wd=/",
+            "--",
+        ]);
         command.arg(program);
         command.env_clear().env("PATH", "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/root");
         command
@@ -194,12 +204,27 @@ impl Network {
         })
     }
 
+    /// Keeps the addresses of the bridges inside as they are. A bridge that was given none takes the least of its ports', which
+    /// changes as containers come and go, and for a while their neighbours send to one that is nobody's: old netavarks
+    /// lose packets so, and a test could not tell them from those that a DNS server loses.
+    pub fn keep_bridge_addresses(&self) {
+        let mut command = needs::command("nsenter");
+        command.arg(format!("--net={}", self.file.display())).args(["sh", "-c", KEEP_BRIDGE_ADDRESSES]);
+        run(command).expect_success();
+    }
+
     /// The reply of the DNS server at `server` to `query`, sent from inside over UDP.
     #[track_caller]
     pub fn ask(&self, server: SocketAddr, query: &Query) -> Reply {
         self.enter(|| Client::new(server).udp(query))
     }
 }
+
+const KEEP_BRIDGE_ADDRESSES: &str = r#"
+ip -oneline link show type bridge |
+    sed -n 's/^[0-9]*: \([^:]*\):.*link\/ether \([^ ]*\) .*/link set \1 address \2/p' |
+    ip -batch -
+"#;
 
 /// The addresses of a reply, sorted.
 pub fn addresses(reply: &Reply) -> Vec<String> {

@@ -23,6 +23,9 @@ cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty /run/dev
 mknod -m 666 /run/dev/net/tun c 10 200
 ln -s pts/ptmx /run/dev/ptmx
 ln -s /proc/self/fd /run/dev/fd
+ln -s fd/0 /run/dev/stdin
+ln -s fd/1 /run/dev/stdout
+ln -s fd/2 /run/dev/stderr
 mount --rbind /dev/pts /run/dev/pts
 mount --rbind /run/dev /dev
 cp -a /etc /run/etc

@@ -93,6 +93,10 @@ impl<'a> Podman<'a> {
     #[track_caller]
     pub fn running(&self, name: &str) -> Container<'_> {
         let inspected = self.run(&["inspect", "--format", "{{.ID}} {{.State.Pid}}", name]);
+        // The server is where the bridges are: for a user that is not where Podman runs.
+        if let [server] = self.machine.processes("aardvark-dns --config")[..] {
+            self.machine.network_of(server).keep_bridge_addresses();
+        }
         let (id, pid) = inspected.split_once(' ').expect("two words");
         let network = self.machine.network_of(pid.parse().expect("a process ID"));
         Container { name: name.to_owned(), id: id.to_owned(), network, podman: self }
