@@ -17,6 +17,8 @@ pub mod knot;
 #[cfg(feature = "cli")]
 pub mod machine;
 pub mod needs;
+#[cfg(feature = "cli")]
+pub mod netavark;
 pub mod netns;
 pub mod packets;
 #[cfg(feature = "cli")]
