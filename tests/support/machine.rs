@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -214,9 +215,23 @@ impl Network {
     }
 
     /// The reply of the DNS server at `server` to `query`, sent from inside over UDP.
+    ///
+    /// Netavark signals the server and does not wait until that listens on a new network: as long as nobody does, this
+    /// does. A query that gets no answer is an error all the same.
     #[track_caller]
     pub fn ask(&self, server: SocketAddr, query: &Query) -> Reply {
-        self.enter(|| Client::new(server).udp(query))
+        let deadline = Instant::now() + DEADLINE;
+        let bytes = self.enter(|| {
+            loop {
+                let result = Client::new(server).udp_bytes(&query.bytes());
+                let refused = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+                if !refused || Instant::now() > deadline {
+                    return result;
+                }
+                thread::sleep(Duration::from_millis(2));
+            }
+        });
+        Reply::new(bytes.unwrap_or_else(|error| panic!("{query:?} to {server} over UDP: {error}")))
     }
 }
 
