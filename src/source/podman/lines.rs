@@ -4,8 +4,8 @@ use std::io::{self, ErrorKind, Read};
 
 /// How much is read at once.
 const PIECE: usize = 64 * 1024;
-/// A line longer than this is cut there, and marked.
-pub(super) const LONGEST_LINE: usize = 1 << 20;
+/// A line longer than this is cut there, and marked: names are compared each with each.
+pub(super) const LONGEST_LINE: usize = 64 * 1024;
 
 /// Reads lines from `R`, one after the other, each with its number.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) struct Line<'l> {
 impl<'l> Line<'l> {
     /// What stands before the first space.
     pub(super) fn first_column(&self) -> &'l [u8] {
-        self.text.split(|&octet| octet == b' ').next().unwrap_or_default()
+        &self.text[..memchr::memchr(b' ', self.text).unwrap_or(self.text.len())]
     }
 }
 
@@ -65,7 +65,7 @@ impl<R: Read> Lines<R> {
     fn find_line(&mut self) -> io::Result<Option<(usize, usize, bool, bool)>> {
         let mut searched = self.start;
         loop {
-            if let Some(length) = self.buffer[searched..self.end].iter().position(|&octet| octet == b'\n') {
+            if let Some(length) = memchr::memchr(b'\n', &self.buffer[searched..self.end]) {
                 let (from, to) = (self.start, searched + length);
                 self.start = to + 1;
                 return Ok(Some((from, to.min(from + LONGEST_LINE), true, to - from > LONGEST_LINE)));
@@ -88,7 +88,7 @@ impl<R: Read> Lines<R> {
         // The line stays where it is: what follows is read behind it, again and again.
         loop {
             let rest = to..self.end;
-            if let Some(length) = self.buffer[rest].iter().position(|&octet| octet == b'\n') {
+            if let Some(length) = memchr::memchr(b'\n', &self.buffer[rest]) {
                 self.start = to + length + 1;
                 return Ok((from, to, true, true));
             }

@@ -60,6 +60,7 @@ mod digests;
 mod format;
 mod lines;
 mod network;
+mod pass;
 mod stamp;
 
 use std::collections::BTreeMap;

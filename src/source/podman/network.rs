@@ -1,6 +1,5 @@
 //! One network: what was read of its file last, and how its endpoints get from there to what the file says now.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::mem;
@@ -9,11 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::table::{Change, Endpoint, NameTable, Network, NetworkBuilder, Settings, Snapshot, TableError};
+use crate::table::{NameTable, Network, NetworkBuilder, Settings, Snapshot, TableError};
 
 use super::digests::{Digester, Digests};
-use super::format::{Container, Header, Problem};
-use super::lines::{Line, Lines};
+use super::format::Header;
+use super::lines::Lines;
+use super::pass::{Pass, Problems};
 use super::stamp::Stamp;
 
 /// What is missing from a file that was written to less than this ago may be about to be written again.
@@ -24,8 +24,6 @@ pub(super) const ABANDONED: Duration = Duration::from_millis(250);
 pub(super) const LONGEST: Duration = Duration::from_secs(2);
 /// How soon an unfinished file is read again, at first and later.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
-/// Problems of a file that are told in full.
-const TOLD: usize = 5;
 
 /// A file of the directory, as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +79,7 @@ pub(super) struct Watched {
 }
 
 /// The open files of a network.
-type Open = Vec<(Found, Lines<File>)>;
+pub(super) type Open = Vec<(Found, Lines<File>)>;
 
 impl Watched {
     pub(super) fn new(now: Instant) -> Watched {
@@ -215,18 +213,8 @@ impl Watched {
         let revision = target.snapshot().revision();
         let (mut is_read, mut is_waiting) = (true, false);
         let changed = target.change(|change| {
-            let mut pass = Pass {
-                digester: place.digester,
-                is_internal,
-                before: before.as_deref(),
-                known: &mut self.containers,
-                read: Digests::default(),
-                known_seen: 0,
-                change,
-                fresh: None,
-                drafts: HashMap::new(),
-                problems: &mut problems,
-            };
+            let mut pass =
+                Pass::new(place.digester, is_internal, before.as_deref(), &mut self.containers, change, &mut problems);
             let is_whole = pass.stream(open, is_abandoned).unwrap_or_else(|error| {
                 tracing::warn!(network = name, %error, "cannot be read to its end; what it said before stays");
                 is_read = false;
@@ -307,172 +295,4 @@ fn is_unmoved(open: &Open) -> bool {
         lines.source().metadata().is_ok_and(|metadata| Stamp::of(&metadata) == found.stamp)
     };
     open.iter().all(is_unmoved)
-}
-
-/// One pass over the files' lines, and the change that comes of it.
-struct Pass<'p, 'n> {
-    digester: &'p Digester,
-    is_internal: bool,
-    /// The network as it was.
-    before: Option<&'p Snapshot>,
-    known: &'p mut Digests,
-    /// What this pass has read.
-    read: Digests,
-    /// How many of the known containers are there still.
-    known_seen: usize,
-    change: &'p mut Change<'n>,
-    /// A container that was not known before. Lines of one id mostly stand together.
-    fresh: Option<(u64, Draft)>,
-    /// Known containers whose lines are not those that were known.
-    drafts: HashMap<u64, Draft>,
-    problems: &'p mut Problems,
-}
-
-/// A container that is being read.
-struct Draft {
-    container: Container,
-    problems: Vec<Problem>,
-    /// True if all that was known of it is there still, and more.
-    is_extended: bool,
-}
-
-impl Draft {
-    fn starting_from(endpoint: Option<&Endpoint>) -> Draft {
-        let container = endpoint.map(Container::of).unwrap_or_default();
-        Draft { container, problems: Vec::new(), is_extended: false }
-    }
-}
-
-impl Pass<'_, '_> {
-    /// Reads all lines; false if the last one may not be finished, and so does not count yet.
-    fn stream(&mut self, open: &mut Open, is_abandoned: bool) -> io::Result<bool> {
-        let mut is_whole = true;
-        for (_, lines) in open {
-            while let Some(line) = lines.next()? {
-                if line.is_whole || is_abandoned {
-                    self.line(&line);
-                } else {
-                    is_whole = false;
-                }
-            }
-        }
-        Ok(is_whole)
-    }
-
-    fn line(&mut self, line: &Line<'_>) {
-        let hash = self.digester.id(line.first_column());
-        let before = self.read.get(hash);
-        let digest = self.digester.fold(before.unwrap_or(self.is_internal.into()), line.text);
-        self.read.set(hash, digest);
-        let known = self.known.get(hash);
-        if known.is_some() && before.is_none() {
-            self.known_seen += 1;
-        }
-        match known {
-            None => self.add_fresh(hash, line, before.is_some()),
-            Some(known) if known == digest => {
-                self.drafts.remove(&hash);
-            }
-            Some(known) => {
-                let snapshot = self.before;
-                let draft = self.drafts.entry(hash).or_insert_with(|| {
-                    let is_extended = before == Some(known);
-                    let id = String::from_utf8_lossy(line.first_column()).to_ascii_lowercase();
-                    let endpoint = snapshot.filter(|_| is_extended).and_then(|snapshot| snapshot.endpoint(&id));
-                    Draft { is_extended, ..Draft::starting_from(endpoint) }
-                });
-                draft.container.add(line, self.is_internal, &mut draft.problems);
-            }
-        }
-    }
-
-    /// Adds a line of a container that was not known; `is_again` if it is not its first one.
-    fn add_fresh(&mut self, hash: u64, line: &Line<'_>, is_again: bool) {
-        if let Some((_, draft)) = self.fresh.take_if(|(last, _)| *last != hash) {
-            self.apply(draft);
-        }
-        let change = &self.change;
-        let (_, draft) = self.fresh.get_or_insert_with(|| {
-            let id = String::from_utf8_lossy(line.first_column()).to_ascii_lowercase();
-            let endpoint = if is_again { change.endpoint(&id) } else { None };
-            (hash, Draft::starting_from(endpoint))
-        });
-        draft.container.add(line, self.is_internal, &mut draft.problems);
-    }
-
-    fn apply(&mut self, draft: Draft) {
-        self.problems.add(draft.problems);
-        let id = draft.container.id().to_owned();
-        match draft.container.endpoint() {
-            Some(endpoint) => self.change.attach(endpoint),
-            None => drop(self.change.detach(&id)),
-        }
-    }
-
-    /// Applies what was read: what is new at once, what is gone or different only if that is confirmed. False if something
-    /// is not applied yet.
-    fn finish(mut self, is_confirmed: bool) -> bool {
-        if let Some((_, draft)) = self.fresh.take() {
-            self.apply(draft);
-        }
-        let is_lost = self.known_seen < self.known.len() || self.drafts.values().any(|draft| !draft.is_extended);
-        let is_all = is_confirmed || !is_lost;
-        let drafts = mem::take(&mut self.drafts);
-        if !is_all {
-            for (id, digest) in self.read.iter() {
-                if self.known.get(id).is_none() || drafts.get(&id).is_some_and(|draft| draft.is_extended) {
-                    self.known.set(id, digest);
-                }
-            }
-        } else {
-            self.detach_gone();
-            self.read.shrink();
-            *self.known = mem::take(&mut self.read);
-        }
-        for draft in drafts.into_values().filter(|draft| is_all || draft.is_extended) {
-            self.apply(draft);
-        }
-        is_all
-    }
-
-    fn detach_gone(&mut self) {
-        if self.known_seen == self.known.len() {
-            return;
-        }
-        let endpoints = self.before.into_iter().flat_map(Snapshot::endpoints);
-        for endpoint in endpoints {
-            let hash = self.digester.id(endpoint.id().as_bytes());
-            if self.known.get(hash).is_some() && self.read.get(hash).is_none() {
-                self.change.detach(endpoint.id());
-            }
-        }
-    }
-}
-
-/// What is wrong with a file's lines, collected: the first few are told, the others counted.
-#[derive(Debug, Default)]
-struct Problems {
-    told: Vec<Problem>,
-    more: usize,
-}
-
-impl Problems {
-    fn add(&mut self, problems: Vec<Problem>) {
-        for problem in problems {
-            if self.told.len() < TOLD {
-                self.told.push(problem);
-            } else {
-                self.more += 1;
-            }
-        }
-    }
-
-    fn tell(&self, path: &Path) {
-        for problem in &self.told {
-            tracing::warn!("{}:{}: {}; skipped", path.display(), problem.line, problem.what);
-        }
-        if self.more > 0 {
-            tracing::warn!("{}: {} more mistakes like these; skipped", path.display(), self.more);
-        }
-    }
 }
