@@ -70,7 +70,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::table::{Merge, NameTable, Network, NetworkBuilder, ReverseNames, TableError};
+use crate::table::{Clients, Merge, NameTable, Network, NetworkBuilder, ReverseNames, TableError};
 use crate::wire::Name;
 
 use digests::Digester;
@@ -323,7 +323,7 @@ fn finish(
     domain: Option<&Name>,
     template: &Template,
 ) -> Result<Network, TableError> {
-    let network = network.merge(Merge::All).reverse_names(ReverseNames::All).ttl(0);
+    let network = network.clients(Clients::Table).merge(Merge::All).reverse_names(ReverseNames::All).ttl(0);
     // The files do not say which subnets a network has, and whoever reaches its gateway may ask.
     let network = network.allow("0.0.0.0/0").allow("::/0");
     let network = domain.into_iter().fold(network, |network, domain| network.domain(&domain.to_string()));
