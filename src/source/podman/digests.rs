@@ -66,6 +66,12 @@ impl Digests {
         }
     }
 
+    pub(super) fn remove(&mut self, id: u64) {
+        if let Ok(known) = self.0.find_entry(id, |known| known.0 == id) {
+            known.remove();
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
         self.0.iter().copied()
     }

@@ -1,7 +1,8 @@
 //! One network: what was read of its file last, and how its endpoints get from there to what the file says now.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::mem;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -12,7 +13,7 @@ use crate::table::{NameTable, Network, NetworkBuilder, Settings, Snapshot, Table
 
 use super::digests::{Digester, Digests};
 use super::format::Header;
-use super::lines::Lines;
+use super::lines::{Lines, Source};
 use super::pass::{Pass, Problems};
 use super::stamp::Stamp;
 
@@ -20,7 +21,7 @@ use super::stamp::Stamp;
 pub(super) const CONFIRMED: Duration = Duration::from_millis(25);
 /// A file that ends within a line, or that is empty, is believed to be finished when nobody has written to it for so long.
 pub(super) const ABANDONED: Duration = Duration::from_millis(250);
-/// But nothing is waited for longer than this.
+/// What every reading for so long has missed goes in any case.
 pub(super) const LONGEST: Duration = Duration::from_secs(2);
 /// How soon an unfinished file is read again, at first and later.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
@@ -41,8 +42,15 @@ pub(super) struct Place<'d> {
     pub(super) table: &'d NameTable,
     /// Finishes the settings of a network.
     pub(super) finish: &'d dyn Fn(&str, NetworkBuilder) -> Result<Network, TableError>,
-    /// The time, as far as waiting is concerned.
+    pub(super) clock: Clock,
+}
+
+/// The time that waiting goes by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
     pub(super) now: Instant,
+    /// The time that files are stamped with; tests have none, and go by when they saw a stamp first.
+    pub(super) wall: Option<SystemTime>,
 }
 
 /// What a look at a network's files came to.
@@ -66,8 +74,10 @@ pub(super) struct Watched {
     seen: Instant,
     /// True if the next change will give another stamp.
     is_settled: bool,
-    /// Since when something that the files say is not believed yet.
-    waiting: Option<Instant>,
+    /// True if something that the files say, or do not say, is not believed yet.
+    is_waiting: bool,
+    /// Containers that are missing or different, and since when.
+    missing: HashMap<u64, Instant>,
     header: Header,
     /// The digest of the first line that gave the header.
     header_digest: u64,
@@ -78,8 +88,16 @@ pub(super) struct Watched {
     is_given: bool,
 }
 
-/// The open files of a network.
-pub(super) type Open = Vec<(Found, Lines<File>)>;
+/// An open file of a network.
+#[derive(Debug)]
+pub(super) struct Opened {
+    file: File,
+    /// As it was when it was opened.
+    stamp: Stamp,
+    is_internal: bool,
+    /// True if nobody had written to it for long.
+    is_abandoned: bool,
+}
 
 impl Watched {
     pub(super) fn new(now: Instant) -> Watched {
@@ -87,7 +105,8 @@ impl Watched {
             files: Vec::new(),
             seen: now,
             is_settled: false,
-            waiting: None,
+            is_waiting: false,
+            missing: HashMap::new(),
             header: Header::default(),
             header_digest: 0,
             containers: Digests::default(),
@@ -103,13 +122,15 @@ impl Watched {
 
     /// True if it listens somewhere, or may be about to.
     pub(super) fn is_served(&self) -> bool {
-        self.waiting.is_some() || self.is_given && self.header.listens()
+        self.is_waiting || self.is_given && self.header.listens()
     }
 
     /// When to look again without a signal.
-    pub(super) fn again(&self, now: Instant) -> Option<Duration> {
-        self.waiting?;
-        let quiet = self.quiet(now);
+    pub(super) fn again(&self, clock: Clock) -> Option<Duration> {
+        if !self.is_waiting {
+            return None;
+        }
+        let quiet = self.quiet(clock);
         let unfinished = quiet.clamp(AGAIN.0, AGAIN.1);
         Some(if quiet < CONFIRMED { unfinished.min(CONFIRMED - quiet + Duration::from_millis(1)) } else { unfinished })
     }
@@ -132,17 +153,16 @@ impl Watched {
             (Some(wanted), Some(present)) => present.snapshot().settings() == wanted,
             (Some(_), None) => false,
         };
-        if is_same && self.is_settled && self.waiting.is_none() && is_applied && !is_renewed {
+        if is_same && self.is_settled && !self.is_waiting && is_applied && !is_renewed {
             return Ok(Looked::Same);
         }
         if !is_applied {
             // What was made of the files last did not get into the table: start over.
-            self.containers = Digests::default();
-            self.settings = None;
+            (self.containers, self.missing, self.settings) = Default::default();
         }
         self.is_settled = false;
         if !is_same {
-            self.seen = place.now;
+            self.seen = place.clock.now;
             self.files = found;
         }
         let mut open = self.open(place)?;
@@ -150,8 +170,8 @@ impl Watched {
     }
 
     /// Opens the files, and takes their stamps anew.
-    fn open(&mut self, place: &Place<'_>) -> io::Result<Open> {
-        let mut open = Vec::new();
+    fn open(&mut self, place: &Place<'_>) -> io::Result<Vec<Lines<Opened>>> {
+        let mut opened = Vec::new();
         for found in &mut self.files {
             // Not waiting for a writer, should it be a pipe since it was looked at.
             let file = File::options()
@@ -165,37 +185,36 @@ impl Watched {
             let stamp = Stamp::of(&metadata);
             if stamp != found.stamp {
                 found.stamp = stamp;
-                self.seen = place.now;
+                self.seen = place.clock.now;
             }
-            open.push((found.clone(), Lines::new(file)));
+            opened.push(Opened { file, stamp, is_internal: found.is_internal, is_abandoned: false });
         }
-        Ok(open)
+        let is_abandoned = self.quiet(place.clock) >= ABANDONED;
+        Ok(opened.into_iter().map(|opened| Lines::new(Opened { is_abandoned, ..opened })).collect())
     }
 
     /// How long nobody has written to the files.
-    fn quiet(&self, now: Instant) -> Duration {
-        let clock = SystemTime::now();
-        let youngest = self.files.iter().map(|found| found.stamp.age(clock)).min().unwrap_or_default();
-        youngest.max(now.saturating_duration_since(self.seen))
+    fn quiet(&self, clock: Clock) -> Duration {
+        let ages = self.files.iter().filter_map(|found| Some(found.stamp.age(clock.wall?)));
+        ages.min().unwrap_or_default().max(clock.now.saturating_duration_since(self.seen))
     }
 
     fn read(
         &mut self,
         place: &Place<'_>,
         name: &str,
-        open: &mut Open,
+        open: &mut [Lines<Opened>],
         present: Option<Arc<Network>>,
         is_renewed: bool,
     ) -> io::Result<Looked> {
-        let quiet = self.quiet(place.now);
-        let is_abandoned = quiet >= ABANDONED;
-        let is_overdue = self.waiting.is_some_and(|since| place.now.saturating_duration_since(since) >= LONGEST);
+        let quiet = self.quiet(place.clock);
         let mut problems = Problems::default();
-        let is_internal = open.iter().any(|(found, _)| found.is_internal);
-        let header = self.read_header(place, open, is_abandoned, &mut problems)?;
+        let is_internal = open.iter().any(|lines| lines.source().is_internal);
+        let header = self.read_header(place, open, &mut problems)?;
         if header.is_none() {
             // Just made, or just emptied to be written anew; or left like that.
-            self.note(place.now, !is_abandoned, is_unmoved(open));
+            let is_abandoned = open.iter().all(|lines| lines.source().is_finished());
+            self.note(place.clock.now, open, !is_abandoned);
             return Ok(if is_abandoned { self.forget() } else { Looked::Same });
         }
         let is_new_header = header != Some(self.header_digest) || self.settings.is_none() || is_renewed;
@@ -211,18 +230,19 @@ impl Watched {
         }
         let Some(target) = fresh.as_ref().or(present.as_deref()) else { return Ok(Looked::Same) };
         let revision = target.snapshot().revision();
-        let (mut is_read, mut is_waiting) = (true, false);
+        let mut is_waiting = false;
         let changed = target.change(|change| {
-            let mut pass =
-                Pass::new(place.digester, is_internal, before.as_deref(), &mut self.containers, change, &mut problems);
-            let is_whole = pass.stream(open, is_abandoned).unwrap_or_else(|error| {
-                tracing::warn!(network = name, %error, "cannot be read to its end; what it said before stays");
-                is_read = false;
-                false
-            }) && is_unmoved(open);
-            let is_confirmed = is_whole && quiet >= CONFIRMED || is_abandoned || is_overdue;
-            let is_all = pass.finish(is_confirmed && is_read);
-            is_waiting = is_read && (!is_all || !is_whole && !is_abandoned);
+            let known = &mut self.containers;
+            let mut pass = Pass::new(place.digester, is_internal, before.as_deref(), known, change, &mut problems);
+            let streamed = pass.stream(open);
+            let is_whole = open.iter().all(|lines| lines.is_whole() && lines.source().is_unmoved());
+            let is_confirmed = streamed.is_ok() && is_whole && quiet >= CONFIRMED;
+            let is_all = pass.finish(is_confirmed, &mut self.missing, place.clock.now);
+            // A file that cannot be read is read again at the next signal.
+            is_waiting = streamed.is_ok() && !(is_all && is_whole);
+            if let Err(error) = streamed {
+                tracing::warn!(network = name, %error, "cannot be read to its end; what is not read stays as it was");
+            }
         });
         problems.tell(&place.directory.join(name));
         // The network left the table since it was looked up: the next look finds that.
@@ -231,7 +251,7 @@ impl Watched {
             self.settings = Some(fresh.snapshot().settings().clone());
             self.is_given = true;
         }
-        self.note(place.now, is_waiting, is_read && is_unmoved(open));
+        self.note(place.clock.now, open, is_waiting);
         Ok(match fresh {
             Some(fresh) => Looked::New(Box::new(fresh)),
             None if revised > revision => Looked::Changed,
@@ -241,16 +261,24 @@ impl Watched {
 
     /// Forgets all that was read.
     fn forget(&mut self) -> Looked {
-        (self.containers, self.header, self.header_digest) = Default::default();
+        (self.containers, self.missing, self.header, self.header_digest) = Default::default();
         self.settings = None;
         if mem::take(&mut self.is_given) { Looked::Gone } else { Looked::Same }
     }
 
     /// Notes whether something has to be waited for, and whether the files' stamps will tell the next change.
-    fn note(&mut self, now: Instant, is_waiting: bool, is_unmoved: bool) {
-        self.waiting = is_waiting.then(|| self.waiting.unwrap_or(now));
+    fn note(&mut self, now: Instant, open: &[Lines<Opened>], is_waiting: bool) {
+        self.is_waiting = is_waiting;
+        for (found, lines) in self.files.iter_mut().zip(open) {
+            if let Some(stamp) = lines.source().moved() {
+                found.stamp = stamp;
+                self.seen = now;
+                self.is_settled = false;
+                return;
+            }
+        }
         let clock = SystemTime::now();
-        self.is_settled = is_unmoved && self.files.iter().all(|found| found.stamp.is_settled(clock));
+        self.is_settled = self.files.iter().all(|found| found.stamp.is_settled(clock));
     }
 
     /// Reads the first lines, and gives their digest; `None` if there is no first line. If it names no address the last one
@@ -258,16 +286,16 @@ impl Watched {
     fn read_header(
         &mut self,
         place: &Place<'_>,
-        open: &mut Open,
-        is_abandoned: bool,
+        open: &mut [Lines<Opened>],
         problems: &mut Problems,
     ) -> io::Result<Option<u64>> {
         let mut header = Header::default();
         let mut found = Vec::new();
         let mut digest = None;
-        for (file, lines) in open {
-            let Some(line) = lines.next()?.filter(|line| line.is_whole || is_abandoned) else { continue };
-            digest = Some(place.digester.fold(digest.unwrap_or(file.is_internal.into()), line.text));
+        for lines in open {
+            let is_internal = lines.source().is_internal;
+            let Some(line) = lines.next()? else { continue };
+            digest = Some(place.digester.fold(digest.unwrap_or(is_internal.into()), line.text));
             header.add(&line, &mut found);
         }
         if digest.is_some() && digest != Some(self.header_digest) {
@@ -280,6 +308,30 @@ impl Watched {
     }
 }
 
+impl Opened {
+    /// The file's stamp now, if it is another one than when it was opened.
+    fn moved(&self) -> Option<Stamp> {
+        let stamp = Stamp::of(&self.file.metadata().ok()?);
+        (stamp != self.stamp).then_some(stamp)
+    }
+
+    fn is_unmoved(&self) -> bool {
+        self.moved().is_none()
+    }
+}
+
+impl Read for Opened {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.file.read(into)
+    }
+}
+
+impl Source for Opened {
+    fn is_finished(&self) -> bool {
+        self.is_abandoned && self.is_unmoved()
+    }
+}
+
 /// Copies the endpoints that the files have given to a network, to one that takes its place.
 fn copy_endpoints(from: &Snapshot, to: &Network, known: &Digests, digester: &Digester) {
     // A network that is in no table yet refuses nothing.
@@ -287,12 +339,4 @@ fn copy_endpoints(from: &Snapshot, to: &Network, known: &Digests, digester: &Dig
         let known = from.endpoints().filter(|endpoint| known.get(digester.id(endpoint.id().as_bytes())).is_some());
         known.cloned().for_each(|endpoint| change.attach(endpoint));
     });
-}
-
-/// False if one of the files was written to since it was opened.
-fn is_unmoved(open: &Open) -> bool {
-    let is_unmoved = |(found, lines): &(Found, Lines<File>)| {
-        lines.source().metadata().is_ok_and(|metadata| Stamp::of(&metadata) == found.stamp)
-    };
-    open.iter().all(is_unmoved)
 }

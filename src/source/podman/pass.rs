@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem;
 use std::path::Path;
+use std::time::Instant;
 
 use crate::table::{Change, Endpoint, Snapshot};
 
 use super::digests::{Digester, Digests};
 use super::format::{Container, Problem, lower};
-use super::lines::Line;
-use super::network::Open;
+use super::lines::{Line, Lines};
+use super::network::{LONGEST, Opened};
 
 /// Problems of a file that are told in full.
 const TOLD: usize = 5;
@@ -63,19 +64,14 @@ impl<'p, 'n> Pass<'p, 'n> {
         Pass { digester, is_internal, before, known, read, known_seen: 0, change, fresh: None, drafts, problems }
     }
 
-    /// Reads all lines; false if the last one may not be finished, and so does not count yet.
-    pub(super) fn stream(&mut self, open: &mut Open, is_abandoned: bool) -> io::Result<bool> {
-        let mut is_whole = true;
-        for (_, lines) in open {
+    /// Reads all lines.
+    pub(super) fn stream(&mut self, open: &mut [Lines<Opened>]) -> io::Result<()> {
+        for lines in open {
             while let Some(line) = lines.next()? {
-                if line.is_whole || is_abandoned {
-                    self.line(&line);
-                } else {
-                    is_whole = false;
-                }
+                self.line(&line);
             }
         }
-        Ok(is_whole)
+        Ok(())
     }
 
     fn line(&mut self, line: &Line<'_>) {
@@ -128,38 +124,50 @@ impl<'p, 'n> Pass<'p, 'n> {
         }
     }
 
-    /// Applies what was read: what is new at once, what is gone or different only if that is confirmed. False if something
-    /// is not applied yet.
-    pub(super) fn finish(mut self, is_confirmed: bool) -> bool {
+    /// Applies what was read: what is new at once, what is gone or different if that is confirmed, or was so in every reading
+    /// for long. False if something is not applied yet; that is noted as `missing`.
+    pub(super) fn finish(mut self, is_confirmed: bool, missing: &mut HashMap<u64, Instant>, now: Instant) -> bool {
         if let Some((_, draft)) = self.fresh.take() {
             self.apply(draft);
         }
-        let is_lost = self.known_seen < self.known.len() || self.drafts.values().any(|draft| !draft.is_extended);
-        let is_all = is_confirmed || !is_lost;
         let drafts = mem::take(&mut self.drafts);
-        if !is_all {
-            for (id, digest) in self.read.iter() {
-                if self.known.get(id).is_none() || drafts.get(&id).is_some_and(|draft| draft.is_extended) {
-                    self.known.update(id, |_| digest);
-                }
+        let different = drafts.iter().filter(|(_, draft)| !draft.is_extended).map(|(&id, _)| id);
+        let before = mem::take(missing);
+        let lost = self.gone().into_iter().chain(different);
+        let lost = lost.map(|id| (id, before.get(&id).copied().unwrap_or(now)));
+        let is_long_ago = |since: &Instant| now.saturating_duration_since(*since) >= LONGEST;
+        let (lost, later): (HashMap<_, _>, _) = lost.partition(|(_, since)| is_confirmed || is_long_ago(since));
+        *missing = later;
+
+        self.detach(lost.keys().copied().filter(|id| !drafts.contains_key(id)).collect());
+        for (id, draft) in drafts {
+            if draft.is_extended || lost.contains_key(&id) {
+                self.apply(draft);
             }
-        } else {
-            self.detach_gone();
+        }
+        if missing.is_empty() {
             self.read.shrink();
-            *self.known = mem::take(&mut self.read);
+            *self.known = self.read;
+            return true;
         }
-        for draft in drafts.into_values().filter(|draft| is_all || draft.is_extended) {
-            self.apply(draft);
+        for id in lost.into_keys() {
+            self.known.remove(id);
         }
-        is_all
+        for (id, digest) in self.read.iter().filter(|(id, _)| !missing.contains_key(id)) {
+            self.known.update(id, |_| digest);
+        }
+        false
     }
 
-    fn detach_gone(&mut self) {
+    /// The known containers that were not read.
+    fn gone(&self) -> Vec<u64> {
         if self.known_seen == self.known.len() {
-            return;
+            return Vec::new();
         }
-        let mut gone: HashSet<u64> =
-            self.known.iter().map(|(id, _)| id).filter(|&id| self.read.get(id).is_none()).collect();
+        self.known.iter().map(|(id, _)| id).filter(|&id| self.read.get(id).is_none()).collect()
+    }
+
+    fn detach(&mut self, mut gone: HashSet<u64>) {
         for endpoint in self.before.into_iter().flat_map(Snapshot::endpoints) {
             if gone.is_empty() {
                 break;
