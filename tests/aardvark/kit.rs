@@ -24,33 +24,33 @@ use crate::support::program::CALLSIGN;
 use crate::support::{DEADLINE, free_port};
 
 /// Gateways of the tests' networks: any address of 127.0.0.0/8 is there without a privilege.
-pub const SHOP: &str = "127.0.0.1";
-pub const BLOG: &str = "127.0.0.2";
+pub(crate) const SHOP: &str = "127.0.0.1";
+pub(crate) const BLOG: &str = "127.0.0.2";
 
 /// A podman.toml whose upstream refuses at once: no test asks the machine's.
-pub const NOWHERE: &str = "[server]\nupstreams = [\"127.0.0.66:1\"]\n";
+pub(crate) const NOWHERE: &str = "[server]\nupstreams = [\"127.0.0.66:1\"]\n";
 
 /// A line for a container, as netavark writes it.
-pub fn container(id: &str, address: &str, names: &str) -> String {
+pub(crate) fn container(id: &str, address: &str, names: &str) -> String {
     format!("{id} {address}  {names}\n")
 }
 
 /// The file of a network with one container called `web`.
-pub fn network(gateway: &str, web: &str) -> String {
+pub(crate) fn network(gateway: &str, web: &str) -> String {
     format!("{gateway}\n{}", container("aaa111", web, "web"))
 }
 
 /// netavark's directory, and a port that is free.
 #[derive(Debug)]
-pub struct Home {
+pub(crate) struct Home {
     place: TempDir,
-    pub port: u16,
+    pub(crate) port: u16,
     environment: Vec<(&'static str, String)>,
     prefix: Vec<String>,
 }
 
 impl Home {
-    pub fn new() -> Home {
+    pub(crate) fn new() -> Home {
         static REAPER: OnceLock<()> = OnceLock::new();
         // The program forks: its child is ours when its parent has ended, and so its exit is to be seen.
         REAPER.get_or_init(|| set_child_subreaper(true).expect("a subreaper"));
@@ -62,60 +62,60 @@ impl Home {
     }
 
     /// With a variable in the program's environment.
-    pub fn environment(mut self, name: &'static str, value: &str) -> Home {
+    pub(crate) fn environment(mut self, name: &'static str, value: &str) -> Home {
         self.environment.push((name, value.to_owned()));
         self
     }
 
     /// The program is started by these words.
-    pub fn prefix(mut self, words: &[&str]) -> Home {
+    pub(crate) fn prefix(mut self, words: &[&str]) -> Home {
         self.prefix.extend(words.iter().map(|&word| word.to_owned()));
         self
     }
 
     /// A place for the test's own files.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.place.path()
     }
 
-    pub fn program(&self) -> PathBuf {
+    pub(crate) fn program(&self) -> PathBuf {
         self.path().join("aardvark-dns")
     }
 
-    pub fn directory(&self) -> PathBuf {
+    pub(crate) fn directory(&self) -> PathBuf {
         self.path().join("networks")
     }
 
-    pub fn pid_file(&self) -> PathBuf {
+    pub(crate) fn pid_file(&self) -> PathBuf {
         self.directory().join("aardvark.pid")
     }
 
     /// Writes a network's file.
-    pub fn write(&self, network: &str, text: &str) {
+    pub(crate) fn write(&self, network: &str, text: &str) {
         fs::write(self.directory().join(network), text).unwrap();
     }
 
     /// Adds to a network's file, with one write as netavark does.
-    pub fn append(&self, network: &str, text: &str) {
+    pub(crate) fn append(&self, network: &str, text: &str) {
         let file = OpenOptions::new().append(true).open(self.directory().join(network));
         file.unwrap().write_all(text.as_bytes()).unwrap();
     }
 
-    pub fn remove(&self, network: &str) {
+    pub(crate) fn remove(&self, network: &str) {
         fs::remove_file(self.directory().join(network)).unwrap();
     }
 
     /// Writes podman.toml.
-    pub fn configure(&self, text: &str) {
+    pub(crate) fn configure(&self, text: &str) {
         fs::write(self.config(), text).unwrap();
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.path().join("podman.toml")
     }
 
     /// The program with these arguments.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut words = self.prefix.iter();
         let mut command = match words.next() {
             Some(program) => {
@@ -134,20 +134,20 @@ impl Home {
     }
 
     /// What netavark starts.
-    pub fn run_command(&self) -> Command {
+    pub(crate) fn run_command(&self) -> Command {
         let (directory, port) = (self.directory(), self.port.to_string());
         self.command(&["--config", directory.to_str().unwrap(), "-p", &port, "run"])
     }
 
     /// Starts it as netavark does: until its parent has ended and all have closed its standard error.
     #[track_caller]
-    pub fn run(&self) -> Finished {
+    pub(crate) fn run(&self) -> Finished {
         run(self.run_command())
     }
 
     /// Starts it, and it has to serve then.
     #[track_caller]
-    pub fn start(&self) -> Daemon {
+    pub(crate) fn start(&self) -> Daemon {
         let finished = self.run().expect_success();
         assert_eq!((&*finished.stdout, &*finished.stderr), ("", ""));
         self.daemon()
@@ -155,24 +155,24 @@ impl Home {
 
     /// The one that the pid file names.
     #[track_caller]
-    pub fn daemon(&self) -> Daemon {
+    pub(crate) fn daemon(&self) -> Daemon {
         let text = fs::read_to_string(self.pid_file()).unwrap();
         Daemon { pid: Pid::from_raw(text.parse().unwrap_or_else(|error| panic!("{text:?}: {error}"))) }
     }
 
     /// A client at a gateway.
-    pub fn client(&self, gateway: &str) -> Client {
+    pub(crate) fn client(&self, gateway: &str) -> Client {
         Client::new(SocketAddr::new(gateway.parse().unwrap(), self.port))
     }
 
     /// What a gateway says to an A query.
     #[track_caller]
-    pub fn ask(&self, gateway: &str, name: &str) -> Reply {
+    pub(crate) fn ask(&self, gateway: &str, name: &str) -> Reply {
         self.client(gateway).udp(&Query::new(name, rtype::A))
     }
 
     /// The same while servers come and go: nothing, where a query is lost with the one that it came to.
-    pub fn addresses_if_any(&self, gateway: &str, name: &str) -> Vec<String> {
+    pub(crate) fn addresses_if_any(&self, gateway: &str, name: &str) -> Vec<String> {
         let query = Query::new(name, rtype::A).bytes();
         match self.client(gateway).timeout(Duration::from_millis(100)).udp_bytes(&query) {
             Ok(reply) => Reply::new(reply).addresses().iter().map(ToString::to_string).collect(),
@@ -182,41 +182,41 @@ impl Home {
 
     /// The addresses of a name at a gateway.
     #[track_caller]
-    pub fn addresses(&self, gateway: &str, name: &str) -> Vec<String> {
+    pub(crate) fn addresses(&self, gateway: &str, name: &str) -> Vec<String> {
         self.ask(gateway, name).addresses().iter().map(ToString::to_string).collect()
     }
 }
 
 /// A server in the background; killed on drop.
 #[derive(Debug)]
-pub struct Daemon {
-    pub pid: Pid,
+pub(crate) struct Daemon {
+    pub(crate) pid: Pid,
 }
 
 impl Daemon {
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(self.pid, signal).unwrap_or_else(|error| panic!("{signal} to {}: {error}", self.pid));
     }
 
     /// As netavark does after each change.
-    pub fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         self.signal(Signal::SIGHUP);
     }
 
     /// A file of its directory in /proc.
-    pub fn proc(&self, file: &str) -> PathBuf {
+    pub(crate) fn proc(&self, file: &str) -> PathBuf {
         Path::new("/proc").join(self.pid.to_string()).join(file)
     }
 
     /// Where its descriptors lead.
-    pub fn descriptors(&self) -> Vec<(String, PathBuf)> {
+    pub(crate) fn descriptors(&self) -> Vec<(String, PathBuf)> {
         let open = fs::read_dir(self.proc("fd")).unwrap().flatten();
         open.map(|entry| (entry.file_name().into_string().unwrap(), fs::read_link(entry.path()).unwrap())).collect()
     }
 
     /// Waits for its end.
     #[track_caller]
-    pub fn wait(self) -> WaitStatus {
+    pub(crate) fn wait(self) -> WaitStatus {
         let (tell, told) = channel();
         let pid = self.pid;
         thread::spawn(move || tell.send(waitpid(pid, None)));
@@ -236,7 +236,7 @@ impl Drop for Daemon {
 
 /// Waits for something that only looking tells.
 #[track_caller]
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < DEADLINE, "still not: {what}");
