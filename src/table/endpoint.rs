@@ -1,7 +1,7 @@
 //! Endpoints: what a container, a pod or a machine is to a network's names.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::wire::Name;
 
@@ -96,14 +96,29 @@ pub enum Health {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     id: Box<str>,
-    addresses: Box<[IpAddr]>,
+    addresses: Addresses,
     names: Box<[Name]>,
-    ports: Box<[Port]>,
     health: Health,
     running: bool,
+    extra: Option<Box<Extra>>,
+}
+
+/// Addresses; the one that nearly every endpoint has needs no memory of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Addresses {
+    One(IpAddr),
+    Any(Box<[IpAddr]>),
+}
+
+/// What few endpoints have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Extra {
+    ports: Box<[Port]>,
     priority: i32,
     upstreams: Arc<[Upstream]>,
 }
+
+static NO_UPSTREAMS: LazyLock<Arc<[Upstream]>> = LazyLock::new(Arc::default);
 
 impl Endpoint {
     /// Starts an endpoint with the given id: what its runtime calls it, unique on its network.
@@ -111,14 +126,13 @@ impl Endpoint {
         EndpointBuilder {
             endpoint: Endpoint {
                 id: id.into().into(),
-                addresses: Box::default(),
+                addresses: Addresses::Any(Box::default()),
                 names: Box::default(),
-                ports: Box::default(),
                 health: Health::Healthy,
                 running: true,
-                priority: 0,
-                upstreams: Arc::default(),
+                extra: None,
             },
+            priority: 0,
             addresses: Vec::new(),
             names: Vec::new(),
             ports: Vec::new(),
@@ -134,7 +148,10 @@ impl Endpoint {
 
     /// Its addresses on the network, each once.
     pub fn addresses(&self) -> &[IpAddr] {
-        &self.addresses
+        match &self.addresses {
+            Addresses::One(address) => std::slice::from_ref(address),
+            Addresses::Any(addresses) => addresses,
+        }
     }
 
     /// Its names, each once, relative to the network; the first is the canonical one (answers.md T3).
@@ -144,7 +161,7 @@ impl Endpoint {
 
     /// The ports that it offers.
     pub fn ports(&self) -> &[Port] {
-        &self.ports
+        self.extra.as_ref().map_or(&[], |extra| &extra.ports)
     }
 
     /// Its health.
@@ -159,12 +176,12 @@ impl Endpoint {
 
     /// The rank of this network among those that the endpoint is attached to; higher comes first (answers.md V1).
     pub fn priority(&self) -> i32 {
-        self.priority
+        self.extra.as_ref().map_or(0, |extra| extra.priority)
     }
 
     /// Its own upstreams; empty for the network's (answers.md F2).
     pub fn upstreams(&self) -> &Arc<[Upstream]> {
-        &self.upstreams
+        self.extra.as_ref().map_or(&NO_UPSTREAMS, |extra| &extra.upstreams)
     }
 
     /// The same endpoint with another health.
@@ -186,18 +203,13 @@ impl Endpoint {
         let text = if is_hash { &self.id[..12] } else { &*self.id };
         text.parse().ok().filter(|name: &Name| !name.is_wildcard())
     }
-
-    /// Every name that it is found by: its names and its id.
-    pub(crate) fn all_names(&self) -> impl Iterator<Item = Name> + '_ {
-        let id = self.id_name().filter(|id| !self.names.contains(id));
-        self.names.iter().cloned().chain(id)
-    }
 }
 
 /// Collects an [`Endpoint`]; the first mistake is reported by [`build`](EndpointBuilder::build).
 #[derive(Debug, Clone)]
 pub struct EndpointBuilder {
     endpoint: Endpoint,
+    priority: i32,
     addresses: Vec<IpAddr>,
     names: Vec<Name>,
     ports: Vec<Port>,
@@ -260,7 +272,7 @@ impl EndpointBuilder {
 
     /// Sets the rank of this network among the endpoint's; 0 unless said otherwise.
     pub fn priority(mut self, priority: i32) -> EndpointBuilder {
-        self.endpoint.priority = priority;
+        self.priority = priority;
         self
     }
 
@@ -281,13 +293,13 @@ impl EndpointBuilder {
         if self.endpoint.id.is_empty() {
             return Err(TableError::NoId);
         }
-        Ok(Endpoint {
-            addresses: self.addresses.into(),
-            names: self.names.into(),
-            ports: self.ports.into(),
-            upstreams: self.upstreams.into(),
-            ..self.endpoint
-        })
+        let addresses = match self.addresses[..] {
+            [address] => Addresses::One(address),
+            _ => Addresses::Any(self.addresses.into()),
+        };
+        let extra = Extra { ports: self.ports.into(), priority: self.priority, upstreams: self.upstreams.into() };
+        let extra = (extra != Extra::default()).then(|| Box::new(extra));
+        Ok(Endpoint { addresses, names: self.names.into(), extra, ..self.endpoint })
     }
 }
 
