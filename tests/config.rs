@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use callsign::source::config::{
-    CacheConfig, Config, LimitsConfig, OrderConfig, RouteTarget, ServerConfig, UpstreamsConfig,
+    CacheConfig, Config, FailOverConfig, LimitsConfig, OrderConfig, RouteTarget, ServerConfig, UnansweredConfig,
+    UpstreamsConfig,
 };
 use callsign::table::{Clients, Health, HealthPolicy, Merge, Protocol, ReverseNames};
 use callsign::wire::Name;
@@ -37,6 +38,8 @@ fn every_key_of_server() {
         workers = 3
         upstreams = ["10.0.0.53", "[fd00::53]:5353"]
         order = "round_robin"
+        fail_over = "sequential"
+        unanswered = "silence"
         case_randomization = true
         timeout = 2.5
         never_forward = ["local", "home.arpa"]
@@ -54,6 +57,7 @@ fn every_key_of_server() {
     let server = config.server;
     assert_eq!((server.port, server.workers, server.timeout), (5300, Some(3), Duration::from_millis(2500)));
     assert_eq!((server.order, server.case_randomization), (OrderConfig::RoundRobin, true));
+    assert_eq!((server.fail_over, server.unanswered), (FailOverConfig::Sequential, UnansweredConfig::Silence));
     let UpstreamsConfig::List(upstreams) = &server.upstreams else { panic!("{:?}", server.upstreams) };
     let upstreams: Vec<String> = upstreams.iter().map(ToString::to_string).collect();
     assert_eq!(upstreams, ["10.0.0.53:53", "[fd00::53]:5353"]);

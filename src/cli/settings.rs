@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use callsign::forward::{Destination, ForwardOptions, Order, Route, Upstreams};
+use callsign::forward::{Destination, FailOver, ForwardOptions, Order, Route, Unanswered, Upstreams};
 use callsign::responder::ResponderOptions;
 use callsign::server::Limits;
-use callsign::source::config::{CacheConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig, UpstreamsConfig};
+use callsign::source::config::{
+    CacheConfig, FailOverConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig, UnansweredConfig, UpstreamsConfig,
+};
 
 /// What a configuration says of forwarding.
 pub(super) fn forwarding(server: &ServerConfig, cache: &CacheConfig, routes: &[RouteConfig]) -> ForwardOptions {
@@ -28,8 +30,18 @@ pub(super) fn forwarding(server: &ServerConfig, cache: &CacheConfig, routes: &[R
         OrderConfig::RoundRobin => Order::RoundRobin,
         _ => Order::Fastest,
     };
+    let fail_over = match server.fail_over {
+        FailOverConfig::Sequential => FailOver::Sequential,
+        _ => FailOver::Adaptive,
+    };
+    let unanswered = match server.unanswered {
+        UnansweredConfig::Silence => Unanswered::Silence,
+        _ => Unanswered::ServFail,
+    };
     ForwardOptions {
         order,
+        fail_over,
+        unanswered,
         case_randomization: server.case_randomization,
         timeout: server.timeout,
         upstreams,

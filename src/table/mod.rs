@@ -30,5 +30,7 @@ pub use names::{NameEntry, RecordSet};
 pub use network::{Change, Network};
 pub use record::Record;
 pub use settings::{Clients, HealthPolicy, Merge, ReverseNames, Settings};
+#[doc(hidden)]
+pub use shards::fix_hash_seed;
 pub use snapshot::{Found, Matched, Snapshot, Suffix};
 pub use upstream::{Transport, Upstream, UpstreamError};

@@ -7,9 +7,9 @@
 //! is looked up in.
 
 use std::hash::{BuildHasher, Hash};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 
-use foldhash::fast::RandomState;
+use foldhash::fast::SeedableRandomState;
 
 /// Values that a leaf holds before it is split.
 const LEAF: usize = 64;
@@ -21,11 +21,18 @@ const MAX_DEPTH: u32 = (u64::BITS - u8::BITS) / BITS;
 const ROOM: usize = 2;
 
 /// Randomly seeded once a process, so that nobody outside can choose names that collide.
-static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+static SEED: OnceLock<SeedableRandomState> = OnceLock::new();
 
 /// The hash of a key, the same for every map.
 pub(crate) fn hash_of(key: &(impl Hash + ?Sized)) -> u64 {
-    SEED.hash_one(key)
+    SEED.get_or_init(SeedableRandomState::random).hash_one(key)
+}
+
+/// Makes the hashes the same in every process, for `benches/instructions` alone: whoever knows the seed can choose names
+/// that collide. To be called before the first table is made.
+#[doc(hidden)]
+pub fn fix_hash_seed() {
+    assert!(SEED.set(SeedableRandomState::fixed()).is_ok(), "a table was made already");
 }
 
 /// What an entry is found by.

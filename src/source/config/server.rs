@@ -7,7 +7,7 @@ use crate::wire::Name;
 
 use super::section::Section;
 use super::shape::{LIMITS, Shape};
-use super::values::{LimitsConfig, OrderConfig, ServerConfig, UpstreamsConfig};
+use super::values::{FailOverConfig, LimitsConfig, OrderConfig, ServerConfig, UnansweredConfig, UpstreamsConfig};
 
 /// The longest string of a TXT record (RFC 1035 §3.3).
 const MAX_TEXT: usize = 255;
@@ -29,6 +29,10 @@ pub(super) fn read(root: &Section<'_>, shape: &'static Shape) -> ServerConfig {
         ("round_robin", OrderConfig::RoundRobin),
     ];
     server.order = section.choice("order", &orders).unwrap_or_default();
+    let fail_overs = [("adaptive", FailOverConfig::Adaptive), ("sequential", FailOverConfig::Sequential)];
+    server.fail_over = section.choice("fail_over", &fail_overs).unwrap_or_default();
+    let unanswered = [("servfail", UnansweredConfig::ServFail), ("silence", UnansweredConfig::Silence)];
+    server.unanswered = section.choice("unanswered", &unanswered).unwrap_or_default();
     server.case_randomization = section.flag("case_randomization").unwrap_or_default();
     server.timeout = section.seconds("timeout").unwrap_or(server.timeout);
     server.never_forward =
