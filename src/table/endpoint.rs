@@ -98,8 +98,7 @@ pub struct Endpoint {
     id: Box<str>,
     addresses: Addresses,
     names: Box<[Name]>,
-    health: Health,
-    running: bool,
+    /// `None` for what is usual, which is [`Extra::default`].
     extra: Option<Box<Extra>>,
 }
 
@@ -111,11 +110,25 @@ enum Addresses {
 }
 
 /// What few endpoints have.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Extra {
+    health: Health,
+    running: bool,
     ports: Box<[Port]>,
     priority: i32,
     upstreams: Arc<[Upstream]>,
+}
+
+impl Default for Extra {
+    fn default() -> Extra {
+        Extra {
+            health: Health::Healthy,
+            running: true,
+            ports: Box::default(),
+            priority: 0,
+            upstreams: NO_UPSTREAMS.clone(),
+        }
+    }
 }
 
 static NO_UPSTREAMS: LazyLock<Arc<[Upstream]>> = LazyLock::new(Arc::default);
@@ -128,11 +141,9 @@ impl Endpoint {
                 id: id.into().into(),
                 addresses: Addresses::Any(Box::default()),
                 names: Box::default(),
-                health: Health::Healthy,
-                running: true,
                 extra: None,
             },
-            priority: 0,
+            extra: Extra::default(),
             addresses: Vec::new(),
             names: Vec::new(),
             ports: Vec::new(),
@@ -166,12 +177,12 @@ impl Endpoint {
 
     /// Its health.
     pub fn health(&self) -> Health {
-        self.health
+        self.extra.as_ref().map_or(Health::Healthy, |extra| extra.health)
     }
 
     /// False while it is known but stopped (answers.md N7).
     pub fn is_running(&self) -> bool {
-        self.running
+        self.extra.as_ref().is_none_or(|extra| extra.running)
     }
 
     /// The rank of this network among those that the endpoint is attached to; higher comes first (answers.md V1).
@@ -185,14 +196,19 @@ impl Endpoint {
     }
 
     /// The same endpoint with another health.
-    pub fn with_health(mut self, health: Health) -> Endpoint {
-        self.health = health;
-        self
+    pub fn with_health(self, health: Health) -> Endpoint {
+        self.with(|extra| extra.health = health)
     }
 
     /// The same endpoint, running or not.
-    pub fn with_running(mut self, running: bool) -> Endpoint {
-        self.running = running;
+    pub fn with_running(self, running: bool) -> Endpoint {
+        self.with(|extra| extra.running = running)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Extra)) -> Endpoint {
+        let mut extra = self.extra.take().unwrap_or_default();
+        change(&mut extra);
+        self.extra = (*extra != Extra::default()).then_some(extra);
         self
     }
 
@@ -209,7 +225,7 @@ impl Endpoint {
 #[derive(Debug, Clone)]
 pub struct EndpointBuilder {
     endpoint: Endpoint,
-    priority: i32,
+    extra: Extra,
     addresses: Vec<IpAddr>,
     names: Vec<Name>,
     ports: Vec<Port>,
@@ -260,19 +276,19 @@ impl EndpointBuilder {
 
     /// Sets the health.
     pub fn health(mut self, health: Health) -> EndpointBuilder {
-        self.endpoint.health = health;
+        self.extra.health = health;
         self
     }
 
     /// Says whether it is running; true unless said otherwise.
     pub fn running(mut self, running: bool) -> EndpointBuilder {
-        self.endpoint.running = running;
+        self.extra.running = running;
         self
     }
 
     /// Sets the rank of this network among the endpoint's; 0 unless said otherwise.
     pub fn priority(mut self, priority: i32) -> EndpointBuilder {
-        self.priority = priority;
+        self.extra.priority = priority;
         self
     }
 
@@ -297,9 +313,12 @@ impl EndpointBuilder {
             [address] => Addresses::One(address),
             _ => Addresses::Any(self.addresses.into()),
         };
-        let extra = Extra { ports: self.ports.into(), priority: self.priority, upstreams: self.upstreams.into() };
-        let extra = (extra != Extra::default()).then(|| Box::new(extra));
-        Ok(Endpoint { addresses, names: self.names.into(), extra, ..self.endpoint })
+        let mut endpoint = self.endpoint;
+        endpoint.addresses = addresses;
+        endpoint.names = self.names.into();
+        Ok(endpoint.with(|extra| {
+            *extra = Extra { ports: self.ports.into(), upstreams: self.upstreams.into(), ..self.extra };
+        }))
     }
 }
 

@@ -25,10 +25,17 @@ pub struct NameTable {
 /// What the networks of a table share. They hold it, so it does not hold them: a table that is dropped would stay for ever.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    members: Mutex<Shards<Member>>,
+    members: Mutex<Members>,
     /// Of the networks whose clients are known at other gateways ([`Clients::Table`](super::Clients::Table)).
     pub(super) blocks: Blocks,
     pub(super) feed: Arc<Channel>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    places: Shards<Member>,
+    /// How often a network was told of an id that another one has.
+    meetings: u64,
 }
 
 /// Where an endpoint id is, by the id's hash alone: a copy of the id would be most of the registry. Should two ids ever
@@ -54,7 +61,7 @@ impl Keyed for Member {
 }
 
 impl Registry {
-    fn members(&self) -> MutexGuard<'_, Shards<Member>> {
+    fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -63,10 +70,12 @@ impl Registry {
     /// networks that it comes to at the same time, the later one then finds the earlier one's attachment.
     pub(super) fn join(&self, attachment: &Attachment, network: &Weak<Network>) {
         let id = attachment.endpoint().id();
+        let hash = hash_of(id);
         let place = || Place::One(network.clone());
-        self.members().edit(
-            &hash_of(id),
-            || Some(Member { id: hash_of(id), place: place() }),
+        let Members { places, meetings } = &mut *self.members();
+        places.edit(
+            &hash,
+            || Some(Member { id: hash, place: place() }),
             |member| {
                 if let Place::One(known) = &member.place {
                     match known.upgrade() {
@@ -82,6 +91,7 @@ impl Registry {
                     }
                 }
                 if let Place::Several(membership) = &member.place {
+                    *meetings += 1;
                     membership.join(network);
                     attachment.join(membership.clone());
                 }
@@ -90,9 +100,14 @@ impl Registry {
         );
     }
 
+    /// A number that changes whenever a network is told of an id that another one has.
+    pub(super) fn meetings(&self) -> u64 {
+        self.members().meetings
+    }
+
     /// Notes that an endpoint id is no longer on a network.
     pub(super) fn leave(&self, id: &str, network: &Weak<Network>) {
-        self.members().edit(
+        self.members().places.edit(
             &hash_of(id),
             || None,
             |member| match &member.place {

@@ -169,6 +169,7 @@ impl Network {
             return Err(TableError::NetworkRemoved(self.name.to_string()));
         }
         let old = self.snapshot.load_full();
+        let meetings = self.home.get().map_or(0, |home| home.registry.meetings());
         let mut change = Change::new(&old, self.home.get());
         make(&mut change)?;
         if !change.is_any() {
@@ -186,8 +187,10 @@ impl Network {
         };
         came.iter().for_each(|&address| home.registry.blocks.join(address, &home.this));
         self.snapshot.store(Arc::new(next));
-        // Once more: another network may have come by meanwhile, and found the old snapshot's attachment.
-        attached.iter().chain(&renewed).for_each(|attachment| home.registry.join(attachment, &home.this));
+        // Once more, if another network may have come by meanwhile, and found the old snapshot's attachment.
+        if home.registry.meetings() != meetings {
+            attached.iter().chain(&renewed).for_each(|attachment| home.registry.join(attachment, &home.this));
+        }
         home.leave(&left, &went);
         home.registry.feed.push_with(|| Event::NetworkChanged {
             network: (*self.name).into(),
@@ -286,10 +289,12 @@ impl<'n> Change<'n> {
     /// Attaches an endpoint, or replaces the one with the same id. An endpoint that is there already, just like this, is
     /// left alone.
     pub fn attach(&mut self, endpoint: Endpoint) {
-        if self.next.endpoint(endpoint.id()) == Some(&endpoint) {
-            return;
+        if let Some(old) = self.next.attachment(endpoint.id()) {
+            if *old.endpoint() == endpoint {
+                return;
+            }
+            self.take_out(&old.clone());
         }
-        self.take_out(endpoint.id());
         let attachment = self.insert(endpoint);
         self.attached.push(attachment);
     }
@@ -301,7 +306,8 @@ impl<'n> Change<'n> {
 
     /// Detaches the endpoint with the given id; false if there is none.
     pub fn detach(&mut self, id: &str) -> bool {
-        let Some(attachment) = self.take_out(id) else { return false };
+        let Some(attachment) = self.next.attachment(id).cloned() else { return false };
+        self.take_out(&attachment);
         self.left.push(attachment);
         self.detached.push(id.into());
         true
@@ -340,10 +346,9 @@ impl<'n> Change<'n> {
         attachment
     }
 
-    fn take_out(&mut self, id: &str) -> Option<Arc<Attachment>> {
-        let attachment = self.next.attachment(id)?.clone();
+    fn take_out(&mut self, attachment: &Arc<Attachment>) {
         for name in attachment.all_names() {
-            if !self.next.names.remove_owner(name, &attachment) {
+            if !self.next.names.remove_owner(name, attachment) {
                 self.touched.push(name.clone());
             }
         }
@@ -351,9 +356,8 @@ impl<'n> Change<'n> {
         if self.next.settings.clients == Clients::Table {
             self.went.extend_from_slice(addresses);
         }
-        addresses.iter().for_each(|&address| self.next.remove_holder(address, &attachment));
-        self.next.endpoints.remove(id);
-        Some(attachment)
+        addresses.iter().for_each(|&address| self.next.remove_holder(address, attachment));
+        self.next.endpoints.remove(attachment.endpoint().id());
     }
 
     fn rebuild_touched(&mut self) {
