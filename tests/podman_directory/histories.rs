@@ -192,8 +192,7 @@ proptest! {
         history.writer = None;
         history.kit.settle();
         let mut anew = Kit::new();
-        for network in 0..NETWORKS.len() {
-            let name = NETWORKS[network];
+        for (network, name) in NETWORKS.into_iter().enumerate() {
             let (path, is_internal) = history.file(network);
             let content = fs::read(&path).ok();
             if let Some(content) = &content {
