@@ -5,9 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use callsign::source::config::{
-    CacheConfig, Config, LimitsConfig, OrderConfig, RouteTarget, ServerConfig, UpstreamsConfig,
+    CacheConfig, Config, FailOverConfig, LimitsConfig, OrderConfig, RouteTarget, ServerConfig, UnansweredConfig,
+    UpstreamsConfig,
 };
-use callsign::table::{Health, HealthPolicy, Merge, Protocol, ReverseNames};
+use callsign::table::{Clients, Health, HealthPolicy, Merge, Protocol, ReverseNames};
 use callsign::wire::Name;
 
 fn name(text: &str) -> Name {
@@ -37,6 +38,8 @@ fn every_key_of_server() {
         workers = 3
         upstreams = ["10.0.0.53", "[fd00::53]:5353"]
         order = "round_robin"
+        fail_over = "sequential"
+        unanswered = "silence"
         case_randomization = true
         timeout = 2.5
         never_forward = ["local", "home.arpa"]
@@ -54,6 +57,7 @@ fn every_key_of_server() {
     let server = config.server;
     assert_eq!((server.port, server.workers, server.timeout), (5300, Some(3), Duration::from_millis(2500)));
     assert_eq!((server.order, server.case_randomization), (OrderConfig::RoundRobin, true));
+    assert_eq!((server.fail_over, server.unanswered), (FailOverConfig::Sequential, UnansweredConfig::Silence));
     let UpstreamsConfig::List(upstreams) = &server.upstreams else { panic!("{:?}", server.upstreams) };
     let upstreams: Vec<String> = upstreams.iter().map(ToString::to_string).collect();
     assert_eq!(upstreams, ["10.0.0.53:53", "[fd00::53]:5353"]);
@@ -98,6 +102,7 @@ fn every_key_of_a_network() {
         host_names = ["host.internal"]
         ttl = 5
         negative_ttl = 7
+        clients = "table"
         merge = "all"
         ptr = "all"
         health = "require"
@@ -126,6 +131,7 @@ fn every_key_of_a_network() {
     assert_eq!(settings.allow, Some(vec!["10.0.0.0/8".parse().unwrap()]));
     assert_eq!(settings.host_names, [name("host.internal")]);
     assert_eq!((settings.ttl, settings.negative_ttl), (5, 7));
+    assert_eq!(settings.clients, Clients::Table);
     assert_eq!((settings.merge, settings.reverse_names), (Merge::All, ReverseNames::All));
     assert_eq!(settings.health, HealthPolicy::Require);
     let alias =

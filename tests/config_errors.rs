@@ -39,6 +39,8 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         (server("port = \"53\""), "2: `port` cannot be a string; write port = 53"),
         (server("port = 5.3"), "2: `port` cannot be a number with a fraction; write port = 53"),
         (server("workers = 1000"), "2: `workers` is 1000; write a number from 1 to 256"),
+        (server("fail_over = \"none\""), "2: `fail_over` is \"none\"; write \"adaptive\" or \"sequential\""),
+        (server("unanswered = 1"), "2: `unanswered` cannot be a whole number; write unanswered = \"servfail\""),
         (server("order = 1"), "2: `order` cannot be a whole number; write order = \"fastest\""),
         (server("order = \"any\""), "2: `order` is \"any\"; write \"fastest\" or \"sequential\" or \"round_robin\""),
         (server("timeout = 0"), "2: `timeout` is 0; write seconds, from 0.001 to 3600"),

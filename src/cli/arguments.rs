@@ -10,6 +10,8 @@ use super::question::{Rtype, Subject};
 
 /// Where the configuration is unless said otherwise.
 pub(super) const CONFIG: &str = "/etc/callsign/callsign.toml";
+/// What is said beside Podman's files, unless said otherwise.
+pub(super) const PODMAN_CONFIG: &str = "/etc/callsign/podman.toml";
 
 /// The DNS server of container networks
 ///
@@ -85,9 +87,12 @@ pub(super) enum LogFormat {
 #[derive(Debug, Args)]
 #[command(after_long_help = CHECK_EXAMPLES)]
 pub(super) struct Check {
-    /// The configuration file
-    #[arg(value_name = "FILE", default_value = CONFIG)]
+    /// The configuration file; with --podman /etc/callsign/podman.toml unless given
+    #[arg(value_name = "FILE", default_value = CONFIG, default_value_if("podman", "true", PODMAN_CONFIG))]
     pub(super) file: PathBuf,
+    /// It is what is said beside Podman's own files, for the server under the name aardvark-dns
+    #[arg(long)]
+    pub(super) podman: bool,
     /// Write JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -96,6 +101,7 @@ pub(super) struct Check {
 const CHECK_EXAMPLES: &str = "\
 Examples:
   callsign check callsign.toml && systemctl reload callsign
+  callsign check --podman
   callsign check callsign.toml --json | jq -r '.networks[].names[].name'";
 
 /// Ask a DNS server, and show its answer

@@ -4,7 +4,9 @@ use std::fmt::{Display, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
 
-use callsign::source::config::{Config, ConfigError, Problem, RouteTarget, UpstreamsConfig};
+use callsign::source::config::{
+    Config, ConfigError, PodmanConfig, Problem, RouteConfig, RouteTarget, ServerConfig, UpstreamsConfig,
+};
 use callsign::table::{NameEntry, Network, Settings};
 use callsign::wire::{fragment, rtype};
 use serde::Serialize;
@@ -20,6 +22,18 @@ struct Document {
     /// Where questions go that no route, endpoint or network has servers of its own for.
     upstreams: Vec<String>,
     networks: Vec<Served>,
+    routes: Vec<Route>,
+}
+
+/// The document of `--podman --json` for a valid file.
+#[derive(Debug, Serialize)]
+struct PodmanDocument {
+    file: String,
+    valid: bool,
+    warnings: Vec<Note>,
+    upstreams: Vec<String>,
+    /// The networks that it says something of; `*` for every network.
+    networks: Vec<String>,
     routes: Vec<Route>,
 }
 
@@ -73,18 +87,31 @@ struct Route {
 
 pub(super) fn run(arguments: &arguments::Check) -> ExitCode {
     let file = arguments.file.display().to_string();
-    match Config::load(&arguments.file) {
+    if arguments.podman {
+        let told = PodmanConfig::load(&arguments.file);
+        return tell(arguments, told, |config| &config.warnings, |config| podman_document(file, config), show_podman);
+    }
+    tell(arguments, Config::load(&arguments.file), |config| &config.warnings, |config| document(file, config), show)
+}
+
+/// Writes what is to be said of a file of either kind.
+fn tell<C, D: Serialize>(
+    arguments: &arguments::Check,
+    config: Result<C, ConfigError>,
+    warnings: impl Fn(&C) -> &Vec<Problem>,
+    document: impl FnOnce(&C) -> D,
+    show: impl FnOnce(&D) -> String,
+) -> ExitCode {
+    match config {
+        Ok(config) if arguments.json => output::json(&document(&config), 0),
         Ok(config) => {
-            let document = document(file, &config);
-            if arguments.json {
-                return output::json(&document, 0);
-            }
-            for warning in &config.warnings {
+            for warning in warnings(&config) {
                 output::complain(format_args!("{warning} (a warning)"));
             }
-            output::result(&show(&document), 0)
+            output::result(&show(&document(&config)), 0)
         }
         Err(error) if arguments.json => {
+            let file = arguments.file.display().to_string();
             output::json(&Invalid { file, valid: false, errors: notes(error.problems()) }, NO)
         }
         Err(error) => invalid(&error),
@@ -101,25 +128,43 @@ fn notes(problems: &[Problem]) -> Vec<Note> {
 }
 
 fn document(file: String, config: &Config) -> Document {
-    let upstreams = match &config.server.upstreams {
+    Document {
+        file,
+        valid: true,
+        warnings: notes(&config.warnings),
+        upstreams: upstreams(&config.server),
+        networks: config.networks.iter().map(served).collect(),
+        routes: routes(&config.routes),
+    }
+}
+
+fn podman_document(file: String, config: &PodmanConfig) -> PodmanDocument {
+    PodmanDocument {
+        file,
+        valid: true,
+        warnings: notes(&config.warnings),
+        upstreams: upstreams(&config.server),
+        networks: config.networks.iter().map(|policy| policy.name().to_owned()).collect(),
+        routes: routes(&config.routes),
+    }
+}
+
+fn upstreams(server: &ServerConfig) -> Vec<String> {
+    match &server.upstreams {
         UpstreamsConfig::List(list) => strings(list),
         UpstreamsConfig::ResolvConf(path) => vec![path.display().to_string()],
-    };
-    let routes = config.routes.iter().map(|route| Route {
+    }
+}
+
+fn routes(routes: &[RouteConfig]) -> Vec<Route> {
+    let route = |route: &RouteConfig| Route {
         domain: route.domain.to_string(),
         to: match &route.to {
             RouteTarget::System => vec!["system".to_owned()],
             RouteTarget::Servers(servers) => strings(servers),
         },
-    });
-    Document {
-        file,
-        valid: true,
-        warnings: notes(&config.warnings),
-        upstreams,
-        networks: config.networks.iter().map(served).collect(),
-        routes: routes.collect(),
-    }
+    };
+    routes.iter().map(route).collect()
 }
 
 fn served(network: &Network) -> Served {
@@ -189,6 +234,24 @@ fn show(document: &Document) -> String {
             let _ = writeln!(text, "    {:<width$}  {}", name.name, answers(name));
         }
     }
+    show_forwarding(&mut text, routes, upstreams);
+    text
+}
+
+fn show_podman(document: &PodmanDocument) -> String {
+    let PodmanDocument { file, networks, routes, upstreams, .. } = document;
+    let mut text = format!("{file} is valid: {}\n", count(routes.len(), "route"));
+    for network in networks {
+        let _ = match &**network {
+            "*" => writeln!(text, "\nsettings of every network"),
+            name => writeln!(text, "\nsettings of network {name}"),
+        };
+    }
+    show_forwarding(&mut text, routes, upstreams);
+    text
+}
+
+fn show_forwarding(text: &mut String, routes: &[Route], upstreams: &[String]) {
     let _ = writeln!(text, "\nforwarded");
     let width = routes.iter().map(|route| route.domain.len()).max().unwrap_or_default().max("the rest".len());
     for route in routes {
@@ -196,7 +259,6 @@ fn show(document: &Document) -> String {
         let _ = writeln!(text, "  {:<width$}  {to}", route.domain);
     }
     let _ = writeln!(text, "  {:<width$}  {}", "the rest", upstreams.join(", "));
-    text
 }
 
 fn answers(name: &Name) -> String {

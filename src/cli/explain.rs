@@ -91,8 +91,8 @@ pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
 type Failure = (u8, String);
 
 fn explain(arguments: &arguments::Explain, config: Config) -> Result<(Document, Explanation), Failure> {
-    let options = settings::forwarding(&config);
-    let responder = settings::responder(&config);
+    let options = settings::forwarding(&config.server, &config.cache, &config.routes);
+    let responder = settings::responder(&config.server);
     let table = NameTable::new();
     for network in config.networks {
         table.add(network).map_err(|error| (NO, error.to_string()))?;
@@ -199,7 +199,9 @@ fn own_addresses(network: &Network) -> Vec<SocketAddr> {
 
 fn asker(address: IpAddr, who: &WhoAsks) -> Asker {
     match who {
-        WhoAsks::Endpoint(id) => Asker { address, is: "endpoint", endpoint: Some(id.clone()) },
+        WhoAsks::Endpoint(id) | WhoAsks::Elsewhere { id, .. } => {
+            Asker { address, is: "endpoint", endpoint: Some(id.clone()) }
+        }
         WhoAsks::Forbidden => Asker { address, is: "forbidden", endpoint: None },
         _ => Asker { address, is: "stranger", endpoint: None },
     }

@@ -2,36 +2,48 @@
 
 use std::time::Duration;
 
-use callsign::forward::{Destination, ForwardOptions, Order, Route, Upstreams};
+use callsign::forward::{Destination, FailOver, ForwardOptions, Order, Route, Unanswered, Upstreams};
 use callsign::responder::ResponderOptions;
 use callsign::server::Limits;
-use callsign::source::config::{Config, OrderConfig, RouteTarget, UpstreamsConfig};
+use callsign::source::config::{
+    CacheConfig, FailOverConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig, UnansweredConfig, UpstreamsConfig,
+};
 
 /// What a configuration says of forwarding.
-pub(super) fn forwarding(config: &Config) -> ForwardOptions {
-    let upstreams = match &config.server.upstreams {
+pub(super) fn forwarding(server: &ServerConfig, cache: &CacheConfig, routes: &[RouteConfig]) -> ForwardOptions {
+    let upstreams = match &server.upstreams {
         UpstreamsConfig::ResolvConf(path) => Upstreams::System(path.clone()),
         UpstreamsConfig::List(list) => Upstreams::List(list.clone()),
     };
-    let routes = config.routes.iter().map(|route| {
+    let routes = routes.iter().map(|route| {
         let to = match &route.to {
             RouteTarget::System => Destination::System,
             RouteTarget::Servers(servers) => Destination::Servers(servers.clone().into()),
         };
         Route { domain: route.domain.clone(), to }
     });
-    let (defaults, cache) = (ForwardOptions::default(), &config.cache);
+    let defaults = ForwardOptions::default();
     let seconds =
         |seconds: Option<u32>, default| seconds.map_or(default, |seconds| Duration::from_secs(seconds.into()));
-    let order = match config.server.order {
+    let order = match server.order {
         OrderConfig::Sequential => Order::Sequential,
         OrderConfig::RoundRobin => Order::RoundRobin,
         _ => Order::Fastest,
     };
+    let fail_over = match server.fail_over {
+        FailOverConfig::Sequential => FailOver::Sequential,
+        _ => FailOver::Adaptive,
+    };
+    let unanswered = match server.unanswered {
+        UnansweredConfig::Silence => Unanswered::Silence,
+        _ => Unanswered::ServFail,
+    };
     ForwardOptions {
         order,
-        case_randomization: config.server.case_randomization,
-        timeout: config.server.timeout,
+        fail_over,
+        unanswered,
+        case_randomization: server.case_randomization,
+        timeout: server.timeout,
         upstreams,
         routes: routes.collect(),
         cache_size: cache.size.unwrap_or(defaults.cache_size),
@@ -43,17 +55,17 @@ pub(super) fn forwarding(config: &Config) -> ForwardOptions {
 }
 
 /// What a configuration says of the answers of all networks.
-pub(super) fn responder(config: &Config) -> ResponderOptions {
+pub(super) fn responder(server: &ServerConfig) -> ResponderOptions {
     let mut options = ResponderOptions::default();
-    options.never_forward = config.server.never_forward.clone();
-    options.version = config.server.version.clone();
-    options.identity = config.server.identity.clone();
+    options.never_forward = server.never_forward.clone();
+    options.version = server.version.clone();
+    options.identity = server.identity.clone();
     options
 }
 
 /// What a configuration says of limits.
-pub(super) fn limits(config: &Config) -> Limits {
-    let (mut limits, wanted) = (Limits::default(), &config.server.limits);
+pub(super) fn limits(server: &ServerConfig) -> Limits {
+    let (mut limits, wanted) = (Limits::default(), &server.limits);
     limits.tcp_connections = wanted.tcp_connections.unwrap_or(limits.tcp_connections);
     limits.tcp_connections_per_client = wanted.tcp_connections_per_client.unwrap_or(limits.tcp_connections_per_client);
     limits.tcp_queries_per_connection = wanted.tcp_queries_per_connection.unwrap_or(limits.tcp_queries_per_connection);

@@ -15,9 +15,11 @@ use super::datagram::is_ours;
 use super::failure::{Failure, best};
 use super::group::Group;
 use super::health::Health;
+use super::options::FailOver;
 use super::order::Order;
 use super::policy::{Policy, Step};
 use super::query::{Meaning, Question, meaning};
+use super::sequence::Sequence;
 use super::server::now;
 use super::system::SystemOptions;
 use crate::table::{Transport, Upstream};
@@ -30,20 +32,24 @@ pub(super) struct Asking {
     pub(super) timeout: Duration,
     /// How the servers are chosen between.
     pub(super) order: Order,
+    /// How one server follows another.
+    pub(super) fail_over: FailOver,
     /// Names in datagrams are spelled at random.
     pub(super) randomize_case: bool,
 }
 
 impl Asking {
     /// Does as a resolv.conf wants its servers asked, and gives them in that way. Its `timeout` and `attempts` bound the
-    /// whole time, as a resolver would take it that asks one server after the other.
+    /// whole time, as a resolver would take it that asks one server after the other. Where that is how they are asked their
+    /// order and time are our own options' matter.
     pub(super) fn limit(&mut self, options: &SystemOptions, servers: &Arc<[Upstream]>) -> Arc<[Upstream]> {
-        if options.timeout.is_some() || options.attempts.is_some() {
+        let is_ours = self.fail_over == FailOver::Sequential;
+        if !is_ours && (options.timeout.is_some() || options.attempts.is_some()) {
             let turns = u32::from(options.attempts.unwrap_or(2)) * u32::try_from(servers.len()).unwrap_or(u32::MAX);
             let turn = Duration::from_secs(options.timeout.unwrap_or(5).into());
             self.timeout = self.timeout.min(turn.saturating_mul(turns));
         }
-        if options.rotate {
+        if !is_ours && options.rotate {
             self.order = Order::RoundRobin;
         }
         match options.use_vc {
@@ -55,11 +61,7 @@ impl Asking {
 
 /// See [`Forwarder::ask`](super::Forwarder::ask).
 pub(super) async fn ask(question: &Question, group: &Group, asking: Asking) -> Result<Vec<u8>, Failure> {
-    let plan = group.plan(asking.order, now());
-    if let Some(probe) = plan.probe {
-        group.servers[probe].probe(question, asking.timeout);
-    }
-    let mut policy = Policy::new(&plan.candidates, asking.timeout, now());
+    let mut policy = Turns::new(question, group, asking);
     let mut round = Round::new(question, group, asking);
     loop {
         let until = match policy.next(now()) {
@@ -72,6 +74,10 @@ pub(super) async fn ask(question: &Question, group: &Group, asking: Asking) -> R
                 group.servers[server].late(sent, now());
                 continue;
             }
+            Step::Leave(server, sent) => {
+                round.leave(server, sent);
+                continue;
+            }
             Step::Wait(until) => until,
             Step::End => break,
         };
@@ -82,6 +88,48 @@ pub(super) async fn ask(question: &Question, group: &Group, asking: Asking) -> R
         }
     }
     round.end()
+}
+
+/// Whose turn it is, by either policy.
+#[expect(clippy::large_enum_variant, reason = "the larger one is the usual one")]
+enum Turns {
+    Adaptive(Policy),
+    Sequential(Sequence),
+}
+
+impl Turns {
+    fn new(question: &Question, group: &Group, asking: Asking) -> Turns {
+        if asking.fail_over == FailOver::Sequential {
+            let streams = group.servers.iter().map(|server| server.upstream.transport() != Transport::Plain);
+            return Turns::Sequential(Sequence::new(streams, asking.timeout));
+        }
+        let plan = group.plan(asking.order, now());
+        if let Some(probe) = plan.probe {
+            group.servers[probe].probe(question, asking.timeout);
+        }
+        Turns::Adaptive(Policy::new(&plan.candidates, asking.timeout, now()))
+    }
+
+    fn next(&mut self, now: Instant) -> Step {
+        match self {
+            Turns::Adaptive(policy) => policy.next(now),
+            Turns::Sequential(sequence) => sequence.next(now),
+        }
+    }
+
+    fn failed(&mut self, server: usize, with_reply: bool, now: Instant) {
+        match self {
+            Turns::Adaptive(policy) => policy.failed(server, with_reply, now),
+            Turns::Sequential(sequence) => sequence.failed(server, with_reply),
+        }
+    }
+
+    fn heard(&mut self, server: usize, with_reply: bool) {
+        match self {
+            Turns::Adaptive(policy) => policy.heard(server, with_reply),
+            Turns::Sequential(sequence) => sequence.heard(server, with_reply),
+        }
+    }
 }
 
 /// The most sockets that one question has open to one server.
@@ -144,7 +192,7 @@ impl<'a> Round<'a> {
     }
 
     /// What an attempt's end means: the reply, or what is done next.
-    fn judge(&mut self, tried: Ended, result: io::Result<Received>, policy: &mut Policy) -> Option<Vec<u8>> {
+    fn judge(&mut self, tried: Ended, result: io::Result<Received>, policy: &mut Turns) -> Option<Vec<u8>> {
         let Ended { server, sent, manner } = tried;
         let received = match result {
             Ok(received) => received,
@@ -181,6 +229,10 @@ impl<'a> Round<'a> {
                 self.group.servers[server].with(Health::helped);
                 return Some(reply);
             }
+            // The first answer counts, whatever it says.
+            Meaning::NoEdns | Meaning::Failed(_) if self.asking.fail_over == FailOver::Sequential => {
+                return Some(reply);
+            }
             Meaning::NoEdns => self.fail(server, Problem::Failed { rcode: rcode::FORMERR, reply }, policy),
             Meaning::Failed(rcode) => self.fail(server, Problem::Failed { rcode, reply }, policy),
             Meaning::Truncated { whole: false } | Meaning::Malformed => self.fail(server, Problem::Malformed, policy),
@@ -188,8 +240,15 @@ impl<'a> Round<'a> {
         None
     }
 
+    /// The server's turn is over, and it was silent.
+    fn leave(&mut self, server: usize, sent: Instant) {
+        tracing::debug!(upstream = %self.group.servers[server].upstream, "no reply within its share of the time");
+        self.group.servers[server].late(sent, now());
+        self.pending.retain(|attempt| attempt.server != server);
+    }
+
     /// The server is done with.
-    fn fail(&mut self, server: usize, problem: Problem, policy: &mut Policy) {
+    fn fail(&mut self, server: usize, problem: Problem, policy: &mut Turns) {
         tracing::debug!(upstream = %self.group.servers[server].upstream, %problem, "failed");
         self.group.servers[server].failed();
         self.pending.retain(|attempt| attempt.server != server);
@@ -243,18 +302,26 @@ mod tests {
     #[test]
     fn f2_the_options_of_a_resolv_conf_are_honoured() {
         let servers: Arc<[Upstream]> = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap()).into();
-        let usual = Asking { timeout: Duration::from_secs(5), order: Order::Fastest, randomize_case: false };
-        let limited = |change: fn(&mut SystemOptions)| {
-            let (mut asking, mut options) = (usual, SystemOptions::default());
+        let usual = Asking {
+            timeout: Duration::from_secs(5),
+            order: Order::Fastest,
+            fail_over: FailOver::Adaptive,
+            randomize_case: false,
+        };
+        let limited_of = |mut asking: Asking, change: fn(&mut SystemOptions)| {
+            let mut options = SystemOptions::default();
             change(&mut options);
             let servers = asking.limit(&options, &servers);
             (asking.timeout.as_secs(), asking.order, servers[1].to_string())
         };
+        let limited = |change| limited_of(usual, change);
         assert_eq!(limited(|_| ()), (5, Order::Fastest, "10.0.0.2:53".to_owned()));
         let all = |options: &mut SystemOptions| {
             (options.timeout, options.attempts, options.rotate, options.use_vc) = (Some(1), Some(1), true, true);
         };
         assert_eq!(limited(all), (2, Order::RoundRobin, "tcp://10.0.0.2:53".to_owned()));
         assert_eq!(limited(|options| options.attempts = Some(1)).0, 5, "never longer");
+        let strict = Asking { fail_over: FailOver::Sequential, ..usual };
+        assert_eq!(limited_of(strict, all), (5, Order::Fastest, "tcp://10.0.0.2:53".to_owned()));
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::ask::Asking;
 use super::cache::Rules;
-use super::options::{Destination, ForwardOptions, Upstreams};
+use super::options::{Destination, ForwardOptions, Unanswered, Upstreams};
 use super::system::{NameServers, System, SystemOptions};
 use crate::table::Upstream;
 use crate::wire::Name;
@@ -81,6 +81,7 @@ pub(super) struct Settings {
     pub(super) rules: Rules,
     pub(super) stale_after: Duration,
     pub(super) in_flight: usize,
+    pub(super) unanswered: Unanswered,
     fallback: Fallback,
     routes: HashMap<Name, (Arc<Name>, Destination), foldhash::fast::RandomState>,
 }
@@ -95,8 +96,12 @@ enum Fallback {
 impl Settings {
     /// Settings from options; what `previous` has read of the same resolv.conf is kept.
     pub(super) fn new(options: ForwardOptions, previous: Option<&Settings>) -> Settings {
-        let asking =
-            Asking { timeout: options.timeout, order: options.order, randomize_case: options.case_randomization };
+        let asking = Asking {
+            timeout: options.timeout,
+            order: options.order,
+            fail_over: options.fail_over,
+            randomize_case: options.case_randomization,
+        };
         let rules = Rules::new(&options);
         let fallback = match options.upstreams {
             Upstreams::List(list) => Fallback::List(distinct(list.iter())),
@@ -122,6 +127,7 @@ impl Settings {
             rules,
             stale_after: options.stale_after,
             in_flight: options.in_flight,
+            unanswered: options.unanswered,
             fallback,
             routes: routes.collect(),
         }

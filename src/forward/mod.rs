@@ -6,7 +6,7 @@
 //! exactly as the upstream sent it. Beneath is [`Forwarder::ask`], which knows of no cache (F3).
 //!
 //! Knows nothing of networks' names, of listeners, or of who asked. How the servers do is `health`, in which order they are
-//! asked `order`, and when `policy`: state machines without sockets or a clock. What is sent and what counts as its reply is
+//! asked `order`, and when `policy` or `sequence`: state machines without sockets or a clock. What is sent and what counts as its reply is
 //! `query`; `attempt` asks once, by a `datagram`, over a `stream` (TCP, TLS) or in a `session` (HTTPS, QUIC). What is kept is
 //! `cache`, who waits for whom is `flight`, and `resolve` joins the two.
 //!
@@ -42,6 +42,7 @@ mod query;
 mod relay;
 mod resolve;
 mod rewrite;
+mod sequence;
 mod server;
 #[cfg(feature = "encrypted")]
 mod session;
@@ -59,7 +60,7 @@ pub(crate) use attempt::zone_index;
 pub use choice::{Choice, Reason};
 pub use counters::Counters;
 pub use failure::Failure;
-pub use options::{Destination, ForwardError, ForwardOptions, Route, Upstreams};
+pub use options::{Destination, FailOver, ForwardError, ForwardOptions, Route, Unanswered, Upstreams};
 pub use order::Order;
 pub use query::Question;
 pub use relay::{Asked, AskedEdns, relay};

@@ -16,6 +16,10 @@ pub struct ForwardOptions {
     pub timeout: Duration,
     /// How the servers of a list are chosen between. Default: the quickest first.
     pub order: Order,
+    /// How one server of a list follows another. Default: by what is known of them.
+    pub fail_over: FailOver,
+    /// What clients hear when no server answers. Default: SERVFAIL.
+    pub unanswered: Unanswered,
     /// Names are spelled at random in datagrams (0x20), which makes replies harder to forge; the client gets its own spelling
     /// back. A server that does not keep the spelling is asked over TCP. Default: false.
     pub case_randomization: bool,
@@ -47,6 +51,8 @@ impl Default for ForwardOptions {
         ForwardOptions {
             timeout: Duration::from_secs(5),
             order: Order::default(),
+            fail_over: FailOver::default(),
+            unanswered: Unanswered::default(),
             case_randomization: false,
             recheck: Duration::from_secs(1),
             upstreams: Upstreams::default(),
@@ -59,6 +65,32 @@ impl Default for ForwardOptions {
             in_flight: 8192,
         }
     }
+}
+
+/// How one server of a list follows another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[non_exhaustive]
+pub enum FailOver {
+    /// The next one is asked beside a server that is slower than usual, or instead of one that fails; those that are known
+    /// not to answer come last, and failures are remembered for a while. See [`Forwarder::ask`](super::Forwarder::ask).
+    #[default]
+    Adaptive,
+    /// As listed, one at a time: each has an equal share of [`ForwardOptions::timeout`], and the first answer counts, whatever
+    /// it says. Nothing is remembered of servers or failures; [`ForwardOptions::order`] and a resolv.conf's `timeout`,
+    /// `attempts` and `rotate` are not looked at. For those who depend on a resolver that did so.
+    Sequential,
+}
+
+/// What clients hear when no server answers, and there is no answer past its TTL either
+/// ([`ForwardOptions::stale_for`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[non_exhaustive]
+pub enum Unanswered {
+    /// SERVFAIL, with an extended error that says what each server did.
+    #[default]
+    ServFail,
+    /// Nothing: each question is asked anew, until the client gives up.
+    Silence,
 }
 
 /// The default servers.

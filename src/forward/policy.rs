@@ -32,6 +32,8 @@ pub(super) enum Step {
     Ask(usize),
     /// Nothing; but note that the server is slower than usual, and maybe dead. It was asked at that time.
     Late(usize, Instant),
+    /// Do not listen to the server any more; its turn, which began at that time, is over.
+    Leave(usize, Instant),
     /// Nothing, until then or until something happens.
     Wait(Instant),
     /// Give up.

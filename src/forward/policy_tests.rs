@@ -36,6 +36,7 @@ fn run(candidates: &[Candidate], timeout: u32, events: &[(u32, Event)]) -> (Time
         match policy.next(start + now * MS) {
             Step::Ask(server) => asked.push((now, server)),
             Step::Late(server, _) => late.push((now, server)),
+            Step::Leave(..) => unreachable!("all are listened to until the end"),
             Step::End => return (asked, late, now),
             Step::Wait(until) => {
                 let until = u32::try_from((until - start).as_micros().div_ceil(1000)).unwrap();

@@ -9,7 +9,7 @@ use super::counters::{Counters, Event};
 use super::failure::Failure;
 use super::flight::{Flight, Joined, Landing, Outcome};
 use super::relay::{Asked, AskedEdns};
-use super::{Choice, ForwardOptions, Forwarder, Question};
+use super::{Choice, FailOver, ForwardOptions, Forwarder, Question, Unanswered};
 use crate::wire::message::{HEADER, Header, flag};
 use crate::wire::{ede, rcode};
 
@@ -220,20 +220,32 @@ impl Forwarder {
         });
     }
 
+    /// True if a question that failed so is not to be answered.
+    pub fn keeps_silent(&self, failure: &Failure) -> bool {
+        let is_unanswered = matches!(failure.ede, ede::NO_REACHABLE_AUTHORITY | ede::NETWORK_ERROR);
+        is_unanswered && self.settings.load().unanswered == Unanswered::Silence
+    }
+
     fn note(&self, key: KeyRef<'_>, with_ad: bool, choice: &Choice, outcome: &Outcome) {
-        let (rules, now) = (self.settings.load().rules, self.clock.now());
+        let (settings, now) = (self.settings.load(), self.clock.now());
+        let rules = settings.rules;
+        let is_strict = settings.asking.fail_over == FailOver::Sequential;
         match outcome {
             Ok(reply) => match failure_code(reply) {
                 None => self.cache.replied(key, reply, with_ad, &rules, now),
+                Some(_) if is_strict => {}
                 Some(code) => {
                     let text = format!("an upstream said {} a moment ago", rcode::mnemonic(code));
                     self.cache.failed(key, code, &text, &rules, now);
                 }
             },
             Err(failure) => {
-                self.cache.failed(key, failure.rcode, &failure.text, &rules, now);
+                // One that is remembered would be answered.
+                if !is_strict && settings.unanswered != Unanswered::Silence {
+                    self.cache.failed(key, failure.rcode, &failure.text, &rules, now);
+                }
                 // Perhaps these servers are not the system's any more.
-                self.settings.load().recheck(choice);
+                settings.recheck(choice);
             }
         }
     }

@@ -39,8 +39,8 @@ impl Exchange {
         }
     }
 
-    /// Asks, and gives the reply for the client.
-    pub(super) async fn run(self: Box<Exchange>, forwarder: &Arc<Forwarder>) -> Vec<u8> {
+    /// Asks, and gives the reply for the client; `None` where it is to hear nothing.
+    pub(super) async fn run(self: Box<Exchange>, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
         let mut question = self.question.clone();
         if !self.aliases.is_empty() {
             let tail = question.split_off(question.len() - 4);
@@ -50,13 +50,14 @@ impl Exchange {
         let question = Question { question, flags: self.header.flags, dnssec_ok };
         let upstream = match forwarder.resolve(&question, &self.choice).await {
             Ok(upstream) => upstream,
-            Err(failure) => return self.fail(failure.rcode, failure.ede, &failure.text),
+            Err(failure) if forwarder.keeps_silent(&failure) => return None,
+            Err(failure) => return Some(self.fail(failure.rcode, failure.ede, &failure.text)),
         };
         let mut out = Vec::new();
-        match relay(&upstream, &self.asked(), &mut out) {
+        Some(match relay(&upstream, &self.asked(), &mut out) {
             Ok(()) => out,
             Err(_) => self.fail(rcode::SERVFAIL, ede::NETWORK_ERROR, "the upstream's reply makes no sense"),
-        }
+        })
     }
 
     /// The reply when too many queries wait already: what the cache has, however old, or that they are too many.

@@ -6,6 +6,7 @@
 
 mod batch;
 mod builder;
+mod change;
 mod exchange;
 mod host;
 mod limits;
@@ -17,22 +18,22 @@ mod tcp;
 mod udp;
 mod worker;
 
-use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 
 use crate::forward::ForwardOptions;
 use crate::responder::ResponderOptions;
-use crate::table::{Address, NameTable, Network, TableError};
+use crate::table::{NameTable, TableError};
 
 pub use builder::ServerBuilder;
+use change::Adopted;
+pub use change::Applied;
 pub use host::neighbours;
 pub use limits::Limits;
-use shared::{Key, Shared};
-use slot::Slot;
+use shared::Shared;
 pub use socket::ReadySocket;
 pub use status::{ListenerState, ListenerStatus, Status};
 use worker::Worker;
@@ -66,18 +67,6 @@ pub enum ServerError {
     Stopped,
 }
 
-/// What [`Server::apply`] did: names of networks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Applied {
-    /// Networks that are new.
-    pub added: Vec<String>,
-    /// Networks whose endpoints, records or settings changed.
-    pub changed: Vec<String>,
-    /// Networks that are gone.
-    pub removed: Vec<String>,
-}
-
 /// A running server.
 ///
 /// ```
@@ -108,7 +97,7 @@ pub struct Server {
     /// Counts slots, to spread them over the workers and to name those without a listen address.
     opened: AtomicUsize,
     /// Networks are added, changed and removed by one caller at a time.
-    changing: tokio::sync::Mutex<()>,
+    changing: tokio::sync::Mutex<Adopted>,
 }
 
 impl Server {
@@ -120,123 +109,6 @@ impl Server {
     /// The networks. Adding or removing one here does not open or close its sockets: use the server's methods.
     pub fn table(&self) -> &NameTable {
         &self.shared.table
-    }
-
-    /// Adds a network and listens on its addresses. When this returns, each of its sockets is listening, or was tried and
-    /// is tried again in the background: see [`Server::status`].
-    ///
-    /// # Errors
-    /// [`ServerError::Table`] if there is a network of this name, [`ServerError::AddressTaken`], [`ServerError::Stopped`].
-    pub async fn add_network(&self, network: Network) -> Result<Arc<Network>, ServerError> {
-        self.add_network_at(network, Vec::new()).await
-    }
-
-    /// Adds a network that is served at ready-made sockets, besides its listen addresses if it has any. For sockets that
-    /// were made inside another network namespace, whose addresses mean nothing here.
-    ///
-    /// # Errors
-    /// As [`Server::add_network`].
-    pub async fn add_network_at(
-        &self,
-        network: Network,
-        sockets: Vec<ReadySocket>,
-    ) -> Result<Arc<Network>, ServerError> {
-        let _turn = self.changing.lock().await;
-        self.check_running()?;
-        let listen = self.listen_of(&network);
-        self.check_free(&network, &listen)?;
-        let network = self.shared.table.add(network)?;
-        self.shared.host.forget();
-        for address in listen {
-            self.open(&network, address);
-        }
-        for socket in sockets {
-            let number = self.opened.fetch_add(1, Ordering::Relaxed);
-            let slot = Slot::adopt(&self.shared, &network, socket, self.worker(number));
-            self.shared.slots().insert(Key::Adopted(number), slot);
-        }
-        self.shared.note_own_addresses();
-        Ok(network)
-    }
-
-    /// Removes a network and closes its sockets: when this returns nothing listens there. Queries that wait for an upstream
-    /// are still answered.
-    ///
-    /// # Errors
-    /// [`ServerError::Table`] if there is no such network.
-    pub async fn remove_network(&self, name: &str) -> Result<(), ServerError> {
-        let _turn = self.changing.lock().await;
-        self.table().remove(name)?;
-        self.close(|_, slot| slot.network().name() == name).await;
-        Ok(())
-    }
-
-    /// Makes these the server's networks: what is new is added, what is gone removed, what differs changed in one step
-    /// each. Sockets whose addresses stay are kept, also when they go from one network to another.
-    ///
-    /// # Errors
-    /// [`ServerError::AddressTaken`] if two of the networks want one address, [`ServerError::Table`] if two have one name;
-    /// nothing is changed then. [`ServerError::Stopped`].
-    pub async fn apply(&self, networks: Vec<Network>) -> Result<Applied, ServerError> {
-        let _turn = self.changing.lock().await;
-        self.check_running()?;
-        let mut wanted: HashMap<Key, (String, Address)> = HashMap::new();
-        let mut names = Vec::new();
-        for network in &networks {
-            if names.contains(&network.name()) {
-                return Err(TableError::NetworkExists(network.name().to_owned()).into());
-            }
-            names.push(network.name());
-            for address in self.listen_of(network) {
-                let key = Key::of(network.name(), &address);
-                if let Some((other, _)) = wanted.insert(key, (network.name().to_owned(), address.clone())) {
-                    return Err(taken(network.name(), &address, &other));
-                }
-            }
-        }
-        let mut applied = Applied::default();
-        let gone: Vec<_> = self.table().networks().into_iter().filter(|old| !names.contains(&old.name())).collect();
-        for network in networks {
-            let name = network.name().to_owned();
-            match self.table().network(&name) {
-                Some(old) => {
-                    let before = old.snapshot().revision();
-                    if old.replace_with(&network)? > before {
-                        applied.changed.push(name);
-                    }
-                }
-                None => {
-                    self.table().add(network)?;
-                    applied.added.push(name);
-                }
-            }
-        }
-        self.shared.host.forget();
-        let mut new = Vec::new();
-        for (key, (name, address)) in &wanted {
-            let network = self.table().network(name).ok_or_else(|| TableError::NoNetwork(name.clone()))?;
-            let present = self.shared.slots().get(key).cloned();
-            match present {
-                Some(slot) if slot.network().name() == name => {}
-                Some(slot) => slot.set_network(&network),
-                None => new.push((network, address.clone())),
-            }
-        }
-        // First the old sockets are closed: one of them may be in the way of a new one.
-        self.close(|key, slot| match key {
-            Key::Adopted(_) => gone.iter().any(|old| Arc::ptr_eq(&slot.network(), old)),
-            _ => !wanted.contains_key(key),
-        })
-        .await;
-        for (network, address) in new {
-            self.open(&network, address);
-        }
-        for old in gone {
-            self.table().remove(old.name())?;
-            applied.removed.push(old.name().to_owned());
-        }
-        self.shared.note_own_addresses();
-        Ok(applied)
     }
 
     /// Replaces where questions are forwarded to, for all queries from here on.
@@ -280,7 +152,8 @@ impl Server {
         let _turn = self.changing.lock().await;
         let drain = self.shared.usage.limits().drain;
         let drained = async {
-            self.close(|_, _| true).await;
+            let all = self.shared.slots().keys().cloned().collect();
+            self.close(all).await;
             self.shared.usage.drained().await;
         };
         // Whoever is not done by then is cut off.
@@ -291,7 +164,7 @@ impl Server {
     }
 
     fn workers(&self) -> MutexGuard<'_, Vec<Worker>> {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.workers)
     }
 
     fn check_running(&self) -> Result<(), ServerError> {
@@ -300,55 +173,6 @@ impl Server {
 
     fn worker(&self, number: usize) -> &Handle {
         &self.handles[number % self.handles.len()]
-    }
-
-    /// The listen addresses of a network, each once and with its port.
-    fn listen_of(&self, network: &Network) -> Vec<Address> {
-        let mut all: Vec<Address> = Vec::new();
-        for address in &network.snapshot().settings().listen {
-            let address = address.clone().with_port(address.port().unwrap_or(self.shared.port));
-            if !all.contains(&address) {
-                all.push(address);
-            }
-        }
-        all
-    }
-
-    fn check_free(&self, network: &Network, listen: &[Address]) -> Result<(), ServerError> {
-        let slots = self.shared.slots();
-        for address in listen {
-            if let Some(slot) = slots.get(&Key::of(network.name(), address)) {
-                return Err(taken(network.name(), address, slot.network().name()));
-            }
-        }
-        Ok(())
-    }
-
-    fn open(&self, network: &Arc<Network>, address: Address) {
-        let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        let ready = self.take_ready(&address);
-        let key = Key::of(network.name(), &address);
-        let slot = Slot::open(&self.shared, network, address, ready, self.worker(number));
-        self.shared.slots().insert(key, slot);
-    }
-
-    /// The ready-made sockets that are bound to an address.
-    fn take_ready(&self, address: &Address) -> Vec<ReadySocket> {
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(wanted) = socket::resolve(address, self.shared.port) else { return Vec::new() };
-        let (taken, left) = ready.drain(..).partition(|socket| socket.local_addr().is_ok_and(|bound| bound == wanted));
-        *ready = left;
-        taken
-    }
-
-    /// Closes the slots that are to go. All but their sockets' end is done before this first waits.
-    async fn close(&self, is_to_go: impl Fn(&Key, &Slot) -> bool) {
-        let gone: Vec<_> = self.shared.slots().extract_if(|key, slot| is_to_go(key, slot)).collect();
-        gone.iter().for_each(|(_, slot)| slot.close());
-        self.shared.note_own_addresses();
-        for (_, slot) in gone {
-            slot.closed().await;
-        }
     }
 }
 
@@ -359,6 +183,7 @@ impl Drop for Server {
     }
 }
 
-fn taken(network: &str, address: &Address, other: &str) -> ServerError {
-    ServerError::AddressTaken { network: network.to_owned(), address: address.to_string(), other: other.to_owned() }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind these locks is changed by one call that a panic does not interrupt.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

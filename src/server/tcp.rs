@@ -149,9 +149,10 @@ impl Reader {
                         Some(permit) => {
                             let (slot, replies) = (self.slot.clone(), self.replies.clone());
                             tokio::spawn(async move {
-                                let reply = exchange.run(&slot.server().forwarder).await;
-                                // A writer that is gone is a client that is gone.
-                                let _ = replies.send(framed(&reply)).await;
+                                if let Some(reply) = exchange.run(&slot.server().forwarder).await {
+                                    // A writer that is gone is a client that is gone.
+                                    let _ = replies.send(framed(&reply)).await;
+                                }
                                 drop((turn, permit));
                             });
                         }

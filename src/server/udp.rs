@@ -101,8 +101,9 @@ async fn finish(slot: &Arc<Slot>, socket: &Arc<UdpSocket>, left: Left) {
             Some(permit) => {
                 let (slot, socket) = (slot.clone(), socket.clone());
                 tokio::spawn(async move {
-                    let reply = exchange.run(&slot.server().forwarder).await;
-                    send(&socket, receiver, &reply).await;
+                    if let Some(reply) = exchange.run(&slot.server().forwarder).await {
+                        send(&socket, receiver, &reply).await;
+                    }
                     drop(permit);
                 });
             }

@@ -5,3 +5,5 @@
 
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "podman")]
+pub mod podman;

@@ -5,6 +5,7 @@
 
 mod address;
 mod attachment;
+mod blocks;
 mod builder;
 mod endpoint;
 mod error;
@@ -28,6 +29,8 @@ pub use name_table::NameTable;
 pub use names::{NameEntry, RecordSet};
 pub use network::{Change, Network};
 pub use record::Record;
-pub use settings::{HealthPolicy, Merge, ReverseNames, Settings};
+pub use settings::{Clients, HealthPolicy, Merge, ReverseNames, Settings};
+#[doc(hidden)]
+pub use shards::fix_hash_seed;
 pub use snapshot::{Found, Matched, Snapshot, Suffix};
 pub use upstream::{Transport, Upstream, UpstreamError};

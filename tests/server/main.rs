@@ -10,6 +10,7 @@ mod networks;
 mod relayed;
 mod stopping;
 mod tcp;
+mod updates;
 
 use std::future::Future;
 use std::io::{self, Read};

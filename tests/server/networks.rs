@@ -8,10 +8,10 @@ use callsign::table::TableError;
 use super::support::free_port;
 use super::*;
 
-const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+pub(super) const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 /// Where an address is listened on, with the socket's inode in the kernel, which another socket there would not have.
-fn sockets(address: SocketAddr) -> Vec<String> {
+pub(super) fn sockets(address: SocketAddr) -> Vec<String> {
     let IpAddr::V4(ip) = address.ip() else { panic!("{address} is not IPv4") };
     let local = format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), address.port());
     let of = |table: &str| {
@@ -24,21 +24,21 @@ fn sockets(address: SocketAddr) -> Vec<String> {
 }
 
 /// A network `name` at `listen`, whose `db` is `db`.
-fn network_at(name: &str, listen: &[SocketAddr], db: &str) -> Network {
+pub(super) fn network_at(name: &str, listen: &[SocketAddr], db: &str) -> Network {
     let builder = Network::builder(name).endpoint(endpoint("db", db));
     listen.iter().fold(builder, |builder, address| builder.listen(&address.to_string())).build().unwrap()
 }
 
 /// The address that a server gives for `db`, over UDP and TCP.
 #[track_caller]
-fn db_at(server: SocketAddr) -> String {
+pub(super) fn db_at(server: SocketAddr) -> String {
     let client = Client::new(server);
     let (udp, tcp) = (client.udp(&local()), client.tcp(&local()));
     assert_eq!(udp.addresses(), tcp.addresses());
     udp.addresses().first().map_or(udp.status(), ToString::to_string)
 }
 
-fn names(applied: Applied) -> [Vec<String>; 3] {
+pub(super) fn names(applied: Applied) -> [Vec<String>; 3] {
     [applied.added, applied.changed, applied.removed]
 }
 

@@ -41,8 +41,8 @@ pub fn free_port(addresses: &[IpAddr]) -> u16 {
     const PORTS: RangeInclusive<u16> = 10_000..=29_999;
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end() - PORTS.start();
-    // Test programs that run at the same time start at different places.
-    let start = (std::process::id() % u32::from(span)) as u16;
+    // Test programs that run at the same time start at different places, those with neighbouring ids among them.
+    let start = (std::process::id().wrapping_mul(97) % u32::from(span)) as u16;
     let is_free = |port: u16| {
         addresses.iter().all(|&ip| {
             let address = SocketAddr::new(ip, port);

@@ -42,7 +42,7 @@ pub(super) fn warn_of_unused(handed: &[(bool, SocketAddr)], server: &Server) {
 }
 
 /// Each listener and each TCP client takes a descriptor; the customary soft limit of 1024 is for programs that use select(2).
-pub(super) fn raise_descriptor_limit() {
+pub(in crate::cli) fn raise_descriptor_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
     if let Err(error) = raised {

@@ -1,6 +1,6 @@
 //! `callsign serve`: the server, from a configuration file, until a signal.
 
-mod activation;
+pub(super) mod activation;
 mod reload;
 mod supervisor;
 
@@ -60,9 +60,9 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "callsign starts");
     let mut builder = Server::builder()
         .port(config.server.port)
-        .forwarding(settings::forwarding(&config))
-        .limits(settings::limits(&config))
-        .responder(settings::responder(&config));
+        .forwarding(settings::forwarding(&config.server, &config.cache, &config.routes))
+        .limits(settings::limits(&config.server))
+        .responder(settings::responder(&config.server));
     if let Some(workers) = config.server.workers {
         builder = builder.workers(workers);
     }

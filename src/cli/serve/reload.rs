@@ -71,7 +71,11 @@ impl Service {
     }
 
     async fn replace(&mut self, config: Config, reason: &str) {
-        let options = (settings::forwarding(&config), settings::responder(&config), settings::limits(&config));
+        let options = (
+            settings::forwarding(&config.server, &config.cache, &config.routes),
+            settings::responder(&config.server),
+            settings::limits(&config.server),
+        );
         let Config { server, networks, routes, warnings, .. } = config;
         let applied = match self.server.apply(networks).await {
             Ok(applied) => applied,

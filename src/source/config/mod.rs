@@ -33,6 +33,8 @@ mod endpoint;
 mod error;
 mod forward;
 mod network;
+mod podman;
+mod policy;
 mod record;
 mod section;
 mod server;
@@ -48,8 +50,11 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
+pub use podman::PodmanConfig;
+pub use policy::NetworkPolicy;
 pub use values::{
-    CacheConfig, Config, LimitsConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig, UpstreamsConfig,
+    CacheConfig, Config, FailOverConfig, LimitsConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig,
+    UnansweredConfig, UpstreamsConfig,
 };
 pub use watch::{WatchError, Watcher};
 
@@ -72,13 +77,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] when it is not UTF-8, or has problems.
     pub fn from_octets(octets: &[u8], origin: &str) -> Result<Config, ConfigError> {
-        match std::str::from_utf8(octets) {
-            Ok(text) => Config::parse(text, origin),
-            Err(error) => {
-                let line = 1 + octets[..error.valid_up_to()].iter().filter(|&&octet| octet == b'\n').count();
-                Err(ConfigError::new(vec![Problem::new(origin, line, "this is not UTF-8; save the file as UTF-8")]))
-            }
-        }
+        Config::parse(text::utf8(octets, origin)?, origin)
     }
 
     /// Reads a text; `origin` is what its problems call it, mostly the path of its file.
@@ -88,15 +87,10 @@ impl Config {
     pub fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
         let source = Text::new(text, origin);
         let (document, errors) = DeTable::parse_recoverable(text);
-        if !errors.is_empty() {
-            // What the parser saw behind a mistake is a guess: only its own errors are told.
-            for error in errors {
-                source.syntax_error(&error);
-            }
-            return Err(source.into_error());
-        }
+        let source = source.without_errors(errors)?;
         let root = Section::root(&source, document.get_ref());
-        let mut config = Config { server: server::read(&root), cache: cache::read(&root), ..Config::default() };
+        let mut config =
+            Config { server: server::read(&root, &shape::SERVER), cache: cache::read(&root), ..Config::default() };
         config.networks = network::read(&root, config.server.port);
         config.routes = forward::read(&root);
         config.warnings = source.finish()?;

@@ -2,12 +2,12 @@
 
 use toml::Spanned;
 
-use crate::table::{Address, HealthPolicy, Merge, Network, NetworkBuilder, ReverseNames};
+use crate::table::{Address, Network, NetworkBuilder};
 
 use super::section::Section;
 use super::shape::NETWORK;
 use super::unique::Unique;
-use super::{endpoint, record};
+use super::{endpoint, policy};
 
 /// What must differ between the networks of a file.
 pub(super) struct Neighbours {
@@ -47,11 +47,7 @@ fn network(section: &Section<'_>, neighbours: &mut Neighbours) -> Option<Network
         None => {}
     }
     builder = listen(section, builder, neighbours);
-    builder = texts(section, builder);
-    builder = policies(section, builder);
-    for record in record::read(section) {
-        builder = builder.record(record);
-    }
+    builder = policy::steps(section).iter().fold(builder, |builder, step| step(builder));
     let endpoints = endpoint::read(section);
     for (endpoint, _) in &endpoints {
         builder = builder.endpoint(endpoint.clone());
@@ -86,61 +82,6 @@ fn listen(section: &Section<'_>, mut builder: NetworkBuilder, neighbours: &mut N
         let message =
             format!("nobody can ask this network, as it listens nowhere; write {}", section.example("listen"));
         section.warning(section.at(), message);
-    }
-    builder
-}
-
-/// A way in which the table reads one text of a list.
-type Add = fn(NetworkBuilder, &str) -> NetworkBuilder;
-
-/// The keys whose values are lists of texts.
-fn texts(section: &Section<'_>, mut builder: NetworkBuilder) -> NetworkBuilder {
-    let lists: [(&str, Add); 5] = [
-        ("subnets", |builder, text| builder.subnet(text)),
-        ("gateways", |builder, text| builder.gateway(text)),
-        ("domains", |builder, text| builder.domain(text)),
-        ("allow", |builder, text| builder.allow(text)),
-        ("upstreams", |builder, text| builder.upstream(text)),
-    ];
-    for (key, add) in lists {
-        for text in section.list_of_some(key, "leave it out for the default", |text| alone(text, add)) {
-            builder = add(builder, text.get_ref());
-        }
-    }
-    if section.value("host_names").is_some() {
-        // None at all turns them off (answers.md N10).
-        let names = section.list("host_names", |text| alone(text, |builder, name| builder.host_names([name])));
-        builder = builder.host_names(names.iter().map(Spanned::get_ref));
-    }
-    builder
-}
-
-/// The table's own reading of one text, alone, so that its error belongs to the text's line.
-fn alone(text: &str, add: Add) -> Result<String, crate::table::TableError> {
-    add(Network::builder("alone"), text).build().map(|_| text.to_owned())
-}
-
-fn policies(section: &Section<'_>, mut builder: NetworkBuilder) -> NetworkBuilder {
-    if let Some(internal) = section.flag("internal") {
-        builder = builder.internal(internal);
-    }
-    if let Some(ttl) = section.ttl("ttl") {
-        builder = builder.ttl(ttl);
-    }
-    if let Some(ttl) = section.ttl("negative_ttl") {
-        builder = builder.negative_ttl(ttl);
-    }
-    if let Some(merge) = section.choice("merge", &[("nearest", Merge::Nearest), ("all", Merge::All)]) {
-        builder = builder.merge(merge);
-    }
-    let names = [("canonical", ReverseNames::Canonical), ("all", ReverseNames::All)];
-    if let Some(names) = section.choice("ptr", &names) {
-        builder = builder.reverse_names(names);
-    }
-    let policies =
-        [("prefer", HealthPolicy::Prefer), ("ignore", HealthPolicy::Ignore), ("require", HealthPolicy::Require)];
-    if let Some(policy) = section.choice("health", &policies) {
-        builder = builder.health(policy);
     }
     builder
 }

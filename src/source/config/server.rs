@@ -6,16 +6,19 @@ use crate::table::Upstream;
 use crate::wire::Name;
 
 use super::section::Section;
-use super::shape::{LIMITS, SERVER};
-use super::values::{LimitsConfig, OrderConfig, ServerConfig, UpstreamsConfig};
+use super::shape::{LIMITS, Shape};
+use super::values::{FailOverConfig, LimitsConfig, OrderConfig, ServerConfig, UnansweredConfig, UpstreamsConfig};
 
 /// The longest string of a TXT record (RFC 1035 §3.3).
 const MAX_TEXT: usize = 255;
 
-pub(super) fn read(root: &Section<'_>) -> ServerConfig {
+/// `shape` is that of the section in this kind of file.
+pub(super) fn read(root: &Section<'_>, shape: &'static Shape) -> ServerConfig {
     let mut server = ServerConfig::default();
-    let Some(section) = root.table("server", &SERVER) else { return server };
-    if let Some(port) = section.number("port", 1..=u16::MAX.into()) {
+    let Some(section) = root.table("server", shape) else { return server };
+    if shape.has("port")
+        && let Some(port) = section.number("port", 1..=u16::MAX.into())
+    {
         server.port = port as u16;
     }
     server.workers = count(&section, "workers", 256);
@@ -26,6 +29,10 @@ pub(super) fn read(root: &Section<'_>) -> ServerConfig {
         ("round_robin", OrderConfig::RoundRobin),
     ];
     server.order = section.choice("order", &orders).unwrap_or_default();
+    let fail_overs = [("adaptive", FailOverConfig::Adaptive), ("sequential", FailOverConfig::Sequential)];
+    server.fail_over = section.choice("fail_over", &fail_overs).unwrap_or_default();
+    let unanswered = [("servfail", UnansweredConfig::ServFail), ("silence", UnansweredConfig::Silence)];
+    server.unanswered = section.choice("unanswered", &unanswered).unwrap_or_default();
     server.case_randomization = section.flag("case_randomization").unwrap_or_default();
     server.timeout = section.seconds("timeout").unwrap_or(server.timeout);
     server.never_forward =

@@ -7,11 +7,16 @@ pub(super) struct Shape {
     pub(super) heading: &'static str,
     /// Its keys.
     pub(super) keys: &'static [Key],
+    /// Those of them that this kind of file does not have, because they are said elsewhere, and where.
+    pub(super) elsewhere: (&'static [&'static str], &'static str),
 }
 
 /// A key, and an example of it.
 #[derive(Debug)]
 pub(super) struct Key(pub(super) &'static str, pub(super) &'static str);
+
+/// Nothing is said elsewhere.
+const NOTHING: (&[&str], &str) = (&[], "");
 
 pub(super) static ROOT: Shape = Shape {
     heading: "the file",
@@ -21,6 +26,7 @@ pub(super) static ROOT: Shape = Shape {
         Key("network", "[[network]]"),
         Key("forward", "[[forward]]"),
     ],
+    elsewhere: NOTHING,
 };
 
 pub(super) static SERVER: Shape = Shape {
@@ -31,6 +37,8 @@ pub(super) static SERVER: Shape = Shape {
         Key("upstreams", "upstreams = [\"10.0.0.53\"]"),
         Key("resolv_conf", "resolv_conf = \"/etc/resolv.conf\""),
         Key("order", "order = \"fastest\""),
+        Key("fail_over", "fail_over = \"adaptive\""),
+        Key("unanswered", "unanswered = \"servfail\""),
         Key("case_randomization", "case_randomization = true"),
         Key("timeout", "timeout = 5"),
         Key("never_forward", "never_forward = [\"local\"]"),
@@ -38,6 +46,7 @@ pub(super) static SERVER: Shape = Shape {
         Key("identity", "identity = \"host-1\""),
         Key("limits", "[server.limits]"),
     ],
+    elsewhere: NOTHING,
 };
 
 pub(super) static LIMITS: Shape = Shape {
@@ -50,6 +59,7 @@ pub(super) static LIMITS: Shape = Shape {
         Key("forwards_per_client", "forwards_per_client = 500"),
         Key("tcp_idle", "tcp_idle = 10"),
     ],
+    elsewhere: NOTHING,
 };
 
 pub(super) static CACHE: Shape = Shape {
@@ -60,6 +70,7 @@ pub(super) static CACHE: Shape = Shape {
         Key("max_ttl", "max_ttl = 86400"),
         Key("stale_for", "stale_for = 86400"),
     ],
+    elsewhere: NOTHING,
 };
 
 pub(super) static NETWORK: Shape = Shape {
@@ -76,6 +87,7 @@ pub(super) static NETWORK: Shape = Shape {
         Key("host_names", "host_names = [\"host.docker.internal\"]"),
         Key("ttl", "ttl = 0"),
         Key("negative_ttl", "negative_ttl = 0"),
+        Key("clients", "clients = \"listener\""),
         Key("merge", "merge = \"nearest\""),
         Key("ptr", "ptr = \"canonical\""),
         Key("health", "health = \"prefer\""),
@@ -83,6 +95,7 @@ pub(super) static NETWORK: Shape = Shape {
         Key("record", "[[network.record]]"),
         Key("endpoint", "[[network.endpoint]]"),
     ],
+    elsewhere: NOTHING,
 };
 
 pub(super) static RECORD: Shape = Shape {
@@ -93,6 +106,7 @@ pub(super) static RECORD: Shape = Shape {
         Key("value", "value = \"primary\""),
         Key("ttl", "ttl = 60"),
     ],
+    elsewhere: NOTHING,
 };
 
 pub(super) static ENDPOINT: Shape = Shape {
@@ -107,17 +121,26 @@ pub(super) static ENDPOINT: Shape = Shape {
         Key("priority", "priority = 0"),
         Key("upstreams", "upstreams = [\"10.0.0.53\"]"),
     ],
+    elsewhere: NOTHING,
 };
 
 pub(super) static PORT: Shape = Shape {
     heading: "ports",
     keys: &[Key("name", "name = \"http\""), Key("port", "port = 8080"), Key("protocol", "protocol = \"tcp\"")],
+    elsewhere: NOTHING,
 };
 
 pub(super) static FORWARD: Shape = Shape {
     heading: "[[forward]]",
     keys: &[Key("domain", "domain = \"corp.example\""), Key("to", "to = [\"10.0.0.53\"]")],
+    elsewhere: NOTHING,
 };
+
+/// `[server]` of the file beside Podman.
+pub(super) static PODMAN_SERVER: Shape = Shape { elsewhere: (&["port"], "netavark says it"), ..SERVER };
+
+/// `[[network]]` of the file beside Podman.
+pub(super) static PODMAN_NETWORK: Shape = Shape { elsewhere: (&["listen", "endpoint"], "Podman says it"), ..NETWORK };
 
 static ALL: [&Shape; 9] = [&ROOT, &SERVER, &LIMITS, &CACHE, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD];
 
@@ -127,17 +150,25 @@ impl Shape {
         self.keys.iter().find(|known| known.0 == key).map_or("", |known| known.1)
     }
 
+    fn own_keys(&self) -> impl Iterator<Item = &'static Key> {
+        self.keys.iter().filter(|key| !self.elsewhere.0.contains(&key.0))
+    }
+
     pub(super) fn has(&self, key: &str) -> bool {
-        self.keys.iter().any(|known| known.0 == key)
+        self.keys.iter().any(|known| known.0 == key) && !self.elsewhere.0.contains(&key)
     }
 
     /// What to say of a key that is not one of these.
     pub(super) fn unknown(&self, key: &str) -> String {
+        let (elsewhere, who) = self.elsewhere;
+        if elsewhere.contains(&key) {
+            return format!("`{key}` is not for the {} of this file: {who}; leave it out", self.heading);
+        }
         let homes: Vec<&str> = ALL.iter().filter(|shape| shape.has(key)).map(|shape| shape.heading).collect();
         let homes = homes.join(" or ");
         let distance = |known: &&Key| edits(key, known.0);
         let limit = if key.len() < 5 { 1 } else { 2 };
-        match self.keys.iter().min_by_key(distance).filter(|known| distance(known) <= limit) {
+        match self.own_keys().min_by_key(distance).filter(|known| distance(known) <= limit) {
             Some(Key(near, _)) if homes.is_empty() => return format!("unknown key `{key}`; did you mean `{near}`?"),
             Some(Key(near, _)) => {
                 return format!(
@@ -148,7 +179,7 @@ impl Shape {
             None if homes.is_empty() => {}
             None => return format!("unknown key `{key}` in {}; it belongs in {homes}", self.heading),
         }
-        let known: Vec<String> = self.keys.iter().map(|Key(name, _)| format!("`{name}`")).collect();
+        let known: Vec<String> = self.own_keys().map(|Key(name, _)| format!("`{name}`")).collect();
         format!("unknown key `{}` in {}; known are {}", key, self.heading, known.join(", "))
     }
 }

@@ -5,6 +5,14 @@ use std::ops::Range;
 
 use super::error::{ConfigError, Problem};
 
+/// The content of a file as text.
+pub(super) fn utf8<'t>(octets: &'t [u8], origin: &str) -> Result<&'t str, ConfigError> {
+    std::str::from_utf8(octets).map_err(|error| {
+        let line = 1 + octets[..error.valid_up_to()].iter().filter(|&&octet| octet == b'\n').count();
+        ConfigError::new(vec![Problem::new(origin, line, "this is not UTF-8; save the file as UTF-8")])
+    })
+}
+
 /// The text being read. Problems are collected, not thrown: reading goes on behind each.
 pub(super) struct Text<'t> {
     origin: &'t str,
@@ -36,8 +44,17 @@ impl<'t> Text<'t> {
         self.warnings.borrow_mut().push(Problem::new(self.origin, self.line(at.start), message));
     }
 
+    /// Itself, if it is TOML. What the parser saw behind a mistake is a guess: else only the parser's own errors are told.
+    pub(super) fn without_errors(self, errors: Vec<toml::de::Error>) -> Result<Text<'t>, ConfigError> {
+        if errors.is_empty() {
+            return Ok(self);
+        }
+        errors.iter().for_each(|error| self.syntax_error(error));
+        Err(self.into_error())
+    }
+
     /// Notes an error of the TOML parser. Of several in one line the first counts: the others follow from it.
-    pub(super) fn syntax_error(&self, error: &toml::de::Error) {
+    fn syntax_error(&self, error: &toml::de::Error) {
         let line = self.line(error.span().map_or(0, |span| span.start));
         let mut problems = self.problems.borrow_mut();
         if problems.iter().all(|known| known.line() != Some(line)) {

@@ -36,6 +36,10 @@ pub struct ServerConfig {
     pub upstreams: UpstreamsConfig,
     /// How several servers for a question are chosen between. Default: the quickest first.
     pub order: OrderConfig,
+    /// How one server follows another. Default: by what is known of them.
+    pub fail_over: FailOverConfig,
+    /// What clients hear when no server answers. Default: SERVFAIL.
+    pub unanswered: UnansweredConfig,
     /// Whether names are spelled at random in what is asked of upstreams. Default: false.
     pub case_randomization: bool,
     /// The time for one forwarded question, over all servers and attempts. Default: 5 s.
@@ -57,6 +61,8 @@ impl Default for ServerConfig {
             workers: None,
             upstreams: UpstreamsConfig::default(),
             order: OrderConfig::default(),
+            fail_over: FailOverConfig::default(),
+            unanswered: UnansweredConfig::default(),
             case_randomization: false,
             timeout: Duration::from_secs(5),
             never_forward: Vec::new(),
@@ -93,6 +99,28 @@ pub enum OrderConfig {
     Sequential,
     /// `"round_robin"`: each in turn.
     RoundRobin,
+}
+
+/// `fail_over`: how one server follows another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum FailOverConfig {
+    /// `"adaptive"`: by what is known of them.
+    #[default]
+    Adaptive,
+    /// `"sequential"`: strictly as listed, each with an equal share of the time; the first answer counts.
+    Sequential,
+}
+
+/// `unanswered`: what clients hear when no server answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum UnansweredConfig {
+    /// `"servfail"`: that.
+    #[default]
+    ServFail,
+    /// `"silence"`: nothing.
+    Silence,
 }
 
 /// `[server.limits]`: each `None` for the server's default.

@@ -1,0 +1,278 @@
+//! Which networks are served: adding, replacing and removing them, and the sockets that come and go with that.
+//!
+//! What a change costs depends on the networks that it names, not on those that there are.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::table::{Address, Network, TableError};
+
+use super::shared::Key;
+use super::slot::Slot;
+use super::socket::{self, ReadySocket};
+use super::{Server, ServerError};
+
+/// What [`Server::update`] or [`Server::apply`] did: names of networks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Applied {
+    /// Networks that are new.
+    pub added: Vec<String>,
+    /// Networks whose endpoints, records or settings changed.
+    pub changed: Vec<String>,
+    /// Networks that are gone.
+    pub removed: Vec<String>,
+}
+
+/// The listen addresses that a change asks for, each with the network that wants it.
+type Wanted = HashMap<Key, (String, Address)>;
+
+impl Server {
+    /// Adds a network and listens on its addresses. When this returns, each of its sockets is listening, or was tried and
+    /// is tried again in the background: see [`Server::status`].
+    ///
+    /// # Errors
+    /// [`ServerError::Table`] if there is a network of this name, [`ServerError::AddressTaken`], [`ServerError::Stopped`].
+    pub async fn add_network(&self, network: Network) -> Result<Arc<Network>, ServerError> {
+        self.add_network_at(network, Vec::new()).await
+    }
+
+    /// Adds a network that is served at ready-made sockets, besides its listen addresses if it has any. For sockets that
+    /// were made inside another network namespace, whose addresses mean nothing here.
+    ///
+    /// # Errors
+    /// As [`Server::add_network`].
+    pub async fn add_network_at(
+        &self,
+        network: Network,
+        sockets: Vec<ReadySocket>,
+    ) -> Result<Arc<Network>, ServerError> {
+        let mut adopted = self.changing.lock().await;
+        self.check_running()?;
+        let listen = self.listen_of(&network);
+        for address in &listen {
+            if let Some(slot) = self.shared.slots().get(&Key::of(network.name(), address)) {
+                return Err(taken(network.name(), address, slot.network().name()));
+            }
+        }
+        let network = self.shared.table.add(network)?;
+        self.shared.host.forget();
+        for address in listen {
+            self.open(&network, address);
+        }
+        for socket in sockets {
+            let number = self.opened.fetch_add(1, Ordering::Relaxed);
+            let slot = Slot::adopt(&self.shared, &network, socket, self.worker(number));
+            let key = Key::Adopted(number);
+            adopted.entry(network.name().into()).or_default().push(key.clone());
+            self.shared.slots().insert(key, slot);
+        }
+        self.shared.note_own_addresses();
+        Ok(network)
+    }
+
+    /// Removes a network and closes its sockets: when this returns nothing listens there. Queries that wait for an upstream
+    /// are still answered.
+    ///
+    /// # Errors
+    /// [`ServerError::Table`] if there is no such network.
+    pub async fn remove_network(&self, name: &str) -> Result<(), ServerError> {
+        let mut adopted = self.changing.lock().await;
+        let network = self.table().network(name).ok_or_else(|| TableError::NoNetwork(name.to_owned()))?;
+        let mut slots = self.listen_keys(&network);
+        slots.extend(adopted.remove(name).unwrap_or_default());
+        self.table().remove(name)?;
+        self.close(slots).await;
+        Ok(())
+    }
+
+    /// Adds these networks, or replaces those of the same names in one step each, and removes the networks that are named in
+    /// `removed`. All others are not touched and cost nothing. A name in `removed` that there is no network of, or that one
+    /// of `networks` has, is passed over.
+    ///
+    /// Sockets whose addresses stay are kept, also when an address goes from one network to another in the same update.
+    ///
+    /// # Errors
+    /// [`ServerError::AddressTaken`] if two networks would have one address, [`ServerError::Table`] if two of these have one
+    /// name; nothing is changed then. [`ServerError::Stopped`].
+    pub async fn update(&self, networks: Vec<Network>, removed: &[String]) -> Result<Applied, ServerError> {
+        let mut adopted = self.changing.lock().await;
+        let gone: Vec<_> = removed.iter().filter_map(|name| self.table().network(name)).collect();
+        let replaced = networks.iter().filter_map(|network| self.table().network(network.name()));
+        let in_use = replaced.chain(gone.iter().cloned()).flat_map(|old| self.listen_keys(&old)).collect();
+        self.replace(networks, gone, in_use, &mut adopted).await
+    }
+
+    /// Makes these the server's networks: an [update](Server::update) with all of them that removes what is not among them.
+    ///
+    /// # Errors
+    /// As [`Server::update`].
+    pub async fn apply(&self, networks: Vec<Network>) -> Result<Applied, ServerError> {
+        let mut adopted = self.changing.lock().await;
+        let slots: Vec<_> = self.shared.slots().iter().map(|(key, slot)| (key.clone(), slot.network())).collect();
+        // Those that somebody took out of the table by hand still have their sockets.
+        let listened = slots.iter().map(|(_, network)| network.clone());
+        let gone = self.table().networks().into_iter().chain(listened).collect();
+        let in_use = slots.into_iter().map(|(key, _)| key).filter(|key| !matches!(key, Key::Adopted(_))).collect();
+        self.replace(networks, gone, in_use, &mut adopted).await
+    }
+
+    /// Adds or replaces `networks` and removes those of `gone` that are not among them. Of the slots `in_use` those are closed
+    /// that are not wanted any more.
+    async fn replace(
+        &self,
+        networks: Vec<Network>,
+        mut gone: Vec<Arc<Network>>,
+        in_use: Vec<Key>,
+        adopted: &mut Adopted,
+    ) -> Result<Applied, ServerError> {
+        self.check_running()?;
+        let named: HashSet<String> = networks.iter().map(|network| network.name().to_owned()).collect();
+        // Each once.
+        let mut left = HashSet::new();
+        gone.retain(|old| !named.contains(old.name()) && left.insert(old.name().to_owned()));
+        let wanted = self.wanted(&networks, |name| named.contains(name) || left.contains(name))?;
+        let mut unused: Vec<Key> = in_use.into_iter().filter(|key| !wanted.contains_key(key)).collect();
+        // Sockets that were handed in stay with their network, and go with it.
+        unused.extend(gone.iter().filter_map(|old| adopted.remove(old.name())).flatten());
+
+        let mut applied = self.put(networks)?;
+        let new = self.hand_over(wanted)?;
+        // First the old sockets are closed: one of them may be in the way of a new one.
+        self.close(unused).await;
+        if !new.is_empty() {
+            self.shared.host.forget();
+            for (network, address) in new {
+                self.open(&network, address);
+            }
+            self.shared.note_own_addresses();
+        }
+        for old in gone {
+            if self.table().remove(old.name()).is_ok() {
+                applied.removed.push(old.name().to_owned());
+            }
+        }
+        Ok(applied)
+    }
+
+    /// The addresses that these networks want, if each can have its own: no other of them wants it, nor a network that this
+    /// change is not about.
+    fn wanted(&self, networks: &[Network], is_changing: impl Fn(&str) -> bool) -> Result<Wanted, ServerError> {
+        let mut names = HashSet::new();
+        let slots = self.shared.slots();
+        let mut wanted = Wanted::new();
+        for network in networks {
+            if !names.insert(network.name()) {
+                return Err(TableError::NetworkExists(network.name().to_owned()).into());
+            }
+            for address in self.listen_of(network) {
+                let key = Key::of(network.name(), &address);
+                if let Some(slot) = slots.get(&key)
+                    && !is_changing(slot.network().name())
+                {
+                    return Err(taken(network.name(), &address, slot.network().name()));
+                }
+                if let Some((other, _)) = wanted.insert(key, (network.name().to_owned(), address.clone())) {
+                    return Err(taken(network.name(), &address, &other));
+                }
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Puts networks into the table.
+    fn put(&self, networks: Vec<Network>) -> Result<Applied, ServerError> {
+        let mut applied = Applied::default();
+        for network in networks {
+            let name = network.name().to_owned();
+            match self.table().network(&name) {
+                Some(old) => {
+                    let before = old.snapshot().revision();
+                    if old.replace_with(&network)? > before {
+                        applied.changed.push(name);
+                    }
+                }
+                None => {
+                    self.table().add(network)?;
+                    applied.added.push(name);
+                }
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Lets the networks be answered at the addresses that are listened on already, and gives the others.
+    fn hand_over(&self, wanted: Wanted) -> Result<Vec<(Arc<Network>, Address)>, ServerError> {
+        let mut new = Vec::new();
+        for (key, (name, address)) in wanted {
+            let network = || self.table().network(&name).ok_or_else(|| TableError::NoNetwork(name.clone()));
+            let present = self.shared.slots().get(&key).cloned();
+            match present {
+                Some(slot) if Arc::ptr_eq(&slot.network(), &network()?) => {}
+                Some(slot) => slot.set_network(&network()?),
+                None => new.push((network()?, address)),
+            }
+        }
+        Ok(new)
+    }
+
+    /// The listen addresses of a network, each once and with its port.
+    fn listen_of(&self, network: &Network) -> Vec<Address> {
+        let mut all: Vec<Address> = Vec::new();
+        for address in &network.snapshot().settings().listen {
+            let address = address.clone().with_port(address.port().unwrap_or(self.shared.port));
+            if !all.contains(&address) {
+                all.push(address);
+            }
+        }
+        all
+    }
+
+    /// The slots at a network's listen addresses.
+    fn listen_keys(&self, network: &Network) -> Vec<Key> {
+        let slots = self.shared.slots();
+        let keys = self.listen_of(network).into_iter().map(|address| Key::of(network.name(), &address));
+        keys.filter(|key| slots.get(key).is_some_and(|slot| slot.network().name() == network.name())).collect()
+    }
+
+    fn open(&self, network: &Arc<Network>, address: Address) {
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let ready = self.take_ready(&address);
+        let key = Key::of(network.name(), &address);
+        let slot = Slot::open(&self.shared, network, address, ready, self.worker(number));
+        self.shared.slots().insert(key, slot);
+    }
+
+    /// The ready-made sockets that are bound to an address.
+    fn take_ready(&self, address: &Address) -> Vec<ReadySocket> {
+        let mut ready = super::lock(&self.ready);
+        let Ok(wanted) = socket::resolve(address, self.shared.port) else { return Vec::new() };
+        let (taken, left) = ready.drain(..).partition(|socket| socket.local_addr().is_ok_and(|bound| bound == wanted));
+        *ready = left;
+        taken
+    }
+
+    /// Closes slots. All but their sockets' end is done before this first waits.
+    pub(super) async fn close(&self, keys: Vec<Key>) {
+        let gone: Vec<Arc<Slot>> = {
+            let mut slots = self.shared.slots();
+            keys.iter().filter_map(|key| slots.remove(key)).collect()
+        };
+        if gone.is_empty() {
+            return;
+        }
+        gone.iter().for_each(|slot| slot.close());
+        self.shared.note_own_addresses();
+        for slot in gone {
+            slot.closed().await;
+        }
+    }
+}
+
+/// The slots whose sockets were handed in, by network.
+pub(super) type Adopted = HashMap<Box<str>, Vec<Key>>;
+
+fn taken(network: &str, address: &Address, other: &str) -> ServerError {
+    ServerError::AddressTaken { network: network.to_owned(), address: address.to_string(), other: other.to_owned() }
+}

@@ -1,0 +1,120 @@
+//! What is said of a network besides where it listens and who is on it: the part of `[[network]]` that both kinds of file
+//! have. It is read into steps of a builder, so that it can be said of a network that comes later, too.
+
+use std::fmt;
+
+use toml::Spanned;
+
+use crate::table::{Clients, HealthPolicy, Merge, Network, NetworkBuilder, ReverseNames, TableError};
+
+use super::record;
+use super::section::Section;
+
+/// The name that stands for every network, in the file beside Podman.
+const ANY: &str = "*";
+
+/// One step of a builder.
+type Step = Box<dyn Fn(NetworkBuilder) -> NetworkBuilder + Send + Sync>;
+
+/// What a `[[network]]` says of a network that somebody else makes.
+pub struct NetworkPolicy {
+    pub(super) name: String,
+    pub(super) steps: Vec<Step>,
+}
+
+impl NetworkPolicy {
+    /// The network's name, or `*` for every network.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// True if it is about every network.
+    pub fn is_for_all(&self) -> bool {
+        self.name == ANY
+    }
+
+    /// Lets a network be as it says.
+    pub fn apply(&self, builder: NetworkBuilder) -> NetworkBuilder {
+        self.steps.iter().fold(builder, |builder, step| step(builder))
+    }
+}
+
+impl fmt::Debug for NetworkPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NetworkPolicy").field("name", &self.name).field("steps", &self.steps.len()).finish()
+    }
+}
+
+/// Everything that a section says, in steps that do not fail: what is wrong with a part is told at its own place, and the
+/// part left out.
+pub(super) fn steps(section: &Section<'_>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    texts(section, &mut steps);
+    choices(section, &mut steps);
+    let records = record::read(section);
+    if !records.is_empty() {
+        steps.push(Box::new(move |builder| records.iter().cloned().fold(builder, NetworkBuilder::record)));
+    }
+    steps
+}
+
+/// A way in which the table reads one text of a list.
+type Add = fn(NetworkBuilder, &str) -> NetworkBuilder;
+/// What a list replaces of a network that has one already.
+type Clear = fn(NetworkBuilder) -> NetworkBuilder;
+
+/// The keys whose values are lists of texts.
+fn texts(section: &Section<'_>, steps: &mut Vec<Step>) {
+    let lists: [(&str, Add, Clear); 5] = [
+        ("subnets", |builder, text| builder.subnet(text), |builder| builder),
+        ("gateways", |builder, text| builder.gateway(text), |builder| builder),
+        ("domains", |builder, text| builder.domain(text), |builder| builder),
+        ("allow", |builder, text| builder.allow(text), NetworkBuilder::without_allow),
+        ("upstreams", |builder, text| builder.upstream(text), NetworkBuilder::without_upstreams),
+    ];
+    for (key, add, clear) in lists {
+        let texts = section.list_of_some(key, "leave it out for the default", |text| alone(text, add));
+        if !texts.is_empty() {
+            let texts: Vec<String> = texts.into_iter().map(Spanned::into_inner).collect();
+            steps.push(Box::new(move |builder| texts.iter().fold(clear(builder), |builder, text| add(builder, text))));
+        }
+    }
+    if section.value("host_names").is_some() {
+        // None at all turns them off (answers.md N10).
+        let names = section.list("host_names", |text| alone(text, |builder, name| builder.host_names([name])));
+        let names: Vec<String> = names.into_iter().map(Spanned::into_inner).collect();
+        steps.push(Box::new(move |builder| builder.host_names(&names)));
+    }
+}
+
+/// The table's own reading of one text, alone, so that its error belongs to the text's line.
+fn alone(text: &str, add: Add) -> Result<String, TableError> {
+    add(Network::builder("alone"), text).build().map(|_| text.to_owned())
+}
+
+fn choices(section: &Section<'_>, steps: &mut Vec<Step>) {
+    if let Some(internal) = section.flag("internal") {
+        steps.push(Box::new(move |builder| builder.internal(internal)));
+    }
+    if let Some(ttl) = section.ttl("ttl") {
+        steps.push(Box::new(move |builder| builder.ttl(ttl)));
+    }
+    if let Some(ttl) = section.ttl("negative_ttl") {
+        steps.push(Box::new(move |builder| builder.negative_ttl(ttl)));
+    }
+    if let Some(clients) = section.choice("clients", &[("listener", Clients::Listener), ("table", Clients::Table)]) {
+        steps.push(Box::new(move |builder| builder.clients(clients)));
+    }
+    if let Some(merge) = section.choice("merge", &[("nearest", Merge::Nearest), ("all", Merge::All)]) {
+        steps.push(Box::new(move |builder| builder.merge(merge)));
+    }
+    let names = [("canonical", ReverseNames::Canonical), ("all", ReverseNames::All)];
+    if let Some(names) = section.choice("ptr", &names) {
+        steps.push(Box::new(move |builder| builder.reverse_names(names)));
+    }
+    let policies =
+        [("prefer", HealthPolicy::Prefer), ("ignore", HealthPolicy::Ignore), ("require", HealthPolicy::Require)];
+    if let Some(policy) = section.choice("health", &policies) {
+        steps.push(Box::new(move |builder| builder.health(policy)));
+    }
+}
