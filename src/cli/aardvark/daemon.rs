@@ -28,7 +28,7 @@ pub(super) fn run(job: &Job) -> ExitCode {
         }
         Ok(ForkResult::Child) => {
             drop(ready);
-            serve(job, Caller(tell))
+            serve(job, Caller(Some(tell)))
         }
         Err(error) => fail(format_args!("fork failed with error: {error}"), NO),
     }
@@ -44,7 +44,7 @@ fn wait(mut ready: PipeReader) -> ExitCode {
 }
 
 /// The child.
-fn serve(job: &Job, caller: Caller) -> ExitCode {
+fn serve(job: &Job, mut caller: Caller) -> ExitCode {
     syslog::install(job.log.as_deref());
     raise_descriptor_limit();
     // Whoever starts us may have blocked signals; we live on them. It fails for signals that do not exist.
@@ -53,10 +53,11 @@ fn serve(job: &Job, caller: Caller) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(format_args!("Error starting server cannot start the runtime: {error}"), NO),
     };
-    match runtime.block_on(life::live(job, caller)) {
+    match runtime.block_on(life::live(job, &mut caller)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             error!("{message}");
+            // While the caller still waits: what it has to say comes after this.
             fail(message, NO)
         }
     }
@@ -64,7 +65,7 @@ fn serve(job: &Job, caller: Caller) -> ExitCode {
 
 /// The process that waits for us, and through it netavark and Podman.
 #[derive(Debug)]
-pub(super) struct Caller(PipeWriter);
+pub(super) struct Caller(Option<PipeWriter>);
 
 impl Caller {
     /// Leaves the caller's session, its working directory and its standard streams, of which netavark waits for the end, and says that the
@@ -72,7 +73,7 @@ impl Caller {
     ///
     /// # Errors
     /// There is no `/dev/null`.
-    pub(super) fn leave(mut self) -> io::Result<()> {
+    pub(super) fn leave(&mut self) -> io::Result<()> {
         // It fails for the leader of a process group only, which a forked child is not.
         let _ = setsid();
         let null = OpenOptions::new().read(true).write(true).open("/dev/null");
@@ -82,8 +83,10 @@ impl Caller {
         dup2_stderr(&null)?;
         // A working directory pins its mount.
         let _ = std::env::set_current_dir("/");
-        // A parent that was killed waits for nothing.
-        let _ = self.0.write_all(b"1");
+        if let Some(mut pipe) = self.0.take() {
+            // A parent that was killed waits for nothing.
+            let _ = pipe.write_all(b"1");
+        }
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use super::signals::{Order, Signals};
 ///
 /// # Errors
 /// Why it could not start, as netavark's users are shown it.
-pub(super) async fn live(job: &Job, caller: Caller) -> Result<(), String> {
+pub(super) async fn live(job: &Job, caller: &mut Caller) -> Result<(), String> {
     // Before the pid file tells whom to signal: a SIGHUP that nobody takes ends the process.
     let mut signals = Signals::take().map_err(|error| format!("Error starting server cannot take signals: {error}"))?;
     let no_pid_file = |error| format!("Error creating aardvark pid {}: {error}", shown(&job.directory));
@@ -31,7 +31,7 @@ pub(super) async fn live(job: &Job, caller: Caller) -> Result<(), String> {
     outcome
 }
 
-async fn serve(job: &Job, caller: Caller, signals: &mut Signals, pid_file: &PidFile) -> Result<(), String> {
+async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: &PidFile) -> Result<(), String> {
     let starting = |error: String| format!("Error starting server {error}");
     let mut service = Service::start(job).await.map_err(starting)?;
     service.read().await;
