@@ -15,6 +15,11 @@ use crate::support::process::{Process, Source};
 use crate::support::{DEADLINE, needs};
 use crate::workload::Question;
 
+/// Less processor time than this is mostly its counter's steps: the machine had something else to do.
+const ENOUGH: Duration = Duration::from_millis(100);
+/// How often what was disturbed is measured again.
+const ATTEMPTS: u32 = 3;
+
 /// What was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Load {
@@ -54,6 +59,18 @@ pub(crate) fn once(machine: &Machine, server: &Server, questions: &Path) {
 
 /// Asks the questions of the file, over and over where there is time, at the last of the server's addresses.
 pub(crate) fn drive(machine: &Machine, server: &Server, questions: &Path, time: Duration) -> Load {
+    let (mut load, mut spent) = attempt(machine, server, questions, time);
+    for _ in 1..ATTEMPTS {
+        if spent >= ENOUGH {
+            break;
+        }
+        eprintln!("{}, {}: measured again, as it ran for {spent:?} only", server.name, server.setup);
+        (load, spent) = attempt(machine, server, questions, time);
+    }
+    load
+}
+
+fn attempt(machine: &Machine, server: &Server, questions: &Path, time: Duration) -> (Load, Duration) {
     let mut command = dnsperf(machine, server, questions);
     command.args(["-l", &time.as_secs().to_string()]);
     let (before, changes) = (server.cpu_time(), server.changes());
@@ -68,13 +85,14 @@ pub(crate) fn drive(machine: &Machine, server: &Server, questions: &Path, time: 
     };
     let seconds: f64 = figure(&said, "Run time (s):");
     assert!(answered > 0.0, "{} answered nothing:\n{said}", server.name);
-    Load {
+    let load = Load {
         cpu: spent.as_secs_f64() * 1e6 / answered,
         qps: figure(&said, "Queries per second:"),
         lost: 1.0 - answered / sent,
         found: found / answered,
         changes: changes as f64 / seconds,
-    }
+    };
+    (load, spent)
 }
 
 fn dnsperf(machine: &Machine, server: &Server, questions: &Path) -> Command {
