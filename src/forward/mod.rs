@@ -39,6 +39,7 @@ mod own;
 mod pipeline;
 mod policy;
 mod query;
+mod random;
 mod relay;
 mod resolve;
 mod rewrite;
@@ -46,6 +47,7 @@ mod sequence;
 mod server;
 #[cfg(feature = "encrypted")]
 mod session;
+mod sockets;
 mod stream;
 mod system;
 #[cfg(feature = "encrypted")]
