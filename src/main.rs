@@ -1,8 +1,9 @@
 //! The program `callsign`: it hosts the library beside a container runtime that the library is not linked into.
 //!
-//! See `callsign --help`.
+//! See `callsign --help`; and `aardvark-dns --help` for what it does under that name.
 
-#![forbid(unsafe_code)]
+// One module has a system call that is unsafe, and says why it may.
+#![deny(unsafe_code)]
 
 mod cli;
 

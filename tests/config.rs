@@ -8,7 +8,7 @@ use callsign::source::config::{
     CacheConfig, Config, FailOverConfig, LimitsConfig, OrderConfig, RouteTarget, ServerConfig, UnansweredConfig,
     UpstreamsConfig,
 };
-use callsign::table::{Health, HealthPolicy, Merge, Protocol, ReverseNames};
+use callsign::table::{Clients, Health, HealthPolicy, Merge, Protocol, ReverseNames};
 use callsign::wire::Name;
 
 fn name(text: &str) -> Name {
@@ -102,6 +102,7 @@ fn every_key_of_a_network() {
         host_names = ["host.internal"]
         ttl = 5
         negative_ttl = 7
+        clients = "table"
         merge = "all"
         ptr = "all"
         health = "require"
@@ -130,6 +131,7 @@ fn every_key_of_a_network() {
     assert_eq!(settings.allow, Some(vec!["10.0.0.0/8".parse().unwrap()]));
     assert_eq!(settings.host_names, [name("host.internal")]);
     assert_eq!((settings.ttl, settings.negative_ttl), (5, 7));
+    assert_eq!(settings.clients, Clients::Table);
     assert_eq!((settings.merge, settings.reverse_names), (Merge::All, ReverseNames::All));
     assert_eq!(settings.health, HealthPolicy::Require);
     let alias =

@@ -199,7 +199,9 @@ fn own_addresses(network: &Network) -> Vec<SocketAddr> {
 
 fn asker(address: IpAddr, who: &WhoAsks) -> Asker {
     match who {
-        WhoAsks::Endpoint(id) => Asker { address, is: "endpoint", endpoint: Some(id.clone()) },
+        WhoAsks::Endpoint(id) | WhoAsks::Elsewhere { id, .. } => {
+            Asker { address, is: "endpoint", endpoint: Some(id.clone()) }
+        }
         WhoAsks::Forbidden => Asker { address, is: "forbidden", endpoint: None },
         _ => Asker { address, is: "stranger", endpoint: None },
     }

@@ -1,8 +1,9 @@
-//! The program's commands: `serve`, `check`, `lookup`, `explain`.
+//! The program's commands: `serve`, `check`, `lookup`, `explain`; and what it is under the name `aardvark-dns`.
 //!
 //! Only here are arguments read, signals taken, logs written and the process ended; the library does none of it. Exit codes
 //! are the same for all commands: 0 as wished, 1 not, 2 wrongly called.
 
+mod aardvark;
 mod arguments;
 mod check;
 mod explain;
@@ -28,6 +29,9 @@ const USAGE: u8 = 2;
 
 /// Runs the program.
 pub(crate) fn run() -> ExitCode {
+    if aardvark::is_called() {
+        return aardvark::run();
+    }
     // Wrong arguments end the process here, with 2.
     match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),

@@ -28,8 +28,8 @@ pub(super) fn json(value: &impl Serialize, code: u8) -> ExitCode {
 
 /// Writes a line to standard error.
 pub(super) fn complain(message: impl Display) {
-    // If that cannot be written there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "{message}");
+    // In one piece: others may write there, too. If it cannot be written there is nobody left to tell.
+    let _ = io::stderr().write_all(format!("{message}\n").as_bytes());
 }
 
 /// Writes why a command failed, and gives the exit code.

@@ -163,7 +163,7 @@ impl Records<'_> {
                 self.service(snapshot, entry, service, *protocol, writer)
             }
             End::Reverse { snapshot, address } => self.reverse(snapshot, *address, writer),
-            End::Gateway => self.addresses_of(&self.view.own().settings().gateways, writer),
+            End::Gateway => self.addresses_of(&self.view.gateway().settings().gateways, writer),
             End::Localhost => self.addresses_of(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], writer),
             End::Loopback => self.pointer(&[b"\x09localhost\x00"], self.view.own().settings().ttl, writer),
             End::Parent | End::Unknown | End::Blocked | End::AliasLoop | End::Elsewhere => {}

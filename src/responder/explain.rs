@@ -63,8 +63,15 @@ pub struct Explanation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhoAsks {
-    /// The endpoint with this id.
+    /// The endpoint of the listener's network with this id.
     Endpoint(String),
+    /// An endpoint of another network, which this one knows ([`Clients::Table`](crate::table::Clients::Table)).
+    Elsewhere {
+        /// Its id.
+        id: String,
+        /// The network that its address is on.
+        network: String,
+    },
     /// Nobody that the network knows.
     Stranger,
     /// Nobody that may ask here.
@@ -182,7 +189,13 @@ impl Trace for Recorder {
     fn client(&mut self, view: &View, client: &Client<'_>) {
         self.explanation.client = match view.endpoint() {
             _ if !view.is_allowed(client) => WhoAsks::Forbidden,
-            Some(attachment) => WhoAsks::Endpoint(attachment.endpoint().id().to_owned()),
+            Some(attachment) => {
+                let id = attachment.endpoint().id().to_owned();
+                match view.home() {
+                    Some(network) => WhoAsks::Elsewhere { id, network: network.to_owned() },
+                    None => WhoAsks::Endpoint(id),
+                }
+            }
             None => WhoAsks::Stranger,
         };
     }
@@ -259,6 +272,9 @@ impl fmt::Display for Explanation {
         writeln!(f, "listener  {} of network {}", self.listener, self.network)?;
         let who = match &self.client {
             WhoAsks::Endpoint(id) => format!("is endpoint {id}"),
+            WhoAsks::Elsewhere { id, network } => {
+                format!("is endpoint {id} of network {network}, not of this one: it sees its own networks")
+            }
             WhoAsks::Stranger => "is no endpoint of this network: it sees this network only".to_owned(),
             WhoAsks::Forbidden => "may not ask here: it is not in the network's allow list".to_owned(),
         };

@@ -108,7 +108,7 @@ fn end_of<'v>(view: &'v View, name: &[u8], rtype: u16, options: &ResponderOption
         return end;
     }
     let (found, is_parent) = on_networks(view, name, rtype, trace);
-    let settings = view.own().settings();
+    let settings = view.gateway().settings();
     let is_host_name =
         || !settings.gateways.is_empty() && settings.host_names.iter().any(|host| host.as_wire() == name);
     match found {

@@ -7,21 +7,25 @@ use std::sync::Arc;
 use arc_swap::Guard;
 use smallvec::SmallVec;
 
-use crate::table::{Attachment, Network, Snapshot, Upstream};
+use crate::table::{Attachment, Clients, Network, Snapshot, Upstream};
 use crate::wire::Name;
 
 use super::client::Client;
 
-/// The client's networks in the order in which they are searched, one snapshot of each. The listener's comes first.
+/// The client's networks in the order in which they are searched, one snapshot of each. That of its address comes first:
+/// the listener's, mostly.
 pub(super) struct View {
     seats: SmallVec<[Seat; 4]>,
+    /// The listener's network, where it is not the first of the view ([`Clients::Table`]).
+    gateway: Option<Guard<Arc<Snapshot>>>,
     client: IpAddr,
     is_endpoint: bool,
 }
 
 /// A network of the view.
 pub(super) struct Seat {
-    name: Option<Arc<Network>>,
+    /// `None` for the listener's, which the client's [`Listener`](super::Listener) holds.
+    network: Option<Arc<Network>>,
     snapshot: Guard<Arc<Snapshot>>,
     /// The rank of this network among those of the client (answers.md V1).
     priority: i32,
@@ -43,22 +47,34 @@ impl View {
         let own = client.listener.network();
         let ip = client.ip();
         let snapshot = own.snapshot();
-        let attachment = snapshot.holders(ip).first().cloned();
+        if snapshot.settings().clients == Clients::Table
+            && snapshot.holders(ip).is_empty()
+            && let Some(first) = Seat::elsewhere(own, ip)
+        {
+            return View::from(first, Some(snapshot), ip, own);
+        }
+        View::from(Seat { network: None, snapshot, priority: 0 }, None, ip, own)
+    }
+
+    /// The view of a client whose address is, or would be, on the network of the first seat.
+    fn from(first: Seat, gateway: Option<Guard<Arc<Snapshot>>>, client: IpAddr, listener: &Network) -> View {
+        let attachment = first.snapshot.holders(client).first().cloned();
         let mut seats: SmallVec<[Seat; 4]> = SmallVec::new();
-        seats.push(Seat { name: None, snapshot, priority: 0 });
+        seats.push(first);
         if let Some(attachment) = &attachment {
             let id = attachment.endpoint().id();
-            attachment.other_networks(own, |network| {
+            let own = seats[0].network.clone();
+            attachment.other_networks(own.as_deref().unwrap_or(listener), |network| {
                 let snapshot = network.snapshot();
                 // The membership may be ahead of or behind the snapshot: what the snapshot says holds.
                 if let Some(there) = snapshot.attachment(id) {
                     let priority = there.endpoint().priority();
-                    seats.push(Seat { name: Some(network), snapshot, priority });
+                    seats.push(Seat { network: Some(network), snapshot, priority });
                 }
             });
             seats[1..].sort_unstable_by(|one, other| one.rank().cmp(&other.rank()));
         }
-        View { seats, client: ip, is_endpoint: attachment.is_some() }
+        View { seats, gateway, client, is_endpoint: attachment.is_some() }
     }
 
     /// The networks in order.
@@ -66,9 +82,19 @@ impl View {
         &self.seats
     }
 
-    /// The listener's network.
+    /// The network of the client's address; the listener's, if it has none.
     pub(super) fn own(&self) -> &Snapshot {
         &self.seats[0].snapshot
+    }
+
+    /// The listener's network, which need not be one of the view.
+    pub(super) fn gateway(&self) -> &Snapshot {
+        self.gateway.as_ref().unwrap_or(&self.seats[0].snapshot)
+    }
+
+    /// The name of the network of the client's address, if that is not the listener's.
+    pub(super) fn home(&self) -> Option<&str> {
+        self.seats[0].name()
     }
 
     /// The endpoint that the client is.
@@ -78,7 +104,7 @@ impl View {
 
     /// True if the client may ask here at all (answers.md V4).
     pub(super) fn is_allowed(&self, client: &Client<'_>) -> bool {
-        let settings = self.own().settings();
+        let settings = self.gateway().settings();
         let contains = |list: &[ipnet::IpNet]| list.iter().any(|subnet| subnet.contains(&self.client));
         match &settings.allow {
             Some(list) => contains(list),
@@ -122,6 +148,18 @@ impl View {
 }
 
 impl Seat {
+    /// The network of an endpoint that asks at another network's gateway. If several have the address, which only a mistake
+    /// in their subnets makes possible, it is the same one always.
+    fn elsewhere(listener: &Network, client: IpAddr) -> Option<Seat> {
+        let seats = listener.networks_near(client).filter_map(|network| {
+            let snapshot = network.snapshot();
+            let priority = snapshot.endpoint_at(client)?.priority();
+            let is_known = snapshot.settings().clients == Clients::Table;
+            is_known.then_some(Seat { network: Some(network), snapshot, priority })
+        });
+        seats.min_by(|one, other| one.rank().cmp(&other.rank()))
+    }
+
     pub(super) fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
@@ -133,6 +171,6 @@ impl Seat {
 
     /// The network's name; `None` for the listener's own.
     pub(super) fn name(&self) -> Option<&str> {
-        self.name.as_ref().map(|network| network.name())
+        self.network.as_ref().map(|network| network.name())
     }
 }

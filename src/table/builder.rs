@@ -11,7 +11,7 @@ use super::endpoint::{Endpoint, relative_name};
 use super::error::{FirstError, TableError};
 use super::network::Network;
 use super::record::Record;
-use super::settings::{HealthPolicy, Merge, ReverseNames, Settings};
+use super::settings::{Clients, HealthPolicy, Merge, ReverseNames, Settings};
 use super::snapshot::Snapshot;
 use super::{Address, Upstream};
 
@@ -137,6 +137,12 @@ impl NetworkBuilder {
     /// Sets the TTL of negative answers, seconds; 0 unless said otherwise.
     pub fn negative_ttl(mut self, ttl: u32) -> NetworkBuilder {
         self.settings.negative_ttl = self.error.take(check_ttl(ttl)).unwrap_or_default();
+        self
+    }
+
+    /// Sets whose clients are known at the network's gateway.
+    pub fn clients(mut self, clients: Clients) -> NetworkBuilder {
+        self.settings.clients = clients;
         self
     }
 

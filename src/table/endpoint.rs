@@ -235,6 +235,15 @@ impl EndpointBuilder {
         self
     }
 
+    /// Adds a name that [`relative_name`] has taken.
+    #[cfg(feature = "podman")]
+    pub(crate) fn relative_name(mut self, name: Name) -> EndpointBuilder {
+        if !self.names.contains(&name) {
+            self.names.push(name);
+        }
+        self
+    }
+
     /// Adds names.
     pub fn names(self, names: impl IntoIterator<Item = impl AsRef<str>>) -> EndpointBuilder {
         names.into_iter().fold(self, EndpointBuilder::name)

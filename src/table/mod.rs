@@ -5,6 +5,7 @@
 
 mod address;
 mod attachment;
+mod blocks;
 mod builder;
 mod endpoint;
 mod error;
@@ -21,6 +22,8 @@ mod upstream;
 pub use address::{Address, AddressError};
 pub(crate) use attachment::Attachment;
 pub use builder::NetworkBuilder;
+#[cfg(feature = "podman")]
+pub(crate) use endpoint::relative_name;
 pub use endpoint::{Endpoint, EndpointBuilder, Health, Port, Protocol};
 pub use error::TableError;
 pub use feed::{Event, Feed};
@@ -28,6 +31,8 @@ pub use name_table::NameTable;
 pub use names::{NameEntry, RecordSet};
 pub use network::{Change, Network};
 pub use record::Record;
-pub use settings::{HealthPolicy, Merge, ReverseNames, Settings};
+pub use settings::{Clients, HealthPolicy, Merge, ReverseNames, Settings};
+#[doc(hidden)]
+pub use shards::fix_hash_seed;
 pub use snapshot::{Found, Matched, Snapshot, Suffix};
 pub use upstream::{Transport, Upstream, UpstreamError};

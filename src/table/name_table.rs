@@ -6,6 +6,7 @@ use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
 
 use super::attachment::Membership;
+use super::blocks::Blocks;
 use super::error::TableError;
 use super::feed::{Channel, Event, Feed};
 use super::network::Network;
@@ -24,6 +25,8 @@ pub struct NameTable {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     memberships: DashMap<Box<str>, Arc<Membership>, RandomState>,
+    /// Of the networks whose clients are known at other gateways ([`Clients::Table`](super::Clients::Table)).
+    pub(super) blocks: Blocks,
     pub(super) feed: Arc<Channel>,
 }
 
@@ -96,7 +99,7 @@ impl NameTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::Endpoint;
+    use crate::table::{Clients, Endpoint};
 
     #[test]
     fn a_table_that_is_dropped_takes_its_networks_with_it() {
@@ -108,5 +111,31 @@ mod tests {
         });
         drop(table);
         assert!(networks.iter().all(|network| network.upgrade().is_none()));
+    }
+
+    #[test]
+    fn blocks_of_addresses_go_with_the_last_endpoint_in_them() {
+        let table = NameTable::new();
+        let endpoint = |host: u8| Endpoint::builder(host.to_string()).ip([10, 0, 0, host].into()).build().unwrap();
+        let network = |clients| Network::builder("shop").clients(clients).endpoint(endpoint(1)).build().unwrap();
+        let shop = table.add(network(Clients::Table)).unwrap();
+        assert_eq!(table.registry.blocks.len(), 1);
+        for host in 2..40 {
+            shop.attach(endpoint(host)).unwrap();
+        }
+        for host in 2..40 {
+            shop.attach(endpoint(host).with_running(false)).unwrap();
+        }
+        assert_eq!(table.registry.blocks.len(), 3);
+        for host in 16..40 {
+            shop.detach(&host.to_string()).unwrap();
+        }
+        assert_eq!(table.registry.blocks.len(), 1);
+        shop.replace_with(&network(Clients::Listener)).unwrap();
+        assert_eq!(table.registry.blocks.len(), 0, "only networks with the policy cost anything");
+        shop.replace_with(&network(Clients::Table)).unwrap();
+        assert_eq!(table.registry.blocks.len(), 1);
+        table.remove("shop").unwrap();
+        assert_eq!(table.registry.blocks.len(), 0);
     }
 }

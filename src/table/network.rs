@@ -1,5 +1,6 @@
 //! A network: its name, the pointer to its present snapshot, and the one writer at a time that replaces it.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, Guard};
@@ -10,6 +11,7 @@ use super::endpoint::Endpoint;
 use super::error::TableError;
 use super::feed::Event;
 use super::name_table::Registry;
+use super::settings::Clients;
 use super::snapshot::{Holders, Snapshot};
 use crate::wire::Name;
 
@@ -133,6 +135,9 @@ impl Network {
         self.change(|change| {
             if change.next.settings != other.settings || change.next.records != other.records {
                 let endpoints: Vec<Endpoint> = change.next.endpoints().cloned().collect();
+                if change.next.settings.clients == Clients::Table {
+                    change.went.extend(endpoints.iter().flat_map(Endpoint::addresses));
+                }
                 let revision = change.next.revision;
                 change.next = Snapshot::new(revision, &self.name, other.settings.clone(), other.records.clone());
                 change.settings_changed = true;
@@ -167,24 +172,34 @@ impl Network {
         }
         change.rebuild_touched();
         change.next.revision += 1;
-        let Change { next, attached, detached, mut left, settings_changed, .. } = change;
+        let Change { next, attached, detached, mut left, came, went, settings_changed, .. } = change;
         // An endpoint that was detached and attached again in this change is still a member.
         left.retain(|left| next.attachment(left.endpoint().id()).is_none());
         let revision = next.revision;
         let network = (*self.name).into();
         let event = Event::NetworkChanged { network, revision, attached, detached, settings: settings_changed };
-        self.publish(next, &left, event);
+        if let Some(home) = self.home.get() {
+            came.iter().for_each(|&address| home.registry.blocks.join(address, &home.this));
+        }
+        self.publish(next, &left, &went, event);
         Ok(revision)
     }
 
-    fn publish(&self, next: Snapshot, left: &[Arc<Attachment>], event: Event) {
+    fn publish(&self, next: Snapshot, left: &[Arc<Attachment>], went: &[IpAddr], event: Event) {
         self.snapshot.store(Arc::new(next));
         if let Some(home) = self.home.get() {
             for attachment in left {
                 home.registry.leave(attachment.endpoint().id(), &home.this);
             }
+            went.iter().for_each(|&address| home.registry.blocks.leave(address, &home.this));
             home.registry.feed.push(event);
         }
+    }
+
+    /// The other networks of the table that may have an endpoint with this address; their snapshots have the last word.
+    pub(crate) fn networks_near(&self, address: IpAddr) -> impl Iterator<Item = Arc<Network>> {
+        let near = self.home.get().map(|home| home.registry.blocks.near(address)).unwrap_or_default();
+        near.into_iter().filter(|network| !std::ptr::eq(&**network, self))
     }
 
     /// Joins a table: the endpoints' memberships become the table's.
@@ -194,9 +209,11 @@ impl Network {
         if self.home.set(Home { registry: registry.clone(), this: this.clone() }).is_err() {
             return;
         }
-        for attachment in self.snapshot.load().endpoints.iter() {
+        let snapshot = self.snapshot.load();
+        for attachment in snapshot.endpoints.iter() {
             attachment.join(registry.join(attachment.endpoint().id(), &this));
         }
+        snapshot.addresses_known_elsewhere().for_each(|address| registry.blocks.join(address, &this));
     }
 
     /// Leaves its table: queries find nothing from here on, and changes are refused.
@@ -205,8 +222,9 @@ impl Network {
         writer.removed = true;
         let old = self.snapshot.load_full();
         let left: Vec<Arc<Attachment>> = old.endpoints.iter().cloned().collect();
+        let went: Vec<IpAddr> = old.addresses_known_elsewhere().collect();
         let next = Snapshot::new(old.revision + 1, &self.name, old.settings.clone(), Arc::default());
-        self.publish(next, &left, Event::NetworkRemoved { network: (*self.name).into() });
+        self.publish(next, &left, &went, Event::NetworkRemoved { network: (*self.name).into() });
     }
 }
 
@@ -219,6 +237,9 @@ pub struct Change<'n> {
     attached: Vec<Box<str>>,
     detached: Vec<Box<str>>,
     left: Vec<Arc<Attachment>>,
+    /// Addresses by which the network's endpoints are known at other gateways, and were.
+    came: Vec<IpAddr>,
+    went: Vec<IpAddr>,
     settings_changed: bool,
 }
 
@@ -231,6 +252,8 @@ impl<'n> Change<'n> {
             attached: Vec::new(),
             detached: Vec::new(),
             left: Vec::new(),
+            came: Vec::new(),
+            went: Vec::new(),
             settings_changed: false,
         }
     }
@@ -285,6 +308,9 @@ impl<'n> Change<'n> {
             self.next.names.add_owner(&name, &attachment);
             self.touched.push(name);
         }
+        if self.next.settings.clients == Clients::Table {
+            self.came.extend_from_slice(endpoint.addresses());
+        }
         for &address in endpoint.addresses() {
             let nobody = || Some(Holders { address, attachments: Default::default() });
             self.next.addresses.edit(&address, nobody, |holders| {
@@ -301,6 +327,9 @@ impl<'n> Change<'n> {
         for name in endpoint.all_names() {
             self.next.names.remove_owner(&name, &attachment);
             self.touched.push(name);
+        }
+        if self.next.settings.clients == Clients::Table {
+            self.went.extend_from_slice(endpoint.addresses());
         }
         for address in endpoint.addresses() {
             let nobody = || None;

@@ -20,6 +20,19 @@ pub enum Merge {
     All,
 }
 
+/// Whose clients are known at a network's gateway (answers.md V1, V3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Clients {
+    /// The network's own endpoints; everybody else is a stranger, who sees this network only.
+    #[default]
+    Listener,
+    /// Those of every network of the table that has this setting, too: such an endpoint sees its own networks, whichever
+    /// gateway it asks, and the listener's network only if it is on it. Its address must lead to it from everywhere, so
+    /// the networks' subnets must not overlap.
+    Table,
+}
+
 /// The names that a reverse look-up gives (answers.md T3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -69,6 +82,8 @@ pub struct Settings {
     pub ttl: u32,
     /// TTL of negative answers, seconds (answers.md H3).
     pub negative_ttl: u32,
+    /// See [`Clients`].
+    pub clients: Clients,
     /// See [`Merge`].
     pub merge: Merge,
     /// See [`ReverseNames`].
@@ -93,6 +108,7 @@ impl Default for Settings {
             host_names: HOST_NAMES.iter().filter_map(|name| name.parse().ok()).collect(),
             ttl: 0,
             negative_ttl: 0,
+            clients: Clients::default(),
             merge: Merge::default(),
             reverse_names: ReverseNames::default(),
             health: HealthPolicy::default(),

@@ -5,20 +5,27 @@
 //! and serves every map that the key is looked up in.
 
 use std::hash::{BuildHasher, Hash};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 
-use foldhash::fast::RandomState;
+use foldhash::fast::SeedableRandomState;
 use hashbrown::HashTable;
 
 /// A shard is split when the map has on average more entries than this a shard.
 const SHARD_ENTRIES: usize = 128;
 
 /// Randomly seeded once a process, so that nobody outside can choose names that collide.
-static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+static SEED: OnceLock<SeedableRandomState> = OnceLock::new();
 
 /// The hash of a key, the same for every map.
 pub(crate) fn hash_of(key: &(impl Hash + ?Sized)) -> u64 {
-    SEED.hash_one(key)
+    SEED.get_or_init(SeedableRandomState::random).hash_one(key)
+}
+
+/// Makes the hashes the same in every process, for `benches/instructions` alone: whoever knows the seed can choose names
+/// that collide. To be called before the first table is made.
+#[doc(hidden)]
+pub fn fix_hash_seed() {
+    assert!(SEED.set(SeedableRandomState::fixed()).is_ok(), "a table was made already");
 }
 
 /// What an entry is found by.

@@ -10,7 +10,7 @@ use crate::wire::{MAX_NAME, Name, is_label_start};
 use super::attachment::Attachment;
 use super::endpoint::{Endpoint, Protocol};
 use super::names::{NameEntry, NameIndex, key_of};
-use super::settings::Settings;
+use super::settings::{Clients, Settings};
 use super::shards::{Keyed, Shards, hash_of};
 
 /// A network at one moment. A query sees exactly one of these a network (answers.md T7).
@@ -163,6 +163,13 @@ impl Snapshot {
     /// The endpoints that hold an address.
     pub(crate) fn holders(&self, address: IpAddr) -> &[Arc<Attachment>] {
         self.addresses.get(hash_of(&address), &address).map_or(&[], |holders| &holders.attachments)
+    }
+
+    /// The addresses, once for each endpoint that has them, by which this network's endpoints are known at the gateways of
+    /// other networks.
+    pub(super) fn addresses_known_elsewhere(&self) -> impl Iterator<Item = IpAddr> {
+        let is_known = self.settings.clients == Clients::Table;
+        self.endpoints().filter(move |_| is_known).flat_map(Endpoint::addresses).copied()
     }
 
     /// The endpoint with an address on this network.

@@ -121,7 +121,8 @@ impl FromStr for Name {
         if text == "." {
             return Ok(Name::root());
         }
-        let mut wire = vec![0];
+        let mut wire = Vec::with_capacity(text.len() + 2);
+        wire.push(0);
         let mut length_at = 0;
         let mut end_label = |wire: &mut Vec<u8>| {
             let len = wire.len() - length_at - 1;

@@ -1,7 +1,7 @@
 //! Views.
 
 use callsign::responder::{Finding, WhoAsks};
-use callsign::table::{Merge, Network, NetworkBuilder};
+use callsign::table::{Clients, Merge, Network, NetworkBuilder};
 use hickory_proto::rr::RecordType::{self, A, AAAA, ANY, PTR, SRV, TXT};
 
 use crate::kit::{World, ask, blog, check, endpoint, named, shop};
@@ -294,4 +294,123 @@ fn v5_all_joins_each_family_and_passes_over_what_is_down() {
         matches!(&shop.finding, Finding::Name { endpoints, .. } if endpoints[..] == ["shop-worker-1 (not running)"])
     );
     assert!(matches!(&blog.finding, Finding::Name { endpoints, .. } if endpoints[..] == ["blog-worker-1"]));
+}
+
+/// `shop` and `blog`, whose clients are known at each other's gateway, and `lab`, whose are not.
+fn known() -> World {
+    let lab = Network::builder("lab").subnet("10.10.3.0/24").endpoint(named("lab-db-1", &["10.10.3.3"], &["db"]));
+    World::of([shop().clients(Clients::Table), blog().clients(Clients::Table), lab])
+}
+
+#[test]
+fn v1_a_known_client_sees_all_its_networks_whichever_gateway_it_asks() {
+    let world = known();
+    world.network("blog").attach(named("blog-only-1", &["10.10.2.9", "fd00:10:2::9"], &["only"])).unwrap();
+    for source in ["10.10.2.9", "fd00:10:2::9", "::ffff:10.10.2.9"] {
+        let guest = world.client("shop", source);
+        let elsewhere = WhoAsks::Elsewhere { id: "blog-only-1".into(), network: "blog".into() };
+        assert_eq!(guest.explain("db", A).client, elsewhere);
+        check(guest.ask("db", A), "NOERROR: db A 10.10.2.3");
+        check(guest.ask("site", A), "NOERROR: site A 10.10.2.4");
+        // T3.
+        check(guest.ask("4.2.10.10.in-addr.arpa", PTR), "NOERROR: 4.2.10.10.in-addr.arpa PTR site");
+        check(guest.ask("99.2.10.10.in-addr.arpa", PTR), "NXDOMAIN (SOA 99.2.10.10.in-addr.arpa)");
+        // V2: the listener's network is not one of its own.
+        for name in ["api", "api.shop", "api.internal", "shop-api-1", "internal", "2.1.10.10.in-addr.arpa"] {
+            check(guest.ask(name, ANY), &format!("forward: {name}"));
+        }
+        // N10: the gateway is the one that it asks.
+        check(guest.ask("host.docker.internal", A), "NOERROR: host.docker.internal A 10.10.1.1");
+    }
+    // A member of both is first where its address is, whichever it asks.
+    assert_eq!(order(&world, "shop", "10.10.1.6"), ["shop", "blog"]);
+    assert_eq!(order(&world, "shop", "10.10.2.6"), ["blog", "shop"]);
+    check(world.client("shop", "10.10.2.6").ask("db", A), "NOERROR: db A 10.10.2.3");
+    check(world.client("shop", "10.10.2.6").ask("api", A), "NOERROR: api A 10.10.1.2");
+}
+
+#[test]
+fn v1_the_view_from_another_gateway_has_the_usual_order() {
+    let known = |name, number, priority, internal| ranked(name, number, priority, internal).clients(Clients::Table);
+    let world = World::of([
+        known("asked", 0, 0, false).endpoint(named("proxy-1", &["10.20.0.66"], &[])),
+        known("own", 1, -9, true),
+        known("d", 3, 0, true),
+        known("c", 4, 0, false),
+        known("y", 8, i32::MAX, false),
+        Network::builder("gateway").clients(Clients::Table),
+    ]);
+    assert_eq!(order(&world, "gateway", "10.20.1.6"), ["own", "y", "asked", "c", "d"]);
+}
+
+#[test]
+fn v3_a_stranger_is_one_whichever_clients_are_known() {
+    let world = known();
+    for source in ["10.10.1.200", "10.10.1.1"] {
+        let stranger = world.client("shop", source);
+        assert_eq!(stranger.explain("db", A).client, WhoAsks::Stranger);
+        check(stranger.ask("db", A), "NOERROR: db A 10.10.1.3");
+        check(stranger.ask("site", A), "forward: site");
+    }
+    // Neither does a network say who its clients are, nor is it told who others' are, unless it says so.
+    assert_eq!(
+        world.client("shop", "10.10.3.3").neighbours(&["10.10.0.0/16"]).explain("db", A).client,
+        WhoAsks::Stranger
+    );
+    check(world.client("lab", "10.10.2.9").neighbours(&["10.10.0.0/16"]).ask("db", A), "NOERROR: db A 10.10.3.3");
+}
+
+#[test]
+fn v4_a_known_client_may_ask_unless_the_list_says_otherwise() {
+    let refused = "REFUSED [18 this client may not ask here]";
+    check(known().client("shop", "10.10.2.4").ask("db", A), "NOERROR: db A 10.10.2.3");
+    check(known().client("shop", "10.10.2.5").ask("db", A), refused);
+    let listed = World::of([shop().allow("10.10.2.4").clients(Clients::Table), blog().clients(Clients::Table)]);
+    check(listed.client("shop", "10.10.2.4").ask("db", A), "NOERROR: db A 10.10.2.3");
+    check(listed.client("shop", "10.10.2.3").ask("db", A), refused);
+    check(listed.client("shop", "10.10.1.3").ask("db", A), refused);
+}
+
+#[test]
+fn f1_f2_a_known_client_is_forwarded_for_as_its_own_networks_say() {
+    let blog = || blog().clients(Clients::Table).upstream("10.0.2.53");
+    let shop = || shop().clients(Clients::Table).upstream("10.0.1.53");
+    let own = endpoint("own-1", &["10.10.2.8"]).upstream("10.0.8.53").build().unwrap();
+    let world = World::of([shop(), blog().endpoint(own)]);
+    let upstreams = |source| world.client("shop", source).ask("example.com", A).forwarded().upstreams;
+    assert_eq!(upstreams("10.10.2.4"), ["10.0.2.53:53"]);
+    assert_eq!(upstreams("10.10.2.8"), ["10.0.8.53:53"]);
+    assert_eq!(upstreams("10.10.2.6"), ["10.0.2.53:53", "10.0.1.53:53"]);
+    let blocked = "NXDOMAIN (SOA example.com) [15 this network is internal: nothing is forwarded]";
+    check(World::of([shop(), blog().internal(true)]).client("shop", "10.10.2.4").ask("example.com", A), blocked);
+    check(
+        World::of([shop().internal(true), blog()]).client("shop", "10.10.2.4").ask("example.com", A),
+        "forward: example.com",
+    );
+}
+
+#[test]
+fn t7_who_is_known_follows_every_change() {
+    let world = known();
+    let (shop, blog) = (world.network("shop"), world.network("blog"));
+    let guest = world.client("shop", "10.10.2.4").neighbours(&["10.10.0.0/16"]);
+    let is_known = || matches!(guest.explain("db", A).client, WhoAsks::Elsewhere { .. });
+    assert!(is_known());
+    blog.attach(named("blog-site-1", &["10.10.2.44"], &["site"])).unwrap();
+    assert!(!is_known());
+    blog.attach(named("late-1", &["10.10.2.4"], &[])).unwrap();
+    assert!(is_known());
+    blog.detach("late-1").unwrap();
+    assert!(!is_known());
+    blog.replace_all([named("blog-site-1", &["10.10.2.4"], &["site"])]).unwrap();
+    assert!(is_known());
+    blog.replace_with(&crate::kit::blog().build().unwrap()).unwrap();
+    assert!(!is_known(), "the network no longer says so");
+    blog.replace_with(&crate::kit::blog().clients(Clients::Table).build().unwrap()).unwrap();
+    assert!(is_known());
+    shop.replace_with(&crate::kit::shop().build().unwrap()).unwrap();
+    assert!(!is_known(), "the network that is asked no longer says so");
+    shop.replace_with(&crate::kit::shop().clients(Clients::Table).build().unwrap()).unwrap();
+    world.table.remove("blog").unwrap();
+    assert!(!is_known());
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use toml::Spanned;
 
-use crate::table::{HealthPolicy, Merge, Network, NetworkBuilder, ReverseNames, TableError};
+use crate::table::{Clients, HealthPolicy, Merge, Network, NetworkBuilder, ReverseNames, TableError};
 
 use super::record;
 use super::section::Section;
@@ -101,6 +101,9 @@ fn choices(section: &Section<'_>, steps: &mut Vec<Step>) {
     }
     if let Some(ttl) = section.ttl("negative_ttl") {
         steps.push(Box::new(move |builder| builder.negative_ttl(ttl)));
+    }
+    if let Some(clients) = section.choice("clients", &[("listener", Clients::Listener), ("table", Clients::Table)]) {
+        steps.push(Box::new(move |builder| builder.clients(clients)));
     }
     if let Some(merge) = section.choice("merge", &[("nearest", Merge::Nearest), ("all", Merge::All)]) {
         steps.push(Box::new(move |builder| builder.merge(merge)));

@@ -87,6 +87,7 @@ pub(super) static NETWORK: Shape = Shape {
         Key("host_names", "host_names = [\"host.docker.internal\"]"),
         Key("ttl", "ttl = 0"),
         Key("negative_ttl", "negative_ttl = 0"),
+        Key("clients", "clients = \"listener\""),
         Key("merge", "merge = \"nearest\""),
         Key("ptr", "ptr = \"canonical\""),
         Key("health", "health = \"prefer\""),

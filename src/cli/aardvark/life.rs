@@ -1,0 +1,89 @@
+//! The life of the server: from the pid file to the last container.
+
+use std::path::Path;
+
+use tracing::{info, warn};
+
+use super::arguments::Job;
+use super::daemon::Caller;
+use super::pid_file::{Claim, PidFile};
+use super::service::Service;
+use super::signals::{Order, Signals};
+
+/// Serves until there is nothing left to serve, or until told to stop.
+///
+/// # Errors
+/// Why it could not start, as netavark's users are shown it.
+pub(super) async fn live(job: &Job, caller: &mut Caller) -> Result<(), String> {
+    // Before the pid file tells whom to signal: a SIGHUP that nobody takes ends the process.
+    let mut signals = Signals::take().map_err(|error| format!("Error starting server cannot take signals: {error}"))?;
+    let no_pid_file = |error| format!("Error creating aardvark pid {}: {error}", shown(&job.directory));
+    let pid_file = match PidFile::claim(&job.directory).await.map_err(no_pid_file)? {
+        Claim::Ours(pid_file) => pid_file,
+        Claim::Theirs(pid) => {
+            info!(%pid, "another server has this directory, and was told to read it");
+            return caller.leave().map_err(|error| error.to_string());
+        }
+    };
+    pid_file.write().map_err(no_pid_file)?;
+    let outcome = serve(job, caller, &mut signals, &pid_file).await;
+    pid_file.remove();
+    outcome
+}
+
+async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: &PidFile) -> Result<(), String> {
+    let starting = |error: String| format!("Error starting server {error}");
+    let mut service = Service::start(job).await.map_err(starting)?;
+    service.read().await;
+    // Half a file may be all that there is.
+    while service.is_unsure() && !service.is_serving() {
+        service.wait().await;
+        service.read().await;
+    }
+    if service.is_empty() {
+        info!(directory = shown(&job.directory), "there is no network to serve");
+        return Ok(());
+    }
+    let failures = service.failures();
+    if !failures.is_empty() {
+        return Err(starting(failures.join("\n")));
+    }
+    caller.leave().map_err(|error| starting(error.to_string()))?;
+    info!(version = env!("CARGO_PKG_VERSION"), directory = shown(&job.directory), port = job.port, "serving");
+    loop {
+        tokio::select! {
+            order = signals.next() => if order == Order::Stop { break },
+            () = service.wait(), if service.is_unsure() => {}
+        }
+        service.read().await;
+        if service.is_empty() && is_over(&mut service, pid_file).await {
+            info!("no network is left: done");
+            // At once: whoever might still wait for an answer is gone with its network.
+            return Ok(());
+        }
+    }
+    info!("stopping: answering what was asked");
+    pid_file.remove();
+    service.stop().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// Takes back the pid file of a server that has nothing left to serve, and looks again: a container that came just before
+/// was told to us, one that comes later to a new server.
+async fn is_over(service: &mut Service, pid_file: &PidFile) -> bool {
+    pid_file.remove();
+    service.read().await;
+    if service.is_empty() {
+        return true;
+    }
+    if pid_file.renew() {
+        return false;
+    }
+    warn!("another server has taken over this directory");
+    true
+}
+
+fn shown(directory: &Path) -> String {
+    directory.display().to_string()
+}

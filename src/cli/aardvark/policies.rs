@@ -1,0 +1,107 @@
+//! What netavark's files do not say: podman.toml and the environment. A container is never refused for them: what cannot
+//! be used is logged, and the defaults hold.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callsign::forward::{FailOver, ForwardOptions, Unanswered};
+use callsign::source::config::{ConfigError, PodmanConfig};
+use callsign::table::NetworkBuilder;
+use tracing::{error, info, warn};
+
+use super::arguments::Job;
+use crate::cli::settings;
+
+/// The settings in force.
+#[derive(Debug)]
+pub(super) struct Policies {
+    path: PathBuf,
+    no_proxy: bool,
+    strict: bool,
+    /// What the file said when it was last read, good or bad; `None` without a file.
+    content: Option<Vec<u8>>,
+    config: Arc<PodmanConfig>,
+}
+
+impl Policies {
+    /// Those that hold at the start.
+    pub(super) fn read(job: &Job) -> Policies {
+        let mut policies = Policies {
+            path: job.config.clone(),
+            no_proxy: job.no_proxy,
+            strict: job.strict,
+            content: None,
+            config: Arc::default(),
+        };
+        policies.read_again();
+        policies
+    }
+
+    pub(super) fn config(&self) -> &PodmanConfig {
+        &self.config
+    }
+
+    /// Reads the file again. True if other settings hold now.
+    pub(super) fn read_again(&mut self) -> bool {
+        let content = match fs::read(&self.path) {
+            Ok(content) => Some(content),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                error!("{}; what it said stays in force", ConfigError::unreadable(&self.origin(), &error));
+                return false;
+            }
+        };
+        if content == self.content {
+            return false;
+        }
+        let config = content.as_ref().map(|content| PodmanConfig::from_octets(content, &self.origin()));
+        self.content = content;
+        match config.transpose() {
+            Ok(config) => {
+                match &config {
+                    Some(config) => {
+                        config.warnings.iter().for_each(|warning| warn!("{warning}"));
+                        info!(path = self.origin(), "settings read");
+                    }
+                    None => info!(path = self.origin(), "there are no settings any more: the defaults hold"),
+                }
+                self.config = Arc::new(config.unwrap_or_default());
+                true
+            }
+            Err(error) => {
+                error.problems().iter().for_each(|problem| error!("{problem}"));
+                error!(path = self.origin(), "has errors and is not used: what held before holds, or the defaults");
+                false
+            }
+        }
+    }
+
+    /// What is said of forwarding.
+    pub(super) fn forwarding(&self) -> ForwardOptions {
+        let PodmanConfig { server, cache, routes, .. } = &*self.config;
+        let mut options = settings::forwarding(server, cache, routes);
+        if self.strict {
+            options.fail_over = FailOver::Sequential;
+            options.unanswered = Unanswered::Silence;
+            // An old answer instead of silence would be a reply.
+            options.stale_for = Duration::ZERO;
+        }
+        options
+    }
+
+    /// The last word on the settings of a network.
+    pub(super) fn template(&self) -> impl Fn(&str, NetworkBuilder) -> NetworkBuilder + Send + 'static {
+        let (config, no_proxy) = (self.config.clone(), self.no_proxy);
+        move |name, builder| {
+            let builder = config.apply(name, builder);
+            if no_proxy { builder.internal(true) } else { builder }
+        }
+    }
+
+    fn origin(&self) -> String {
+        self.path.display().to_string()
+    }
+}

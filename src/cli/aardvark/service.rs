@@ -1,0 +1,145 @@
+//! The directory and the server, joined: what the files say is what is served.
+
+use std::collections::HashSet;
+
+use callsign::server::{ListenerState, ListenerStatus, Server};
+use callsign::source::podman::{Directory, Reading};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, error};
+
+use super::arguments::Job;
+use super::policies::Policies;
+use crate::cli::settings;
+
+/// Worker threads, unless podman.toml says otherwise. One answers more than 100,000 queries a second.
+const WORKERS: usize = 2;
+
+/// A server and the directory that it follows.
+#[derive(Debug)]
+pub(super) struct Service {
+    policies: Policies,
+    server: Server,
+    directory: Directory,
+    /// How many networks the directory has, with those that are half written.
+    left: usize,
+    /// When the directory is to be read without a signal: a file of it was half written.
+    again: Option<Instant>,
+}
+
+impl Service {
+    /// A server that has no networks yet.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub(super) async fn start(job: &Job) -> Result<Service, String> {
+        let policies = Policies::read(job);
+        let settings = &policies.config().server;
+        let server = Server::builder()
+            .port(job.port)
+            .workers(settings.workers.unwrap_or(WORKERS))
+            .forwarding(policies.forwarding())
+            .limits(settings::limits(settings))
+            .responder(settings::responder(settings))
+            .start()
+            .await
+            .map_err(|error| error.to_string())?;
+        let directory = Directory::new(&job.directory).filter_domain(&job.domain).template(policies.template());
+        Ok(Service { policies, server, directory, left: 0, again: None })
+    }
+
+    /// Reads the directory, and the settings, and puts what is new in force: when this returns queries see it.
+    pub(super) async fn read(&mut self) {
+        if self.policies.read_again() {
+            let settings = &self.policies.config().server;
+            self.server.set_forwarding(self.policies.forwarding());
+            self.server.set_limits(settings::limits(settings));
+            self.server.set_responder_options(settings::responder(settings));
+            self.directory.set_template(self.policies.template());
+        }
+        let reading = self.look();
+        if reading.networks.is_empty() && reading.removed.is_empty() {
+            return;
+        }
+        if let Err(error) = self.server.update(reading.networks, &reading.removed).await {
+            debug!(%error, "the networks do not go together; taking them one by one");
+            self.take_apart(&reading.removed).await;
+        }
+    }
+
+    /// Reads the directory.
+    fn look(&mut self) -> Reading {
+        let reading = self.directory.read(self.server.table());
+        self.left = reading.left;
+        self.again = reading.again.map(|after| Instant::now() + after);
+        debug!(
+            networks = reading.networks.len(),
+            changed = reading.changed.len(),
+            removed = reading.removed.len(),
+            left = reading.left,
+            "directory read"
+        );
+        reading
+    }
+
+    /// Takes each network by itself, after a change that was refused whole. One that cannot be served beside the others, as
+    /// the file of a network that is no more may want the same gateway, is logged.
+    async fn take_apart(&mut self, removed: &[String]) {
+        // What was given and refused is given again so.
+        self.directory.set_template(self.policies.template());
+        let reading = self.look();
+        let gone: Vec<String> = removed.iter().chain(&reading.removed).cloned().collect();
+        if let Err(error) = self.server.update(Vec::new(), &gone).await {
+            error!("{error}; networks that are gone are still served");
+        }
+        for network in reading.networks {
+            if let Err(error) = self.server.update(vec![network], &[]).await {
+                error!("{error}; it is not served");
+            }
+        }
+    }
+
+    /// True if there is nothing to serve, and nothing half written that may come to be.
+    pub(super) fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// True if some network is served.
+    pub(super) fn is_serving(&self) -> bool {
+        !self.server.table().networks().is_empty()
+    }
+
+    /// True if the directory is to be read again before long, without a signal.
+    pub(super) fn is_unsure(&self) -> bool {
+        self.again.is_some()
+    }
+
+    /// Waits until then.
+    pub(super) async fn wait(&self) {
+        match self.again {
+            Some(again) => sleep_until(again).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Which sockets could not be bound, in the words that netavark's users know. Of a gateway that fails for UDP the TCP
+    /// socket is not told of.
+    pub(super) fn failures(&self) -> Vec<String> {
+        let mut told = HashSet::new();
+        let listeners = self.server.status().listeners;
+        let failed = listeners.iter().filter_map(|listener| match &listener.state {
+            ListenerState::Failed { error, .. } => Some((listener, error)),
+            _ => None,
+        });
+        let first = failed.filter(|(listener, _)| told.insert(listener.listen.clone()));
+        let message = |(listener, error): (&ListenerStatus, &String)| {
+            let transport = if listener.tcp { "tcp" } else { "udp" };
+            format!("failed to bind {transport} listener on {}: IO error: {error}", listener.listen)
+        };
+        first.map(message).collect()
+    }
+
+    /// Stops the server, after what was asked is answered.
+    pub(super) async fn stop(&self) {
+        self.server.shutdown().await;
+    }
+}
