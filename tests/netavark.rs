@@ -3,11 +3,12 @@
 
 mod support;
 
+use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use callsign::wire::rtype;
 use support::client::Query;
-use support::machine::{Outside, addresses, becomes};
+use support::machine::{Outside, addresses, at_port_53, becomes};
 use support::netavark::{Bridge, Container, Netavark, names, resolves};
 use support::process::{Process, Source};
 
@@ -126,6 +127,26 @@ fn f2_a_containers_servers_come_before_its_networks_and_those_before_the_hosts()
 }
 
 #[test]
+fn the_hosts_servers_are_the_first_three_of_resolv_conf_with_their_zones() {
+    needs_netavark!();
+    let outside = Outside::new();
+    let (_upstream, link_local) = outside.link_local_upstream();
+    let machine = outside.machine(&support::netavark::path());
+    let netavark = Netavark::new(&machine);
+    let resolv_conf = machine.file("/etc/resolv.conf");
+    fs::write(&resolv_conf, format!("nameserver {link_local}\n")).unwrap();
+    let api = netavark.setup(&Container::new("api").on(&blog(), &["10.10.2.2"]));
+    assert_eq!(resolves(&api, BLOG, "www.example.com"), ["192.0.2.99"]);
+
+    // Nobody is at the first three, and the fourth is none of the host's servers.
+    let dead = "nameserver 127.0.0.2\nnameserver 127.0.0.3\nnameserver 127.0.0.4\n";
+    fs::write(&resolv_conf, format!("{dead}nameserver {link_local}\n")).unwrap();
+    becomes("without a server", words(&["SERVFAIL"]), || resolves(&api, BLOG, "other.example.com"));
+    fs::write(&resolv_conf, format!("nameserver {link_local}\n{dead}")).unwrap();
+    becomes("with one", words(&["NXDOMAIN"]), || resolves(&api, BLOG, "another.example.com"));
+}
+
+#[test]
 fn f1_internal_networks_ignore_servers_and_never_reach_one() {
     needs_netavark!();
     let outside = Outside::new();
@@ -192,7 +213,7 @@ fn twenty_set_up_at_once_resolve_each_other() {
     let containers: Vec<Container> = (10..30)
         .map(|number| {
             let addresses = [format!("10.10.1.{number}"), format!("fd00:10:1::{number}")];
-            Container::new(&format!("c{number}")).on(&shop, &addresses.each_ref().map(String::as_str))
+            Container::new(&format!("c{number}")).on(&shop, &addresses.each_ref().map(String::as_str)).aliases(&["all"])
         })
         .collect();
     let setups: Vec<Process> = containers.iter().map(|container| netavark.spawn_setup(container)).collect();
@@ -206,6 +227,15 @@ fn twenty_set_up_at_once_resolve_each_other() {
             becomes("each", expected, || resolves(&network, SHOP, &format!("c{number}")));
         }
     }
+    // All of them have one name, and not all of its addresses fit 512 octets: some come, and TCP has the rest.
+    let network = machine.network_named("c10");
+    let all = Query::new("all", rtype::AAAA);
+    let cut = network.ask(at_port_53(SHOP), &all);
+    assert_eq!((cut.flags().contains(" tc"), cut.bytes.len() <= 512), (true, true), "{cut:?}");
+    assert!((1..20).contains(&cut.addresses().len()), "{cut:?}");
+    let whole = network.enter(|| support::client::Client::new(at_port_53(SHOP)).tcp(&all));
+    assert_eq!((whole.flags().contains(" tc"), whole.addresses().len()), (false, 20), "{whole:?}");
+
     assert_eq!(machine.processes("aardvark-dns --config").len(), 1);
     for container in &containers {
         netavark.teardown(container);

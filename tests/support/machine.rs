@@ -60,6 +60,31 @@ impl Outside {
         Dnsmasq::start(Some(&self.upstream), at_port_53(ip), &[("www.example.com", address)])
     }
 
+    /// A third one, on the cable alone, and its address with the zone that the host has for it.
+    pub fn link_local_upstream(&self) -> (Process, &'static str) {
+        self.upstream.configure("address add fe80::99/64 dev eth0 nodad");
+        // The lab's first cable.
+        self.lab.host().configure("address add fe80::1/64 dev link0 nodad");
+        let mut dnsmasq = self.upstream.command("dnsmasq");
+        dnsmasq.args([
+            "--no-daemon",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            "--pid-file=",
+            "--user=root",
+        ]);
+        dnsmasq.args([
+            "--interface=eth0",
+            "--bind-interfaces",
+            "--local=/#/",
+            "--host-record=www.example.com,192.0.2.99",
+        ]);
+        let dnsmasq = Process::spawn(dnsmasq);
+        dnsmasq.wait_for(Source::Stderr, "started, version");
+        (dnsmasq, "fe80::99%link0")
+    }
+
     /// A machine on the host's network, with this netavark.
     pub fn machine(&self, netavark: &Path) -> Machine<'_> {
         Machine::start(self.lab.host(), netavark)
