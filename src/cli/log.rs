@@ -2,7 +2,10 @@
 
 use std::io;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{fmt, registry};
 
 use super::arguments::LogFormat;
 
@@ -17,17 +20,19 @@ pub(super) fn install(format: LogFormat, level: Option<&str>) -> Result<(), Stri
         (None, Some(level)) => (&**level, "RUST_LOG"),
         (None, None) => ("info", ""),
     };
-    let filter = EnvFilter::try_new(level)
-        .map_err(|error| format!("{origin} {level:?}: {error}; write error, warn, info, debug or trace"))?;
+    // Not EnvFilter: it brings a regular expression engine into an idle server's memory.
+    let filter: Targets =
+        level.parse().map_err(|error| format!("{origin} {level:?}: {error}; write error, warn, info, debug or trace"))?;
     // A log that cannot be written is nobody's to tell of.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    let lines = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
+    let log = registry().with(filter);
     match format {
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
         // The journal has the time of every line already.
         LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => {
-            log.with_target(false).without_time().init();
+            log.with(lines.with_target(false).without_time()).init();
         }
-        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Text => log.with(lines.with_target(false)).init(),
     }
     Ok(())
 }

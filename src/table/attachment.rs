@@ -14,12 +14,13 @@ use super::settings::Settings;
 #[derive(Debug)]
 pub(crate) struct Attachment {
     endpoint: Endpoint,
-    id_name: Option<Name>,
-    /// Set once, when the attachment's network is in a table.
+    /// The id as a name, where it is not one of the endpoint's names anyway, as Podman's short id is.
+    own_id_name: Option<Box<Name>>,
+    /// Set once, when the endpoint's id is known to be on a second network of the table: few are.
     membership: OnceLock<Arc<Membership>>,
 }
 
-/// The networks that one endpoint id is attached to.
+/// The networks that one endpoint id is attached to, where they are several, or were.
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
     networks: ArcSwap<Vec<Weak<Network>>>,
@@ -27,7 +28,8 @@ pub(crate) struct Membership {
 
 impl Attachment {
     pub(super) fn new(endpoint: Endpoint) -> Attachment {
-        Attachment { id_name: endpoint.id_name(), endpoint, membership: OnceLock::new() }
+        let own_id_name = endpoint.id_name().filter(|id| !endpoint.names().contains(id)).map(Box::new);
+        Attachment { own_id_name, endpoint, membership: OnceLock::new() }
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {
@@ -52,9 +54,22 @@ impl Attachment {
         }
     }
 
+    /// Every name that the endpoint is found by: its names and its id (answers.md N1).
+    pub(super) fn all_names(&self) -> impl Iterator<Item = &Name> {
+        self.endpoint.names().iter().chain(self.own_id_name.as_deref())
+    }
+
+    /// The id as a name, if it is one.
+    fn id_name(&self) -> Option<&Name> {
+        self.own_id_name.as_deref().or_else(|| {
+            let id = self.endpoint.id_name()?;
+            self.endpoint.names().iter().find(|name| **name == id)
+        })
+    }
+
     /// The name of this endpoint alone: its id, else its first name; under the network's first domain if it has one.
     pub(crate) fn unique_name<'a>(&'a self, settings: &'a Settings) -> Option<Qualified<'a>> {
-        Some(Qualified::new(self.id_name.as_ref().or_else(|| self.endpoint.names().first())?, settings))
+        Some(Qualified::new(self.id_name().or_else(|| self.endpoint.names().first())?, settings))
     }
 
     /// The name that a reverse look-up gives: the first name, else the id; under the network's first domain if it has
@@ -66,7 +81,7 @@ impl Attachment {
     /// The names that a reverse look-up can give: the endpoint's, but for wildcards, else the id.
     pub(crate) fn bare_names(&self) -> impl Iterator<Item = &Name> {
         let mut names = self.endpoint.names().iter().filter(|name| !name.is_wildcard()).peekable();
-        let id = if names.peek().is_none() { self.id_name.as_ref() } else { None };
+        let id = if names.peek().is_none() { self.id_name() } else { None };
         names.chain(id)
     }
 }
@@ -93,6 +108,10 @@ impl<'a> Qualified<'a> {
 }
 
 impl Membership {
+    pub(super) fn of(networks: [Weak<Network>; 2]) -> Membership {
+        Membership { networks: ArcSwap::from_pointee(networks.into()) }
+    }
+
     pub(super) fn join(&self, network: &Weak<Network>) {
         self.networks.rcu(|networks| {
             let mut networks = (**networks).clone();

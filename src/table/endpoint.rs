@@ -1,7 +1,7 @@
 //! Endpoints: what a container, a pod or a machine is to a network's names.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::wire::Name;
 
@@ -96,14 +96,42 @@ pub enum Health {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     id: Box<str>,
-    addresses: Box<[IpAddr]>,
+    addresses: Addresses,
     names: Box<[Name]>,
-    ports: Box<[Port]>,
+    /// `None` for what is usual, which is [`Extra::default`].
+    extra: Option<Box<Extra>>,
+}
+
+/// Addresses; the one that nearly every endpoint has needs no memory of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Addresses {
+    One(IpAddr),
+    Any(Box<[IpAddr]>),
+}
+
+/// What few endpoints have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Extra {
     health: Health,
     running: bool,
+    ports: Box<[Port]>,
     priority: i32,
     upstreams: Arc<[Upstream]>,
 }
+
+impl Default for Extra {
+    fn default() -> Extra {
+        Extra {
+            health: Health::Healthy,
+            running: true,
+            ports: Box::default(),
+            priority: 0,
+            upstreams: NO_UPSTREAMS.clone(),
+        }
+    }
+}
+
+static NO_UPSTREAMS: LazyLock<Arc<[Upstream]>> = LazyLock::new(Arc::default);
 
 impl Endpoint {
     /// Starts an endpoint with the given id: what its runtime calls it, unique on its network.
@@ -111,14 +139,11 @@ impl Endpoint {
         EndpointBuilder {
             endpoint: Endpoint {
                 id: id.into().into(),
-                addresses: Box::default(),
+                addresses: Addresses::Any(Box::default()),
                 names: Box::default(),
-                ports: Box::default(),
-                health: Health::Healthy,
-                running: true,
-                priority: 0,
-                upstreams: Arc::default(),
+                extra: None,
             },
+            extra: Extra::default(),
             addresses: Vec::new(),
             names: Vec::new(),
             ports: Vec::new(),
@@ -134,7 +159,10 @@ impl Endpoint {
 
     /// Its addresses on the network, each once.
     pub fn addresses(&self) -> &[IpAddr] {
-        &self.addresses
+        match &self.addresses {
+            Addresses::One(address) => std::slice::from_ref(address),
+            Addresses::Any(addresses) => addresses,
+        }
     }
 
     /// Its names, each once, relative to the network; the first is the canonical one (answers.md T3).
@@ -144,38 +172,43 @@ impl Endpoint {
 
     /// The ports that it offers.
     pub fn ports(&self) -> &[Port] {
-        &self.ports
+        self.extra.as_ref().map_or(&[], |extra| &extra.ports)
     }
 
     /// Its health.
     pub fn health(&self) -> Health {
-        self.health
+        self.extra.as_ref().map_or(Health::Healthy, |extra| extra.health)
     }
 
     /// False while it is known but stopped (answers.md N7).
     pub fn is_running(&self) -> bool {
-        self.running
+        self.extra.as_ref().is_none_or(|extra| extra.running)
     }
 
     /// The rank of this network among those that the endpoint is attached to; higher comes first (answers.md V1).
     pub fn priority(&self) -> i32 {
-        self.priority
+        self.extra.as_ref().map_or(0, |extra| extra.priority)
     }
 
     /// Its own upstreams; empty for the network's (answers.md F2).
     pub fn upstreams(&self) -> &Arc<[Upstream]> {
-        &self.upstreams
+        self.extra.as_ref().map_or(&NO_UPSTREAMS, |extra| &extra.upstreams)
     }
 
     /// The same endpoint with another health.
-    pub fn with_health(mut self, health: Health) -> Endpoint {
-        self.health = health;
-        self
+    pub fn with_health(self, health: Health) -> Endpoint {
+        self.with(|extra| extra.health = health)
     }
 
     /// The same endpoint, running or not.
-    pub fn with_running(mut self, running: bool) -> Endpoint {
-        self.running = running;
+    pub fn with_running(self, running: bool) -> Endpoint {
+        self.with(|extra| extra.running = running)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Extra)) -> Endpoint {
+        let mut extra = self.extra.take().unwrap_or_default();
+        change(&mut extra);
+        self.extra = (*extra != Extra::default()).then_some(extra);
         self
     }
 
@@ -186,18 +219,13 @@ impl Endpoint {
         let text = if is_hash { &self.id[..12] } else { &*self.id };
         text.parse().ok().filter(|name: &Name| !name.is_wildcard())
     }
-
-    /// Every name that it is found by: its names and its id.
-    pub(crate) fn all_names(&self) -> impl Iterator<Item = Name> + '_ {
-        let id = self.id_name().filter(|id| !self.names.contains(id));
-        self.names.iter().cloned().chain(id)
-    }
 }
 
 /// Collects an [`Endpoint`]; the first mistake is reported by [`build`](EndpointBuilder::build).
 #[derive(Debug, Clone)]
 pub struct EndpointBuilder {
     endpoint: Endpoint,
+    extra: Extra,
     addresses: Vec<IpAddr>,
     names: Vec<Name>,
     ports: Vec<Port>,
@@ -235,6 +263,15 @@ impl EndpointBuilder {
         self
     }
 
+    /// Adds a name that [`relative_name`] has taken.
+    #[cfg(feature = "podman")]
+    pub(crate) fn relative_name(mut self, name: Name) -> EndpointBuilder {
+        if !self.names.contains(&name) {
+            self.names.push(name);
+        }
+        self
+    }
+
     /// Adds names.
     pub fn names(self, names: impl IntoIterator<Item = impl AsRef<str>>) -> EndpointBuilder {
         names.into_iter().fold(self, EndpointBuilder::name)
@@ -248,19 +285,19 @@ impl EndpointBuilder {
 
     /// Sets the health.
     pub fn health(mut self, health: Health) -> EndpointBuilder {
-        self.endpoint.health = health;
+        self.extra.health = health;
         self
     }
 
     /// Says whether it is running; true unless said otherwise.
     pub fn running(mut self, running: bool) -> EndpointBuilder {
-        self.endpoint.running = running;
+        self.extra.running = running;
         self
     }
 
     /// Sets the rank of this network among the endpoint's; 0 unless said otherwise.
     pub fn priority(mut self, priority: i32) -> EndpointBuilder {
-        self.endpoint.priority = priority;
+        self.extra.priority = priority;
         self
     }
 
@@ -281,13 +318,16 @@ impl EndpointBuilder {
         if self.endpoint.id.is_empty() {
             return Err(TableError::NoId);
         }
-        Ok(Endpoint {
-            addresses: self.addresses.into(),
-            names: self.names.into(),
-            ports: self.ports.into(),
-            upstreams: self.upstreams.into(),
-            ..self.endpoint
-        })
+        let addresses = match self.addresses[..] {
+            [address] => Addresses::One(address),
+            _ => Addresses::Any(self.addresses.into()),
+        };
+        let mut endpoint = self.endpoint;
+        endpoint.addresses = addresses;
+        endpoint.names = self.names.into();
+        Ok(endpoint.with(|extra| {
+            *extra = Extra { ports: self.ports.into(), upstreams: self.upstreams.into(), ..self.extra };
+        }))
     }
 }
 

@@ -61,11 +61,13 @@ impl Channel {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn push(&self, event: Event) {
+    /// Tells the followers; the event is made only if there are any.
+    pub(crate) fn push_with(&self, event: impl FnOnce() -> Event) {
         let mut state = self.lock();
         if state.followers == 0 {
             return;
         }
+        let event = event();
         if state.events.len() == KEPT {
             state.events.pop_front();
             state.first += 1;
@@ -169,11 +171,11 @@ mod tests {
     #[test]
     fn a_slow_follower_is_told_what_it_missed() {
         let channel = Arc::new(Channel::default());
-        channel.push(added(0));
+        channel.push_with(|| added(0));
         let mut feed = channel.follow();
         assert_eq!(feed.try_next(), None, "events from before are not its business");
         for number in 0..KEPT + 3 {
-            channel.push(added(number));
+            channel.push_with(|| added(number));
         }
         assert_eq!(feed.try_next(), Some(Event::Missed(3)));
         assert_eq!(feed.try_next(), Some(added(3)));
@@ -185,7 +187,7 @@ mod tests {
         let mut feed = channel.follow();
         let writer = std::thread::spawn({
             let channel = channel.clone();
-            move || channel.push(added(1))
+            move || channel.push_with(|| added(1))
         });
         assert_eq!(feed.next_timeout(Duration::from_secs(60)), Some(added(1)));
         writer.join().unwrap();

@@ -1,15 +1,16 @@
 //! The table: all networks of a server, and which endpoint is on which of them.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
 
-use super::attachment::Membership;
+use super::attachment::{Attachment, Membership};
 use super::blocks::Blocks;
 use super::error::TableError;
 use super::feed::{Channel, Event, Feed};
 use super::network::Network;
+use super::shards::{Keyed, Shards, hash_of};
 
 /// The networks of a server, by name. Cheap to clone: the clones are the same table.
 ///
@@ -24,26 +25,96 @@ pub struct NameTable {
 /// What the networks of a table share. They hold it, so it does not hold them: a table that is dropped would stay for ever.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    memberships: DashMap<Box<str>, Arc<Membership>, RandomState>,
+    members: Mutex<Members>,
     /// Of the networks whose clients are known at other gateways ([`Clients::Table`](super::Clients::Table)).
     pub(super) blocks: Blocks,
     pub(super) feed: Arc<Channel>,
 }
 
+#[derive(Debug, Default)]
+struct Members {
+    places: Shards<Member>,
+    /// How often a network was told of an id that another one has.
+    meetings: u64,
+}
+
+/// Where an endpoint id is, by the id's hash alone: a copy of the id would be most of the registry. Should two ids ever
+/// have one hash, each is looked for on the networks of both, and found on its own.
+#[derive(Debug, Clone)]
+struct Member {
+    id: u64,
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    One(Weak<Network>),
+    Several(Arc<Membership>),
+}
+
+impl Keyed for Member {
+    type Key = u64;
+
+    fn key(&self) -> &u64 {
+        &self.id
+    }
+}
+
 impl Registry {
-    /// Notes that an endpoint id is on a network. Join and leave of one id exclude each other by the map's lock.
-    pub(super) fn join(&self, id: &str, network: &Weak<Network>) -> Arc<Membership> {
-        let membership = self.memberships.entry(id.into()).or_default();
-        membership.join(network);
-        membership.clone()
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Notes that an endpoint is on a network, or is about to be. If its id is on another network already, the attachments
+    /// of both are told. Said before its snapshot is shown, so that its view is whole at once, and again afterwards: of two
+    /// networks that it comes to at the same time, the later one then finds the earlier one's attachment.
+    pub(super) fn join(&self, attachment: &Attachment, network: &Weak<Network>) {
+        let id = attachment.endpoint().id();
+        let hash = hash_of(id);
+        let place = || Place::One(network.clone());
+        let Members { places, meetings } = &mut *self.members();
+        places.edit(
+            &hash,
+            || Some(Member { id: hash, place: place() }),
+            |member| {
+                if let Place::One(known) = &member.place {
+                    match known.upgrade() {
+                        _ if known.ptr_eq(network) => return true,
+                        None => member.place = place(),
+                        Some(other) => {
+                            let membership = Arc::new(Membership::of([known.clone(), network.clone()]));
+                            if let Some(there) = other.snapshot().attachment(id) {
+                                there.join(membership.clone());
+                            }
+                            member.place = Place::Several(membership);
+                        }
+                    }
+                }
+                if let Place::Several(membership) = &member.place {
+                    *meetings += 1;
+                    membership.join(network);
+                    attachment.join(membership.clone());
+                }
+                true
+            },
+        );
+    }
+
+    /// A number that changes whenever a network is told of an id that another one has.
+    pub(super) fn meetings(&self) -> u64 {
+        self.members().meetings
+    }
+
+    /// Notes that an endpoint id is no longer on a network.
     pub(super) fn leave(&self, id: &str, network: &Weak<Network>) {
-        if let Entry::Occupied(entry) = self.memberships.entry(id.into())
-            && entry.get().leave(network)
-        {
-            entry.remove();
-        }
+        self.members().places.edit(
+            &hash_of(id),
+            || None,
+            |member| match &member.place {
+                Place::One(known) => !known.ptr_eq(network),
+                Place::Several(membership) => !membership.leave(network),
+            },
+        );
     }
 }
 
@@ -64,7 +135,7 @@ impl NameTable {
             Entry::Vacant(entry) => entry.insert(Arc::new(network)).clone(),
         };
         network.settle(&self.registry);
-        self.registry.feed.push(Event::NetworkAdded { network: name });
+        self.registry.feed.push_with(|| Event::NetworkAdded { network: name });
         Ok(network)
     }
 

@@ -15,15 +15,33 @@ use super::shards::{Keyed, Shards, hash_of};
 /// All forward names of one network.
 #[derive(Debug, Clone, Default)]
 pub(super) struct NameIndex {
-    entries: Shards<Arc<NameEntry>>,
+    entries: Shards<NameEntry>,
     /// How many of the names are wildcards.
     wildcards: usize,
 }
 
 /// One name of a network, without suffixes: its endpoints, its static records, and its A and AAAA records ready-made.
+///
+/// It lies in the map by value: what most queries ask for is found without following another pointer.
 #[derive(Debug, Clone)]
 pub struct NameEntry {
     name: Name,
+    body: Body,
+}
+
+/// What there is of a name.
+#[derive(Debug, Clone)]
+enum Body {
+    /// Nothing: it is about to change.
+    Empty,
+    /// The common name: one endpoint, at most one IPv4 address that answers, nothing below it.
+    Lone { owner: Arc<Attachment>, a: Option<[u8; fragment::A_LEN]> },
+    /// Any other. Shared, so that the records stay where they are in memory when the map is copied.
+    Full(Arc<Full>),
+}
+
+#[derive(Debug, Clone, Default)]
+struct Full {
     owners: Vec<Arc<Attachment>>,
     statics: Option<Arc<Statics>>,
     /// How many names below this one have owners or records.
@@ -48,7 +66,7 @@ pub struct RecordSet {
     pub records: Box<[u8]>,
 }
 
-impl Keyed for Arc<NameEntry> {
+impl Keyed for NameEntry {
     type Key = [u8];
 
     fn key(&self) -> &[u8] {
@@ -63,29 +81,52 @@ pub(super) fn key_of(name: &Name) -> &[u8] {
 }
 
 impl NameEntry {
-    fn parent_only(name: Name) -> NameEntry {
-        NameEntry { name, owners: Vec::new(), statics: None, children: 0, a: Box::default(), aaaa: Box::default() }
-    }
-
     /// The name, without any suffix.
     pub fn name(&self) -> &Name {
         &self.name
     }
 
+    fn full(&self) -> Option<&Full> {
+        match &self.body {
+            Body::Full(full) => Some(full),
+            Body::Empty | Body::Lone { .. } => None,
+        }
+    }
+
+    fn owners(&self) -> &[Arc<Attachment>] {
+        match &self.body {
+            Body::Empty => &[],
+            Body::Lone { owner, .. } => std::slice::from_ref(owner),
+            Body::Full(full) => &full.owners,
+        }
+    }
+
+    fn statics(&self) -> Option<&Statics> {
+        self.full()?.statics.as_deref()
+    }
+
+    fn children(&self) -> u32 {
+        self.full().map_or(0, |full| full.children)
+    }
+
     /// True if the name has endpoints or records of its own, and is not merely the parent of others (answers.md N6).
     pub fn is_own(&self) -> bool {
-        !self.owners.is_empty() || self.statics.is_some()
+        match &self.body {
+            Body::Empty => false,
+            Body::Lone { .. } => true,
+            Body::Full(full) => !full.owners.is_empty() || full.statics.is_some(),
+        }
     }
 
     /// The endpoints that carry the name, in the order in which they were attached.
     pub fn endpoints(&self) -> impl Iterator<Item = &super::Endpoint> {
-        self.owners.iter().map(|owner| owner.endpoint())
+        self.owners().iter().map(|owner| owner.endpoint())
     }
 
     /// The endpoints that answer for the name: those that run, and of them the healthy ones as the policy wants it
     /// (answers.md N7, N8).
     pub(crate) fn serving(&self, policy: HealthPolicy) -> impl Iterator<Item = &Arc<Attachment>> {
-        let running = || self.owners.iter().filter(|owner| owner.endpoint().is_running());
+        let running = || self.owners().iter().filter(|owner| owner.endpoint().is_running());
         let is_healthy = |owner: &Arc<Attachment>| owner.endpoint().health() == Health::Healthy;
         let healthy_only = match policy {
             HealthPolicy::Ignore => false,
@@ -97,32 +138,78 @@ impl NameEntry {
 
     /// True if endpoints carry the name and none of them is running (answers.md N7).
     pub fn is_down(&self) -> bool {
-        !self.owners.is_empty() && self.owners.iter().all(|owner| !owner.endpoint().is_running())
+        match &self.body {
+            Body::Empty => false,
+            // One that answers runs; its endpoint is not asked, as it lies far away.
+            Body::Lone { a: Some(_), .. } => false,
+            Body::Lone { .. } | Body::Full(_) => {
+                !self.owners().is_empty() && self.owners().iter().all(|owner| !owner.endpoint().is_running())
+            }
+        }
     }
 
     /// The name's A records, as a [fragment]: 16 octets each.
     pub fn a(&self) -> &[u8] {
-        &self.a
+        match &self.body {
+            Body::Empty => &[],
+            Body::Lone { a, .. } => a.as_ref().map_or(&[], |a| a.as_slice()),
+            Body::Full(full) => &full.a,
+        }
     }
 
     /// The name's AAAA records, as a [fragment]: 28 octets each.
     pub fn aaaa(&self) -> &[u8] {
-        &self.aaaa
+        self.full().map_or(&[], |full| &full.aaaa)
     }
 
     /// The name's other static records.
     pub fn record_sets(&self) -> &[RecordSet] {
-        self.statics.as_ref().map_or(&[], |statics| &statics.sets)
+        self.statics().map_or(&[], |statics| &statics.sets)
     }
 
     /// The name that this one stands for, and the alias' own TTL, while no endpoint carries it (answers.md N9).
     pub fn alias(&self) -> Option<(&Name, Option<u32>)> {
-        let (target, ttl) = self.statics.as_ref()?.alias.as_ref()?;
-        self.owners.is_empty().then_some((target, *ttl))
+        let full = self.full()?;
+        let (target, ttl) = full.statics.as_ref()?.alias.as_ref()?;
+        full.owners.is_empty().then_some((target, *ttl))
+    }
+
+    fn full_mut(&mut self) -> &mut Full {
+        match std::mem::replace(&mut self.body, Body::Empty) {
+            Body::Empty => self.body = Body::Full(Arc::default()),
+            Body::Lone { owner, a } => {
+                let a = a.map_or_else(Box::default, Box::from);
+                self.body = Body::Full(Arc::new(Full { owners: vec![owner], a, ..Full::default() }));
+            }
+            full @ Body::Full(_) => self.body = full,
+        }
+        let Body::Full(full) = &mut self.body else { unreachable!("it was made just now") };
+        Arc::make_mut(full)
+    }
+
+    fn add_owner(&mut self, owner: &Arc<Attachment>) {
+        match self.body {
+            Body::Empty => self.body = Body::Lone { owner: owner.clone(), a: None },
+            _ => self.full_mut().owners.push(owner.clone()),
+        }
+    }
+
+    fn remove_owner(&mut self, owner: &Arc<Attachment>) {
+        match &self.body {
+            Body::Lone { owner: known, .. } if Arc::ptr_eq(known, owner) => self.body = Body::Empty,
+            Body::Full(_) => self.full_mut().owners.retain(|known| !Arc::ptr_eq(known, owner)),
+            Body::Empty | Body::Lone { .. } => {}
+        }
     }
 
     /// Makes the address records anew (answers.md N3, N7, N8).
     fn rebuild(&mut self, settings: &Settings) {
+        if let Some(a) = self.lone_record(settings)
+            && let [owner] = self.owners()
+        {
+            self.body = Body::Lone { owner: owner.clone(), a };
+            return;
+        }
         let (mut a, mut aaaa) = (Vec::new(), Vec::new());
         for set in self.record_sets() {
             match set.rtype {
@@ -142,13 +229,31 @@ impl NameEntry {
                 fragment::push_address(records, settings.ttl, address);
             }
         }
-        self.a = a.into();
-        self.aaaa = aaaa.into();
+        if self.a() != a || self.aaaa() != aaaa {
+            let full = self.full_mut();
+            full.a = a.into();
+            full.aaaa = aaaa.into();
+        }
+    }
+
+    /// The A record of a name that is [`Body::Lone`], if it answers with one; `None` if the name is more than that.
+    fn lone_record(&self, settings: &Settings) -> Option<Option<[u8; fragment::A_LEN]>> {
+        let [owner] = self.owners() else { return None };
+        if self.statics().is_some() || self.children() > 0 {
+            return None;
+        }
+        let v4 = match owner.endpoint().addresses() {
+            [] => return Some(None),
+            [IpAddr::V4(v4)] => *v4,
+            _ => return None,
+        };
+        let serves = self.serving(settings.health).next().is_some();
+        Some(serves.then(|| fragment::a(settings.ttl, v4)))
     }
 }
 
 impl NameIndex {
-    pub(super) fn get(&self, key: &[u8]) -> Option<&Arc<NameEntry>> {
+    pub(super) fn get(&self, key: &[u8]) -> Option<&NameEntry> {
         self.entries.get(hash_of(key), key)
     }
 
@@ -156,7 +261,7 @@ impl NameIndex {
         self.entries.len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<NameEntry>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &NameEntry> {
         self.entries.iter()
     }
 
@@ -164,21 +269,34 @@ impl NameIndex {
         self.wildcards > 0
     }
 
-    /// Lets `owner` carry `name`. The records are made by [`NameIndex::rebuild`].
-    pub(super) fn add_owner(&mut self, name: &Name, owner: &Arc<Attachment>) {
-        self.edit(name, |entry| entry.owners.push(owner.clone()));
+    /// Lets `owner` carry `name`. False if the records are still to be made, by [`NameIndex::rebuild`].
+    pub(super) fn add_owner(&mut self, name: &Name, owner: &Arc<Attachment>, settings: &Settings) -> bool {
+        let mut is_made = false;
+        self.edit(name, |entry| {
+            is_made = matches!(entry.body, Body::Empty);
+            entry.add_owner(owner);
+            if is_made {
+                entry.rebuild(settings);
+            }
+        });
+        is_made
     }
 
-    /// Takes `name` from `owner`.
-    pub(super) fn remove_owner(&mut self, name: &Name, owner: &Arc<Attachment>) {
-        self.edit(name, |entry| entry.owners.retain(|known| !Arc::ptr_eq(known, owner)));
+    /// Takes `name` from `owner`. False if the records are still to be made, by [`NameIndex::rebuild`].
+    pub(super) fn remove_owner(&mut self, name: &Name, owner: &Arc<Attachment>) -> bool {
+        let mut is_made = false;
+        self.edit(name, |entry| {
+            entry.remove_owner(owner);
+            is_made = matches!(entry.body, Body::Empty);
+        });
+        is_made
     }
 
     /// Gives names their static records; each record's name must be new to the index's statics.
     pub(super) fn set_records(&mut self, records: &[Record], ttl: u32) {
         for record in records {
             self.edit(record.name(), |entry| {
-                let statics = Arc::make_mut(entry.statics.get_or_insert_default());
+                let statics = Arc::make_mut(entry.full_mut().statics.get_or_insert_default());
                 if record.rtype() == rtype::CNAME {
                     statics.alias = Name::from_wire(record.rdata()).ok().map(|target| (target, record.ttl()));
                     return;
@@ -195,21 +313,21 @@ impl NameIndex {
 
     /// Makes the address records of a name anew.
     pub(super) fn rebuild(&mut self, name: &Name, settings: &Settings) {
-        self.entries.modify(key_of(name), |entry| Arc::make_mut(entry).rebuild(settings));
+        self.entries.modify(key_of(name), |entry| entry.rebuild(settings));
     }
 
     /// Changes the entry of a name and keeps the count of its ancestors' children and of wildcards right.
     fn edit(&mut self, name: &Name, change: impl FnOnce(&mut NameEntry)) {
         let (mut before, mut after) = (false, false);
-        let new = |name: &Name| Some(Arc::new(NameEntry::parent_only(name.clone())));
+        let new = |name: &Name| Some(NameEntry { name: name.clone(), body: Body::Empty });
         self.entries.edit(
             key_of(name),
             || new(name),
             |entry| {
                 before = entry.is_own();
-                change(Arc::make_mut(entry));
+                change(entry);
                 after = entry.is_own();
-                after || entry.children > 0
+                after || entry.children() > 0
             },
         );
         if before == after {
@@ -224,9 +342,9 @@ impl NameIndex {
                 key_of(&parent),
                 || new(&parent),
                 |entry| {
-                    let children = &mut Arc::make_mut(entry).children;
+                    let children = &mut entry.full_mut().children;
                     *children = if after { *children + 1 } else { children.saturating_sub(1) };
-                    entry.is_own() || entry.children > 0
+                    entry.is_own() || entry.children() > 0
                 },
             );
             ancestor = parent.parent();

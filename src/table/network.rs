@@ -1,9 +1,11 @@
 //! A network: its name, the pointer to its present snapshot, and the one writer at a time that replaces it.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, Guard};
+use foldhash::fast::RandomState;
 
 use super::attachment::Attachment;
 use super::builder::NetworkBuilder;
@@ -12,7 +14,8 @@ use super::error::TableError;
 use super::feed::Event;
 use super::name_table::Registry;
 use super::settings::Clients;
-use super::snapshot::{Holders, Snapshot};
+use super::shards::Keyed;
+use super::snapshot::Snapshot;
 use crate::wire::Name;
 
 /// A container network: a name and its present [`Snapshot`].
@@ -143,7 +146,8 @@ impl Network {
                 change.settings_changed = true;
                 // The endpoints' records are made anew under the new settings; their memberships stay.
                 for endpoint in endpoints {
-                    change.insert(endpoint);
+                    let attachment = change.insert(endpoint);
+                    change.renewed.push(attachment);
                 }
             }
             change.replace_all(other.endpoints().cloned());
@@ -165,6 +169,7 @@ impl Network {
             return Err(TableError::NetworkRemoved(self.name.to_string()));
         }
         let old = self.snapshot.load_full();
+        let meetings = self.home.get().map_or(0, |home| home.registry.meetings());
         let mut change = Change::new(&old, self.home.get());
         make(&mut change)?;
         if !change.is_any() {
@@ -172,28 +177,29 @@ impl Network {
         }
         change.rebuild_touched();
         change.next.revision += 1;
-        let Change { next, attached, detached, mut left, came, went, settings_changed, .. } = change;
+        let Change { next, attached, renewed, detached, mut left, came, went, settings_changed, .. } = change;
         // An endpoint that was detached and attached again in this change is still a member.
         left.retain(|left| next.attachment(left.endpoint().id()).is_none());
         let revision = next.revision;
-        let network = (*self.name).into();
-        let event = Event::NetworkChanged { network, revision, attached, detached, settings: settings_changed };
-        if let Some(home) = self.home.get() {
-            came.iter().for_each(|&address| home.registry.blocks.join(address, &home.this));
-        }
-        self.publish(next, &left, &went, event);
-        Ok(revision)
-    }
-
-    fn publish(&self, next: Snapshot, left: &[Arc<Attachment>], went: &[IpAddr], event: Event) {
+        let Some(home) = self.home.get() else {
+            self.snapshot.store(Arc::new(next));
+            return Ok(revision);
+        };
+        came.iter().for_each(|&address| home.registry.blocks.join(address, &home.this));
         self.snapshot.store(Arc::new(next));
-        if let Some(home) = self.home.get() {
-            for attachment in left {
-                home.registry.leave(attachment.endpoint().id(), &home.this);
-            }
-            went.iter().for_each(|&address| home.registry.blocks.leave(address, &home.this));
-            home.registry.feed.push(event);
+        // Once more, if another network may have come by meanwhile, and found the old snapshot's attachment.
+        if home.registry.meetings() != meetings {
+            attached.iter().chain(&renewed).for_each(|attachment| home.registry.join(attachment, &home.this));
         }
+        home.leave(&left, &went);
+        home.registry.feed.push_with(|| Event::NetworkChanged {
+            network: (*self.name).into(),
+            revision,
+            attached: attached.iter().map(|attachment| attachment.endpoint().id().into()).collect(),
+            detached,
+            settings: settings_changed,
+        });
+        Ok(revision)
     }
 
     /// The other networks of the table that may have an endpoint with this address; their snapshots have the last word.
@@ -211,7 +217,7 @@ impl Network {
         }
         let snapshot = self.snapshot.load();
         for attachment in snapshot.endpoints.iter() {
-            attachment.join(registry.join(attachment.endpoint().id(), &this));
+            registry.join(attachment, &this);
         }
         snapshot.addresses_known_elsewhere().for_each(|address| registry.blocks.join(address, &this));
     }
@@ -224,7 +230,21 @@ impl Network {
         let left: Vec<Arc<Attachment>> = old.endpoints.iter().cloned().collect();
         let went: Vec<IpAddr> = old.addresses_known_elsewhere().collect();
         let next = Snapshot::new(old.revision + 1, &self.name, old.settings.clone(), Arc::default());
-        self.publish(next, &left, &went, Event::NetworkRemoved { network: (*self.name).into() });
+        self.snapshot.store(Arc::new(next));
+        if let Some(home) = self.home.get() {
+            home.leave(&left, &went);
+            home.registry.feed.push_with(|| Event::NetworkRemoved { network: (*self.name).into() });
+        }
+    }
+}
+
+impl Home {
+    /// Takes endpoints and addresses, which the network's snapshot no longer has, from the table's registry.
+    fn leave(&self, endpoints: &[Arc<Attachment>], addresses: &[IpAddr]) {
+        for attachment in endpoints {
+            self.registry.leave(attachment.endpoint().id(), &self.this);
+        }
+        addresses.iter().for_each(|&address| self.registry.blocks.leave(address, &self.this));
     }
 }
 
@@ -233,8 +253,11 @@ impl Network {
 pub struct Change<'n> {
     next: Snapshot,
     home: Option<&'n Home>,
+    /// Names whose records are still to be made.
     touched: Vec<Name>,
-    attached: Vec<Box<str>>,
+    attached: Vec<Arc<Attachment>>,
+    /// Endpoints that stayed as they are, under new settings.
+    renewed: Vec<Arc<Attachment>>,
     detached: Vec<Box<str>>,
     left: Vec<Arc<Attachment>>,
     /// Addresses by which the network's endpoints are known at other gateways, and were.
@@ -250,6 +273,7 @@ impl<'n> Change<'n> {
             home,
             touched: Vec::new(),
             attached: Vec::new(),
+            renewed: Vec::new(),
             detached: Vec::new(),
             left: Vec::new(),
             came: Vec::new(),
@@ -265,12 +289,14 @@ impl<'n> Change<'n> {
     /// Attaches an endpoint, or replaces the one with the same id. An endpoint that is there already, just like this, is
     /// left alone.
     pub fn attach(&mut self, endpoint: Endpoint) {
-        if self.next.endpoint(endpoint.id()) == Some(&endpoint) {
-            return;
+        if let Some(old) = self.next.attachment(endpoint.id()) {
+            if *old.endpoint() == endpoint {
+                return;
+            }
+            self.take_out(&old.clone());
         }
-        self.attached.push(endpoint.id().into());
-        self.take_out(endpoint.id());
-        self.insert(endpoint);
+        let attachment = self.insert(endpoint);
+        self.attached.push(attachment);
     }
 
     /// The endpoint with the given id, as changed so far.
@@ -280,7 +306,8 @@ impl<'n> Change<'n> {
 
     /// Detaches the endpoint with the given id; false if there is none.
     pub fn detach(&mut self, id: &str) -> bool {
-        let Some(attachment) = self.take_out(id) else { return false };
+        let Some(attachment) = self.next.attachment(id).cloned() else { return false };
+        self.take_out(&attachment);
         self.left.push(attachment);
         self.detached.push(id.into());
         true
@@ -288,58 +315,49 @@ impl<'n> Change<'n> {
 
     /// Makes these the network's endpoints. Of several with one id the last counts.
     pub fn replace_all(&mut self, endpoints: impl IntoIterator<Item = Endpoint>) {
-        let mut gone: std::collections::HashSet<Box<str>> = self.next.endpoints().map(|old| old.id().into()).collect();
+        let old = self.next.endpoints.clone();
+        let mut gone: HashSet<&str, RandomState> = old.iter().map(Keyed::key).collect();
         for endpoint in endpoints {
             gone.remove(endpoint.id());
             self.attach(endpoint);
         }
         for id in gone {
-            self.detach(&id);
+            self.detach(id);
         }
     }
 
-    fn insert(&mut self, endpoint: Endpoint) {
+    fn insert(&mut self, endpoint: Endpoint) -> Arc<Attachment> {
         let attachment = Arc::new(Attachment::new(endpoint));
-        let endpoint = attachment.endpoint();
         if let Some(home) = self.home {
-            attachment.join(home.registry.join(endpoint.id(), &home.this));
+            home.registry.join(&attachment, &home.this);
         }
-        for name in endpoint.all_names() {
-            self.next.names.add_owner(&name, &attachment);
-            self.touched.push(name);
+        let Snapshot { names, settings, .. } = &mut self.next;
+        for name in attachment.all_names() {
+            if !names.add_owner(name, &attachment, settings) {
+                self.touched.push(name.clone());
+            }
         }
-        if self.next.settings.clients == Clients::Table {
-            self.came.extend_from_slice(endpoint.addresses());
+        let addresses = attachment.endpoint().addresses();
+        if settings.clients == Clients::Table {
+            self.came.extend_from_slice(addresses);
         }
-        for &address in endpoint.addresses() {
-            let nobody = || Some(Holders { address, attachments: Default::default() });
-            self.next.addresses.edit(&address, nobody, |holders| {
-                holders.attachments.push(attachment.clone());
-                true
-            });
-        }
-        self.next.endpoints.insert(attachment);
+        addresses.iter().for_each(|&address| self.next.add_holder(address, &attachment));
+        self.next.endpoints.insert(attachment.clone());
+        attachment
     }
 
-    fn take_out(&mut self, id: &str) -> Option<Arc<Attachment>> {
-        let attachment = self.next.attachment(id)?.clone();
-        let endpoint = attachment.endpoint();
-        for name in endpoint.all_names() {
-            self.next.names.remove_owner(&name, &attachment);
-            self.touched.push(name);
+    fn take_out(&mut self, attachment: &Arc<Attachment>) {
+        for name in attachment.all_names() {
+            if !self.next.names.remove_owner(name, attachment) {
+                self.touched.push(name.clone());
+            }
         }
+        let addresses = attachment.endpoint().addresses();
         if self.next.settings.clients == Clients::Table {
-            self.went.extend_from_slice(endpoint.addresses());
+            self.went.extend_from_slice(addresses);
         }
-        for address in endpoint.addresses() {
-            let nobody = || None;
-            self.next.addresses.edit(address, nobody, |holders| {
-                holders.attachments.retain(|holder| !Arc::ptr_eq(holder, &attachment));
-                !holders.attachments.is_empty()
-            });
-        }
-        self.next.endpoints.remove(id);
-        Some(attachment)
+        addresses.iter().for_each(|&address| self.next.remove_holder(address, attachment));
+        self.next.endpoints.remove(attachment.endpoint().id());
     }
 
     fn rebuild_touched(&mut self) {

@@ -1,6 +1,7 @@
 //! One network at one moment: names, addresses and endpoints together, never changed once made.
 
-use std::net::IpAddr;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -21,7 +22,8 @@ pub struct Snapshot {
     pub(super) suffixes: Arc<[Suffix]>,
     pub(super) records: Arc<[super::Record]>,
     pub(super) names: NameIndex,
-    pub(super) addresses: Shards<Holders>,
+    pub(super) v4: Shards<Holders<Ipv4Addr>>,
+    pub(super) v6: Shards<Holders<Ipv6Addr>>,
     pub(super) endpoints: Shards<Arc<Attachment>>,
 }
 
@@ -42,16 +44,50 @@ impl Suffix {
 
 /// The endpoints that hold an address. More than one is a mistake of the source, but not one to fail over.
 #[derive(Debug, Clone)]
-pub(super) struct Holders {
-    pub(super) address: IpAddr,
-    pub(super) attachments: SmallVec<[Arc<Attachment>; 1]>,
+pub(super) struct Holders<A> {
+    address: A,
+    attachments: Attachments,
 }
 
-impl Keyed for Holders {
-    type Key = IpAddr;
+#[derive(Debug, Clone)]
+enum Attachments {
+    One(Arc<Attachment>),
+    Any(Vec<Arc<Attachment>>),
+}
 
-    fn key(&self) -> &IpAddr {
+impl<A: Clone + Hash + Eq> Keyed for Holders<A> {
+    type Key = A;
+
+    fn key(&self) -> &A {
         &self.address
+    }
+}
+
+impl<A> Holders<A> {
+    pub(super) fn nobody(address: A) -> Holders<A> {
+        Holders { address, attachments: Attachments::Any(Vec::new()) }
+    }
+
+    pub(super) fn attachments(&self) -> &[Arc<Attachment>] {
+        match &self.attachments {
+            Attachments::One(attachment) => std::slice::from_ref(attachment),
+            Attachments::Any(attachments) => attachments,
+        }
+    }
+
+    /// The same address with one holder more.
+    pub(super) fn add(&mut self, attachment: &Arc<Attachment>) {
+        self.attachments = match self.attachments() {
+            [] => Attachments::One(attachment.clone()),
+            some => Attachments::Any(some.iter().chain([attachment]).cloned().collect()),
+        };
+    }
+
+    /// The same address without a holder; false if it was the last one.
+    pub(super) fn remove(&mut self, attachment: &Arc<Attachment>) -> bool {
+        let others = self.attachments().iter().filter(|holder| !Arc::ptr_eq(holder, attachment));
+        self.attachments = Attachments::Any(others.cloned().collect());
+        !self.attachments().is_empty()
     }
 }
 
@@ -98,6 +134,22 @@ pub enum Matched<'s> {
 }
 
 impl Snapshot {
+    /// Notes that an endpoint has an address.
+    pub(super) fn add_holder(&mut self, address: IpAddr, attachment: &Arc<Attachment>) {
+        match address {
+            IpAddr::V4(address) => add_holder(&mut self.v4, address, attachment),
+            IpAddr::V6(address) => add_holder(&mut self.v6, address, attachment),
+        }
+    }
+
+    /// Notes that an endpoint no longer has an address.
+    pub(super) fn remove_holder(&mut self, address: IpAddr, attachment: &Arc<Attachment>) {
+        match address {
+            IpAddr::V4(v4) => self.v4.edit(&v4, || None, |holders| holders.remove(attachment)),
+            IpAddr::V6(v6) => self.v6.edit(&v6, || None, |holders| holders.remove(attachment)),
+        }
+    }
+
     pub(super) fn new(
         revision: u64,
         network: &str,
@@ -116,7 +168,8 @@ impl Snapshot {
             suffixes,
             records,
             names,
-            addresses: Shards::default(),
+            v4: Shards::default(),
+            v6: Shards::default(),
             endpoints: Shards::default(),
         }
     }
@@ -148,7 +201,7 @@ impl Snapshot {
 
     /// The names without suffixes, in no particular order; those that are only parents of others are left out.
     pub fn names(&self) -> impl Iterator<Item = &NameEntry> {
-        self.names.iter().map(|entry| &**entry).filter(|entry| entry.is_own())
+        self.names.iter().filter(|entry| entry.is_own())
     }
 
     /// The endpoint with the given id.
@@ -162,7 +215,10 @@ impl Snapshot {
 
     /// The endpoints that hold an address.
     pub(crate) fn holders(&self, address: IpAddr) -> &[Arc<Attachment>] {
-        self.addresses.get(hash_of(&address), &address).map_or(&[], |holders| &holders.attachments)
+        match address {
+            IpAddr::V4(v4) => self.v4.get(hash_of(&v4), &v4).map_or(&[], Holders::attachments),
+            IpAddr::V6(v6) => self.v6.get(hash_of(&v6), &v6).map_or(&[], Holders::attachments),
+        }
     }
 
     /// The addresses, once for each endpoint that has them, by which this network's endpoints are known at the gateways of
@@ -270,6 +326,17 @@ impl Snapshot {
         }
         None
     }
+}
+
+fn add_holder<A: Copy + Hash + Eq>(to: &mut Shards<Holders<A>>, address: A, attachment: &Arc<Attachment>) {
+    to.edit(
+        &address,
+        || Some(Holders::nobody(address)),
+        |holders| {
+            holders.add(attachment);
+            true
+        },
+    );
 }
 
 /// The first label of a name without root, and the rest.

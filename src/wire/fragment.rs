@@ -32,10 +32,18 @@ pub fn push(out: &mut Vec<u8>, rtype: u16, ttl: u32, rdata: &[&[u8]]) {
     }
 }
 
+/// The A record of an address.
+pub fn a(ttl: u32, address: Ipv4Addr) -> [u8; A_LEN] {
+    let mut record = *b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x04\0\0\0\0";
+    record[6..10].copy_from_slice(&ttl.to_be_bytes());
+    record[12..].copy_from_slice(&address.octets());
+    record
+}
+
 /// Appends the A or AAAA record of an address.
 pub fn push_address(out: &mut Vec<u8>, ttl: u32, address: IpAddr) {
     match address {
-        IpAddr::V4(v4) => push(out, rtype::A, ttl, &[&v4.octets()]),
+        IpAddr::V4(v4) => out.extend_from_slice(&a(ttl, v4)),
         IpAddr::V6(v6) => push(out, rtype::AAAA, ttl, &[&v6.octets()]),
     }
 }

@@ -1,7 +1,9 @@
 //! Domain names, in the one form that the rest of the crate compares and hashes.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 /// The longest name in wire form, root label included (RFC 1035 §3.1): 255 octets.
@@ -23,8 +25,18 @@ pub const MAX_LABEL: usize = 63;
 /// assert!(name.is_below(&"internal".parse()?));
 /// # Ok::<(), callsign::wire::NameError>(())
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Name(Box<[u8]>);
+#[derive(Clone)]
+pub struct Name(Octets);
+
+/// Most names are short, and a table has many of them: those need no memory of their own.
+#[derive(Clone)]
+enum Octets {
+    Short { len: u8, octets: [u8; SHORT] },
+    Long(Box<[u8]>),
+}
+
+/// What fits beside the length where a long name has its pointer.
+const SHORT: usize = 22;
 
 /// Why a text or a sequence of octets is not a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +62,17 @@ pub enum NameError {
 impl Name {
     /// The root, `.`.
     pub fn root() -> Name {
-        Name(Box::new([0]))
+        Name::of(&[0])
+    }
+
+    /// The octets of a name, which are right.
+    fn of(wire: &[u8]) -> Name {
+        if wire.len() > SHORT {
+            return Name(Octets::Long(wire.into()));
+        }
+        let mut octets = [0; SHORT];
+        octets[..wire.len()].copy_from_slice(wire);
+        Name(Octets::Short { len: wire.len() as u8, octets })
     }
 
     /// A name from exactly its uncompressed wire form, in any case.
@@ -59,7 +81,7 @@ impl Name {
     /// [`NameError::Wire`] when `wire` is not one whole name.
     pub fn from_wire(wire: &[u8]) -> Result<Name, NameError> {
         match wire_len(wire) {
-            Some(len) if len == wire.len() => Ok(Name(wire.to_ascii_lowercase().into())),
+            Some(len) if len == wire.len() => Ok(Name::of(&wire.to_ascii_lowercase())),
             _ => Err(NameError::Wire),
         }
     }
@@ -67,33 +89,37 @@ impl Name {
     /// A name from wire form that the caller has checked and lower-cased.
     pub(crate) fn from_checked(wire: &[u8]) -> Name {
         debug_assert_eq!(wire_len(wire), Some(wire.len()));
-        Name(wire.into())
+        Name::of(wire)
     }
 
     /// The wire form: lower-cased labels and the root, at most 255 octets.
     pub fn as_wire(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Octets::Short { len, octets } => &octets[..usize::from(*len)],
+            Octets::Long(octets) => octets,
+        }
     }
 
     /// The labels from the left, without the root.
     pub fn labels(&self) -> Labels<'_> {
-        Labels(&self.0)
+        Labels(self.as_wire())
     }
 
     /// True for `.`.
     pub fn is_root(&self) -> bool {
-        self.0.len() == 1
+        self.as_wire().len() == 1
     }
 
     /// The name without its first label; `None` for the root.
     pub fn parent(&self) -> Option<Name> {
-        let first = self.0[0] as usize;
-        (first > 0).then(|| Name(self.0[1 + first..].into()))
+        let wire = self.as_wire();
+        let first = wire[0] as usize;
+        (first > 0).then(|| Name::of(&wire[1 + first..]))
     }
 
     /// True if this name is `ancestor` or lies below it.
     pub fn is_below(&self, ancestor: &Name) -> bool {
-        is_below(&self.0, &ancestor.0)
+        is_below(self.as_wire(), ancestor.as_wire())
     }
 
     /// This name followed by `suffix`: `db` and `internal` make `db.internal`.
@@ -101,16 +127,17 @@ impl Name {
     /// # Errors
     /// [`NameError::TooLong`] when the whole has more than 255 octets.
     pub fn join(&self, suffix: &Name) -> Result<Name, NameError> {
-        let own = &self.0[..self.0.len() - 1];
-        if own.len() + suffix.0.len() > MAX_NAME {
+        let (own, suffix_wire) = (self.as_wire(), suffix.as_wire());
+        let own = &own[..own.len() - 1];
+        if own.len() + suffix_wire.len() > MAX_NAME {
             return Err(NameError::TooLong(format!("{self}.{suffix}")));
         }
-        Ok(Name([own, &suffix.0].concat().into()))
+        Ok(Name::of(&[own, suffix_wire].concat()))
     }
 
     /// True if the first label is `*` (RFC 4592 §2.1.1).
     pub fn is_wildcard(&self) -> bool {
-        self.0.starts_with(b"\x01*")
+        self.as_wire().starts_with(b"\x01*")
     }
 }
 
@@ -121,7 +148,8 @@ impl FromStr for Name {
         if text == "." {
             return Ok(Name::root());
         }
-        let mut wire = vec![0];
+        let mut wire = Vec::with_capacity(text.len() + 2);
+        wire.push(0);
         let mut length_at = 0;
         let mut end_label = |wire: &mut Vec<u8>| {
             let len = wire.len() - length_at - 1;
@@ -153,7 +181,7 @@ impl FromStr for Name {
         if wire.len() > MAX_NAME {
             return Err(NameError::TooLong(text.to_owned()));
         }
-        Ok(Name(wire.into()))
+        Ok(Name::of(&wire))
     }
 }
 
@@ -173,7 +201,7 @@ fn unescape(octets: &mut std::str::Bytes<'_>) -> Option<u8> {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt_wire(&self.0, f)
+        fmt_wire(self.as_wire(), f)
     }
 }
 
@@ -185,7 +213,33 @@ impl fmt::Debug for Name {
 
 impl Borrow<[u8]> for Name {
     fn borrow(&self) -> &[u8] {
-        &self.0
+        self.as_wire()
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Name) -> bool {
+        self.as_wire() == other.as_wire()
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_wire().hash(state);
+    }
+}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Name) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Name) -> Ordering {
+        self.as_wire().cmp(other.as_wire())
     }
 }
 
@@ -310,6 +364,18 @@ mod tests {
         assert_eq!(Name::from_wire(b"\x01a"), Err(NameError::Wire));
         assert_eq!(Name::from_wire(b"\x01a\x00\x00"), Err(NameError::Wire));
         assert_eq!(Name::from_wire(b"\xc0\x0c"), Err(NameError::Wire));
+    }
+
+    #[test]
+    fn short_and_long_names_are_alike() {
+        assert_eq!(size_of::<Name>(), 24);
+        for len in 1..=60 {
+            let (short, longer) = (name(&"x".repeat(len)), name(&format!("{}.y", "x".repeat(len))));
+            assert_eq!(short.as_wire().len(), len + 2);
+            assert!(longer.to_string().starts_with(&short.to_string()) && short != longer);
+            assert_eq!(longer.parent(), Some(name("y")));
+            assert_eq!(short.join(&name("y")).unwrap(), longer);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use callsign::responder::{Client, Forward, Listener, Responder, ResponderOptions, Verdict};
-use callsign::table::{Endpoint, NameTable, Network, NetworkBuilder, Port, Protocol};
+use callsign::table::{Clients, Endpoint, NameTable, Network, NetworkBuilder, Port, Protocol};
 use hickory_proto::op::Message;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -16,7 +16,9 @@ use crate::cases;
 const NAMES: [&str; 10] =
     ["db", "web", "api", "secret", "*.secret", "deep.in.secret", "x.db", "*.web", "open", "hidden.lan"];
 const SUFFIXES: [&str; 6] = ["", ".open", ".second", ".hidden", ".lan", ".hidden.lan"];
-const CLIENTS: [(&str, [u8; 4]); 3] = [("open", [10, 0, 1, 2]), ("open", [10, 0, 1, 3]), ("open", [10, 0, 1, 99])];
+/// Where they ask, and from which address; the last one at a gateway of another network than its address is on.
+const CLIENTS: [(&str, [u8; 4]); 4] =
+    [("open", [10, 0, 1, 2]), ("open", [10, 0, 1, 3]), ("open", [10, 0, 1, 99]), ("second", [10, 0, 1, 3])];
 
 fn endpoint(id: &str, address: [u8; 4], names: &[&str]) -> Endpoint {
     let port = Port::named("http", 80, Protocol::Tcp);
@@ -29,11 +31,13 @@ fn open() -> [NetworkBuilder; 2] {
         Network::builder("open")
             .subnet("10.0.1.0/24")
             .domain("lan")
+            .clients(Clients::Table)
             .endpoint(endpoint("one", [10, 0, 1, 2], &["db", "web"]))
             .endpoint(endpoint("two", [10, 0, 1, 3], &["web"]))
             .alias("far", "far.example.com"),
         Network::builder("second")
             .subnet("10.0.2.0/24")
+            .clients(Clients::Table)
             .endpoint(endpoint("two", [10, 0, 2, 3], &["api"]))
             .endpoint(endpoint("three", [10, 0, 2, 4], &["db", "*.web"])),
     ]
@@ -62,7 +66,7 @@ fn hidden() -> impl Strategy<Value = Hidden> {
 
 impl Hidden {
     fn network(&self) -> NetworkBuilder {
-        let network = Network::builder("hidden").subnet("10.77.0.0/16").internal(self.internal);
+        let network = Network::builder("hidden").subnet("10.77.0.0/16").internal(self.internal).clients(Clients::Table);
         let network = self.domain.into_iter().fold(network, NetworkBuilder::domain);
         let network = self.alias.into_iter().fold(network, |network, alias| network.alias(alias, "x.hidden.test"));
         self.endpoints

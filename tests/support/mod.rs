@@ -14,9 +14,15 @@ pub mod dnsmasq;
 #[cfg(feature = "encrypted")]
 pub mod encrypted;
 pub mod knot;
+#[cfg(feature = "cli")]
+pub mod machine;
 pub mod needs;
+#[cfg(feature = "cli")]
+pub mod netavark;
 pub mod netns;
 pub mod packets;
+#[cfg(feature = "cli")]
+pub mod podman;
 pub mod process;
 // The program is built with this feature only.
 #[cfg(feature = "cli")]

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::RandomState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 /// Makes the digests. Randomly seeded, so that nobody can choose lines that look alike.
 #[derive(Debug, Clone, Default)]
@@ -17,7 +18,8 @@ impl Digester {
     /// What stands for an id, in any case.
     pub(super) fn id(&self, id: &[u8]) -> u64 {
         let mut hasher = self.0.build_hasher();
-        if id.iter().any(u8::is_ascii_uppercase) {
+        // Every octet is looked at, with no branch in between: many at a time.
+        if id.iter().fold(false, |found, octet| found | octet.is_ascii_uppercase()) {
             hasher.write(&id.to_ascii_lowercase());
         } else {
             hasher.write(id);
@@ -35,6 +37,11 @@ impl Digester {
 }
 
 impl Digests {
+    /// None yet, with room for so many.
+    pub(super) fn with_capacity(count: usize) -> Digests {
+        Digests(HashTable::with_capacity(count))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -43,14 +50,25 @@ impl Digests {
         self.0.find(id, |known| known.0 == id).map(|known| known.1)
     }
 
-    /// Sets an id's digest, and gives the one that it had.
-    pub(super) fn set(&mut self, id: u64, digest: u64) -> Option<u64> {
-        match self.0.find_mut(id, |known| known.0 == id) {
-            Some(known) => Some(std::mem::replace(&mut known.1, digest)),
-            None => {
-                self.0.insert_unique(id, (id, digest), |known| known.0);
-                None
+    /// Sets an id's digest to what `next` makes of the one that it had, and gives both.
+    pub(super) fn update(&mut self, id: u64, next: impl FnOnce(Option<u64>) -> u64) -> (Option<u64>, u64) {
+        match self.0.entry(id, |known| known.0 == id, |known| known.0) {
+            Entry::Occupied(mut known) => {
+                let before = known.get().1;
+                known.get_mut().1 = next(Some(before));
+                (Some(before), known.get().1)
             }
+            Entry::Vacant(place) => {
+                let digest = next(None);
+                place.insert((id, digest));
+                (None, digest)
+            }
+        }
+    }
+
+    pub(super) fn remove(&mut self, id: u64) {
+        if let Ok(known) = self.0.find_entry(id, |known| known.0 == id) {
+            known.remove();
         }
     }
 

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::table::{Address, Endpoint, Network, NetworkBuilder};
+use crate::table::{Address, Endpoint, Network, NetworkBuilder, relative_name};
 use crate::wire::Name;
 
 use super::lines::{LONGEST_LINE, Line};
@@ -33,7 +33,7 @@ pub(super) struct Problem {
 pub(super) struct Container {
     id: String,
     addresses: Vec<IpAddr>,
-    names: Vec<String>,
+    names: Vec<Name>,
     upstreams: Vec<Address>,
     /// True once one of its lines could be read.
     is_some: bool,
@@ -73,7 +73,7 @@ impl Container {
         Container {
             id: endpoint.id().to_owned(),
             addresses: endpoint.addresses().to_vec(),
-            names: endpoint.names().iter().map(Name::to_string).collect(),
+            names: endpoint.names().to_vec(),
             upstreams: endpoint.upstreams().iter().map(|upstream| upstream.address().clone()).collect(),
             is_some: true,
         }
@@ -84,7 +84,9 @@ impl Container {
     pub(super) fn add(&mut self, line: &Line<'_>, is_internal: bool, problems: &mut Vec<Problem>) {
         let mut columns = line.text.split(|&octet| octet == b' ');
         let id = columns.next().unwrap_or_default();
-        self.id = String::from_utf8_lossy(id).to_ascii_lowercase();
+        if self.id.is_empty() {
+            self.id = lower(id);
+        }
         if line.is_cut {
             let what = format!("is longer than {LONGEST_LINE} octets");
             problems.push(Problem::new(line, &what, line.text));
@@ -107,8 +109,8 @@ impl Container {
             }
         }
         for text in items(Some(names)) {
-            match std::str::from_utf8(text).ok().filter(|text| is_name(text)) {
-                Some(name) => self.names.push(name.to_owned()),
+            match std::str::from_utf8(text).ok().and_then(|text| relative_name(text).ok()) {
+                Some(name) => self.names.push(name),
                 None => problems.push(Problem::new(line, "is no name of a container", text)),
             }
         }
@@ -128,10 +130,9 @@ impl Container {
             return None;
         }
         let endpoint = self.addresses.into_iter().fold(Endpoint::builder(self.id), |endpoint, ip| endpoint.ip(ip));
-        let endpoint = self
-            .upstreams
-            .iter()
-            .fold(endpoint.names(&self.names), |endpoint, upstream| endpoint.upstream(&upstream.to_string()));
+        let endpoint = self.names.into_iter().fold(endpoint, |endpoint, name| endpoint.relative_name(name));
+        let endpoint =
+            self.upstreams.iter().fold(endpoint, |endpoint, upstream| endpoint.upstream(&upstream.to_string()));
         // Every part was looked at before.
         endpoint.build().ok()
     }
@@ -149,6 +150,16 @@ impl Problem {
     }
 }
 
+/// An id as the table has it.
+pub(super) fn lower(id: &[u8]) -> String {
+    let mut id = match std::str::from_utf8(id) {
+        Ok(id) => id.to_owned(),
+        Err(_) => String::from_utf8_lossy(id).into_owned(),
+    };
+    id.make_ascii_lowercase();
+    id
+}
+
 /// The items of a column; an empty one has none.
 fn items(column: Option<&[u8]>) -> impl Iterator<Item = &[u8]> {
     let column = column.filter(|column| !column.is_empty());
@@ -164,14 +175,6 @@ fn address(text: &[u8]) -> Option<Address> {
 fn is_one_host(ip: &IpAddr) -> bool {
     let is_broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
     !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
-}
-
-fn is_name(text: &str) -> bool {
-    text.parse::<Name>().is_ok_and(|name| match name.labels().count() {
-        0 => false,
-        1 => !name.is_wildcard(),
-        _ => true,
-    })
 }
 
 /// Adds the upstreams of a column, which the line need not have.

@@ -4,19 +4,27 @@ use std::io::{self, ErrorKind, Read};
 
 /// How much is read at once.
 const PIECE: usize = 64 * 1024;
-/// A line longer than this is cut there, and marked.
-pub(super) const LONGEST_LINE: usize = 1 << 20;
+/// A line longer than this is cut there, and marked: names are compared each with each.
+pub(super) const LONGEST_LINE: usize = 64 * 1024;
 
-/// Reads lines from `R`, one after the other, each with its number.
+/// What lines are read from.
+pub(super) trait Source: Read {
+    /// At its end: true if what stands behind the last line end is a line, and not the beginning of one.
+    fn is_finished(&self) -> bool;
+}
+
+/// Reads lines from `S`, one after the other, each with its number.
 #[derive(Debug)]
-pub(super) struct Lines<R> {
-    from: R,
+pub(super) struct Lines<S> {
+    from: S,
     buffer: Vec<u8>,
     /// What of the buffer was read and not given out yet.
     start: usize,
     end: usize,
     number: usize,
     is_at_end: bool,
+    /// True if the beginning of a line was left out at the end.
+    has_rest: bool,
 }
 
 /// One line, without its end: `\n`, or `\r\n`, which no container runtime writes but an editor may.
@@ -25,8 +33,6 @@ pub(super) struct Line<'l> {
     /// From 1 on.
     pub(super) number: usize,
     pub(super) text: &'l [u8],
-    /// False for what stands behind the last line end: it may be the beginning of a line.
-    pub(super) is_whole: bool,
     /// True if more than [`LONGEST_LINE`] octets stood there; the rest is left out.
     pub(super) is_cut: bool,
 }
@@ -34,38 +40,47 @@ pub(super) struct Line<'l> {
 impl<'l> Line<'l> {
     /// What stands before the first space.
     pub(super) fn first_column(&self) -> &'l [u8] {
-        self.text.split(|&octet| octet == b' ').next().unwrap_or_default()
+        &self.text[..memchr::memchr(b' ', self.text).unwrap_or(self.text.len())]
     }
 }
 
-impl<R: Read> Lines<R> {
-    pub(super) fn new(from: R) -> Lines<R> {
-        Lines { from, buffer: vec![0; PIECE], start: 0, end: 0, number: 0, is_at_end: false }
+impl<S: Source> Lines<S> {
+    pub(super) fn new(from: S) -> Lines<S> {
+        Lines { from, buffer: vec![0; PIECE], start: 0, end: 0, number: 0, is_at_end: false, has_rest: false }
     }
 
     /// What is read from.
-    pub(super) fn source(&self) -> &R {
+    pub(super) fn source(&self) -> &S {
         &self.from
+    }
+
+    /// True unless something stands at the end that is no line yet.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.has_rest
     }
 
     /// The next line that is not empty.
     pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
             self.number += 1;
-            let Some((from, to, is_whole, is_cut)) = self.find_line()? else { return Ok(None) };
+            let Some((from, to, has_end, is_cut)) = self.find_line()? else { return Ok(None) };
+            if !has_end && !self.from.is_finished() {
+                self.has_rest = true;
+                return Ok(None);
+            }
             let to = if self.buffer[from..to].ends_with(b"\r") { to - 1 } else { to };
             if from < to {
                 let text = &self.buffer[from..to];
-                return Ok(Some(Line { number: self.number, text, is_whole, is_cut }));
+                return Ok(Some(Line { number: self.number, text, is_cut }));
             }
         }
     }
 
-    /// Where the next line lies in the buffer, without its `\n`; whether that was there; whether the line is cut.
+    /// Where the next line lies in the buffer, without its `\n`; whether that was there; whether the line is too long.
     fn find_line(&mut self) -> io::Result<Option<(usize, usize, bool, bool)>> {
         let mut searched = self.start;
         loop {
-            if let Some(length) = self.buffer[searched..self.end].iter().position(|&octet| octet == b'\n') {
+            if let Some(length) = memchr::memchr(b'\n', &self.buffer[searched..self.end]) {
                 let (from, to) = (self.start, searched + length);
                 self.start = to + 1;
                 return Ok(Some((from, to.min(from + LONGEST_LINE), true, to - from > LONGEST_LINE)));
@@ -88,7 +103,7 @@ impl<R: Read> Lines<R> {
         // The line stays where it is: what follows is read behind it, again and again.
         loop {
             let rest = to..self.end;
-            if let Some(length) = self.buffer[rest].iter().position(|&octet| octet == b'\n') {
+            if let Some(length) = memchr::memchr(b'\n', &self.buffer[rest]) {
                 self.start = to + length + 1;
                 return Ok((from, to, true, true));
             }
@@ -135,7 +150,13 @@ mod tests {
     use super::*;
 
     /// Gives so many octets at a time.
-    struct Trickle<'t>(&'t [u8], usize);
+    struct Trickle<'t>(&'t [u8], usize, bool);
+
+    impl Source for Trickle<'_> {
+        fn is_finished(&self) -> bool {
+            self.2
+        }
+    }
 
     impl Read for Trickle<'_> {
         fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -146,41 +167,46 @@ mod tests {
         }
     }
 
-    fn all(text: &[u8], piece: usize) -> Vec<(usize, Vec<u8>, bool, bool)> {
-        let mut lines = Lines::new(Trickle(text, piece));
+    fn all(text: &[u8], piece: usize, is_finished: bool) -> (Vec<(usize, Vec<u8>, bool)>, bool) {
+        let mut lines = Lines::new(Trickle(text, piece, is_finished));
         let mut all = Vec::new();
         while let Some(line) = lines.next().unwrap() {
-            all.push((line.number, line.text.to_vec(), line.is_whole, line.is_cut));
+            all.push((line.number, line.text.to_vec(), line.is_cut));
         }
-        all
+        (all, lines.is_whole())
     }
 
     #[test]
     fn lines_are_the_same_however_they_are_read() {
         let text = b"\none\n\n\r\ntwo\r\nthree\rx\nfour";
-        for piece in 1..text.len() {
-            let expected = [
-                (2, b"one".to_vec(), true, false),
-                (5, b"two".to_vec(), true, false),
-                (6, b"three\rx".to_vec(), true, false),
-                (7, b"four".to_vec(), false, false),
+        for piece in 1..=text.len() {
+            let mut expected = vec![
+                (2, b"one".to_vec(), false),
+                (5, b"two".to_vec(), false),
+                (6, b"three\rx".to_vec(), false),
+                (7, b"four".to_vec(), false),
             ];
-            assert_eq!(all(text, piece), expected, "{piece} octets at a time");
+            assert_eq!(all(text, piece, true), (expected.clone(), true), "{piece} octets at a time");
+            expected.pop();
+            assert_eq!(all(text, piece, false), (expected, false), "{piece} octets at a time");
         }
-        assert_eq!(all(b"", 1), []);
+        assert_eq!(all(b"", 1, false), (vec![], true));
+        assert!(all(b"x\n", 1, false).1);
     }
 
     #[test]
     fn a_line_that_is_too_long_is_cut_and_the_next_one_is_whole() {
         for extra in [1, PIECE, 5 * PIECE + 1] {
             let text = [&vec![b'x'; LONGEST_LINE + extra][..], b"\nnext\n"].concat();
-            let lines = all(&text, PIECE);
-            assert_eq!(lines.len(), 2);
-            assert_eq!((lines[0].1.len(), lines[0].2, lines[0].3), (LONGEST_LINE, true, true));
-            assert_eq!(lines[1], (2, b"next".to_vec(), true, false));
-            assert!(!all(&text[..LONGEST_LINE + extra], PIECE)[0].2);
+            for piece in [PIECE, PIECE - 1, 7 * PIECE] {
+                let (lines, is_whole) = all(&text, piece, false);
+                assert_eq!((lines.len(), is_whole), (2, true));
+                assert_eq!((lines[0].0, lines[0].1.len(), lines[0].2), (1, LONGEST_LINE, true));
+                assert_eq!(lines[1], (2, b"next".to_vec(), false));
+                assert_eq!(all(&text[..LONGEST_LINE + extra], piece, false), (vec![], false));
+            }
         }
         let longest = [&vec![b'x'; LONGEST_LINE][..], b"\n"].concat();
-        assert!(!all(&longest, PIECE)[0].3);
+        assert!(!all(&longest, PIECE, true).0[0].2);
     }
 }

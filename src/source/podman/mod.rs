@@ -29,12 +29,12 @@
 //!   with a line end and nobody has written to it for 25 ms.
 //! - A file that ends within a line, or that is empty, is finished when nobody has written to it for 250 ms. Then its last line
 //!   counts, and an empty file is no network.
-//! - [`Reading::again`] says when to read again while any of this is waited for. After 2 s of that what the file does not say
-//!   is taken out in any case.
+//! - [`Reading::again`] says when to read again while any of this is waited for. Where a file is written to all the time, what
+//!   every reading for 2 s has found gone or different is taken out or changed in any case.
 //! - A file that is gone is gone at once.
 //!
 //! So a name that is in the file before and after it is rewritten is there for every query in between, unless the writer
-//! pauses for 25 ms between two lines, for 250 ms within one, or needs more than 2 s in all.
+//! pauses for 25 ms between two lines or for 250 ms within one, or needs more than 2 s in all.
 //!
 //! ```
 //! use callsign::source::podman::Directory;
@@ -60,6 +60,7 @@ mod digests;
 mod format;
 mod lines;
 mod network;
+mod pass;
 mod stamp;
 
 use std::collections::BTreeMap;
@@ -67,13 +68,13 @@ use std::fmt;
 use std::fs::{self, DirEntry, Metadata};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::table::{Clients, Merge, NameTable, Network, NetworkBuilder, ReverseNames, TableError};
 use crate::wire::Name;
 
 use digests::Digester;
-use network::{Found, Looked, Place, Watched};
+use network::{Clock, Found, Looked, Place, Watched};
 use stamp::Stamp;
 
 /// The file of the directory that is no network: whom netavark sends its signals to.
@@ -95,8 +96,9 @@ pub struct Directory {
     /// What this reading has logged of which file, and what the one before it had: that is not logged again.
     told: BTreeMap<String, String>,
     told_before: BTreeMap<String, String>,
-    /// For tests: how far the clock that waiting goes by is ahead.
-    ahead: Duration,
+    started: Instant,
+    /// For tests: what the time is instead, since then.
+    set: Option<Duration>,
 }
 
 /// Has the last word on a network's settings.
@@ -133,7 +135,8 @@ impl Directory {
             networks: BTreeMap::new(),
             told: BTreeMap::new(),
             told_before: BTreeMap::new(),
-            ahead: Duration::ZERO,
+            started: Instant::now(),
+            set: None,
         }
     }
 
@@ -180,24 +183,27 @@ impl Directory {
         match self.list() {
             Ok(found) => self.read_all(table, found, &mut reading),
             Err(error) => {
-                self.tell(String::new(), format!("cannot be read, and stays as it was: {error}"));
+                self.tell("", format!("cannot be read, and stays as it was: {error}"));
                 reading.error = Some(error);
             }
         }
-        let now = self.now();
+        let clock = self.clock();
         reading.left = self.networks.values().filter(|watched| watched.is_served()).count();
-        reading.again = self.networks.values().filter_map(|watched| watched.again(now)).min();
+        reading.again = self.networks.values().filter_map(|watched| watched.again(clock)).min();
         reading
     }
 
-    /// Lets waiting go by a clock that is so far ahead of now. For tests.
+    /// Stops the clock that waiting goes by at this time since the start. For tests.
     #[doc(hidden)]
-    pub fn put_clock_forward(&mut self, time: Duration) {
-        self.ahead += time;
+    pub fn set_clock(&mut self, time: Duration) {
+        self.set = Some(time);
     }
 
-    fn now(&self) -> Instant {
-        Instant::now() + self.ahead
+    fn clock(&self) -> Clock {
+        match self.set {
+            Some(time) => Clock { now: self.started + time, wall: None },
+            None => Clock { now: Instant::now(), wall: Some(SystemTime::now()) },
+        }
     }
 
     fn read_all(&mut self, table: &NameTable, mut found: BTreeMap<String, Vec<Found>>, reading: &mut Reading) {
@@ -212,6 +218,8 @@ impl Directory {
             }
             is_gone
         });
+        // What cannot be looked at stays.
+        found.retain(|_, files| !files.is_empty());
         for (name, files) in found {
             match self.look(table, &name, files, is_renewed) {
                 Ok(Looked::Same) => {}
@@ -219,7 +227,7 @@ impl Directory {
                 Ok(Looked::New(network)) => reading.networks.push(*network),
                 Ok(Looked::Gone) => reading.removed.push(name),
                 Err(error) if error.kind() == ErrorKind::NotFound => gone.push(name),
-                Err(error) => self.tell(name, format!("cannot be read, and its network stays as it was: {error}")),
+                Err(error) => self.tell(&name, format!("cannot be read, and its network stays as it was: {error}")),
             }
         }
         for name in gone {
@@ -230,11 +238,11 @@ impl Directory {
     }
 
     fn look(&mut self, table: &NameTable, name: &str, files: Vec<Found>, is_renewed: bool) -> io::Result<Looked> {
-        let now = self.now();
+        let clock = self.clock();
         let (domain, template) = (&self.domain, &self.template);
         let finish = |name: &str, network: NetworkBuilder| finish(name, network, domain.as_ref(), template);
-        let place = Place { directory: &self.path, digester: &self.digester, table, finish: &finish, now };
-        let watched = self.networks.entry(name.to_owned()).or_insert_with(|| Watched::new(now));
+        let place = Place { directory: &self.path, digester: &self.digester, table, finish: &finish, clock };
+        let watched = self.networks.entry(name.to_owned()).or_insert_with(|| Watched::new(clock.now));
         match watched.look(&place, name, files, is_renewed) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // Deleted since the directory was read, or renamed.
@@ -254,17 +262,20 @@ impl Directory {
             if file == PID_FILE {
                 continue;
             }
-            // Gone by now, or not for us: as if it were not there.
-            let Some(metadata) = metadata(&entry).ok().filter(Metadata::is_file) else { continue };
-            let name = file.to_str().and_then(Found::network_of).map(str::to_owned);
-            match (name, file.into_string()) {
-                (Some(name), Ok(file)) => {
-                    networks.entry(name).or_default().push(Found::new(file, &metadata));
-                }
-                (_, file) => {
-                    let shown = file.unwrap_or_else(|file| file.to_string_lossy().into_owned());
-                    self.tell(shown, "is no name of a network, and is left out".to_owned());
-                }
+            let metadata = match metadata(&entry) {
+                Ok(metadata) if metadata.is_file() => Ok(metadata),
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+                // Gone by now, or not for us: as if it were not there.
+                _ => continue,
+            };
+            let Some((file, name)) = file.to_str().and_then(|file| Some((file, Found::network_of(file)?))) else {
+                self.tell(&file.to_string_lossy(), "is no name of a network, and is left out".to_owned());
+                continue;
+            };
+            let files = networks.entry(name.to_owned()).or_default();
+            match metadata {
+                Ok(metadata) => files.push(Found::new(file.to_owned(), &metadata)),
+                Err(error) => self.tell(name, format!("cannot be looked at, and stays as it was: {error}")),
             }
         }
         for files in networks.values_mut() {
@@ -274,11 +285,11 @@ impl Directory {
     }
 
     /// Logs what is wrong with a file, once as long as nothing else is.
-    fn tell(&mut self, file: String, what: String) {
-        if self.told_before.get(&file) != Some(&what) {
-            tracing::warn!("{}: {what}", self.path.join(&file).display());
+    fn tell(&mut self, file: &str, what: String) {
+        if self.told_before.get(file) != Some(&what) {
+            tracing::warn!("{}: {what}", self.path.join(file).display());
         }
-        self.told.insert(file, what);
+        self.told.insert(file.to_owned(), what);
     }
 }
 
