@@ -71,7 +71,37 @@ async fn f3_the_query_is_of_our_making_and_keeps_the_clients_question_and_bits()
     let queries = upstream.queries();
     let first = &queries[0];
     assert!(queries.iter().any(|query| query.header().id != first.header().id), "random IDs");
-    assert!(queries.iter().any(|query| query.from.port() != first.from.port()), "random ports");
+}
+
+#[tokio::test]
+async fn f3_questions_that_wait_at_the_same_time_have_ports_of_their_own() {
+    const QUESTIONS: usize = 16;
+    let gate = Gate::closed();
+    let waiting = gate.clone();
+    let upstream = Scripted::start(move |query| vec![Act::Wait(waiting.clone()), query.answer(&[a(IP)])]).await;
+    let options =
+        ForwardOptions { upstreams: vec![Upstream::new(upstream.address().into())].into(), ..Default::default() };
+    let forwarder = std::sync::Arc::new(Forwarder::new(options));
+    let asks: Vec<_> = (0..QUESTIONS)
+        .map(|_| {
+            let forwarder = forwarder.clone();
+            tokio::spawn(async move { forwarder.ask(&question(), &forwarder.choose(b"\x00", &[])).await })
+        })
+        .collect();
+    upstream.query(QUESTIONS - 1).await;
+    gate.open();
+    for ask in asks {
+        assert!(ask.await.unwrap().is_ok());
+    }
+    let ports: std::collections::HashSet<u16> = upstream.queries().iter().map(|query| query.from.port()).collect();
+    assert_eq!(ports.len(), upstream.queries().len());
+    // One after the other they may have the same, but not for long.
+    for _ in 0..200 {
+        forwarder.ask(&question(), &forwarder.choose(b"\x00", &[])).await.unwrap();
+    }
+    let mut uses = std::collections::HashMap::new();
+    upstream.queries().iter().for_each(|query| *uses.entry(query.from.port()).or_insert(0) += 1);
+    assert!(uses.values().all(|&uses| uses <= 64), "{uses:?}");
 }
 
 #[tokio::test]

@@ -84,11 +84,11 @@ async fn forgeries_are_counted_and_the_wait_goes_on() {
 }
 
 #[tokio::test]
-async fn each_query_has_a_port_and_an_id_of_its_own() {
+async fn each_query_has_an_id_of_its_own_and_each_socket_a_random_port() {
     let server = Scripted::start(|query| vec![query.answer(&[a(IP)])]).await;
-    let asker = Asker::new(&[plain(&server)], patient());
     for _ in 0..64 {
-        asker.ask().await.unwrap();
+        // With no socket that is left of an earlier question: `forwarding` has a test of those.
+        Asker::new(&[plain(&server)], patient()).ask().await.unwrap();
     }
     let queries = server.queries();
     let ports: HashSet<_> = queries.iter().map(|query| query.from.port()).collect();

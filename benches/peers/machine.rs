@@ -6,7 +6,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 /// See the module.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Machine {
     /// For people: processor, kernel, load.
     pub(crate) description: String,
@@ -16,6 +16,7 @@ pub(crate) struct Machine {
     pub(crate) client_core: usize,
     /// The core of the upstream: the client's, where there is no third one.
     pub(crate) upstream_core: usize,
+    cores: Vec<usize>,
 }
 
 impl Machine {
@@ -37,7 +38,12 @@ impl Machine {
             read("/proc/sys/kernel/osrelease"),
             read("/proc/loadavg").split(' ').next().unwrap_or("unknown"),
         );
-        Some(Machine { description, server_core, client_core, upstream_core })
+        Some(Machine { description, server_core, client_core, upstream_core, cores })
+    }
+
+    /// All cores, as `taskset` takes them.
+    pub(crate) fn all_cores(&self) -> String {
+        self.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
     }
 }
 

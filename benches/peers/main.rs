@@ -1,60 +1,95 @@
 //! callsign side by side with other DNS servers: what each spends on a query, in one run on one machine.
 //!
 //! ```sh
-//! benches/install-peers           # as root on Debian: dnsperf, and the servers
-//! cargo bench --bench peers       # about four minutes; with `-- --quick`, half a minute and rough figures
+//! benches/install-peers                            # as root on Debian: dnsperf, and the servers
+//! cargo bench --bench peers                        # about a quarter of an hour
+//! cargo bench --bench peers -- --quick             # a minute, and rough figures
+//! cargo bench --bench peers -- --workload local,mixed --peer knot,nsd
+//! cargo bench --bench peers -- --readme            # and write the README's tables and chart
 //! ```
 //!
-//! Each server runs alone on one core, and `dnsperf` drives it from another, over loopback. The figure that holds on a
-//! noisy machine is the processor time that the server itself spends on a query (user and system, of the whole process),
-//! beside what a bare UDP echo spends in the same round: no server on ordinary sockets can do with less. Queries per second
-//! are here bounded by the client's core.
+//! Each server runs alone on one core, and a client drives it from another, over loopback. The figure that holds on a noisy
+//! machine is the processor time that the server itself spends on a query (user and system, of all its processes), beside
+//! what a bare UDP echo spends in the same round: no server on ordinary sockets can do with less. Queries per second are
+//! here bounded by the client's core.
 //!
-//! A [`workload`] is what is asked, a [`server`] who is asked, [`load`] asks, [`echo`] is the floor, [`report`] the table.
-//! Peers that are not installed are left out, and without `dnsperf`, or when started by `cargo test`, nothing is done.
+//! A [`workload`] is what is asked, a [`peer`] who is asked, a [`setup`] what it is started with as a [`server`]. [`load`]
+//! asks as fast as it can, [`paced`] at a steady rate; [`echo`] is the floor, and [`host`] callsign as a library. What was
+//! measured are [`results`]; [`report`], [`chart`], [`readme`] and [`targets`] tell it.
+//!
+//! Peers that are not installed are left out: each is looked for where its environment variable says (`PEER_KNOT`,
+//! `PEER_NSD`, `PEER_UNBOUND`, `PEER_BIND`, `PEER_DNSMASQ`, `PEER_AARDVARK`), where `benches/install-peers` puts what it
+//! builds, and in PATH. Without `dnsperf`, or when started by `cargo test`, nothing is done.
+//!
+//! Nobody else is measured while the table changes 1,000 times a second: Knot and BIND would take updates over the network,
+//! through a journal, and dnsmasq and aardvark-dns would read all their names again for each.
 
 // What the tests have for starting and following programs.
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod chart;
 mod echo;
+mod host;
 mod load;
 mod machine;
+mod paced;
+mod peer;
+mod readme;
 mod report;
+mod results;
+mod run;
 mod server;
+mod setup;
+mod targets;
+mod tree;
 mod workload;
 
-use std::path::PathBuf;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser;
-use tempfile::TempDir;
 
 use machine::Machine;
-use report::Report;
-use server::{Server, Stage};
+use peer::Peer;
+use results::Results;
+use setup::Setup;
 use support::needs;
 use workload::Workload;
 
+/// What the command line says.
 #[derive(Debug, Parser)]
 #[command(
     name = "peers",
-    about = "Compares callsign with other DNS servers: processor time per query, beside a UDP echo."
+    about = "Compares callsign with other DNS servers: processor time per query, beside a UDP echo, latency and memory."
 )]
-struct Arguments {
+pub(crate) struct Arguments {
     /// Measure each server this many times, in turn with the others
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Seconds of each measurement
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=60))]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=60))]
     seconds: u32,
-    /// One round of one second: to see that it works
+    /// One round of one second, with fewer sizes and peers: to see that it works
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     quick: bool,
-    /// Write every measurement to this file, too
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    /// Only these workloads
+    #[arg(long, value_delimiter = ',')]
+    workload: Vec<Workload>,
+    /// Only these servers, beside callsign and the echo
+    #[arg(long, value_delimiter = ',')]
+    peer: Vec<Peer>,
+    /// Write peers.json and peers.svg to this directory
+    #[arg(long, value_name = "DIRECTORY", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/peers"))]
+    out: PathBuf,
+    /// Print what the README has of it, too
+    #[arg(long)]
+    markdown: bool,
+    /// Write that to README.md, and its chart to benches/peers.svg
+    #[arg(long)]
+    readme: bool,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -64,6 +99,13 @@ struct Arguments {
     /// Be the echo at this port of 127.0.0.1
     #[arg(long, hide = true, value_name = "PORT")]
     echo: Option<u16>,
+    /// Be callsign as a library at this port of 127.0.0.1
+    #[arg(long, hide = true, value_name = "PORT", requires_all = ["host_names", "host_changes"])]
+    host: Option<u16>,
+    #[arg(long, hide = true)]
+    host_names: Option<u32>,
+    #[arg(long, hide = true)]
+    host_changes: Option<u32>,
 }
 
 fn main() -> ExitCode {
@@ -72,6 +114,10 @@ fn main() -> ExitCode {
         let error = echo::serve(port);
         eprintln!("the echo ended: {error}");
         return ExitCode::FAILURE;
+    }
+    if let (Some(port), Some(names), Some(changes)) = (arguments.host, arguments.host_names, arguments.host_changes) {
+        let setup = Setup { names, changes, ..Setup::PLAIN };
+        return told(host::serve(port, &setup));
     }
     if arguments.test || !arguments.bench {
         println!("peers: a comparison, not a test; run it with `cargo bench --bench peers`");
@@ -87,42 +133,29 @@ fn main() -> ExitCode {
         println!("peers: not compared, as it takes two cores, one for the server and one for the client");
         return ExitCode::SUCCESS;
     };
-    let (rounds, seconds) = if arguments.quick { (1, 1) } else { (arguments.rounds, arguments.seconds) };
-    let report = compare(machine, rounds, seconds);
-    print!("{report}");
-    match arguments.json.map(|file| (report.write_json(&file), file)) {
-        Some((Err(error), file)) => {
-            eprintln!("{}: {error}", file.display());
-            ExitCode::FAILURE
-        }
-        _ => ExitCode::SUCCESS,
-    }
+    let results = run::compare(machine, &arguments);
+    print!("{results}");
+    told(write(&results, &arguments))
 }
 
-fn compare(machine: Machine, rounds: u32, seconds: u32) -> Report {
-    let directory = TempDir::with_prefix("callsign-peers-").expect("a directory for the servers' files");
-    let mut stage = Stage::new(directory.path(), &machine);
-    let upstream = stage.upstream();
-    let mut report = Report::new(machine, rounds, seconds);
-    for workload in Workload::ALL {
-        if workload.is_forwarded() && upstream.is_none() {
-            println!("peers: no {workload}, as knotd, the upstream, is missing; benches/install-peers installs it");
-            continue;
-        }
-        // Started anew for each workload: none begins with the cache that another one filled.
-        let servers: Vec<Server> = stage.servers(workload);
-        for round in 0..rounds {
-            let questions = workload.questions(round, seconds);
-            let file = stage.write("questions", &questions);
-            for server in &servers {
-                if workload.is_warm() {
-                    load::once(&report.machine, server, &file);
-                }
-                let taken = load::drive(&report.machine, server, &file, Duration::from_secs(seconds.into()));
-                eprintln!("round {}: {workload}: {}: {taken}", round + 1, server.name());
-                report.add(workload, server, taken);
-            }
+fn write(results: &Results, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(&arguments.out)?;
+    let (json, svg) = (arguments.out.join("peers.json"), arguments.out.join("peers.svg"));
+    fs::write(&json, format!("{:#}\n", results.json()))?;
+    chart::write(results, &svg)?;
+    println!("\n{}\n{}", json.display(), svg.display());
+    if arguments.markdown {
+        print!("\n{}", readme::section(results));
+    }
+    if arguments.readme { readme::rewrite(results, Path::new(env!("CARGO_MANIFEST_DIR"))) } else { Ok(()) }
+}
+
+fn told(result: Result<(), Box<dyn Error>>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("peers: {error}");
+            ExitCode::FAILURE
         }
     }
-    report
 }

@@ -1,130 +1,106 @@
-//! Who is asked: how each server is configured so that all do the same work, and started.
-//!
-//! Each has the local names, forwards the rest to the upstream, serves with one thread, logs no query and validates nothing.
+//! Servers that run: started, waited for, and what they use.
 
 use std::cell::RefCell;
-use std::fmt::Write;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use callsign::wire::message::Header;
 use callsign::wire::rtype;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
+use crate::host;
 use crate::machine::Machine;
+use crate::peer::{Job, Peer, configure_upstream};
+use crate::setup::Setup;
 use crate::support::client::Query;
-use crate::support::process::{Process, run};
-use crate::support::{DEADLINE, free_port, needs};
-use crate::workload::{LOCAL, NAMES, REMOTE, Workload, local_names};
+use crate::support::process::{Process, Source};
+use crate::support::{free_port, needs};
+use crate::tree;
+use crate::workload::Workload;
 
-/// The pause between two attempts to get a first answer.
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// A server that is compared: one program, however it is configured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Peer {
-    Echo,
-    Callsign,
-    Knot,
-    Unbound,
-    Dnsmasq,
-}
-
-impl Peer {
-    const ALL: [Peer; 5] = [Peer::Echo, Peer::Callsign, Peer::Knot, Peer::Unbound, Peer::Dnsmasq];
-
-    /// The program, and what it is called with to tell its version.
-    fn program(self) -> (PathBuf, Option<&'static str>) {
-        match self {
-            Peer::Echo => (std::env::current_exe().unwrap_or_default(), None),
-            Peer::Callsign => (env!("CARGO_BIN_EXE_callsign").into(), Some("--version")),
-            Peer::Knot => (needs::path("knotd"), Some("--version")),
-            Peer::Unbound => (needs::path("unbound"), Some("-V")),
-            Peer::Dnsmasq => (needs::path("dnsmasq"), Some("--version")),
-        }
-    }
-
-    fn label(self) -> &'static str {
-        match self {
-            Peer::Echo => "UDP echo",
-            Peer::Callsign => "callsign",
-            Peer::Knot => "Knot DNS",
-            Peer::Unbound => "Unbound",
-            Peer::Dnsmasq => "dnsmasq",
-        }
-    }
-
-    /// The label, and the version where the program tells one.
-    fn name(self) -> String {
-        let (program, argument) = self.program();
-        let Some(argument) = argument else { return self.label().to_owned() };
-        let mut command = Command::new(program);
-        command.arg(argument);
-        let said = run(command).stdout;
-        let version = said.split([' ', '\n', ',']).find(|word| word.starts_with(|first: char| first.is_ascii_digit()));
-        format!("{} {}", self.label(), version.unwrap_or_default())
-    }
-
-    fn is_for(self, workload: Workload) -> bool {
-        // Knot has no forwarding of its own.
-        !(self == Peer::Knot && workload.is_forwarded()) && self.program().0.is_file()
-    }
-}
+/// The pause between two attempts to get a first answer: the peers have no other way in common to say that they are ready.
+const PAUSE: Duration = Duration::from_millis(1);
+/// How long a server may take to load a million names.
+const READY: Duration = Duration::from_secs(90);
+/// Where the upstream also listens, at port 53, for servers that can forward to no other.
+const UPSTREAM_53: Ipv4Addr = Ipv4Addr::new(127, 53, 53, 53);
 
 /// A server that runs; killed on drop.
 #[derive(Debug)]
 pub(crate) struct Server {
-    peer: Peer,
-    name: String,
-    address: SocketAddr,
+    pub(crate) peer: Peer,
+    pub(crate) setup: Setup,
+    /// The program and its version.
+    pub(crate) name: String,
+    /// From its start to its first answer.
+    pub(crate) start: Duration,
+    addresses: Vec<SocketAddr>,
     process: Process,
+    /// Of a server that has left `process`.
+    daemon: Option<u32>,
 }
 
 impl Server {
-    /// The program and its version.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// True if it is what the others are measured by.
-    pub(crate) fn is_floor(&self) -> bool {
-        self.peer == Peer::Echo
-    }
-
     /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    fn pid(&self) -> u32 {
+        self.daemon.unwrap_or_else(|| self.process.pid())
     }
 
     /// The processor time that it has used.
     pub(crate) fn cpu_time(&self) -> Duration {
-        self.process.cpu_time()
+        tree::cpu_time(self.pid())
+    }
+
+    /// Its resident memory, MB.
+    pub(crate) fn resident(&self) -> f64 {
+        tree::resident(self.pid())
+    }
+
+    /// The changes of its table so far, of a server that makes them itself.
+    pub(crate) fn changes(&self) -> u64 {
+        let lines = self.process.lines(Source::Stdout);
+        lines.iter().rev().find_map(|line| line.strip_prefix(host::CHANGES)?.parse().ok()).unwrap_or(0)
     }
 
     /// Waits until it answers a question for `name`; any other server than the echo with an address.
-    fn wait(&self, name: &str) {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
-        socket.connect(self.address).expect("a connected socket");
-        socket.set_read_timeout(Some(Duration::from_millis(500))).expect("a timeout");
+    fn wait(&self, name: &str) -> io::Result<()> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        socket.connect(self.addresses[self.addresses.len() - 1])?;
+        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
         let query = Query::new(name, rtype::A).bytes();
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + READY;
         let mut reply = [0; 512];
-        while Instant::now() < deadline {
+        while Instant::now() < deadline && tree::is_running(self.pid()) {
             // Fails while nothing listens.
             if socket.send(&query).is_ok()
                 && let Ok(len) = socket.recv(&mut reply)
                 && let Some(header) = Header::read(&reply[..len])
                 && header.rcode() == 0
-                && (self.is_floor() || header.counts[1] > 0)
+                && (self.peer == Peer::Echo || header.counts[1] > 0)
             {
-                return;
+                return Ok(());
             }
-            // The peers have no other way in common to say that they are ready.
-            std::thread::sleep(PAUSE);
+            thread::sleep(PAUSE);
         }
-        panic!("no answer for {name} from {:?}", self.process);
+        Err(io::Error::other(format!("no answer for {name} from {:?}", self.process)))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(daemon) = self.daemon {
+            // Fails if it has ended by itself.
+            let _ = kill(Pid::from_raw(daemon as i32), Signal::SIGKILL);
+        }
     }
 }
 
@@ -132,43 +108,86 @@ impl Server {
 #[derive(Debug)]
 pub(crate) struct Stage<'a> {
     directory: &'a Path,
-    cores: [usize; 2],
+    machine: &'a Machine,
     upstream: Option<Server>,
+    upstream_53: Option<IpAddr>,
     versions: RefCell<Vec<(Peer, String)>>,
+    /// Servers that were started.
+    started: RefCell<u32>,
 }
 
 impl<'a> Stage<'a> {
     /// With `directory` for the servers' files.
-    pub(crate) fn new(directory: &'a Path, machine: &Machine) -> Stage<'a> {
-        let cores = [machine.server_core, machine.upstream_core];
-        Stage { directory, cores, upstream: None, versions: RefCell::default() }
+    pub(crate) fn new(directory: &'a Path, machine: &'a Machine) -> Stage<'a> {
+        let (versions, started) = (RefCell::default(), RefCell::default());
+        Stage { directory, machine, upstream: None, upstream_53: None, versions, started }
     }
 
-    /// Starts the upstream if it is installed, and gives its address.
-    pub(crate) fn upstream(&mut self) -> Option<SocketAddr> {
-        if Peer::Knot.program().0.is_file() {
-            self.upstream = Some(self.start(Peer::Knot, self.cores[1], Workload::Uncached));
+    /// Starts the upstream. False if it is not installed.
+    pub(crate) fn start_upstream(&mut self) -> bool {
+        if Peer::Knot.program().is_none() {
+            return false;
         }
-        self.upstream.as_ref().map(Server::address)
+        let is_free = UdpSocket::bind((UPSTREAM_53, 53)).is_ok() && TcpListener::bind((UPSTREAM_53, 53)).is_ok();
+        self.upstream_53 = is_free.then_some(UPSTREAM_53.into());
+        let setup = Setup { forwards: true, ..Setup::PLAIN };
+        match self.run(Peer::Knot, &setup, &Workload::Uncached.first_name(), true) {
+            Ok(server) => self.upstream = Some(server),
+            Err(error) => panic!("the upstream: {error}"),
+        }
+        true
     }
 
-    /// Starts the servers that are installed, for a workload.
-    pub(crate) fn servers(&self, workload: Workload) -> Vec<Server> {
-        let peers = Peer::ALL.into_iter().filter(|peer| peer.is_for(workload));
-        peers.map(|peer| self.start(peer, self.cores[0], workload)).collect()
+    /// Starts a server for a workload. `None`, and said why, if it cannot be.
+    pub(crate) fn start(&self, peer: Peer, setup: &Setup, workload: Workload) -> Option<Server> {
+        peer.program()?;
+        // It asks its upstreams at port 53 and no other.
+        if peer == Peer::Aardvark && setup.forwards && self.upstream_53.is_none() {
+            eprintln!("{}: not measured, as it asks port 53 and {UPSTREAM_53}:53 cannot be had", peer.label());
+            return None;
+        }
+        let started = self.run(peer, setup, &workload.first_name(), false);
+        started.inspect_err(|error| eprintln!("{}, {setup}: not measured: {error}", peer.label())).ok()
     }
 
-    fn start(&self, peer: Peer, core: usize, workload: Workload) -> Server {
-        let port = free_port(&[IpAddr::V4(Ipv4Addr::LOCALHOST)]);
-        let upstream = self.upstream.as_ref().map(Server::address);
+    fn run(&self, peer: Peer, setup: &Setup, first_name: &str, is_upstream: bool) -> io::Result<Server> {
+        let name = self.name(peer);
+        let port = free_port(&setup.addresses());
+        *self.started.borrow_mut() += 1;
+        let directory = self.directory.join(format!("{}-{}", self.started.borrow(), port));
+        fs::create_dir(&directory)?;
+        let cores = match (is_upstream, setup.idle) {
+            (true, _) => self.machine.upstream_core.to_string(),
+            (_, true) => self.machine.all_cores(),
+            _ => self.machine.server_core.to_string(),
+        };
         // `setpriv`: should this process be killed, the server is too. Both become the server, they are no parents of it.
         let mut command = needs::command("setpriv");
-        command.args(["--pdeathsig", "KILL", "taskset", "--cpu-list", &core.to_string()]).arg(peer.program().0);
-        self.configure(peer, port, upstream, workload, &mut command);
-        let process = Process::spawn(command);
-        let server = Server { peer, name: self.name(peer), address: (Ipv4Addr::LOCALHOST, port).into(), process };
-        server.wait(&workload.first_name());
-        server
+        let program = peer.program().ok_or(io::ErrorKind::NotFound)?.0;
+        command.args(["--pdeathsig", "KILL", "taskset", "--cpu-list", &cores]).arg(program);
+        let upstream = self.upstream.as_ref().filter(|_| setup.forwards).map(|server| server.addresses[0]);
+        let job = Job { setup, directory: &directory, port, upstream, upstream_53: self.upstream_53 };
+        if is_upstream {
+            configure_upstream(&job, &mut command)
+        } else {
+            peer.configure(&job, &mut command)
+        }
+
+        let addresses = setup.listen().into_iter().map(|address| (address, port).into()).collect();
+        let begin = Instant::now();
+        let mut process = Process::spawn(command);
+        let daemon = match peer.pid_file() {
+            // The process that was started ends when the one that it leaves behind is ready.
+            Some(file) if process.wait_exit(READY).success() => {
+                Some(fs::read_to_string(directory.join(file))?.trim().parse().map_err(io::Error::other)?)
+            }
+            Some(_) => return Err(io::Error::other(format!("{process:?}"))),
+            None => None,
+        };
+        let mut server = Server { peer, setup: *setup, name, start: Duration::ZERO, addresses, process, daemon };
+        server.wait(first_name)?;
+        server.start = begin.elapsed();
+        Ok(server)
     }
 
     fn name(&self, peer: Peer) -> String {
@@ -178,117 +197,5 @@ impl<'a> Stage<'a> {
         }
         known.push((peer, peer.name()));
         known[known.len() - 1].1.clone()
-    }
-
-    /// Writes a file in the directory.
-    pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
-        let path = self.directory.join(name);
-        fs::write(&path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        path
-    }
-
-    fn configure(
-        &self,
-        peer: Peer,
-        port: u16,
-        upstream: Option<SocketAddr>,
-        workload: Workload,
-        command: &mut Command,
-    ) {
-        match peer {
-            Peer::Echo => _ = command.arg(format!("--echo={port}")),
-            Peer::Callsign => {
-                let file = self.write(&format!("callsign-{port}.toml"), &callsign(port, upstream));
-                command.args(["serve", "--config"]).arg(file);
-            }
-            Peer::Knot => {
-                let directory = self.directory.join(format!("knot-{port}"));
-                fs::create_dir(&directory).expect("a directory for knotd");
-                let (local, remote) = zones();
-                self.write("local.zone", &local);
-                self.write("remote.zone", &remote);
-                let file = self.write(&format!("knot-{port}.conf"), &knot(port, self.directory, &directory));
-                command.arg("--config").arg(file);
-            }
-            Peer::Unbound => {
-                let file = self.write(&format!("unbound-{port}.conf"), &unbound(port, upstream));
-                command.args(["-d", "-p", "-c"]).arg(file);
-            }
-            Peer::Dnsmasq => {
-                // Its default holds 150 names. More than what is asked for would do it wrong: with room for 10,000 a name
-                // that is not cached costs it nearly three times as much.
-                let cache = if workload.is_warm() { 2 * NAMES } else { 150 };
-                command.arg(format!("--cache-size={cache}"));
-                dnsmasq(port, upstream, &self.write("hosts", &hosts()), command);
-            }
-        }
-    }
-}
-
-fn callsign(port: u16, upstream: Option<SocketAddr>) -> String {
-    let upstreams = upstream.map(|address| format!("{:?}", address.to_string())).unwrap_or_default();
-    let mut text = format!(
-        "[server]\nport = {port}\nworkers = 1\nupstreams = [{upstreams}]\n\n\
-         [[network]]\nname = \"peers\"\nlisten = [\"127.0.0.1\"]\nsubnets = [\"10.10.0.0/16\"]\ndomains = [\"{LOCAL}\"]\n"
-    );
-    for (name, address) in local_names() {
-        let endpoint = format!("id = \"id-{name}\"\naddresses = [\"{address}\"]\nnames = [\"{name}\"]\n");
-        write!(text, "\n[[network.endpoint]]\n{endpoint}").expect("a string takes it");
-    }
-    text
-}
-
-fn zones() -> (String, String) {
-    let head = "@ 3600 SOA ns hostmaster 1 3600 600 86400 60\n@ 3600 NS ns\nns 3600 A 127.0.0.1\n";
-    let local = local_names().map(|(name, address)| format!("{name} 3600 A {address}\n")).collect::<String>();
-    (format!("{head}{local}"), format!("{head}* 3600 A 192.0.2.1\n"))
-}
-
-fn knot(port: u16, zones: &Path, own: &Path) -> String {
-    let (zones, own) = (zones.display(), own.display());
-    format!(
-        "server:\n  listen: 127.0.0.1@{port}\n  rundir: {own}\n  udp-workers: 1\n  tcp-workers: 1\n  \
-         background-workers: 1\n\
-         database:\n  storage: {own}\n\
-         log:\n  - target: stderr\n    any: warning\n\
-         template:\n  - id: default\n    storage: {zones}\n    zonefile-sync: -1\n    journal-content: none\n\
-         zone:\n  - domain: {LOCAL}\n    file: local.zone\n  - domain: {REMOTE}\n    file: remote.zone\n"
-    )
-}
-
-fn unbound(port: u16, upstream: Option<SocketAddr>) -> String {
-    let mut text = format!(
-        "server:\n  interface: 127.0.0.1@{port}\n  do-ip6: no\n  num-threads: 1\n  module-config: iterator\n  \
-         outgoing-range: 4096\n  num-queries-per-thread: 2048\n  do-not-query-localhost: no\n  \
-         username: \"\"\n  chroot: \"\"\n  directory: \"\"\n  pidfile: \"\"\n  use-syslog: no\n  do-daemonize: no\n  \
-         local-zone: \"{LOCAL}.\" static\n"
-    );
-    for (name, address) in local_names() {
-        writeln!(text, "  local-data: \"{name}.{LOCAL}. 3600 A {address}\"").expect("a string takes it");
-    }
-    text.push_str("remote-control:\n  control-enable: no\n");
-    if let Some(upstream) = upstream {
-        let (ip, port) = (upstream.ip(), upstream.port());
-        writeln!(text, "forward-zone:\n  name: \".\"\n  forward-addr: {ip}@{port}").expect("a string takes it");
-    }
-    text
-}
-
-fn hosts() -> String {
-    local_names().map(|(name, address)| format!("{address} {name}.{LOCAL}\n")).collect()
-}
-
-fn dnsmasq(port: u16, upstream: Option<SocketAddr>, hosts: &Path, command: &mut Command) {
-    command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-", "--pid-file="]);
-    command.args(["--no-resolv", "--no-hosts", "--no-poll", "--bind-interfaces", "--listen-address=127.0.0.1"]);
-    // Its default is 150, fewer than the questions that are asked at a time here.
-    command.arg("--dns-forward-max=1000");
-    command.arg(format!("--port={port}")).arg(format!("--addn-hosts={}", hosts.display()));
-    if needs::is_root() {
-        // Not the account of the package: it may be missing, and could not read the names.
-        command.arg("--user=root");
-    }
-    if let Some(upstream) = upstream {
-        command.arg(format!("--server={}#{}", upstream.ip(), upstream.port()));
     }
 }

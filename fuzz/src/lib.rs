@@ -9,6 +9,7 @@
 pub mod cache;
 pub mod config;
 pub mod name;
+pub mod podman;
 pub mod query;
 pub mod upstream_reply;
 
@@ -20,6 +21,7 @@ pub const TARGETS: &[Target] = &[
     ("cache", cache::run),
     ("config", config::run),
     ("name", name::run),
+    ("podman", podman::run),
     ("query", query::run),
     ("upstream_reply", upstream_reply::run),
 ];

@@ -60,7 +60,7 @@ pub(super) struct Manner {
     pub(super) edns: bool,
     /// With the name spelled at random, in a datagram.
     pub(super) randomize_case: bool,
-    /// Over a connection made later than this, if over one: an older one is taken to be dead.
+    /// Over a connection or from a socket that was made later than this: an older one is taken to be dead.
     pub(super) newer_than: Option<Instant>,
 }
 
@@ -69,7 +69,7 @@ pub(super) async fn attempt(server: &Arc<Server>, question: &Question, manner: M
     match server.upstream.transport() {
         Transport::Plain if !manner.connected => {
             let to = socket_address(server.upstream.address())?;
-            datagram::exchange(server, to, question, manner.edns, manner.randomize_case).await
+            datagram::exchange(server, to, question, manner).await
         }
         Transport::Plain | Transport::Tcp => stream::exchange(server, question, manner).await,
         #[cfg(feature = "encrypted")]

@@ -3,9 +3,10 @@
 //! # How hard it is to forge a reply
 //!
 //! An attacker who cannot see the query has to guess it. Each query has an ID from the kernel's CSPRNG (16 bits) and a
-//! socket of its own, bound by the kernel to a port that it draws at random from `net.ipv4.ip_local_port_range`: 28,232
-//! ports where nobody changed it, 14.78 bits. That makes 2^30.78 combinations for one query. The socket is connected, so
-//! that the kernel drops whatever has another source than the server's address and port.
+//! socket of its own as long as it waits, bound by the kernel to a port that it draws at random from
+//! `net.ipv4.ip_local_port_range`: 28,232 ports where nobody changed it, 14.78 bits. That makes 2^30.78 combinations for one
+//! query. The socket is connected, so that the kernel drops whatever has another source than the server's address and port.
+//! A socket is used for a few queries one after the other; see [`sockets`](super::sockets) for why that changes nothing here.
 //!
 //! A question that is not answered is asked again, from a new socket with a new ID, at most 12 times of one server
 //! (`policy`), and every one of these may be hit: 2^30.78 / 12 = 2^27.2, still above 2^26, for each server address that is
@@ -14,68 +15,108 @@
 //!
 //! What does not match is counted and ignored, and the wait goes on: a wrong guess ends nothing.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
-use socket2::{Domain, Socket, Type};
-use tokio::net::UdpSocket;
+use nix::sys::socket::{MsgFlags, recv};
+use tokio::io::Interest;
 
-use super::attempt::Received;
+use super::attempt::{Manner, Received};
 use super::query::Question;
-use super::server::Server;
+use super::random::random_u16;
+use super::server::{Server, now};
+use super::sockets::Connected;
 use crate::wire::message::HEADER;
 
 /// Room for a datagram. We offer 1,232 octets; a server that sends more than fits here is asked over TCP.
 const DATAGRAM: usize = 4096;
+
+thread_local! {
+    /// Where a thread receives what it then looks at, one datagram at a time.
+    static RECEIVED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// One datagram there, and the first one back that is the reply to it.
 pub(super) async fn exchange(
     server: &Server,
     to: SocketAddr,
     question: &Question,
-    edns: bool,
-    randomize_case: bool,
+    manner: Manner,
 ) -> io::Result<Received> {
-    let id = random_id()?;
-    let mut query = question.query(id, edns);
-    let name = HEADER..HEADER + question.question.len().saturating_sub(4);
-    if randomize_case {
-        spell_at_random(&mut query[name.clone()])?;
+    let id = random_u16()?;
+    let mut query = question.query(id, manner.edns);
+    if manner.randomize_case {
+        spell_at_random(&mut query[question.name_at()])?;
     }
-    let _permit = Permit::take()?;
-    let socket = socket(to)?;
-    socket.send(&query)?;
-    let socket = UdpSocket::from_std(socket)?;
-    let mut message = Vec::with_capacity(DATAGRAM);
-    loop {
-        message.clear();
-        socket.recv_buf(&mut message).await?;
-        if !question.is_answered_by(&message, id) {
-            server.mismatched();
-            tracing::debug!(upstream = %to, len = message.len(), "a datagram that is not the reply; ignored");
-            continue;
-        }
-        let cut = message.len() == DATAGRAM;
-        let mut respelled = false;
-        if randomize_case && message.get(name.clone()).is_some_and(|name| name.len() > 1) {
-            // A server that changes the spelling, or somebody who does not know it: TCP tells.
-            respelled = message.get(4..6) == Some(&[0, 1]) && message[name.clone()] != query[name.clone()];
-            if respelled {
+    let connected = send(server, to, &query, manner)?;
+    let mut strays = 0;
+    let received = connected.socket.async_io(Interest::READABLE | Interest::ERROR, || {
+        RECEIVED.with_borrow_mut(|datagram| {
+            datagram.resize(DATAGRAM, 0);
+            loop {
+                let len = recv(connected.socket.as_raw_fd(), datagram, MsgFlags::MSG_DONTWAIT)?;
+                if let Some(received) = examine(&datagram[..len], question, &query, id, manner) {
+                    return Ok(received);
+                }
+                strays += 1;
                 server.mismatched();
+                tracing::debug!(upstream = %to, len, "a datagram that is not the reply; ignored");
             }
-            restore(&mut message, &query[name.clone()], &question.question[..name.len()]);
-        }
-        return Ok(Received { message, cut, respelled, reused: true });
+        })
+    });
+    let received = received.await?;
+    if received.respelled {
+        server.mismatched();
+    } else if strays == 0 {
+        // Where nobody guesses.
+        server.sockets.put(connected, now());
     }
+    Ok(received)
+}
+
+/// Sends a query from a socket that no other one waits at. What is asked again, or was not sent, has a new one.
+fn send(server: &Server, to: SocketAddr, query: &[u8], manner: Manner) -> io::Result<Connected> {
+    if manner.newer_than.is_none()
+        && let Some(connected) = server.sockets.take(to, now())?
+        && send_now(&connected, query).is_ok()
+    {
+        return Ok(connected);
+    }
+    let connected = Connected::new(to)?;
+    send_now(&connected, query)?;
+    Ok(connected)
+}
+
+fn send_now(connected: &Connected, query: &[u8]) -> io::Result<()> {
+    Ok(nix::sys::socket::send(connected.socket.as_raw_fd(), query, MsgFlags::MSG_DONTWAIT).map(drop)?)
+}
+
+/// The reply, if a datagram is that.
+fn examine(datagram: &[u8], question: &Question, query: &[u8], id: u16, manner: Manner) -> Option<Received> {
+    if !question.is_answered_by(datagram, id) {
+        return None;
+    }
+    let mut message = datagram.to_vec();
+    let (cut, name) = (message.len() == DATAGRAM, question.name_at());
+    let mut respelled = false;
+    if manner.randomize_case && message.get(name.clone()).is_some_and(|name| name.len() > 1) {
+        // A server that changes the spelling, or somebody who does not know it: TCP tells.
+        respelled = message.get(4..6) == Some(&[0, 1]) && message[name.clone()] != query[name.clone()];
+        restore(&mut message, &query[name.clone()], &question.question[..name.len()]);
+    }
+    Some(Received { message, cut, respelled, reused: true })
 }
 
 /// The right to one more socket. Sockets to upstreams take three quarters of the descriptors that the process may have at
 /// the most, whoever asks and whoever is silent: what is left is for its listeners, their connections, and its host.
-struct Permit;
+#[derive(Debug)]
+pub(super) struct Permit;
 
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
@@ -85,7 +126,7 @@ static MOST: LazyLock<usize> = LazyLock::new(|| {
 });
 
 impl Permit {
-    fn take() -> io::Result<Permit> {
+    pub(super) fn take() -> io::Result<Permit> {
         // Made first, so that it is given back in either case.
         let permit = (OPEN.fetch_add(1, Ordering::Relaxed), Permit);
         if permit.0 < *MOST { Ok(permit.1) } else { Err(OutOfSockets.into()) }
@@ -114,18 +155,6 @@ pub(super) fn is_ours(error: &io::Error) -> bool {
     let is_want = |errno: Errno| matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM);
     error.get_ref().is_some_and(|cause| cause.is::<OutOfSockets>())
         || error.raw_os_error().is_some_and(|errno| is_want(Errno::from_raw(errno)))
-}
-
-/// A socket of its own, connected. The kernel chooses a random port as it connects.
-fn socket(to: SocketAddr) -> io::Result<std::net::UdpSocket> {
-    let socket = Socket::new(Domain::for_address(to), Type::DGRAM.nonblocking(), None)?;
-    socket.connect(&to.into())?;
-    Ok(socket.into())
-}
-
-/// An ID that nobody can guess.
-pub(super) fn random_id() -> io::Result<u16> {
-    Ok(getrandom::u32()? as u16)
 }
 
 /// Gives each letter of a name in wire form a random case (draft-vixie-dnsext-dns0x20). Length octets are no letters.

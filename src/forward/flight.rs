@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::cache::Key;
@@ -25,28 +25,41 @@ pub(super) type Outcome = Result<Arc<Vec<u8>>, Failure>;
 pub(super) type Which = (Key, bool);
 
 /// A question that is being asked, as those see it who wait for it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Flight {
     /// When it was first asked.
     pub(super) started: Instant,
-    outcome: watch::Receiver<Option<Outcome>>,
+    outcome: oneshot::Receiver<Outcome>,
 }
 
 impl Flight {
     /// Waits for what comes of it.
     pub(super) async fn outcome(&mut self) -> Outcome {
-        match self.outcome.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(outcome)) => outcome.clone(),
-            // The runtime that it was asked on ended.
-            _ => Err(Failure::new(rcode::SERVFAIL, ede::OTHER, "the question was given up")),
-        }
+        // Without one the runtime that it was asked on has ended.
+        let given_up = |_| Err(Failure::new(rcode::SERVFAIL, ede::OTHER, "the question was given up"));
+        (&mut self.outcome).await.unwrap_or_else(given_up)
+    }
+}
+
+/// A question that is being asked, and who waits for it.
+#[derive(Debug)]
+struct Open {
+    started: Instant,
+    waiting: Vec<oneshot::Sender<Outcome>>,
+}
+
+impl Open {
+    fn join(&mut self) -> Flight {
+        let (sender, outcome) = oneshot::channel();
+        self.waiting.push(sender);
+        Flight { started: self.started, outcome }
     }
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
-    open: DashMap<Which, Flight, RandomState>,
+    open: DashMap<Which, Open, RandomState>,
     /// How many; the map's own count would look at all of its shards.
     count: AtomicUsize,
     prefetches: AtomicUsize,
@@ -55,7 +68,7 @@ pub(super) struct Flights {
 /// What becomes of a question that wants to be asked.
 pub(super) enum Joined<T> {
     /// It is the first: whoever holds the landing has to ask.
-    First(Flight, Landing),
+    First(Landing),
     /// It is asked already.
     Another(Flight),
     /// It was answered in the meantime.
@@ -79,7 +92,7 @@ impl Flights {
         known: impl FnOnce() -> Option<T>,
     ) -> Joined<T> {
         match self.open.entry(which) {
-            Entry::Occupied(open) => Joined::Another(open.get().clone()),
+            Entry::Occupied(mut open) => Joined::Another(open.get_mut().join()),
             Entry::Vacant(vacant) => {
                 if let Some(known) = known() {
                     return Joined::Known(known);
@@ -88,11 +101,9 @@ impl Flights {
                     self.count.fetch_sub(1, Ordering::Relaxed);
                     return Joined::Full;
                 }
-                let (sender, receiver) = watch::channel(None);
-                let flight = Flight { started: Instant::now(), outcome: receiver };
                 let which = vacant.key().clone();
-                vacant.insert(flight.clone());
-                Joined::First(flight, Landing { flights: self.clone(), which, sender, is_prefetch: false })
+                vacant.insert(Open { started: Instant::now(), waiting: Vec::new() });
+                Joined::First(Landing { flights: self.clone(), which, is_landed: false, is_prefetch: false })
             }
         }
     }
@@ -100,7 +111,7 @@ impl Flights {
     /// Opens the question ahead of need, unless it is asked already or too many are.
     pub(super) fn prefetch(self: &Arc<Flights>, which: Which, most: usize) -> Option<Landing> {
         let is_room = self.prefetches.fetch_add(1, Ordering::Relaxed) < PREFETCHES;
-        if is_room && let Joined::First(_, mut landing) = self.join::<()>(which, most, || None) {
+        if is_room && let Joined::First(mut landing) = self.join::<()>(which, most, || None) {
             landing.is_prefetch = true;
             return Some(landing);
         }
@@ -114,7 +125,7 @@ impl Flights {
 pub(super) struct Landing {
     flights: Arc<Flights>,
     which: Which,
-    sender: watch::Sender<Option<Outcome>>,
+    is_landed: bool,
     is_prefetch: bool,
 }
 
@@ -124,18 +135,33 @@ impl Landing {
         &self.which
     }
 
+    /// Waits for the outcome, like all others who want it.
+    pub(super) fn wait(&self) -> Option<Flight> {
+        self.flights.open.get_mut(&self.which).map(|mut open| open.join())
+    }
+
     /// Gives the outcome to all who wait.
-    pub(super) fn land(self, outcome: Outcome) {
-        self.sender.send_replace(Some(outcome));
+    pub(super) fn land(mut self, outcome: &Outcome) {
+        for waiting in self.close() {
+            // Whoever does not wait any more does not care.
+            let _ = waiting.send(outcome.clone());
+        }
+    }
+
+    fn close(&mut self) -> Vec<oneshot::Sender<Outcome>> {
+        if std::mem::replace(&mut self.is_landed, true) {
+            return Vec::new();
+        }
+        self.flights.count.fetch_sub(1, Ordering::Relaxed);
+        if self.is_prefetch {
+            self.flights.prefetches.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.flights.open.remove(&self.which).map_or_else(Vec::new, |(_, open)| open.waiting)
     }
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.flights.open.remove(&self.which);
-        self.flights.count.fetch_sub(1, Ordering::Relaxed);
-        if self.is_prefetch {
-            self.flights.prefetches.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.close();
     }
 }

@@ -39,6 +39,7 @@ mod own;
 mod pipeline;
 mod policy;
 mod query;
+mod random;
 mod relay;
 mod resolve;
 mod rewrite;
@@ -46,6 +47,7 @@ mod sequence;
 mod server;
 #[cfg(feature = "encrypted")]
 mod session;
+mod sockets;
 mod stream;
 mod system;
 #[cfg(feature = "encrypted")]
@@ -150,7 +152,7 @@ impl Forwarder {
     /// server is known to be well the first two are asked at once. When none has a usable reply but one gave an error or a
     /// truncated reply, the best of these is returned as `Ok`.
     ///
-    /// Dropping the future ends all that was sent for it. Connections stay open for a few seconds, and copies of some
+    /// Dropping the future ends all that was sent for it. Connections and sockets stay open for a few seconds, and copies of some
     /// questions go to servers whose state is not known, one at a time for each: these are tasks of the tokio runtime that
     /// this is called in, which needs I/O and time.
     ///

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
-use super::datagram::random_id;
+use super::random::random_u16;
 use super::server::{Counters, now};
 use super::stream::{Asked, Stream, copy};
 
@@ -115,7 +115,7 @@ impl Pipeline {
             self.heard = now();
         }
         let place = loop {
-            if let Entry::Vacant(place) = self.waiting.entry(random_id()?) {
+            if let Entry::Vacant(place) = self.waiting.entry(random_u16()?) {
                 break place;
             }
         };

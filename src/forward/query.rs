@@ -1,5 +1,7 @@
 //! What is sent to an upstream, what counts as the reply to it, and what that reply means (answers.md F3).
 
+use std::ops::Range;
+
 use crate::wire::message::{HEADER, Header, flag, question_end, records};
 use crate::wire::reply::{OPT_LEN, opt};
 use crate::wire::{option, rcode, rtype};
@@ -19,6 +21,11 @@ impl Question {
     /// QNAME as spelled; all there is if it is no question.
     pub(super) fn name(&self) -> &[u8] {
         self.question.split_last_chunk::<4>().map_or(&self.question, |(name, _)| name)
+    }
+
+    /// Where the name stands in its query.
+    pub(super) fn name_at(&self) -> Range<usize> {
+        HEADER..HEADER + self.question.len().saturating_sub(4)
     }
 
     /// The query in wire form. Its header and its OPT are ours: what the client sent in options was for us (hop by hop).

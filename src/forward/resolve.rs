@@ -117,6 +117,20 @@ impl Forwarder {
     /// # Errors
     /// As [`Forwarder::ask`]; and extended error 13 if the failure is one that was remembered.
     pub async fn resolve(self: &Arc<Self>, question: &Question, choice: &Choice) -> Result<Arc<Vec<u8>>, Failure> {
+        self.resolve_by(question, choice, false).await
+    }
+
+    /// As [`Forwarder::resolve`], for a task that has nothing else to do and is never cut short: what has to be asked is
+    /// asked by this future itself, and not by a task of its own. Dropping it ends the question for all who wait for it.
+    pub(crate) async fn resolve_here(
+        self: &Arc<Self>,
+        question: &Question,
+        choice: &Choice,
+    ) -> Result<Arc<Vec<u8>>, Failure> {
+        self.resolve_by(question, choice, true).await
+    }
+
+    async fn resolve_by(self: &Arc<Self>, question: &Question, choice: &Choice, here: bool) -> Outcome {
         let name = question.name().to_ascii_lowercase();
         let key = key(&name, &question.question, question.flags, question.dnssec_ok, choice);
         let Some(key) = key.filter(|_| !choice.servers.is_empty()) else {
@@ -132,8 +146,12 @@ impl Forwarder {
         };
         let flight = match self.flights.join((key.to_key(), wants_ad), settings.in_flight, || at_hand().ok()) {
             Joined::Known(outcome) => return outcome,
-            Joined::First(flight, landing) => {
+            Joined::First(landing) => {
                 self.tally.count(Event::Miss);
+                if here && expired.is_none() {
+                    return self.carry_out(question, choice, landing).await.map(|reply| self.trusted(reply, choice));
+                }
+                let Some(flight) = landing.wait() else { return self.ask(question, choice).await.map(Arc::new) };
                 self.launch(question.clone(), choice.clone(), landing);
                 flight
             }
@@ -150,9 +168,12 @@ impl Forwarder {
                 };
             }
         };
-        self.wait(flight, expired, settings.stale_after, question)
-            .await
-            .map(|reply| if choice.trusts_ad() { reply } else { without_ad(reply) })
+        self.wait(flight, expired, settings.stale_after, question).await.map(|reply| self.trusted(reply, choice))
+    }
+
+    /// A reply without the AD bit of servers that are not trusted with it.
+    fn trusted(&self, reply: Arc<Vec<u8>>, choice: &Choice) -> Arc<Vec<u8>> {
+        if choice.trusts_ad() { reply } else { without_ad(reply) }
     }
 
     /// The outcome, if it is known without asking; else what there is to give if asking takes too long.
@@ -209,15 +230,19 @@ impl Forwarder {
         whole(answer, Age::Stale, false, question)
     }
 
-    /// Asks, whoever goes on waiting, and takes note of the outcome before it is given out: who comes later finds it.
+    /// Asks, whoever goes on waiting.
     fn launch(self: &Arc<Self>, question: Question, choice: Choice, landing: Landing) {
         let forwarder = self.clone();
-        tokio::spawn(async move {
-            let outcome = forwarder.ask(&question, &choice).await.map(Arc::new);
-            let (key, with_ad) = landing.which();
-            forwarder.note(key.borrowed(), *with_ad, &choice, &outcome);
-            landing.land(outcome);
-        });
+        tokio::spawn(async move { forwarder.carry_out(&question, &choice, landing).await });
+    }
+
+    /// Asks, and takes note of the outcome before it is given out: who comes later finds it.
+    async fn carry_out(&self, question: &Question, choice: &Choice, landing: Landing) -> Outcome {
+        let outcome = self.ask(question, choice).await.map(Arc::new);
+        let (key, with_ad) = landing.which();
+        self.note(key.borrowed(), *with_ad, choice, &outcome);
+        landing.land(&outcome);
+        outcome
     }
 
     /// True if a question that failed so is not to be answered.

@@ -9,6 +9,7 @@ use super::attempt::{Manner, attempt};
 use super::health::Health;
 use super::order::Candidate;
 use super::query::{Meaning, Question, meaning};
+use super::sockets::Sockets;
 use super::stream::Streams;
 use crate::table::{Transport, Upstream};
 
@@ -73,6 +74,8 @@ pub(super) struct Server {
     pub(super) counters: Arc<Counters>,
     /// The connection to it.
     pub(super) streams: Streams,
+    /// The UDP sockets to it that no question waits at.
+    pub(super) sockets: Arc<Sockets>,
     /// What TLS needs to know, whatever runs over it.
     #[cfg(feature = "encrypted")]
     pub(super) tls: Arc<super::tls::Client>,
@@ -90,6 +93,7 @@ impl Server {
             upstream,
             counters: Arc::default(),
             streams: Streams::default(),
+            sockets: Arc::default(),
             health: Mutex::new(Health::new()),
             probing: AtomicBool::new(false),
         }

@@ -48,7 +48,7 @@ impl Exchange {
         }
         let dnssec_ok = self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
         let question = Question { question, flags: self.header.flags, dnssec_ok };
-        let upstream = match forwarder.resolve(&question, &self.choice).await {
+        let upstream = match forwarder.resolve_here(&question, &self.choice).await {
             Ok(upstream) => upstream,
             Err(failure) if forwarder.keeps_silent(&failure) => return None,
             Err(failure) => return Some(self.fail(failure.rcode, failure.ede, &failure.text)),

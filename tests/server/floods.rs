@@ -120,8 +120,8 @@ fn c_running_out_of_descriptors_does_not_end_a_listener() {
             reply.truncate(len);
             Reply::new(reply).status()
         };
-        assert_eq!((ask(local()), ask(foreign())), ("NOERROR".into(), "NOERROR".into()));
-        until("the query upstream is over", || server.status().forwards == 0);
+        // Nothing foreign as yet: the socket of one question would do for the next.
+        assert_eq!(ask(local()), "NOERROR");
 
         let mut table = File::open("/proc/self/net/tcp").unwrap();
         let sockets: Vec<Socket> = (0..3).map(|_| Socket::new(Domain::IPV4, Type::STREAM, None).unwrap()).collect();

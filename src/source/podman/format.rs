@@ -169,7 +169,9 @@ fn items(column: Option<&[u8]>) -> impl Iterator<Item = &[u8]> {
 /// An IP address, with a zone or without, and without a port.
 fn address(text: &[u8]) -> Option<Address> {
     let text = std::str::from_utf8(text).ok().filter(|text| !text.starts_with('['))?;
-    text.parse().ok().filter(|address: &Address| address.port().is_none())
+    // What an interface is called; anything else might read as something else once a port is written behind it.
+    let is_zone = |zone: &str| zone.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._-".contains(&octet));
+    text.parse().ok().filter(|address: &Address| address.port().is_none() && address.zone().is_none_or(is_zone))
 }
 
 fn is_one_host(ip: &IpAddr) -> bool {

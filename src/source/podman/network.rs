@@ -340,3 +340,34 @@ fn copy_endpoints(from: &Snapshot, to: &Network, known: &Digests, digester: &Dig
         known.cloned().for_each(|endpoint| change.attach(endpoint));
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn what_a_file_ends_in_counts_only_if_nobody_has_written_to_it_since_it_was_opened() {
+        let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+        let mut writer = File::options().append(true).open(&path).unwrap();
+        writer.write_all(b"first\nabc 10.88.0.2").unwrap();
+        let open = |is_abandoned| {
+            let file = File::open(&path).unwrap();
+            let stamp = Stamp::of(&file.metadata().unwrap());
+            Lines::new(Opened { file, stamp, is_internal: false, is_abandoned })
+        };
+        for (is_abandoned, is_written, counts) in
+            [(true, false, true), (false, false, false), (true, true, false), (false, true, false)]
+        {
+            let mut lines = open(is_abandoned);
+            assert_eq!(lines.next().unwrap().unwrap().text, b"first");
+            if is_written {
+                writer.write_all(b"1").unwrap();
+            }
+            assert_eq!(lines.source().is_unmoved(), !is_written);
+            assert_eq!(lines.next().unwrap().is_some(), counts, "{is_abandoned} {is_written}");
+            assert_eq!(lines.is_whole(), counts);
+        }
+    }
+}

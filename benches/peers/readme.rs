@@ -1,0 +1,105 @@
+//! The README's tables of one run, between two markers, and its chart.
+
+use std::error::Error;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::chart;
+use crate::peer::Peer;
+use crate::report::{cell, markdown};
+use crate::results::{CPU, Figure, P99, RESIDENT, Results, Row};
+use crate::setup::{Setup, thousands};
+use crate::support::process::run;
+use crate::workload::Workload;
+
+/// What is between these lines is this module's.
+const BEGIN: &str = "<!-- written by `cargo bench --bench peers -- --readme` -->\n";
+const END: &str = "<!-- until here -->\n";
+/// The chart, beside the README.
+const CHART: &str = "benches/peers.svg";
+
+/// Writes the chart and what is between the markers.
+pub(crate) fn rewrite(results: &Results, root: &Path) -> Result<(), Box<dyn Error>> {
+    let file = root.join("README.md");
+    let text = fs::read_to_string(&file)?;
+    let (before, rest) = text.split_once(BEGIN).ok_or("README.md has no line that the tables begin after")?;
+    let (_, after) = rest.split_once(END).ok_or("README.md has no line that the tables end before")?;
+    fs::write(&file, format!("{before}{BEGIN}{}{END}{after}", section(results)))?;
+    chart::write(results, &root.join(CHART))
+}
+
+/// What the README has of a run.
+pub(crate) fn section(results: &Results) -> String {
+    let asked = [Workload::Local, Workload::Mixed, Workload::Cached, Workload::Uncached];
+    let cpu = table(results, "CPU µs a query (÷ echo)", &asked, |row| {
+        let ratio = results.floor(row.workload).and_then(|floor| row.ratio(floor, CPU));
+        row.median(CPU).map(|figure| format!("{figure:.1} ({})", cell(ratio, 2)))
+    });
+    let p99 = table(results, "p99 latency, µs", &asked, |row| row.median(P99).map(|figure| format!("{figure:.0}")));
+    let mut text = String::new();
+    let (rounds, seconds) = (results.rounds, results.seconds);
+    let (steady, upstream) = (thousands(Workload::Local.rate()), thousands(Workload::Uncached.rate()));
+    let machine = &results.machine.description;
+    writeln!(
+        text,
+        "{}: {machine}. Medians of {rounds} interleaved rounds of {seconds} s.\n\n{cpu}\nAt {steady} queries a second, \
+         {upstream} where each has to be forwarded:\n\n{p99}\nAs they grow, CPU µs a query and resident memory:\n\n{}\n\
+         ![The same as bars]({CHART})",
+        today(),
+        growth(results)
+    )
+    .expect("a string takes it");
+    text
+}
+
+/// A row for each workload, a column for each server.
+fn table(results: &Results, title: &str, workloads: &[Workload], of: impl Fn(&Row) -> Option<String>) -> String {
+    let is_there = |peer: &Peer| workloads.iter().any(|&workload| results.row(workload, *peer, |_| true).is_some());
+    let peers: Vec<Peer> = Peer::ALL.into_iter().filter(is_there).collect();
+    let name = |peer: &Peer| {
+        let row = results.rows.iter().find(|row| row.peer == *peer);
+        row.map_or_else(String::new, |row| row.server.clone())
+    };
+    let mut lines = vec![[title.to_owned()].into_iter().chain(peers.iter().map(name)).collect::<Vec<_>>()];
+    for &workload in workloads {
+        let of = |peer: &Peer| results.row(workload, *peer, |_| true).and_then(&of).unwrap_or_else(|| "–".to_owned());
+        lines.push([workload.to_string()].into_iter().chain(peers.iter().map(of)).collect());
+    }
+    markdown(&lines)
+}
+
+/// A row for each server, a column for each size.
+fn growth(results: &Results) -> String {
+    type Is = fn(&Setup) -> bool;
+    let columns: [(&str, Workload, Is); 4] = [
+        ("1 network", Workload::Networks, |setup| setup.networks == 1),
+        ("500 networks", Workload::Networks, |setup| setup.networks == 500),
+        ("1,000 names", Workload::Names, |setup| setup.names == 1000),
+        ("1,000,000 names", Workload::Names, |setup| setup.names == 1_000_000),
+    ];
+    let mut lines = vec![[""].into_iter().chain(columns.map(|column| column.0)).map(str::to_owned).collect::<Vec<_>>()];
+    for peer in Peer::ALL.into_iter().filter(|peer| !matches!(peer, Peer::Echo | Peer::Library)) {
+        let figures = columns.map(|(_, workload, is_it)| {
+            // The names of a million are the library's: see `workload`.
+            let peer = if (workload, peer) == (Workload::Names, Peer::Callsign) { Peer::Library } else { peer };
+            let row = results.row(workload, peer, is_it);
+            let figure = |figure: Figure| row.and_then(|row| row.median(figure));
+            match row {
+                Some(_) => format!("{} µs, {} MB", cell(figure(CPU), 1), cell(figure(RESIDENT), 0)),
+                None => "–".to_owned(),
+            }
+        });
+        if figures.iter().any(|figure| figure != "–") {
+            lines.push([peer.label().to_owned()].into_iter().chain(figures).collect());
+        }
+    }
+    markdown(&lines)
+}
+
+fn today() -> String {
+    let mut command = Command::new("date");
+    command.arg("+%F");
+    run(command).stdout.trim().to_owned()
+}

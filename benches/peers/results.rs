@@ -1,0 +1,203 @@
+//! What was measured, by server and round, and as JSON.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::load::Load;
+use crate::machine::Machine;
+use crate::paced::Paced;
+use crate::peer::Peer;
+use crate::server::Server;
+use crate::setup::Setup;
+use crate::workload::Workload;
+
+/// One server under one workload in one round.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Taken {
+    pub(crate) load: Option<Load>,
+    pub(crate) paced: Option<Paced>,
+    /// Resident memory afterwards, MB.
+    pub(crate) resident: f64,
+    /// From the start of the server to its first answer, milliseconds.
+    pub(crate) start: f64,
+}
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.load {
+            Some(load) => write!(f, "{:.2} µs/query, {:.0} queries/s", load.cpu, load.qps)?,
+            None => write!(f, "first answer after {:.1} ms", self.start)?,
+        }
+        if let Some(load) = self.load.filter(|load| load.lost > 0.0) {
+            write!(f, ", {:.3} % lost", load.lost * 100.0)?;
+        }
+        if let Some(load) = self.load.filter(|load| load.changes > 0.0) {
+            write!(f, ", {:.0} changes/s", load.changes)?;
+        }
+        if let Some(paced) = &self.paced {
+            let Paced { median, p99, qps, .. } = paced;
+            write!(f, "; at {qps:.0} queries/s {median:.1} µs median, {p99:.1} µs p99")?;
+        }
+        write!(f, "; {:.1} MB", self.resident)
+    }
+}
+
+/// One server under one workload.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) workload: Workload,
+    pub(crate) peer: Peer,
+    pub(crate) setup: Setup,
+    /// The program and its version.
+    pub(crate) server: String,
+    /// By round.
+    pub(crate) taken: Vec<Taken>,
+}
+
+/// A figure of a measurement, where it was taken.
+pub(crate) type Figure = fn(&Taken) -> Option<f64>;
+
+/// The figures that are compared.
+pub(crate) const CPU: Figure = |taken| Some(taken.load?.cpu);
+pub(crate) const QPS: Figure = |taken| Some(taken.load?.qps);
+pub(crate) const MEDIAN: Figure = |taken| Some(taken.paced?.median);
+pub(crate) const P99: Figure = |taken| Some(taken.paced?.p99);
+pub(crate) const PACED_CPU: Figure = |taken| Some(taken.paced?.cpu);
+pub(crate) const RESIDENT: Figure = |taken| Some(taken.resident);
+pub(crate) const START: Figure = |taken| Some(taken.start);
+
+impl Row {
+    /// The figure's median over the rounds.
+    pub(crate) fn median(&self, figure: Figure) -> Option<f64> {
+        median(self.taken.iter().filter_map(figure).collect())
+    }
+
+    /// The figure's lowest and highest.
+    pub(crate) fn spread(&self, figure: Figure) -> (f64, f64) {
+        let figures = || self.taken.iter().filter_map(figure);
+        (figures().fold(f64::INFINITY, f64::min), figures().fold(0.0, f64::max))
+    }
+
+    /// Of each round the ratio to another row's figure in that round, and of these the median: what disturbs the machine
+    /// for longer than a round disturbs both.
+    pub(crate) fn ratio(&self, other: &Row, figure: Figure) -> Option<f64> {
+        let pairs = self.taken.iter().zip(&other.taken);
+        median(pairs.filter_map(|(this, other)| Some(figure(this)? / figure(other)?)).collect())
+    }
+
+    /// What went wrong in the worst round, if it is worth telling.
+    pub(crate) fn failures(&self) -> Option<String> {
+        let expected = if self.peer == Peer::Echo { 1.0 } else { self.workload.found() };
+        let loads = || self.taken.iter().filter_map(|taken| taken.load);
+        let lost = loads().map(|load| load.lost).fold(0.0, f64::max);
+        let wrong = loads().map(|load| (load.found - expected).abs()).fold(0.0, f64::max);
+        let late = self.taken.iter().filter_map(|taken| taken.paced).map(|paced| paced.lost).fold(0.0, f64::max);
+        let mut told = Vec::new();
+        // dnsperf's last queries are cut off by its end, and so is the last turn through the questions.
+        if lost > 0.001 {
+            told.push(format!("{:.2} % lost", lost * 100.0));
+        }
+        if wrong > 0.001 {
+            told.push(format!("{:.2} % with another response code than expected", wrong * 100.0));
+        }
+        if late > 0.001 {
+            told.push(format!("{:.2} % lost at the steady rate", late * 100.0));
+        }
+        (!told.is_empty()).then(|| format!("{}, {}: {} in its worst round", self.server, self.setup, told.join(", ")))
+    }
+
+    fn json(&self, floor: Option<&Row>) -> Value {
+        let of = |figure: Figure| self.taken.iter().map(figure).collect::<Vec<_>>();
+        json!({
+            "workload": self.workload.id(),
+            "server": self.server,
+            "networks": self.setup.networks,
+            "names": self.setup.names,
+            "changes_per_second": self.setup.changes,
+            "cpu_us_per_query": self.median(CPU),
+            "ratio_to_echo": floor.and_then(|floor| self.ratio(floor, CPU)),
+            "queries_per_second": self.median(QPS),
+            "steady_rate": self.workload.rate(),
+            "latency_median_us": self.median(MEDIAN),
+            "latency_p99_us": self.median(P99),
+            "cpu_us_per_query_at_steady_rate": self.median(PACED_CPU),
+            "resident_mb": self.median(RESIDENT),
+            "start_ms": self.median(START),
+            "by_round": {
+                "cpu_us_per_query": of(CPU),
+                "queries_per_second": of(QPS),
+                "lost": of(|taken| Some(taken.load?.lost)),
+                "noerror": of(|taken| Some(taken.load?.found)),
+                "changes_per_second": of(|taken| Some(taken.load?.changes)),
+                "latency_median_us": of(MEDIAN),
+                "latency_p99_us": of(P99),
+                "cpu_us_per_query_at_steady_rate": of(PACED_CPU),
+                "lost_at_steady_rate": of(|taken| Some(taken.paced?.lost)),
+                "resident_mb": of(RESIDENT),
+                "start_ms": of(START),
+            },
+        })
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Results {
+    pub(crate) machine: Machine,
+    pub(crate) rounds: u32,
+    pub(crate) seconds: u32,
+    /// Of the program without its symbols, MB.
+    pub(crate) binary: Option<f64>,
+    pub(crate) rows: Vec<Row>,
+}
+
+impl Results {
+    /// Adds a measurement, the next round's of this server under this workload.
+    pub(crate) fn add(&mut self, workload: Workload, server: &Server, taken: Taken) {
+        let is_it = |row: &&mut Row| row.workload == workload && row.peer == server.peer && row.setup == server.setup;
+        match self.rows.iter_mut().find(is_it) {
+            Some(row) => row.taken.push(taken),
+            None => {
+                let Server { peer, setup, name, .. } = server;
+                self.rows.push(Row { workload, peer: *peer, setup: *setup, server: name.clone(), taken: vec![taken] });
+            }
+        }
+    }
+
+    /// The rows of a workload.
+    pub(crate) fn of(&self, workload: Workload) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.workload == workload)
+    }
+
+    /// The row of a peer under a workload, the one whose setup fits.
+    pub(crate) fn row(&self, workload: Workload, peer: Peer, is_it: impl Fn(&Setup) -> bool) -> Option<&Row> {
+        self.of(workload).find(|row| row.peer == peer && is_it(&row.setup))
+    }
+
+    /// What a workload's rows are measured by.
+    pub(crate) fn floor(&self, workload: Workload) -> Option<&Row> {
+        self.row(workload, Peer::Echo, |_| true)
+    }
+
+    /// Everything that was measured.
+    pub(crate) fn json(&self) -> Value {
+        let rows: Vec<Value> = self.rows.iter().map(|row| row.json(self.floor(row.workload))).collect();
+        json!({
+            "machine": self.machine.description,
+            "rounds": self.rounds,
+            "seconds": self.seconds,
+            "binary_mb": self.binary,
+            "results": rows,
+        })
+    }
+}
+
+fn median(mut figures: Vec<f64>) -> Option<f64> {
+    figures.sort_by(f64::total_cmp);
+    match figures.len() {
+        0 => None,
+        count if count % 2 == 0 => Some((figures[count / 2 - 1] + figures[count / 2]) / 2.0),
+        count => Some(figures[count / 2]),
+    }
+}

@@ -1,0 +1,53 @@
+//! What a process and all below it use: some servers have processes of their own for their sockets.
+
+use std::fs;
+use std::time::Duration;
+
+/// The process, its children, theirs and so on.
+fn tree(root: u32) -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    // The fourth field of `stat` is the parent.
+    let parents: Vec<(u32, u32)> = pids.filter_map(|pid| Some((pid, fields(pid)?.get(1)?.parse().ok()?))).collect();
+    let mut found = vec![root];
+    let mut next = 0;
+    while next < found.len() {
+        let of = found[next];
+        found.extend(parents.iter().filter(|(_, parent)| *parent == of).map(|(pid, _)| pid));
+        next += 1;
+    }
+    found
+}
+
+/// The processor time of all of them so far, user and system, in steps of 10 ms.
+pub(crate) fn cpu_time(root: u32) -> Duration {
+    let ticks = |pid| {
+        // utime and stime are fields 14 and 15.
+        fields(pid).map_or(0, |fields| fields[11..13].iter().filter_map(|field| field.parse::<u64>().ok()).sum())
+    };
+    // USER_HZ, the unit of these fields, is 100 on every architecture that Rust's std supports on Linux.
+    Duration::from_millis(tree(root).into_iter().map(ticks).sum::<u64>() * 10)
+}
+
+/// The resident memory of all of them, MB. What they share is counted once for each.
+pub(crate) fn resident(root: u32) -> f64 {
+    let kib = |pid: u32| -> Option<f64> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().trim_end_matches("kB").trim().parse().ok()
+    };
+    tree(root).into_iter().filter_map(kib).sum::<f64>() * 1024.0 / 1e6
+}
+
+/// True if the process is there and has not ended.
+pub(crate) fn is_running(pid: u32) -> bool {
+    fields(pid).is_some_and(|fields| fields[0] != "Z")
+}
+
+/// The fields of a process's `stat` from the third on. `None` if it is gone.
+fn fields(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second is the program's name, in parentheses, and may have any characters.
+    let (_, rest) = stat.rsplit_once(')')?;
+    Some(rest.split_whitespace().map(str::to_owned).collect())
+}

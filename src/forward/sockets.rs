@@ -1,0 +1,222 @@
+//! Connected UDP sockets to one server, kept for a moment: to make one, to tell the runtime of it and to close it again costs
+//! as much as all the rest of a question.
+//!
+//! # Why that does not make replies easier to forge
+//!
+//! Never more than one question waits at a socket, each with an ID of its own, and while none waits nothing that comes there
+//! counts. So whoever forges has to hit one port and one ID of 2^30.78 for each question as before (see `datagram`): that the
+//! next question may wait at the same port tells nothing to those who do not know the port, and what a guess at a port gains
+//! with the questions that come after, it loses with those that are at other ports.
+//!
+//! What could tell the port is time: the tricks that find open ports from afar (SAD DNS) take seconds at least. A socket is
+//! used for two seconds and 64 questions at the most, and the one to be used is drawn at random. It is closed at once when
+//! something came that was not the reply, when its question was given up, and when an error says that the path to the server
+//! is another one now. A question that is asked again has a new socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+use socket2::{Domain, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::runtime::{Handle, Id};
+
+use super::datagram::Permit;
+use super::random::random_u16;
+use super::server::now;
+
+/// How long a socket is used.
+const LIFE: Duration = Duration::from_secs(2);
+/// For how many questions.
+const USES: u32 = 64;
+/// Sockets without a question that are kept of one server and one runtime.
+const IDLE: usize = 256;
+
+/// The sockets to a server that no question waits at. Each belongs to the runtime that watches it.
+#[derive(Debug, Default)]
+pub(super) struct Sockets(Mutex<SmallVec<[Idle; 2]>>);
+
+#[derive(Debug)]
+struct Idle {
+    runtime: Id,
+    sockets: Vec<Connected>,
+    /// A task will close those that are too old.
+    is_watched: bool,
+}
+
+/// A socket of one question's own, as long as that waits.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub(super) socket: UdpSocket,
+    to: SocketAddr,
+    made: Instant,
+    uses: u32,
+    _permit: Permit,
+}
+
+impl Connected {
+    /// A new one. The kernel chooses a random port as it connects.
+    pub(super) fn new(to: SocketAddr) -> io::Result<Connected> {
+        let permit = Permit::take()?;
+        let socket = Socket::new(Domain::for_address(to), Type::DGRAM.nonblocking(), None)?;
+        socket.connect(&to.into())?;
+        let socket = UdpSocket::from_std(socket.into())?;
+        Ok(Connected { socket, to, made: now(), uses: 0, _permit: permit })
+    }
+
+    fn is_usable(&self, now: Instant) -> bool {
+        self.uses < USES && now.saturating_duration_since(self.made) < LIFE
+    }
+}
+
+impl Sockets {
+    /// One of those that are there.
+    pub(super) fn take(&self, to: SocketAddr, now: Instant) -> io::Result<Option<Connected>> {
+        let runtime = Handle::current().id();
+        let mut lists = self.lists();
+        let Some(idle) = lists.iter_mut().find(|idle| idle.runtime == runtime) else { return Ok(None) };
+        while !idle.sockets.is_empty() {
+            let drawn = usize::from(random_u16()?) % idle.sockets.len();
+            let socket = idle.sockets.swap_remove(drawn);
+            if socket.to == to && socket.is_usable(now) {
+                return Ok(Some(socket));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Keeps a socket whose question was answered.
+    pub(super) fn put(self: &Arc<Sockets>, mut socket: Connected, now: Instant) {
+        socket.uses += 1;
+        if !socket.is_usable(now) {
+            return;
+        }
+        // What is next at hand is not what came: without this the next question would find the socket ready and empty.
+        let _ = socket
+            .socket
+            .try_io(Interest::READABLE | Interest::ERROR, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        let runtime = Handle::current().id();
+        let mut lists = self.lists();
+        let place = match lists.iter().position(|idle| idle.runtime == runtime) {
+            Some(place) => place,
+            None => {
+                // Those of runtimes that have ended among them.
+                lists.retain(|idle| idle.sockets.iter().any(|socket| socket.is_usable(now)));
+                lists.push(Idle { runtime, sockets: Vec::new(), is_watched: false });
+                lists.len() - 1
+            }
+        };
+        let idle = &mut lists[place];
+        if idle.sockets.len() < IDLE {
+            idle.sockets.push(socket);
+        }
+        if !std::mem::replace(&mut idle.is_watched, true) {
+            let sockets = Arc::downgrade(self);
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(LIFE).await;
+                    let Some(sockets) = sockets.upgrade() else { return };
+                    if !sockets.close_old(runtime, super::server::now()) {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+
+    /// Closes what is too old to be used. False if nothing is left.
+    fn close_old(&self, runtime: Id, now: Instant) -> bool {
+        let mut lists = self.lists();
+        if let Some(idle) = lists.iter_mut().find(|idle| idle.runtime == runtime) {
+            idle.sockets.retain(|socket| socket.is_usable(now));
+            if !idle.sockets.is_empty() {
+                return true;
+            }
+        }
+        lists.retain(|idle| idle.runtime != runtime);
+        false
+    }
+
+    fn lists(&self) -> MutexGuard<'_, SmallVec<[Idle; 2]>> {
+        // Every change of the lists leaves them whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn here() -> (std::net::UdpSocket, SocketAddr) {
+        let server = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        (server, address)
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_used_for_two_seconds_or_64_questions() {
+        let (sockets, (_server, to), start) = (Arc::new(Sockets::default()), here(), now());
+        let mut uses = 0;
+        let mut socket = Some(Connected::new(to).unwrap());
+        while let Some(used) = socket {
+            uses += 1;
+            sockets.put(used, start);
+            socket = sockets.take(to, start).unwrap();
+        }
+        assert_eq!(uses, USES);
+        let (young, later) = (Connected::new(to).unwrap(), now() + LIFE);
+        sockets.put(young, start);
+        let young = sockets.take(to, start + LIFE - Duration::from_millis(1)).unwrap().expect("young enough");
+        sockets.put(young, start);
+        assert!(sockets.take(to, later).unwrap().is_none());
+        sockets.put(Connected::new(to).unwrap(), later + LIFE);
+        assert!(sockets.take(to, start).unwrap().is_none(), "too old to be kept");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_left_open_that_is_not_used() {
+        let (sockets, (_server, to), start) = (Arc::new(Sockets::default()), here(), now());
+        for _ in 0..IDLE + 10 {
+            sockets.put(Connected::new(to).unwrap(), start);
+        }
+        assert_eq!(sockets.lists()[0].sockets.len(), IDLE);
+        assert!(sockets.close_old(Handle::current().id(), start), "they are young");
+        assert_eq!(sockets.lists()[0].sockets.len(), IDLE);
+        assert!(!sockets.close_old(Handle::current().id(), now() + LIFE));
+        assert!(sockets.lists().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_used_for_its_own_address_and_runtime_only() {
+        let (sockets, (_server, to), (_other, elsewhere)) = (Arc::new(Sockets::default()), here(), here());
+        sockets.put(Connected::new(to).unwrap(), now());
+        assert!(sockets.take(elsewhere, now()).unwrap().is_none());
+        sockets.put(Connected::new(to).unwrap(), now());
+        let others = sockets.clone();
+        let another = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async { others.take(to, now()).unwrap().is_none() })
+        });
+        assert!(another.join().unwrap());
+        assert!(sockets.take(to, now()).unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn the_socket_is_drawn_at_random() {
+        let (sockets, (_server, to), start) = (Arc::new(Sockets::default()), here(), now());
+        for _ in 0..16 {
+            sockets.put(Connected::new(to).unwrap(), start);
+        }
+        let mut ports = std::collections::HashSet::new();
+        for _ in 0..64 {
+            let socket = sockets.take(to, start).unwrap().unwrap();
+            ports.insert(socket.socket.local_addr().unwrap().port());
+            sockets.put(socket, start);
+        }
+        // Three or fewer of 16 in 64 draws: less than once in 10^40 runs.
+        assert!(ports.len() > 3, "{ports:?}");
+    }
+}
