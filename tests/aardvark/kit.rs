@@ -51,12 +51,17 @@ pub(crate) struct Home {
 
 impl Home {
     pub(crate) fn new() -> Home {
+        Home::of(Path::new(CALLSIGN))
+    }
+
+    /// With another program in its place.
+    pub(crate) fn of(program: &Path) -> Home {
         static REAPER: OnceLock<()> = OnceLock::new();
         // The program forks: its child is ours when its parent has ended, and so its exit is to be seen.
         REAPER.get_or_init(|| set_child_subreaper(true).expect("a subreaper"));
         let place = TempDir::with_prefix("callsign-").unwrap();
         fs::create_dir(place.path().join("networks")).unwrap();
-        symlink(CALLSIGN, place.path().join("aardvark-dns")).unwrap();
+        symlink(program, place.path().join("aardvark-dns")).unwrap();
         let port = free_port(&[SHOP, BLOG].map(|ip| ip.parse::<IpAddr>().unwrap()));
         Home { place, port, environment: Vec::new(), prefix: Vec::new() }
     }

@@ -10,6 +10,7 @@ mod daemon;
 mod descriptors;
 mod fork;
 mod life;
+mod memory;
 mod pid_file;
 mod policies;
 mod service;
