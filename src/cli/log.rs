@@ -21,8 +21,9 @@ pub(super) fn install(format: LogFormat, level: Option<&str>) -> Result<(), Stri
         (None, None) => ("info", ""),
     };
     // Not EnvFilter: it brings a regular expression engine into an idle server's memory.
-    let filter: Targets =
-        level.parse().map_err(|error| format!("{origin} {level:?}: {error}; write error, warn, info, debug or trace"))?;
+    let filter: Targets = level
+        .parse()
+        .map_err(|error| format!("{origin} {level:?}: {error}; write error, warn, info, debug or trace"))?;
     // A log that cannot be written is nobody's to tell of.
     let lines = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
     let log = registry().with(filter);
