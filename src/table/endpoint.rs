@@ -97,7 +97,7 @@ pub enum Health {
 pub struct Endpoint {
     id: Box<str>,
     addresses: Addresses,
-    names: Box<[Name]>,
+    names: Names,
     /// `None` for what is usual, which is [`Extra::default`].
     extra: Option<Box<Extra>>,
 }
@@ -107,6 +107,19 @@ pub struct Endpoint {
 enum Addresses {
     One(IpAddr),
     Any(Box<[IpAddr]>),
+}
+
+/// Names; the two that Podman's containers have, the name and the short id, need no memory of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Names {
+    Two([Name; 2]),
+    Any(Box<[Name]>),
+}
+
+impl From<Vec<Name>> for Names {
+    fn from(names: Vec<Name>) -> Names {
+        names.try_into().map_or_else(|names: Vec<Name>| Names::Any(names.into()), Names::Two)
+    }
 }
 
 /// What few endpoints have.
@@ -140,7 +153,7 @@ impl Endpoint {
             endpoint: Endpoint {
                 id: id.into().into(),
                 addresses: Addresses::Any(Box::default()),
-                names: Box::default(),
+                names: Names::Any(Box::default()),
                 extra: None,
             },
             extra: Extra::default(),
@@ -167,7 +180,10 @@ impl Endpoint {
 
     /// Its names, each once, relative to the network; the first is the canonical one (answers.md T3).
     pub fn names(&self) -> &[Name] {
-        &self.names
+        match &self.names {
+            Names::Two(names) => names,
+            Names::Any(names) => names,
+        }
     }
 
     /// The ports that it offers.

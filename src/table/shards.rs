@@ -1,10 +1,13 @@
 //! A map that is cheap to change a little and copy on every change.
 //!
-//! A tree by the bits of the key's hash: branches of eight, and leaves of up to 64 values that lie side by side. A copy of
-//! the map is one pointer; a change then copies the leaf that it touches and the branches above it, and leaves the rest
-//! shared. What counts is how many reference counts that touches, as at a million values each of them is a cache miss: a
-//! flat array of leaves has thousands. The hash of a key is computed by the caller, once, and serves every map that the key
-//! is looked up in.
+//! A tree by the bits of the key's hash: branches of up to 32 children, and leaves of up to 64 values that lie side by side.
+//! A copy of the map is one pointer; a change then copies the leaf that it touches and the branches above it, and leaves
+//! the rest shared.
+//!
+//! At a million values each pointer that is followed is a cache miss, and so is each reference count that a copied branch
+//! touches: few levels make look-ups quick, small branches make changes cheap. A branch starts with two children and is
+//! doubled as they fill, so that leaves are never nearly empty, whatever the size. The hash of a key is computed by the
+//! caller, once, and serves every map that the key is looked up in.
 
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, OnceLock};
@@ -13,12 +16,13 @@ use foldhash::fast::SeedableRandomState;
 
 /// Values that a leaf holds before it is split.
 const LEAF: usize = 64;
-/// The hash bits that choose one of a branch's children; the topmost are used first.
-const BITS: u32 = 3;
-/// A leaf this deep is not split: the bits left are those of the tags.
-const MAX_DEPTH: u32 = (u64::BITS - u8::BITS) / BITS;
-/// Room is made for so many values at a time. Little, as leaves stay.
-const ROOM: usize = 2;
+/// The most children of a branch. Their number is a power of two; as many bits of the hash choose between them, the topmost
+/// bits first.
+const BRANCH: usize = 32;
+/// A leaf below so many bits is not split: the bits left are those of the tags.
+const MAX_DEPTH: u32 = u64::BITS - u8::BITS - BRANCH.ilog2();
+/// Room is made for so many values at a time. Much of it would be lost, as leaves stay; little costs time when many come.
+const ROOM: usize = 8;
 
 /// Randomly seeded once a process, so that nobody outside can choose names that collide.
 static SEED: OnceLock<SeedableRandomState> = OnceLock::new();
@@ -52,7 +56,7 @@ pub(crate) struct Shards<V> {
 #[derive(Debug)]
 enum Node<V> {
     Leaf(Arc<Leaf<V>>),
-    Branch(Arc<[Node<V>; 1 << BITS]>),
+    Branch(Arc<[Node<V>]>),
 }
 
 /// Values, and of the first 64 the low octet of their hashes, which tells nearly always which one is worth comparing.
@@ -105,10 +109,13 @@ impl<V: Keyed> Shards<V> {
         let mut path = hash;
         loop {
             match node {
-                Node::Branch(children) => node = &children[child_of(path)],
+                Node::Branch(children) => {
+                    let bits = bits_of(children);
+                    node = &children[child_of(path, bits)];
+                    path <<= bits;
+                }
                 Node::Leaf(leaf) => return leaf.find(hash, key).map(|at| &leaf.values[at]),
             }
-            path <<= BITS;
         }
     }
 
@@ -167,23 +174,56 @@ impl<V: Keyed> Shards<V> {
     }
 }
 
-fn child_of(path: u64) -> usize {
-    (path >> (u64::BITS - BITS)) as usize
+/// How many bits choose between these children.
+fn bits_of<V>(children: &[Node<V>]) -> u32 {
+    children.len().trailing_zeros()
+}
+
+fn child_of(path: u64, bits: u32) -> usize {
+    (path >> (u64::BITS - bits)) as usize
 }
 
 impl<V: Keyed> Node<V> {
-    /// The leaf of a hash, copied if others hold it; with room for one more, if that is wanted.
+    /// The leaf of a hash, copied if others hold it; with room for one more, if that is wanted. `depth`: the bits of the
+    /// hash that led here.
     fn leaf_mut(&mut self, path: u64, depth: u32, room: bool) -> &mut Leaf<V> {
-        if room
-            && depth < MAX_DEPTH
-            && let Node::Leaf(leaf) = self
-            && leaf.values.len() >= LEAF
-        {
-            *self = leaf.split(depth);
+        if room && depth < MAX_DEPTH {
+            self.make_room(path, depth);
         }
         match self {
             Node::Leaf(leaf) => Arc::make_mut(leaf),
-            Node::Branch(children) => Arc::make_mut(children)[child_of(path)].leaf_mut(path << BITS, depth + 1, room),
+            Node::Branch(children) => {
+                let bits = bits_of(children);
+                Arc::make_mut(children)[child_of(path, bits)].leaf_mut(path << bits, depth + bits, room)
+            }
+        }
+    }
+
+    /// Makes two leaves of one that is full; of all of a branch, while that can have more children.
+    fn make_room(&mut self, path: u64, depth: u32) {
+        match self {
+            Node::Leaf(leaf) if leaf.is_full() => *self = Node::Branch(Arc::new(self.halves(depth))),
+            Node::Branch(children) if children.len() < BRANCH => {
+                let bits = bits_of(children);
+                if matches!(&children[child_of(path, bits)], Node::Leaf(leaf) if leaf.is_full()) {
+                    *self = Node::Branch(children.iter().flat_map(|child| child.halves(depth + bits)).collect());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What is below this node by the next bit of the hash, after `depth` others.
+    fn halves(&self, depth: u32) -> [Node<V>; 2] {
+        match self {
+            Node::Leaf(leaf) => leaf.halves(depth),
+            Node::Branch(children) => {
+                let (low, high) = children.split_at(children.len() / 2);
+                [low, high].map(|half| match half {
+                    [one] => one.clone(),
+                    several => Node::Branch(several.into()),
+                })
+            }
         }
     }
 
@@ -239,14 +279,18 @@ impl<V: Keyed> Leaf<V> {
         }
     }
 
-    /// The values one level further down.
-    fn split(&self, depth: u32) -> Node<V> {
-        let mut children: [Leaf<V>; 1 << BITS] = Default::default();
+    fn is_full(&self) -> bool {
+        self.values.len() >= LEAF
+    }
+
+    /// The values by the next bit of their hashes, after `depth` others.
+    fn halves(&self, depth: u32) -> [Node<V>; 2] {
+        let mut halves: [Leaf<V>; 2] = Default::default();
         for value in &self.values {
             let hash = hash_of(value.key());
-            children[child_of(hash << (depth * BITS))].push(hash, value.clone());
+            halves[child_of(hash << depth, 1)].push(hash, value.clone());
         }
-        Node::Branch(Arc::new(children.map(|leaf| Node::Leaf(Arc::new(leaf)))))
+        halves.map(|leaf| Node::Leaf(Arc::new(leaf)))
     }
 }
 
@@ -300,5 +344,18 @@ mod tests {
         (0..2_000).for_each(|key| map.remove(&key));
         assert_eq!((map.len(), map.iter().count()), (0, 0));
         assert!(matches!(map.root, Node::Leaf(_)), "an empty map is small again");
+    }
+
+    #[test]
+    fn a_branch_is_doubled_whatever_its_children_are() {
+        let mut leaf = Leaf::default();
+        (0..200).for_each(|key| leaf.push(hash_of(&key), (key, key)));
+        let [low, high] = leaf.halves(0);
+        let deeper = Node::Branch(Arc::new(low.halves(1)));
+        let doubled = [deeper, high].iter().flat_map(|child| child.halves(1)).collect();
+        let map = Shards { root: Node::Branch(doubled), len: 200 };
+        for key in 0..200 {
+            assert_eq!(map.get(hash_of(&key), &key), Some(&(key, key)));
+        }
     }
 }

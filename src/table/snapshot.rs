@@ -52,7 +52,9 @@ pub(super) struct Holders<A> {
 #[derive(Debug, Clone)]
 enum Attachments {
     One(Arc<Attachment>),
-    Any(Vec<Arc<Attachment>>),
+    // Boxed, as it is seldom there, and most of this would be room for it.
+    #[allow(clippy::box_collection)]
+    Any(Box<Vec<Arc<Attachment>>>),
 }
 
 impl<A: Clone + Hash + Eq> Keyed for Holders<A> {
@@ -65,7 +67,7 @@ impl<A: Clone + Hash + Eq> Keyed for Holders<A> {
 
 impl<A> Holders<A> {
     pub(super) fn nobody(address: A) -> Holders<A> {
-        Holders { address, attachments: Attachments::Any(Vec::new()) }
+        Holders { address, attachments: Attachments::Any(Box::default()) }
     }
 
     pub(super) fn attachments(&self) -> &[Arc<Attachment>] {
@@ -79,14 +81,14 @@ impl<A> Holders<A> {
     pub(super) fn add(&mut self, attachment: &Arc<Attachment>) {
         self.attachments = match self.attachments() {
             [] => Attachments::One(attachment.clone()),
-            some => Attachments::Any(some.iter().chain([attachment]).cloned().collect()),
+            some => Attachments::Any(Box::new(some.iter().chain([attachment]).cloned().collect())),
         };
     }
 
     /// The same address without a holder; false if it was the last one.
     pub(super) fn remove(&mut self, attachment: &Arc<Attachment>) -> bool {
         let others = self.attachments().iter().filter(|holder| !Arc::ptr_eq(holder, attachment));
-        self.attachments = Attachments::Any(others.cloned().collect());
+        self.attachments = Attachments::Any(Box::new(others.cloned().collect()));
         !self.attachments().is_empty()
     }
 }
