@@ -3,8 +3,8 @@
 //!
 //! # Why that does not make replies easier to forge
 //!
-//! Never more than one question waits at a socket, each with an ID of its own, and while none waits nothing that comes there
-//! counts. So whoever forges has to hit one port and one ID of 2^30.78 for each question as before (see `datagram`): that the
+//! Never more than one question waits at a socket, each with an ID of its own. A socket at which something came while none
+//! waited is not used again: what was sent there beforehand never meets a question. So whoever forges has to hit one port and one ID of 2^30.78 for each question as before (see `datagram`): that the
 //! next question may wait at the same port tells nothing to those who do not know the port, and what a guess at a port gains
 //! with the questions that come after, it loses with those that are at other ports.
 //!
@@ -15,9 +15,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, recv};
 use smallvec::SmallVec;
 use socket2::{Domain, Socket, Type};
 use tokio::io::Interest;
@@ -67,6 +70,13 @@ impl Connected {
         Ok(Connected { socket, to, made: now(), uses: 0, _permit: permit })
     }
 
+    /// True if nothing came since the last reply, and no error.
+    fn is_silent(&self) -> bool {
+        // Not by way of the runtime, which may not have heard of it yet.
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        matches!(recv(self.socket.as_raw_fd(), &mut [0], flags), Err(Errno::EAGAIN))
+    }
+
     fn is_usable(&self, now: Instant) -> bool {
         self.uses < USES && now.saturating_duration_since(self.made) < LIFE
     }
@@ -81,7 +91,7 @@ impl Sockets {
         while !idle.sockets.is_empty() {
             let drawn = usize::from(random_u16()?) % idle.sockets.len();
             let socket = idle.sockets.swap_remove(drawn);
-            if socket.to == to && socket.is_usable(now) {
+            if socket.to == to && socket.is_usable(now) && socket.is_silent() {
                 return Ok(Some(socket));
             }
         }
@@ -202,6 +212,16 @@ mod tests {
         });
         assert!(another.join().unwrap());
         assert!(sockets.take(to, now()).unwrap().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_came_while_no_question_waited_meets_no_question() {
+        let (sockets, (server, to)) = (Arc::new(Sockets::default()), here());
+        let socket = Connected::new(to).unwrap();
+        let port = socket.socket.local_addr().unwrap();
+        sockets.put(socket, now());
+        server.send_to(b"a forgery for whatever is asked next", port).unwrap();
+        assert!(sockets.take(to, now()).unwrap().is_none());
     }
 
     #[tokio::test]

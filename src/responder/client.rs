@@ -14,12 +14,41 @@ pub struct Listener {
     network: Arc<Network>,
     address: SocketAddr,
     neighbours: ArcSwap<Vec<IpNet>>,
+    host: HostAddresses,
+}
+
+/// The host's own addresses, which may ask at each of its listeners (answers.md V4). Clones are the same list: with an
+/// interface for each of hundreds of networks, a list for each listener would be hundreds of thousands of addresses.
+#[derive(Debug, Clone, Default)]
+pub struct HostAddresses(Arc<ArcSwap<Vec<IpAddr>>>);
+
+impl HostAddresses {
+    /// Replaces the addresses, for all listeners that have a clone.
+    pub fn set(&self, mut addresses: Vec<IpAddr>) {
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.shrink_to_fit();
+        if **self.0.load() != addresses {
+            self.0.store(Arc::new(addresses));
+        }
+    }
+
+    /// True if the host has the address.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.0.load().binary_search(&ip).is_ok()
+    }
 }
 
 impl Listener {
     /// A listener of `network` at `address`.
     pub fn new(network: Arc<Network>, address: SocketAddr) -> Listener {
-        Listener { network, address, neighbours: ArcSwap::default() }
+        Listener { network, address, neighbours: ArcSwap::default(), host: HostAddresses::default() }
+    }
+
+    /// The same listener on a host with these addresses.
+    pub fn on(mut self, host: HostAddresses) -> Listener {
+        self.host = host;
+        self
     }
 
     /// The network whose names are answered here.
@@ -32,19 +61,16 @@ impl Listener {
         self.address
     }
 
-    /// Sets who may ask besides the network's subnets and endpoints, where the network has no list of its own: the subnet
-    /// of the interface that carries the address, and the host's own addresses (answers.md V4). True if they are others
-    /// than before.
-    pub fn set_neighbours(&self, neighbours: Vec<IpNet>) -> bool {
-        let changed = **self.neighbours.load() != neighbours;
-        if changed {
+    /// Sets who may ask besides the network's subnets and endpoints and the host, where the network has no list of its own:
+    /// the subnet of the interface that carries the address (answers.md V4).
+    pub fn set_neighbours(&self, neighbours: Vec<IpNet>) {
+        if **self.neighbours.load() != neighbours {
             self.neighbours.store(Arc::new(neighbours));
         }
-        changed
     }
 
     pub(super) fn is_neighbour(&self, ip: IpAddr) -> bool {
-        self.neighbours.load().iter().any(|subnet| subnet.contains(&ip))
+        self.host.contains(ip) || self.neighbours.load().iter().any(|subnet| subnet.contains(&ip))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::wire::reply::{self, Failure, Options, ReplyEdns};
 use crate::wire::{Name, Query, Rejected, ReplyWriter, class, cookie, ede, option, rcode, rtype};
 
 use answer::Draft;
-pub use client::{Client, Listener, Transport};
+pub use client::{Client, HostAddresses, Listener, Transport};
 pub use explain::{Explanation, Finding, Searched, WhoAsks};
 use explain::{Recorder, Trace};
 use place::Place;

@@ -83,8 +83,10 @@ impl Batch {
     /// be sent to its receiver is passed over: others wait behind it.
     pub(super) fn send(&mut self, socket: &impl AsRawFd, unsent: &mut Unsent) -> io::Result<()> {
         while unsent.start < unsent.end {
-            let buffers: [[IoSlice<'_>; 1]; BATCH] =
-                std::array::from_fn(|index| [IoSlice::new(&self.replies[index][..self.lengths[index]])]);
+            let mut buffers = [[IoSlice::new(&[])]; BATCH];
+            for index in unsent.clone() {
+                buffers[index] = [IoSlice::new(&self.replies[index][..self.lengths[index]])];
+            }
             let receivers = &self.receivers[unsent.clone()];
             let result = sendmmsg(
                 socket.as_raw_fd(),

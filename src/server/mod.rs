@@ -4,6 +4,8 @@
 //! one of them; adding and removing networks touches no other network's sockets. Knows nothing of where names come from:
 //! whoever runs the server fills its networks.
 
+#[cfg(test)]
+mod allocations;
 mod batch;
 mod builder;
 mod change;

@@ -15,7 +15,6 @@ use crate::table::{Address, NameTable};
 use super::host::Host;
 use super::limits::Usage;
 use super::slot::Slot;
-use super::status::ListenerState;
 
 /// Which slot is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -78,15 +77,7 @@ impl Shared {
     /// Tells the forwarder where we listen, so that it never asks ourselves (answers.md F4).
     pub(super) fn note_own_addresses(&self) {
         let _turn = self.telling.lock().unwrap_or_else(PoisonError::into_inner);
-        let own: Vec<SocketAddr> = self
-            .slots()
-            .values()
-            .flat_map(|slot| slot.status())
-            .filter_map(|listener| match listener.state {
-                ListenerState::Listening(address) => Some(address),
-                ListenerState::Failed { .. } => None,
-            })
-            .collect();
+        let own: Vec<SocketAddr> = self.slots().values().flat_map(|slot| slot.addresses()).collect();
         self.forwarder.set_own_addresses(own);
     }
 

@@ -140,18 +140,21 @@ impl Slot {
     fn change_listener(&self, change: impl Fn(&Listener) -> (Arc<Network>, SocketAddr)) {
         self.listener.rcu(|old| {
             let (network, address) = change(old);
-            let listener = Listener::new(network, address);
+            let listener = Listener::new(network, address).on(self.server.host.addresses().clone());
             listener.set_neighbours(self.server.host.neighbours(address));
             listener
         });
     }
 
-    /// Looks for the host's addresses again, unless that was done a moment ago. True if the listener's neighbours are
-    /// others now.
+    /// Looks for the host's addresses again, unless that was done a moment ago. True if the listener knows perhaps more now
+    /// than before.
     pub(super) fn look_around(&self, listener: &Listener) -> bool {
         let last = Some(self.server.host.look_again());
         let is_new = std::mem::replace(&mut *lock(&self.looked), last) != last;
-        is_new && listener.set_neighbours(self.server.host.neighbours(listener.address()))
+        if is_new {
+            listener.set_neighbours(self.server.host.neighbours(listener.address()));
+        }
+        is_new
     }
 
     /// Takes nothing new; what is under way is finished.
@@ -187,6 +190,14 @@ impl Slot {
             .filter(|(_, state)| is_used(state))
             .map(|(tcp, state)| ListenerStatus { network: network.clone(), listen: self.describe(), tcp, state })
             .collect()
+    }
+
+    /// The addresses that it listens on.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        [&self.udp, &self.tcp].into_iter().filter_map(|state| match *lock(state) {
+            ListenerState::Listening(address) => Some(address),
+            ListenerState::Failed { .. } => None,
+        })
     }
 
     fn describe(&self) -> String {

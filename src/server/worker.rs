@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use arc_swap::Guard;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tracing::error;
@@ -64,6 +65,21 @@ thread_local! {
     static DESK: RefCell<Desk> = const { RefCell::new(Desk { responder: None, batch: None, tcp_reply: Vec::new() }) };
 }
 
+/// Where and when a batch of queries is answered: what is looked up once for all of them.
+pub(super) struct Place<'s> {
+    slot: &'s Slot,
+    listener: Guard<Arc<Listener>>,
+    options: Guard<Arc<ResponderOptions>>,
+    /// Seconds since 1970, modulo 2^32.
+    now: u32,
+}
+
+impl Place<'_> {
+    pub(super) fn of(slot: &Slot) -> Place<'_> {
+        Place { slot, listener: slot.listener(), options: slot.server().responder_options(), now: unix_time() }
+    }
+}
+
 /// What becomes of a query.
 pub(super) enum Outcome {
     Reply(usize),
@@ -87,45 +103,43 @@ impl Desk {
     /// Decides on one packet. Should that panic, it costs this packet its answer, and no listener its life.
     pub(super) fn respond(
         &mut self,
-        slot: &Slot,
-        listener: &Listener,
+        place: &Place<'_>,
         from: (SocketAddr, Transport),
         packet: &[u8],
         out: &mut [u8],
     ) -> Outcome {
         // What a panic can leave half done is the reply, which is not sent, and the responder, which is made anew.
-        catch_unwind(AssertUnwindSafe(|| self.decide(slot, listener, from, packet, out))).unwrap_or_else(|_| {
+        catch_unwind(AssertUnwindSafe(|| self.decide(place, from, packet, out))).unwrap_or_else(|_| {
             self.responder = None;
-            error!(source = %from.0, network = listener.network().name(), "a bug: answering this query panicked");
+            let network = place.listener.network().name();
+            error!(source = %from.0, network, "a bug: answering this query panicked");
             Outcome::Ignore
         })
     }
 
     fn decide(
         &mut self,
-        slot: &Slot,
-        listener: &Listener,
+        place: &Place<'_>,
         (source, transport): (SocketAddr, Transport),
         packet: &[u8],
         out: &mut [u8],
     ) -> Outcome {
-        let options = slot.server().responder_options();
         let client = match transport {
-            Transport::Udp => Client::udp(listener, source),
-            Transport::Tcp { idle } => Client::tcp(listener, source, idle),
+            Transport::Udp => Client::udp(&place.listener, source),
+            Transport::Tcp { idle } => Client::tcp(&place.listener, source, idle),
         }
-        .at(unix_time());
-        let responder = self.responder(&options);
+        .at(place.now);
+        let responder = self.responder(&place.options);
         let mut verdict = responder.respond(packet, &client, out);
         if let Verdict::Reply(len) = verdict {
             // Perhaps an address or an interface came since the neighbours were looked at.
-            if is_refused(&out[..len]) && slot.look_around(listener) {
+            if is_refused(&out[..len]) && place.slot.look_around(&place.listener) {
                 verdict = responder.respond(packet, &client, out);
             }
         }
         match verdict {
             Verdict::Reply(len) => Outcome::Reply(len),
-            Verdict::Forward(forward) => forwarded(slot, listener, forward, client.ip(), out),
+            Verdict::Forward(forward) => forwarded(place.slot, &place.listener, forward, client.ip(), out),
             Verdict::Ignore => Outcome::Ignore,
         }
     }
@@ -140,7 +154,7 @@ impl Desk {
     ) -> Result<Option<Vec<u8>>, Box<Exchange>> {
         let mut out = std::mem::take(&mut self.tcp_reply);
         out.resize(usize::from(u16::MAX), 0);
-        let outcome = self.respond(slot, &slot.listener(), (source, Transport::Tcp { idle }), packet, &mut out);
+        let outcome = self.respond(&Place::of(slot), (source, Transport::Tcp { idle }), packet, &mut out);
         let reply = match outcome {
             Outcome::Reply(len) => Ok(Some(framed(&out[..len]))),
             Outcome::Forward(exchange) => Err(exchange),
