@@ -74,7 +74,6 @@ impl World {
         for _ in 0..TIMES {
             let verdict = self.responder.respond(black_box(packet), &client, &mut self.out.0);
             black_box(&verdict);
-            drop(verdict);
         }
     }
 
@@ -85,7 +84,6 @@ impl World {
         for _ in 0..TIMES {
             let verdict = self.responder.respond_general(black_box(packet), &client, &mut self.out.0);
             black_box(&verdict);
-            drop(verdict);
         }
     }
 }
