@@ -16,6 +16,8 @@ use super::exchange::Exchange;
 use super::slot::{Slot, Stop, stopped};
 use super::worker::{Desk, Outcome, Place};
 
+/// Batches that are served before the worker's other sockets have their turn.
+const TURN: usize = 4;
 /// The pause after a failed receive.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -42,24 +44,17 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::UdpSocket, mut sto
             ready = socket.readable() => ready?,
         };
         let mut left = Left::default();
-        let received = batch(slot, &socket, is_v6, &mut left);
-        match &received {
-            // A batch that is not full leaves nothing behind it: the kernel ended it because it found the socket empty, so
-            // that no second receive is needed to hear that. What came since makes the socket ready anew, as each datagram
-            // that comes does (epoll(7), edge-triggered), and the runtime looks at that only after this: nothing but this
-            // thread takes its events.
-            Ok(count) if *count < BATCH => ready.clear_ready(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-            _ => {}
+        let outcome = turn(slot, &socket, is_v6, &mut left);
+        if let Ok(false) = outcome {
+            ready.clear_ready();
         }
         if !left.is_nothing() {
             finish(slot, &socket, left).await;
         }
-        match received {
-            Ok(count) if count < BATCH => {}
+        match outcome {
+            Ok(false) => {}
             // More is waiting, here perhaps for ever: let the worker's other sockets have their turn.
-            Ok(_) => tokio::task::yield_now().await,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(true) => tokio::task::yield_now().await,
             Err(error) => {
                 // The fate of some earlier reply, or the kernel lacks memory: not the end of the socket. The pause is for
                 // an error that stays.
@@ -76,6 +71,25 @@ impl Left {
     fn is_nothing(&self) -> bool {
         self.exchanges.is_empty() && self.unsent.is_empty()
     }
+}
+
+/// Serves what is there, a few batches of it. False if nothing is left.
+fn turn(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, left: &mut Left) -> io::Result<bool> {
+    for _ in 0..TURN {
+        match batch(slot, socket, is_v6, left) {
+            // Where several come at a time, the next have come while these were answered, mostly: looking costs less than
+            // asking the kernel to tell.
+            Ok(2..) if left.is_nothing() => {}
+            // A batch that is not full leaves nothing behind it: the kernel ended it because it found the socket empty, so
+            // that no second receive is needed to hear that. What came since makes the socket ready anew, as each datagram
+            // that comes does (epoll(7), edge-triggered), and the runtime looks at that only after this: nothing but this
+            // thread takes its events.
+            Ok(count) => return Ok(count == BATCH),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 /// Receives a batch, answers what can be answered at once, and sends the replies. Gives the number of datagrams that came.
