@@ -18,9 +18,9 @@ use super::{Forward, Turns, Verdict};
 const HOSTMASTER: &[u8] = b"\x0ahostmaster";
 
 /// A reply about to be written.
-pub(super) struct Draft<'q, 'p, 'v> {
-    pub(super) query: &'q Query<'p>,
-    pub(super) view: &'v View,
+pub(super) struct Draft<'v, 'p, 's> {
+    pub(super) query: &'v Query<'p>,
+    pub(super) view: &'v View<'s>,
     pub(super) edns: Option<ReplyEdns>,
     pub(super) limit: usize,
     pub(super) over_tcp: bool,
@@ -144,15 +144,15 @@ impl std::ops::Deref for SmallStr {
 }
 
 /// Writes the answer section for one question.
-struct Records<'v> {
-    view: &'v View,
+struct Records<'v, 's> {
+    view: &'v View<'s>,
     rtype: u16,
     over_tcp: bool,
     /// Where the records' owner name lies in the message.
     owner: usize,
 }
 
-impl Records<'_> {
+impl Records<'_, '_> {
     fn write(&mut self, end: &End<'_>, writer: &mut ReplyWriter<'_>, turns: &mut Turns) {
         match end {
             End::Names(hits) => self.names(hits, writer, turns),

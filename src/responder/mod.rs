@@ -208,7 +208,7 @@ impl Responder {
         &self,
         query: &Query<'_>,
         client: &Client<'_>,
-        view: &View,
+        view: &View<'_>,
         trace: &mut impl Trace,
     ) -> Option<(u16, Option<(u16, &'static str)>)> {
         if trace.is_on() {
