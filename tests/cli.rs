@@ -7,8 +7,10 @@ use std::io::pipe;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
-use support::process::{Finished, run};
+use support::process::{Finished, run, run_with_input};
 use support::program::callsign;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/two-networks.toml");
@@ -131,6 +133,35 @@ fn check_tells_every_mistake_and_ends_with_1() {
     let (code, checked) = ran(&["check", "/nonexistent/callsign.toml"]);
     assert_eq!(code, Some(1));
     assert!(checked.stderr.starts_with("/nonexistent/callsign.toml: cannot be read: "), "{}", checked.stderr);
+}
+
+#[test]
+fn check_says_what_is_no_file_and_waits_for_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("callsign.toml");
+    mkfifo(&path, Mode::S_IRWXU).unwrap();
+    let file = path.to_str().unwrap();
+    for (arguments, path, why) in [
+        (&["check", file][..], file, "it is a FIFO, not a file"),
+        (&["check", "--podman", file], file, "it is a FIFO, not a file"),
+        (&["check", "/dev/zero"], "/dev/zero", "it is a device, not a file"),
+        (&["check", "/etc"], "/etc", "it is a directory, not a file"),
+        (&["explain", "db", "--from", "10.0.0.2", "--config", file], file, "it is a FIFO, not a file"),
+        (&["serve", "--config", file], file, "it is a FIFO, not a file"),
+    ] {
+        let (code, checked) = ran(arguments);
+        let expected = format!("{path}: cannot be read: {why}");
+        assert!(code == Some(1) && checked.stderr.contains(&expected), "{checked:?}");
+    }
+}
+
+#[test]
+fn a_pipe_of_the_callers_is_read_to_its_end() {
+    let checked =
+        run_with_input(callsign(&["check", "/dev/stdin"]), "[[network]]\nname = \"a\"\nlisten = [\"10.0.0.1\"]\n");
+    assert!(checked.stdout.starts_with("/dev/stdin is valid: 1 network"), "{checked:?}");
+    let checked = run_with_input(callsign(&["check", "--podman", "/dev/fd/0"]), "[server]\nprot = 53\n");
+    assert!(checked.stderr.starts_with("/dev/fd/0:2: unknown key `prot`"), "{checked:?}");
 }
 
 #[test]

@@ -1,9 +1,14 @@
 //! What is said beside the files: podman.toml and the environment.
 
 use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use callsign::wire::rtype;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 
 use crate::kit::{Home, SHOP, container, network, until};
 use crate::support::client::Query;
@@ -120,8 +125,46 @@ fn settings_with_a_mistake_keep_no_container_from_starting() {
         let _daemon = home.start();
         assert_eq!(home.ask(SHOP, "web").answers(), ["web. 0 IN A 10.89.0.2"]);
     }
-    fs::remove_file(home.config()).unwrap();
-    fs::create_dir(home.config()).unwrap();
-    let _daemon = home.start();
-    assert_eq!(home.addresses(SHOP, "web"), ["10.89.0.2"]);
+}
+
+/// What else may be at the path of the file, and that must neither be waited for nor read to its end.
+fn put_no_file(path: &Path, what: &str) {
+    let _ = fs::remove_file(path).or_else(|_| fs::remove_dir(path));
+    match what {
+        "a FIFO" => mkfifo(path, Mode::S_IRWXU).unwrap(),
+        "a directory" => fs::create_dir(path).unwrap(),
+        "a socket" => drop(UnixListener::bind(path).unwrap()),
+        "a device" => symlink("/dev/zero", path).unwrap(),
+        "too long" => fs::File::create(path).unwrap().set_len(1 << 40).unwrap(),
+        other => panic!("{other}"),
+    }
+}
+
+const NO_FILES: [&str; 5] = ["a FIFO", "a directory", "a socket", "a device", "too long"];
+
+#[test]
+fn settings_that_are_no_file_keep_no_container_from_starting() {
+    let home = Home::new();
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    for what in NO_FILES {
+        put_no_file(&home.config(), what);
+        let _daemon = home.start();
+        assert_eq!(home.ask(SHOP, "web").answers(), ["web. 0 IN A 10.89.0.2"], "{what}");
+    }
+}
+
+#[test]
+fn settings_that_become_no_file_leave_in_force_what_they_said() {
+    let home = Home::new();
+    home.configure("[[network]]\nname = \"*\"\nttl = 60\n");
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    let daemon = home.start();
+    for (number, what) in NO_FILES.into_iter().enumerate() {
+        put_no_file(&home.config(), what);
+        let name = format!("db{number}");
+        home.append("shop", &container(&name, "10.89.0.3", &name));
+        daemon.hang_up();
+        until("the files are read", || home.addresses(SHOP, &name) == ["10.89.0.3"]);
+        assert_eq!(home.ask(SHOP, "web").answers(), ["web. 60 IN A 10.89.0.2"], "{what}");
+    }
 }
