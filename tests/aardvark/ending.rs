@@ -76,6 +76,50 @@ fn the_pid_file_of_another_is_not_removed() {
     assert_eq!(fs::read_to_string(home.pid_file()).unwrap(), "1");
 }
 
+/// Nobody tells a server that its directory is gone, or finds it by the new one, and it has the gateway still.
+#[test]
+fn a_directory_that_was_removed_and_made_again_has_a_new_server() {
+    let home = Home::new();
+    for address in ["10.89.0.2", "10.89.0.3"] {
+        home.write("shop", &network(SHOP, address));
+        let old = home.start();
+        fs::remove_dir_all(home.directory()).unwrap();
+        fs::create_dir(home.directory()).unwrap();
+        home.write("shop", &network(SHOP, "10.89.0.9"));
+        let new = home.start();
+        assert!(matches!(old.wait(), WaitStatus::Exited(_, 0)));
+        assert_eq!(fs::read_to_string(home.pid_file()).unwrap(), new.pid.to_string());
+        assert_eq!(home.addresses(SHOP, "web"), ["10.89.0.9"]);
+    }
+}
+
+#[test]
+fn a_server_that_sees_another_directory_in_the_place_of_its_own_ends_and_leaves_it_alone() {
+    let home = Home::new();
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    let old = home.start();
+    fs::rename(home.directory(), home.path().join("old")).unwrap();
+    fs::create_dir(home.directory()).unwrap();
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    fs::write(home.pid_file(), "1").unwrap();
+    old.hang_up();
+    assert!(matches!(old.wait(), WaitStatus::Exited(_, 0)));
+    assert_eq!(fs::read_to_string(home.pid_file()).unwrap(), "1");
+}
+
+#[test]
+fn a_server_whose_pid_file_was_removed_is_found_all_the_same() {
+    let home = Home::new();
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    let daemon = home.start();
+    fs::remove_file(home.pid_file()).unwrap();
+    home.write("blog", &network(BLOG, "10.90.0.2"));
+    home.run().expect_success();
+    assert_eq!(fs::read_to_string(home.pid_file()).unwrap(), daemon.pid.to_string());
+    until("it was told", || home.client(BLOG).connect().is_ok());
+    assert_eq!(home.addresses(SHOP, "web"), ["10.89.0.2"]);
+}
+
 /// The server is about to end, as the last container has gone, when the next one comes: whoever looks at what moment, there
 /// is one server then, and it knows the container.
 #[test]
