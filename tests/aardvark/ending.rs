@@ -1,14 +1,18 @@
 //! How it ends, what is left then, and how the next one starts.
 
 use std::fs;
+use std::net::UdpSocket;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use callsign::wire::rtype;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 
 use crate::kit::{BLOG, Daemon, Home, SHOP, network, until};
+use crate::support::client::{Query, Reply};
+use crate::support::upstream::{self, Act, Gate, Scripted, a};
 
 #[test]
 fn when_no_network_is_left_it_ends() {
@@ -32,6 +36,45 @@ fn when_told_to_stop_it_stops_and_removes_the_pid_file() {
         assert!(matches!(daemon.wait(), WaitStatus::Exited(_, 0)));
         assert!(!home.pid_file().exists());
     }
+}
+
+/// A server with one network, one question to which waits for an upstream: that, the gate before its answer, and whoever waits.
+async fn with_a_question_under_way(home: &Home) -> (Daemon, Scripted, Gate, UdpSocket) {
+    let gate = Gate::closed();
+    let wait = gate.clone();
+    let answer = move |query: &upstream::Query| vec![Act::Wait(wait.clone()), query.answer(&[a([192, 0, 2, 1])])];
+    let upstream = Scripted::start(answer).await;
+    home.configure(&format!("[server]\nupstreams = [\"{}\"]\n", upstream.address()));
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    let daemon = home.start();
+    let socket = home.client(SHOP).udp_socket().unwrap();
+    socket.send(&Query::new("www.example.com", rtype::A).bytes()).unwrap();
+    upstream.query(0).await;
+    (daemon, upstream, gate, socket)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_told_to_stop_it_answers_what_was_asked() {
+    let home = Home::new();
+    let (daemon, _upstream, gate, socket) = with_a_question_under_way(&home).await;
+    daemon.signal(Signal::SIGTERM);
+    until("the pid file is gone", || !home.pid_file().exists());
+    gate.open();
+    let mut reply = [0; 512];
+    let len = socket.recv(&mut reply).unwrap();
+    assert_eq!(Reply::new(reply[..len].to_vec()).answers().len(), 1);
+    assert!(matches!(daemon.wait(), WaitStatus::Exited(_, 0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_no_network_is_left_it_ends_at_once_and_waits_for_no_upstream() {
+    let home = Home::new();
+    let (daemon, _upstream, _gate, _socket) = with_a_question_under_way(&home).await;
+    home.remove("shop");
+    let start = Instant::now();
+    daemon.hang_up();
+    assert!(matches!(daemon.wait(), WaitStatus::Exited(_, 0)));
+    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
 }
 
 #[test]

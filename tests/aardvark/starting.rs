@@ -189,6 +189,22 @@ fn an_empty_directory_ends_it_with_an_error() {
     expect();
 }
 
+#[test]
+fn a_server_that_dies_before_it_is_ready_fails_the_start_and_its_pid_file_is_there_before_it_reads() {
+    let home = Home::new();
+    // It gives somebody the time to write the rest.
+    home.write("shop", "");
+    let finished = std::thread::scope(|scope| {
+        let start = scope.spawn(|| home.run());
+        until("there is a pid file", || home.pid_file().exists());
+        home.daemon().signal(Signal::SIGKILL);
+        start.join().unwrap()
+    });
+    assert_eq!((finished.status.code(), &*finished.stderr), (Some(1), "Error from child process\n"));
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    let _daemon = home.start();
+}
+
 /// What is said of a directory that cannot be used.
 #[track_caller]
 fn expect_unusable(home: &Home, why: &str) {
