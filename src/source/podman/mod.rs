@@ -31,7 +31,7 @@
 //!   counts, and an empty file is no network.
 //! - [`Reading::again`] says when to read again while any of this is waited for. Where a file is written to all the time, what
 //!   every reading for 2 s has found gone or different is taken out or changed in any case.
-//! - A file that is gone is gone at once.
+//! - A file that is gone is gone at once, and with the directory all of them.
 //!
 //! So a name that is in the file before and after it is rewritten is there for every query in between, unless the writer
 //! pauses for 25 ms between two lines or for 250 ms within one, or needs more than 2 s in all.
@@ -119,7 +119,8 @@ pub struct Reading {
     pub again: Option<Duration>,
     /// How many networks there are that listen somewhere, with those that are about to be written.
     pub left: usize,
-    /// Why the directory could not be read, if it could not: all is as it was then.
+    /// Why the directory could not be read, if it could not: all is as it was then. That there is none is no error: it has no
+    /// networks.
     pub error: Option<io::Error>,
 }
 
@@ -182,6 +183,10 @@ impl Directory {
         self.told_before = std::mem::take(&mut self.told);
         match self.list() {
             Ok(found) => self.read_all(table, found, &mut reading),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.tell("", "is gone, and all networks with it".to_owned());
+                self.read_all(table, BTreeMap::new(), &mut reading);
+            }
             Err(error) => {
                 self.tell("", format!("cannot be read, and stays as it was: {error}"));
                 reading.error = Some(error);
