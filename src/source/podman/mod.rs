@@ -86,7 +86,7 @@ pub const PID_FILE: &str = "aardvark.pid";
 /// What the name of an internal network's file ends in.
 const INTERNAL: &str = "%int";
 /// The domain of all networks unless another one is given.
-const DOMAIN: &str = "dns.podman";
+pub const DOMAIN: &str = "dns.podman";
 
 /// A directory that netavark writes to, and what was read of it. See the [module](self).
 pub struct Directory {
@@ -335,17 +335,21 @@ fn metadata(entry: &DirEntry) -> io::Result<Metadata> {
     if metadata.is_symlink() { fs::metadata(entry.path()) } else { Ok(metadata) }
 }
 
-/// Podman's answers, as settings of its networks.
+/// Podman's answers, as settings of one of its networks: what holds where nobody says otherwise, but for its domain.
+pub fn defaults(network: NetworkBuilder) -> NetworkBuilder {
+    let network = network.clients(Clients::Table).merge(Merge::All).reverse_names(ReverseNames::All).ttl(0);
+    // The files do not say which subnets a network has, and whoever reaches its gateway may ask.
+    network.allow("0.0.0.0/0").allow("::/0")
+}
+
+/// The settings of a network, of which `network` is what its file says.
 fn finish(
     name: &str,
     network: NetworkBuilder,
     domain: Option<&Name>,
     template: &Template,
 ) -> Result<Network, TableError> {
-    let network = network.clients(Clients::Table).merge(Merge::All).reverse_names(ReverseNames::All).ttl(0);
-    // The files do not say which subnets a network has, and whoever reaches its gateway may ask.
-    let network = network.allow("0.0.0.0/0").allow("::/0");
-    let network = domain.into_iter().fold(network, |network, domain| network.domain(&domain.to_string()));
+    let network = domain.into_iter().fold(defaults(network), |network, domain| network.domain(&domain.to_string()));
     template(name, network.clone()).build().or_else(|error| {
         tracing::error!(network = name, %error, "what is configured for this network is left out");
         network.build()
