@@ -23,15 +23,18 @@
 //! netavark adds a container with a single write to the end of the file. It deletes one by emptying the file and writing all
 //! the others again, two writes a line, with no lock: whoever reads in between sees some first part of it. Therefore:
 //!
-//! - Containers that a file adds, or adds lines to, are in the table when [`Directory::read`] returns. A line counts when its
-//!   `\n` is there.
-//! - Containers that a file no longer has, or of which it says something else, are taken out or changed when the file ends
-//!   with a line end and nobody has written to it for 25 ms.
+//! - What a file adds is in the table when [`Directory::read`] returns: a container, or a name, an address or an upstream of
+//!   one. A line counts when its `\n` is there.
+//! - What cannot be beside it is gone at once: the old addresses of a container that has other ones only, and a missing
+//!   container whose own name (the first one of its line) or whose address another one has now.
+//! - All else that a file no longer has, or has differently, is taken out or changed when the file ends with a line end and
+//!   nobody has written to it for 25 ms. Where it is written to all the time, when every reading for 25 ms has missed it and
+//!   has seen as well what the file ended with before, or something new behind that: what is rewritten keeps its order.
 //! - A file that ends within a line, or that is empty, is finished when nobody has written to it for 250 ms. Then its last line
 //!   counts, and an empty file is no network.
-//! - [`Reading::again`] says when to read again while any of this is waited for. Where a file is written to all the time, what
-//!   every reading for 2 s has found gone or different is taken out or changed in any case.
-//! - A file that is gone is gone at once.
+//! - [`Reading::again`] says when to read again while any of this is waited for. What every reading for 2 s has found gone or
+//!   different is taken out or changed in any case.
+//! - A file that is gone is gone at once, and with the directory all of them.
 //!
 //! So a name that is in the file before and after it is rewritten is there for every query in between, unless the writer
 //! pauses for 25 ms between two lines or for 250 ms within one, or needs more than 2 s in all.
@@ -57,6 +60,7 @@
 //! ```
 
 mod digests;
+mod doubts;
 mod format;
 mod lines;
 mod network;
@@ -119,7 +123,8 @@ pub struct Reading {
     pub again: Option<Duration>,
     /// How many networks there are that listen somewhere, with those that are about to be written.
     pub left: usize,
-    /// Why the directory could not be read, if it could not: all is as it was then.
+    /// Why the directory could not be read, if it could not: all is as it was then. That there is none is no error: it has no
+    /// networks.
     pub error: Option<io::Error>,
 }
 
@@ -182,6 +187,10 @@ impl Directory {
         self.told_before = std::mem::take(&mut self.told);
         match self.list() {
             Ok(found) => self.read_all(table, found, &mut reading),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.tell("", "is gone, and all networks with it".to_owned());
+                self.read_all(table, BTreeMap::new(), &mut reading);
+            }
             Err(error) => {
                 self.tell("", format!("cannot be read, and stays as it was: {error}"));
                 reading.error = Some(error);
