@@ -119,6 +119,17 @@ fn the_pid_file_of_another_is_not_removed() {
     assert_eq!(fs::read_to_string(home.pid_file()).unwrap(), "1");
 }
 
+#[test]
+fn a_directory_that_is_gone_has_no_network_left_and_is_not_made_again() {
+    let home = Home::new();
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    let daemon = home.start();
+    fs::remove_dir_all(home.directory()).unwrap();
+    daemon.hang_up();
+    assert!(matches!(daemon.wait(), WaitStatus::Exited(_, 0)));
+    assert!(!home.directory().exists());
+}
+
 /// Nobody tells a server that its directory is gone, or finds it by the new one, and it has the gateway still.
 #[test]
 fn a_directory_that_was_removed_and_made_again_has_a_new_server() {

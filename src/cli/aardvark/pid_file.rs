@@ -113,6 +113,8 @@ impl PidFile {
         match self.write_aside(|new| fs::hard_link(new, &self.path)) {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.is_ours(),
+            // The directory is gone, and its networks with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
             Err(error) => {
                 error!(path = %self.path.display(), %error, "cannot write the pid file: netavark will not find this server");
                 true
@@ -124,8 +126,11 @@ impl PidFile {
     /// stood there. Elsewhere is a directory below, as each file beside it would be a network.
     fn write_aside(&self, put: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
         let aside = self.directory.join(format!(".{NAME}.{}", process::id()));
-        // One of an earlier process of this number, which was killed here, will do.
-        fs::create_dir_all(&aside)?;
+        match fs::create_dir(&aside) {
+            // Of an earlier process of this number, which was killed here.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made?,
+        }
         let new = aside.join(NAME);
         let outcome = fs::write(&new, process::id().to_string()).and_then(|()| put(&new));
         if let Err(error) = fs::remove_dir_all(&aside) {
