@@ -37,7 +37,8 @@
 //! - A file that is gone is gone at once, and with the directory all of them.
 //!
 //! So a name that is in the file before and after it is rewritten is there for every query in between, unless the writer
-//! pauses for 25 ms between two lines or for 250 ms within one, or needs more than 2 s in all.
+//! pauses for 25 ms between two lines or for 250 ms within one, or needs more than 2 s in all; or it is in a later line of a
+//! container whose first ones have other addresses only than were known, which netavark does not write.
 //!
 //! ```
 //! use callsign::source::podman::Directory;
