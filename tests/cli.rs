@@ -7,9 +7,12 @@ use std::io::pipe;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::{Value, json};
-use support::process::{Finished, run};
-use support::program::callsign;
+use support::needs;
+use support::process::{Finished, run, run_with_input};
+use support::program::{CALLSIGN, callsign};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/two-networks.toml");
 
@@ -84,9 +87,11 @@ fn check_shows_what_would_be_answered() {
     assert_eq!(lines[0], format!("{EXAMPLE} is valid: 2 networks, 9 endpoints, 1 route"));
     for line in [
         "network shop",
-        "  listens   127.0.0.1:5300",
-        "  subnets   10.10.1.0/24, fd00:10:1::/64",
-        "  domains   internal",
+        "  listens     127.0.0.1:5300",
+        "  subnets     10.10.1.0/24, fd00:10:1::/64",
+        "  domains     internal",
+        "  host names  host.docker.internal, gateway.docker.internal, host.containers.internal",
+        "  policies    ttl 0, negative_ttl 0, clients listener, merge nearest, ptr canonical, health prefer",
         "    api            10.10.1.2, fd00:10:1::2",
         "    payments       alias of payments.dev.example.com",
         "    web            10.10.1.4, 10.10.1.5",
@@ -98,6 +103,68 @@ fn check_shows_what_would_be_answered() {
     ] {
         assert!(lines.contains(&line), "{line:?} in {}", checked.stdout);
     }
+}
+
+#[test]
+fn check_shows_what_is_said_beside_podmans_files() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/podman.toml");
+    let (code, checked) = ran(&["check", "--podman", example]);
+    assert_eq!((code, &*checked.stderr), (Some(0), ""));
+    let expected = format!(
+        "{example} is valid: 2 routes
+
+settings of every network
+  domains     dns.podman
+  host names  host.docker.internal, gateway.docker.internal, host.containers.internal
+  allow       0.0.0.0/0, ::/0
+  policies    ttl 0, negative_ttl 5, clients table, merge all, ptr all, health prefer
+
+settings of network shop
+  subnets     10.89.0.0/24
+  domains     dns.podman, shop.internal
+  host names  host.docker.internal, gateway.docker.internal, host.containers.internal
+  upstreams   10.0.0.53:53
+  allow       0.0.0.0/0, ::/0
+  policies    ttl 0, negative_ttl 5, clients table, merge all, ptr all, health prefer
+    _ldap._tcp.directory  SRV
+    payments              alias of payments.dev.example.com
+
+forwarded
+  corp.example  10.0.0.53:53, 10.0.1.53:53
+  ads.example   nowhere: blocked
+  the rest      /etc/resolv.conf
+"
+    );
+    assert_eq!(checked.stdout, expected);
+    let (_, checked) = ran(&["check", "--podman", "--json", example]);
+    let document = parse(&checked);
+    assert_eq!(document["networks"][1]["policies"]["negative_ttl"], json!(5));
+    assert_eq!(document["networks"][1]["names"][1]["alias"], json!("payments.dev.example.com"));
+}
+
+/// In the place of /etc is a directory of the test's own.
+#[test]
+fn check_says_that_there_are_no_settings_beside_podmans_files() {
+    needs_root!("unshare", "mount");
+    let directory = tempfile::tempdir().unwrap();
+    let mount = format!("mount --bind {} /etc && exec \"$0\" \"$@\"", directory.path().display());
+    let check = |arguments: &[&str]| {
+        let mut command = needs::command("unshare");
+        command.args(["--mount", "sh", "-c", &mount]).args([CALLSIGN, "check", "--podman"]).args(arguments);
+        run(command)
+    };
+    let checked = check(&[]).expect_success();
+    assert!(checked.stdout.starts_with("no file at /etc/callsign/podman.toml: the defaults hold\n"), "{checked:?}");
+    let document = parse(&check(&["--json"]).expect_success());
+    assert_eq!((&document["file"], &document["valid"]), (&Value::Null, &json!(true)));
+
+    let named = check(&["/etc/other.toml"]);
+    assert_eq!(named.status.code(), Some(1));
+    assert!(named.stderr.starts_with("/etc/other.toml: cannot be read: "), "{named:?}");
+
+    fs::create_dir(directory.path().join("callsign")).unwrap();
+    fs::write(directory.path().join("callsign/podman.toml"), "[server]\nprot = 53\n").unwrap();
+    assert!(check(&[]).stderr.starts_with("/etc/callsign/podman.toml:2: unknown key `prot`"));
 }
 
 #[test]
@@ -131,6 +198,35 @@ fn check_tells_every_mistake_and_ends_with_1() {
     let (code, checked) = ran(&["check", "/nonexistent/callsign.toml"]);
     assert_eq!(code, Some(1));
     assert!(checked.stderr.starts_with("/nonexistent/callsign.toml: cannot be read: "), "{}", checked.stderr);
+}
+
+#[test]
+fn check_says_what_is_no_file_and_waits_for_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("callsign.toml");
+    mkfifo(&path, Mode::S_IRWXU).unwrap();
+    let file = path.to_str().unwrap();
+    for (arguments, path, why) in [
+        (&["check", file][..], file, "it is a FIFO, not a file"),
+        (&["check", "--podman", file], file, "it is a FIFO, not a file"),
+        (&["check", "/dev/zero"], "/dev/zero", "it is a device, not a file"),
+        (&["check", "/etc"], "/etc", "it is a directory, not a file"),
+        (&["explain", "db", "--from", "10.0.0.2", "--config", file], file, "it is a FIFO, not a file"),
+        (&["serve", "--config", file], file, "it is a FIFO, not a file"),
+    ] {
+        let (code, checked) = ran(arguments);
+        let expected = format!("{path}: cannot be read: {why}");
+        assert!(code == Some(1) && checked.stderr.contains(&expected), "{checked:?}");
+    }
+}
+
+#[test]
+fn a_pipe_of_the_callers_is_read_to_its_end() {
+    let checked =
+        run_with_input(callsign(&["check", "/dev/stdin"]), "[[network]]\nname = \"a\"\nlisten = [\"10.0.0.1\"]\n");
+    assert!(checked.stdout.starts_with("/dev/stdin is valid: 1 network"), "{checked:?}");
+    let checked = run_with_input(callsign(&["check", "--podman", "/dev/fd/0"]), "[server]\nprot = 53\n");
+    assert!(checked.stderr.starts_with("/dev/fd/0:2: unknown key `prot`"), "{checked:?}");
 }
 
 #[test]

@@ -261,6 +261,23 @@ fn a_killed_server_is_started_again_with_the_next_setup() {
     assert_eq!(resolves(&api, SHOP, "api"), ["10.10.1.2", "fd00:10:1::2"]);
 }
 
+/// Somebody cleans up below /run: netavark makes the directory again, and the server of before has the gateways still.
+#[test]
+fn a_removed_directory_keeps_no_container_from_starting() {
+    needs_netavark!();
+    let outside = Outside::new();
+    let _upstream = outside.upstream();
+    let machine = outside.machine(&support::netavark::path());
+    let netavark = Netavark::new(&machine);
+    netavark.setup(&Container::new("api").on(&shop(), &["10.10.1.2", "fd00:10:1::2"]));
+    let server = netavark.server().expect("a pid file");
+    fs::remove_dir_all(netavark.directory()).unwrap();
+    let web = netavark.setup(&Container::new("web").on(&shop(), &["10.10.1.3", "fd00:10:1::3"]));
+    becomes("alive", false, || machine.is_alive(server));
+    assert!(netavark.server().is_some_and(|new| machine.is_alive(new)));
+    assert_eq!(resolves(&web, SHOP, "web"), ["10.10.1.3", "fd00:10:1::3"]);
+}
+
 #[test]
 fn a_port_that_is_taken_fails_the_setup_and_says_which() {
     needs_netavark!();

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use callsign::wire::rtype;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use support::client::{Client, Query, Reply};
 use support::free_port;
-use support::process::Source;
-use support::program::Program;
+use support::process::{Process, Source};
+use support::program::{Program, callsign};
 
 const SHOP: &str = "127.0.0.1";
 const BLOG: &str = "127.0.0.2";
@@ -216,4 +218,32 @@ fn a_client_that_asks_through_20_reloads_sees_every_answer() {
     // As many as it was to ask, less what a busy machine made it late.
     assert!(seen.asked as f64 >= 0.25 * 1000.0 * seen.took.as_secs_f64(), "{seen:?}");
     assert_eq!(inodes(&program, SHOP, port), before, "the same sockets");
+}
+
+#[test]
+fn a_file_that_becomes_a_fifo_changes_nothing_and_is_not_waited_for() {
+    let port = free_port(&[ip(SHOP)]);
+    let program = Program::with(&[server(port), network("shop", SHOP, "10.10.1.3")].concat()).start();
+    let mark = program.mark();
+    fs::remove_file(program.config_path()).unwrap();
+    mkfifo(&program.config_path(), Mode::S_IRWXU).unwrap();
+    program.reload_by_signal();
+    program.wait_after(mark, Source::Stderr, "cannot be read: it is a FIFO, not a file");
+    assert_eq!(db_at(SHOP, port), [ip("10.10.1.3")]);
+    // Who follows the file is there still.
+    fs::remove_file(program.config_path()).unwrap();
+    program.reload_by_change(&[server(port), network("shop", SHOP, "10.10.1.4")].concat());
+    assert_eq!(db_at(SHOP, port), [ip("10.10.1.4")]);
+}
+
+/// `serve --config <(generate)`: there is nothing more to read from it later.
+#[test]
+fn a_pipe_that_the_program_was_given_is_read_once() {
+    let port = free_port(&[ip(SHOP)]);
+    let config = [server(port), network("shop", SHOP, "10.10.1.3")].concat();
+    let program = Process::spawn_with_input(callsign(&["serve", "--config", "/dev/stdin"]), &config);
+    program.wait_for(Source::Stderr, "network is served");
+    program.signal(Signal::SIGHUP);
+    program.wait_for(Source::Stderr, "not reloaded");
+    assert_eq!(db_at(SHOP, port), [ip("10.10.1.3")]);
 }

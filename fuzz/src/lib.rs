@@ -9,8 +9,10 @@
 pub mod cache;
 pub mod config;
 pub mod name;
+mod paths;
 pub mod podman;
 pub mod query;
+pub mod table;
 pub mod upstream_reply;
 
 /// A target's name, which is also that of its corpus, and what it does.
@@ -23,5 +25,6 @@ pub const TARGETS: &[Target] = &[
     ("name", name::run),
     ("podman", podman::run),
     ("query", query::run),
+    ("table", table::run),
     ("upstream_reply", upstream_reply::run),
 ];

@@ -93,7 +93,7 @@ impl Server {
             upstream,
             counters: Arc::default(),
             streams: Streams::default(),
-            sockets: Arc::default(),
+            sockets: Sockets::new(),
             health: Mutex::new(Health::new()),
             probing: AtomicBool::new(false),
         }

@@ -12,11 +12,13 @@
 //! used for two seconds and 64 questions at the most, and the one to be used is drawn at random. It is closed at once when
 //! something came that was not the reply, when its question was given up, and when an error says that the path to the server
 //! is another one now. A question that is asked again has a new socket.
+//!
+//! Those that are kept are nobody's need: all are closed as soon as a socket is wanted and none can be had.
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -27,7 +29,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::runtime::{Handle, Id};
 
-use super::datagram::Permit;
+use super::datagram::{Permit, is_ours};
 use super::random::random_u16;
 use super::server::now;
 
@@ -60,9 +62,32 @@ pub(super) struct Connected {
     _permit: Permit,
 }
 
+/// Those of all servers of the process.
+static ALL: Mutex<Vec<Weak<Sockets>>> = Mutex::new(Vec::new());
+
+/// After an error that says that no socket was to be had: closes those that are kept for later. True if there were any, and
+/// it is worth another attempt.
+pub(super) fn make_room(error: &io::Error) -> bool {
+    if !is_ours(error) {
+        return false;
+    }
+    let mut is_any = false;
+    for sockets in ALL.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade) {
+        for idle in sockets.lists().iter_mut() {
+            // Not the whole entry: the task that watches it is still there.
+            is_any |= !std::mem::take(&mut idle.sockets).is_empty();
+        }
+    }
+    is_any
+}
+
 impl Connected {
     /// A new one. The kernel chooses a random port as it connects.
     pub(super) fn new(to: SocketAddr) -> io::Result<Connected> {
+        Connected::connect(to).or_else(|error| if make_room(&error) { Connected::connect(to) } else { Err(error) })
+    }
+
+    fn connect(to: SocketAddr) -> io::Result<Connected> {
         let permit = Permit::take()?;
         let socket = Socket::new(Domain::for_address(to), Type::DGRAM.nonblocking(), None)?;
         socket.connect(&to.into())?;
@@ -83,6 +108,17 @@ impl Connected {
 }
 
 impl Sockets {
+    /// None as yet, to one server.
+    pub(super) fn new() -> Arc<Sockets> {
+        let sockets = Arc::new(Sockets::default());
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() == all.capacity() {
+            all.retain(|sockets| sockets.strong_count() > 0);
+        }
+        all.push(Arc::downgrade(&sockets));
+        sockets
+    }
+
     /// One of those that are there.
     pub(super) fn take(&self, to: SocketAddr, now: Instant) -> io::Result<Option<Connected>> {
         let runtime = Handle::current().id();
@@ -168,7 +204,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_is_used_for_two_seconds_or_64_questions() {
-        let (sockets, (_server, to), start) = (Arc::new(Sockets::default()), here(), now());
+        let (sockets, (_server, to), start) = (Sockets::new(), here(), now());
         let mut uses = 0;
         let mut socket = Some(Connected::new(to).unwrap());
         while let Some(used) = socket {
@@ -188,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_left_open_that_is_not_used() {
-        let (sockets, (_server, to), start) = (Arc::new(Sockets::default()), here(), now());
+        let (sockets, (_server, to), start) = (Sockets::new(), here(), now());
         for _ in 0..IDLE + 10 {
             sockets.put(Connected::new(to).unwrap(), start);
         }
@@ -201,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_is_used_for_its_own_address_and_runtime_only() {
-        let (sockets, (_server, to), (_other, elsewhere)) = (Arc::new(Sockets::default()), here(), here());
+        let (sockets, (_server, to), (_other, elsewhere)) = (Sockets::new(), here(), here());
         sockets.put(Connected::new(to).unwrap(), now());
         assert!(sockets.take(elsewhere, now()).unwrap().is_none());
         sockets.put(Connected::new(to).unwrap(), now());
@@ -216,7 +252,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_came_while_no_question_waited_meets_no_question() {
-        let (sockets, (server, to)) = (Arc::new(Sockets::default()), here());
+        let (sockets, (server, to)) = (Sockets::new(), here());
         let socket = Connected::new(to).unwrap();
         let port = socket.socket.local_addr().unwrap();
         sockets.put(socket, now());
@@ -226,7 +262,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_socket_is_drawn_at_random() {
-        let (sockets, (_server, to), start) = (Arc::new(Sockets::default()), here(), now());
+        let (sockets, (_server, to), start) = (Sockets::new(), here(), now());
         for _ in 0..16 {
             sockets.put(Connected::new(to).unwrap(), start);
         }

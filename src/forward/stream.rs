@@ -22,6 +22,7 @@ use super::attempt::{Manner, Received, socket_address};
 use super::pipeline::{Unanswered, serve};
 use super::query::Question;
 use super::server::{Counters, Server, now};
+use super::sockets::make_room;
 use crate::table::Transport;
 
 /// How long a connection may take to be made, its handshake among it.
@@ -163,7 +164,11 @@ fn dial(server: &Server) -> impl Future<Output = io::Result<Stream>> + Send + 's
     #[cfg(feature = "encrypted")]
     let tls = server.tls.clone();
     async move {
-        let stream = TcpStream::connect(socket_address(upstream.address())?).await?;
+        let to = socket_address(upstream.address())?;
+        let stream = match TcpStream::connect(to).await {
+            Err(error) if make_room(&error) => TcpStream::connect(to).await?,
+            connected => connected?,
+        };
         stream.set_nodelay(true)?;
         match upstream.transport() {
             #[cfg(feature = "encrypted")]

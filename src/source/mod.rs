@@ -5,5 +5,7 @@
 
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "config")]
+pub mod file;
 #[cfg(feature = "podman")]
 pub mod podman;

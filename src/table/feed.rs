@@ -23,15 +23,16 @@ pub enum Event {
         /// Its name.
         network: Box<str>,
     },
-    /// A network was changed.
+    /// A network was changed. What came of the change counts, and each id is named once: an endpoint that was detached and
+    /// attached again was replaced, one that was attached and detached again was never there.
     NetworkChanged {
         /// Its name.
         network: Box<str>,
         /// Its revision from here on.
         revision: u64,
-        /// Ids of the endpoints that were attached or replaced.
+        /// Ids of the endpoints that are new, or were replaced.
         attached: Vec<Box<str>>,
-        /// Ids of the endpoints that were detached.
+        /// Ids of the endpoints that are no longer there.
         detached: Vec<Box<str>>,
         /// True if its settings or static records changed.
         settings: bool,

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use super::attachment::{Attachment, Membership};
 use super::blocks::Blocks;
 use super::error::TableError;
-use super::feed::{Channel, Event, Feed};
+use super::feed::{Channel, Feed};
 use super::network::Network;
 use super::shards::{Keyed, Shards, hash_of};
 
@@ -130,13 +130,15 @@ impl NameTable {
     /// [`TableError::NetworkExists`].
     pub fn add(&self, network: Network) -> Result<Arc<Network>, TableError> {
         let name: Box<str> = network.name().into();
-        let network = match self.networks.entry(name.clone()) {
-            Entry::Occupied(_) => return Err(TableError::NetworkExists(name.into())),
-            Entry::Vacant(entry) => entry.insert(Arc::new(network)).clone(),
-        };
-        network.settle(&self.registry);
-        self.registry.feed.push_with(|| Event::NetworkAdded { network: name });
-        Ok(network)
+        match self.networks.entry(name) {
+            Entry::Occupied(entry) => Err(TableError::NetworkExists(entry.key().clone().into())),
+            Entry::Vacant(entry) => {
+                let network = Arc::new(network);
+                // First: whoever finds it may change it at once, and the feed tells of that afterwards.
+                network.settle(&self.registry);
+                Ok(entry.insert(network).clone())
+            }
+        }
     }
 
     /// Removes a network and all its endpoints. Whoever still holds it finds nothing in it.
@@ -144,8 +146,11 @@ impl NameTable {
     /// # Errors
     /// [`TableError::NoNetwork`].
     pub fn remove(&self, name: &str) -> Result<(), TableError> {
-        let (_, network) = self.networks.remove(name).ok_or_else(|| TableError::NoNetwork(name.to_owned()))?;
-        network.remove();
+        // It may wait for a change that looks at the table: nothing of the table is held meanwhile.
+        let network = self.network(name).filter(|network| network.remove());
+        let network = network.ok_or_else(|| TableError::NoNetwork(name.to_owned()))?;
+        // Only now is there room for another one of that name, of which the feed tells afterwards.
+        self.networks.remove_if(name, |_, known| Arc::ptr_eq(known, &network));
         Ok(())
     }
 
@@ -182,6 +187,20 @@ mod tests {
         });
         drop(table);
         assert!(networks.iter().all(|network| network.upgrade().is_none()));
+    }
+
+    #[test]
+    fn an_endpoint_that_comes_and_goes_in_one_change_leaves_nothing_behind() {
+        let table = NameTable::new();
+        let network = table.add(Network::builder("shop").clients(Clients::Table).build().unwrap()).unwrap();
+        network
+            .change(|change| {
+                change.attach(Endpoint::builder("web-1").address("10.0.0.2").build().unwrap());
+                change.detach("web-1");
+            })
+            .unwrap();
+        assert_eq!(table.registry.members().places.iter().count(), 0);
+        assert_eq!(table.registry.blocks.len(), 0);
     }
 
     #[test]

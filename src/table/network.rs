@@ -21,7 +21,9 @@ use crate::wire::Name;
 /// A container network: a name and its present [`Snapshot`].
 ///
 /// Readers take the snapshot and never wait. Writers take turns; each change, however large, is seen by queries whole or
-/// not at all.
+/// not at all. So what runs within a change (the closures of [`change`](Network::change) and [`update`](Network::update), the
+/// iterator of [`replace_all`](Network::replace_all)) must not change the same network by another call, nor remove it: that
+/// would wait for its own turn for ever.
 ///
 /// ```
 /// use callsign::table::{Endpoint, Network};
@@ -86,7 +88,7 @@ impl Network {
         self.change(|change| change.attach(endpoint))
     }
 
-    /// Replaces the endpoint with the given id by what `update` makes of it.
+    /// Replaces the endpoint with the given id by what `update` makes of it, which must not change this network itself.
     ///
     /// # Errors
     /// [`TableError::NoEndpoint`], [`TableError::NetworkRemoved`].
@@ -110,7 +112,8 @@ impl Network {
         self.try_change(|change| change.detach(id).then_some(()).ok_or_else(|| self.no_endpoint(id)))
     }
 
-    /// Replaces all endpoints in one change, for a source that starts over. What is the same in both is not touched.
+    /// Replaces all endpoints in one change, for a source that starts over. What is the same in both is not touched. The
+    /// iterator must not change this network itself.
     ///
     /// # Errors
     /// [`TableError::NetworkRemoved`].
@@ -118,7 +121,8 @@ impl Network {
         self.change(|change| change.replace_all(endpoints))
     }
 
-    /// Makes several changes as one.
+    /// Makes several changes as one: by the [`Change`] that `make` is given, and not by other calls of this network, which
+    /// would wait for ever. What counts is what comes of them; if that is nothing, the revision stays.
     ///
     /// # Errors
     /// [`TableError::NetworkRemoved`].
@@ -172,14 +176,15 @@ impl Network {
         let meetings = self.home.get().map_or(0, |home| home.registry.meetings());
         let mut change = Change::new(&old, self.home.get());
         make(&mut change)?;
-        if !change.is_any() {
+        change.keep_what_came_of_it(&old);
+        if !change.is_any(&old) {
+            // An endpoint that came and went again has joined the registry, and its addresses have not.
+            self.home.get().inspect(|home| home.leave(&change.left, &[]));
             return Ok(old.revision);
         }
         change.rebuild_touched();
         change.next.revision += 1;
-        let Change { next, attached, renewed, detached, mut left, came, went, settings_changed, .. } = change;
-        // An endpoint that was detached and attached again in this change is still a member.
-        left.retain(|left| next.attachment(left.endpoint().id()).is_none());
+        let Change { next, attached, renewed, left, came, went, settings_changed, .. } = change;
         let revision = next.revision;
         let Some(home) = self.home.get() else {
             self.snapshot.store(Arc::new(next));
@@ -195,8 +200,8 @@ impl Network {
         home.registry.feed.push_with(|| Event::NetworkChanged {
             network: (*self.name).into(),
             revision,
-            attached: attached.iter().map(|attachment| attachment.endpoint().id().into()).collect(),
-            detached,
+            attached: ids(&attached).collect(),
+            detached: ids(&left).filter(|id| old.attachment(id).is_some()).collect(),
             settings: settings_changed,
         });
         Ok(revision)
@@ -208,7 +213,7 @@ impl Network {
         near.into_iter().filter(|network| !std::ptr::eq(&**network, self))
     }
 
-    /// Joins a table: the endpoints' memberships become the table's.
+    /// Joins a table, before anybody else has the network: the endpoints' memberships become the table's.
     pub(super) fn settle(self: &Arc<Network>, registry: &Arc<Registry>) {
         let _writer = self.lock();
         let this = Arc::downgrade(self);
@@ -220,12 +225,15 @@ impl Network {
             registry.join(attachment, &this);
         }
         snapshot.addresses_known_elsewhere().for_each(|address| registry.blocks.join(address, &this));
+        registry.feed.push_with(|| Event::NetworkAdded { network: (*self.name).into() });
     }
 
-    /// Leaves its table: queries find nothing from here on, and changes are refused.
-    pub(super) fn remove(&self) {
+    /// Leaves its table: queries find nothing from here on, and changes are refused. False if it has left already.
+    pub(super) fn remove(&self) -> bool {
         let mut writer = self.lock();
-        writer.removed = true;
+        if std::mem::replace(&mut writer.removed, true) {
+            return false;
+        }
         let old = self.snapshot.load_full();
         let left: Vec<Arc<Attachment>> = old.endpoints.iter().cloned().collect();
         let went: Vec<IpAddr> = old.addresses_known_elsewhere().collect();
@@ -235,7 +243,13 @@ impl Network {
             home.leave(&left, &went);
             home.registry.feed.push_with(|| Event::NetworkRemoved { network: (*self.name).into() });
         }
+        true
     }
+}
+
+/// The ids of endpoints.
+fn ids(attachments: &[Arc<Attachment>]) -> impl Iterator<Item = Box<str>> {
+    attachments.iter().map(|attachment| attachment.endpoint().id().into())
 }
 
 impl Home {
@@ -258,7 +272,7 @@ pub struct Change<'n> {
     attached: Vec<Arc<Attachment>>,
     /// Endpoints that stayed as they are, under new settings.
     renewed: Vec<Arc<Attachment>>,
-    detached: Vec<Box<str>>,
+    /// What was detached; among it what this change had attached.
     left: Vec<Arc<Attachment>>,
     /// Addresses by which the network's endpoints are known at other gateways, and were.
     came: Vec<IpAddr>,
@@ -274,7 +288,6 @@ impl<'n> Change<'n> {
             touched: Vec::new(),
             attached: Vec::new(),
             renewed: Vec::new(),
-            detached: Vec::new(),
             left: Vec::new(),
             came: Vec::new(),
             went: Vec::new(),
@@ -282,8 +295,24 @@ impl<'n> Change<'n> {
         }
     }
 
-    fn is_any(&self) -> bool {
-        self.settings_changed || !self.attached.is_empty() || !self.detached.is_empty()
+    /// Forgets what another part of the change undid: an endpoint that was detached and attached again is still there, one
+    /// that was attached and detached again never was.
+    fn keep_what_came_of_it(&mut self, old: &Snapshot) {
+        let Change { next, attached, left, .. } = self;
+        if left.is_empty() && next.endpoint_count() == old.endpoint_count() + attached.len() {
+            // All of them are new: a network is being filled.
+            return;
+        }
+        let present = |attachment: &Arc<Attachment>| next.attachment(attachment.endpoint().id());
+        attached.retain(|attachment| present(attachment).is_some_and(|present| Arc::ptr_eq(present, attachment)));
+        left.retain(|attachment| present(attachment).is_none());
+        left.sort_by(|a, b| a.endpoint().id().cmp(b.endpoint().id()));
+        left.dedup_by(|a, b| a.endpoint().id() == b.endpoint().id());
+    }
+
+    fn is_any(&self, old: &Snapshot) -> bool {
+        let was_there = |attachment: &Arc<Attachment>| old.attachment(attachment.endpoint().id()).is_some();
+        self.settings_changed || !self.attached.is_empty() || self.left.iter().any(was_there)
     }
 
     /// Attaches an endpoint, or replaces the one with the same id. An endpoint that is there already, just like this, is
@@ -309,7 +338,6 @@ impl<'n> Change<'n> {
         let Some(attachment) = self.next.attachment(id).cloned() else { return false };
         self.take_out(&attachment);
         self.left.push(attachment);
-        self.detached.push(id.into());
         true
     }
 

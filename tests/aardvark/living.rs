@@ -74,6 +74,21 @@ fn the_answers_are_podmans() {
 }
 
 #[test]
+fn a_large_answer_is_cut_where_a_record_ends_and_whole_over_tcp() {
+    let home = Home::new();
+    let replicas = (1..=100).map(|last| container(&format!("id{last}"), &format!("10.89.1.{last}"), "web"));
+    home.write("shop", &format!("{SHOP}\n{}", replicas.collect::<String>()));
+    let _daemon = home.start();
+    let query = Query::new("web", rtype::A);
+    let cut = home.client(SHOP).udp(&query);
+    assert!(cut.flags().contains("tc"), "{cut:?}");
+    assert!((1..100).contains(&cut.addresses().len()) && cut.bytes.len() <= 512, "{cut:?}");
+    assert_eq!(home.client(SHOP).tcp(&query).addresses().len(), 100);
+    let long = home.client(SHOP).udp(&query.edns(1232));
+    assert!(long.bytes.len() <= 1232 && long.addresses().len() > cut.addresses().len(), "{long:?}");
+}
+
+#[test]
 fn a_gateway_that_is_taken_later_is_tried_again_and_ends_nothing() {
     let home = Home::new();
     home.write("shop", &network(SHOP, "10.89.0.2"));

@@ -6,6 +6,7 @@ mod support;
 
 mod command_line;
 mod ending;
+mod forwarding;
 mod kit;
 mod living;
 mod logging;

@@ -1,11 +1,15 @@
 //! From the command to the ready octet.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use callsign::wire::rtype;
-use nix::unistd::getsid;
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::{getsid, mkfifo};
 
 use crate::kit::{BLOG, Home, SHOP, network, until};
 use crate::needs_root;
@@ -32,6 +36,56 @@ fn the_pid_file_is_a_decimal_number_and_no_newline() {
     home.write("shop", &network(SHOP, "10.89.0.2"));
     let daemon = home.start();
     assert_eq!(fs::read_to_string(home.pid_file()).unwrap(), daemon.pid.to_string());
+}
+
+#[test]
+fn what_is_in_the_place_of_the_pid_file_is_replaced_not_written_to() {
+    let home = Home::new();
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    let precious = home.path().join("precious");
+    fs::write(&precious, "of somebody else").unwrap();
+    for what in ["a FIFO", "a link", "a link to nothing", "a device"] {
+        let _ = fs::remove_file(home.pid_file());
+        match what {
+            "a FIFO" => mkfifo(&home.pid_file(), Mode::S_IRWXU).unwrap(),
+            "a link" => symlink(&precious, home.pid_file()).unwrap(),
+            "a link to nothing" => symlink("/nonexistent/pid", home.pid_file()).unwrap(),
+            _ => symlink("/dev/zero", home.pid_file()).unwrap(),
+        }
+        let daemon = home.start();
+        assert!(fs::symlink_metadata(home.pid_file()).unwrap().is_file(), "{what}");
+        assert_eq!(fs::read_to_string(home.pid_file()).unwrap(), daemon.pid.to_string());
+    }
+    assert_eq!(fs::read_to_string(precious).unwrap(), "of somebody else");
+    let files = fs::read_dir(home.directory()).unwrap();
+    let mut left: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["aardvark.pid", "shop"], "nothing else is left");
+}
+
+#[test]
+fn whoever_reads_the_pid_file_finds_a_number_or_no_file() {
+    let home = Home::new();
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    std::thread::scope(|scope| {
+        let starts = scope.spawn(|| {
+            for _ in 0..20 {
+                let daemon = home.start();
+                // Over the file of one that was killed, and where there is none.
+                daemon.signal(Signal::SIGKILL);
+                daemon.wait();
+                let daemon = home.start();
+                daemon.signal(Signal::SIGTERM);
+                daemon.wait();
+            }
+        });
+        while !starts.is_finished() {
+            match fs::read_to_string(home.pid_file()) {
+                Ok(text) => assert!(text.parse::<u32>().is_ok(), "{text:?}"),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound),
+            }
+        }
+    });
 }
 
 #[test]
@@ -122,10 +176,11 @@ fn a_taken_gateway_of_ipv6_is_written_in_brackets() {
 #[test]
 fn an_empty_directory_ends_it_with_an_error() {
     let home = Home::new();
+    let message = format!("there is no network in {}\nError from child process\n", home.directory().display());
     let expect = || {
         let finished = home.run();
         assert_eq!(finished.status.code(), Some(1));
-        assert_eq!((finished.stdout.as_str(), finished.stderr.as_str()), ("", "Error from child process\n"));
+        assert_eq!((finished.stdout.as_str(), &finished.stderr), ("", &message));
         assert!(!home.pid_file().exists());
     };
     expect();
@@ -135,16 +190,51 @@ fn an_empty_directory_ends_it_with_an_error() {
 }
 
 #[test]
-fn a_directory_that_is_not_there_is_named() {
+fn a_server_that_dies_before_it_is_ready_fails_the_start_and_its_pid_file_is_there_before_it_reads() {
     let home = Home::new();
-    fs::remove_dir(home.directory()).unwrap();
+    // It gives somebody the time to write the rest.
+    home.write("shop", "");
+    let finished = std::thread::scope(|scope| {
+        let start = scope.spawn(|| home.run());
+        until("there is a pid file", || home.pid_file().exists());
+        home.daemon().signal(Signal::SIGKILL);
+        start.join().unwrap()
+    });
+    assert_eq!((finished.status.code(), &*finished.stderr), (Some(1), "Error from child process\n"));
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    let _daemon = home.start();
+}
+
+/// What is said of a directory that cannot be used.
+#[track_caller]
+fn expect_unusable(home: &Home, why: &str) {
     let finished = home.run();
-    assert_eq!(finished.status.code(), Some(1));
     let expected = format!(
-        "Error creating aardvark pid {}: No such file or directory (os error 2)\nError from child process\n",
+        "Error creating aardvark pid: the directory {} of --config cannot be used: {why}\nError from child process\n",
         home.directory().display()
     );
-    assert_eq!(finished.stderr, expected);
+    assert_eq!((finished.status.code(), finished.stderr), (Some(1), expected));
+}
+
+#[test]
+fn a_directory_that_is_none_is_named() {
+    let home = Home::new();
+    fs::remove_dir(home.directory()).unwrap();
+    expect_unusable(&home, "No such file or directory (os error 2)");
+    fs::write(home.directory(), "").unwrap();
+    expect_unusable(&home, "Not a directory (os error 20)");
+    fs::remove_file(home.directory()).unwrap();
+    mkfifo(&home.directory(), Mode::S_IRWXU).unwrap();
+    expect_unusable(&home, "Not a directory (os error 20)");
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_to_is_named() {
+    needs_root!("setpriv");
+    let home = Home::new().prefix(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    expect_unusable(&home, "Permission denied (os error 13)");
 }
 
 #[test]

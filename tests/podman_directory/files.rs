@@ -138,13 +138,13 @@ fn a_changed_file_is_one_change_that_touches_what_differs() {
     kit.settle();
     let before = kit.snapshot("podman");
     kit.write("podman", "10.88.0.1\nother 10.88.0.5  other\nnew 10.88.0.3  new\nsame 10.88.0.2  same\n");
-    kit.read();
-    kit.pass(Duration::from_secs(1));
-    assert_eq!(kit.read().changed, ["podman"]);
+    let reading = kit.read();
+    // That `gone` is missing is believed: another one has its address.
+    assert_eq!((&reading.changed[..], reading.again), (&["podman".to_owned()][..], None));
     let after = kit.snapshot("podman");
     assert_eq!(kit.endpoints("podman"), ["new 10.88.0.3 new", "other 10.88.0.5 other", "same 10.88.0.2 same"]);
-    // What is new at once, the rest together: nobody has seen `other` without an address.
-    assert_eq!(after.revision(), before.revision() + 2);
+    // All together: nobody has seen `other` without an address.
+    assert_eq!(after.revision(), before.revision() + 1);
     assert_eq!(kit.settle(), seen(&[]));
 }
 
@@ -199,13 +199,39 @@ fn a_directory_that_cannot_be_read_keeps_its_networks() {
     kit.settle();
     let aside = kit.scratch.path().with_extension("aside");
     fs::rename(kit.scratch.path(), &aside).unwrap();
+    // Reading fails, root or not.
+    symlink(kit.scratch.path(), kit.scratch.path()).unwrap();
     let reading = kit.read();
-    assert_eq!(reading.error.unwrap().kind(), std::io::ErrorKind::NotFound);
+    assert_eq!(reading.error.unwrap().raw_os_error(), Some(nix::libc::ELOOP));
     assert_eq!((reading.left, reading.removed.len()), (1, 0));
     assert_eq!(kit.endpoints("podman").len(), 2);
+    fs::remove_file(kit.scratch.path()).unwrap();
     fs::rename(&aside, kit.scratch.path()).unwrap();
     assert_eq!(kit.settle(), seen(&[]));
     assert!(kit.read().error.is_none());
+}
+
+#[test]
+fn a_directory_that_is_gone_has_no_networks_until_it_is_made_again() {
+    let mut kit = Kit::new();
+    kit.write("podman", TWO);
+    // A file that is half written is gone with it, too.
+    kit.write("other", "10.89.0.1\nabc 10.89");
+    kit.read();
+    fs::remove_dir_all(kit.scratch.path()).unwrap();
+    let lines = logged(|| {
+        let reading = kit.read();
+        assert_eq!((reading.left, reading.again), (0, None), "no network is left");
+        assert_eq!(reading.removed, ["other", "podman"]);
+        assert!(reading.error.is_none());
+        assert_eq!(kit.settle(), seen(&[]));
+    });
+    assert_eq!(lines, [format!("{}/: is gone, and all networks with it", kit.scratch.path().display())]);
+    fs::create_dir(kit.scratch.path()).unwrap();
+    assert_eq!(kit.read().left, 0);
+    kit.write("podman", "10.88.0.1\nghi 10.88.0.4  api\n");
+    assert_eq!(kit.settle(), seen(&["new"]));
+    assert_eq!(kit.endpoints("podman"), ["ghi 10.88.0.4 api"]);
 }
 
 #[test]

@@ -219,3 +219,91 @@ proptest! {
         }
     }
 }
+
+/// What is done to a network's containers, whole, while the file is never at rest.
+#[derive(Debug, Clone, Copy)]
+enum Deed {
+    Start,
+    /// The container starts again: the same id at another address.
+    Restart(prop::sample::Index),
+    /// The container is made again: another id and another address, the same name.
+    Replace(prop::sample::Index),
+    Stop(prop::sample::Index),
+}
+
+fn deeds() -> impl Strategy<Value = Vec<(Deed, u64)>> {
+    let deed = prop_oneof![
+        2 => Just(Deed::Start),
+        2 => any::<prop::sample::Index>().prop_map(Deed::Restart),
+        2 => any::<prop::sample::Index>().prop_map(Deed::Replace),
+        1 => any::<prop::sample::Index>().prop_map(Deed::Stop),
+    ];
+    prop::collection::vec((deed, 1..25u64), 1..30)
+}
+
+/// A container: its id, its address and its name, each but a number.
+type Numbers = (usize, usize, usize);
+
+fn in_words((id, host, name): Numbers) -> String {
+    format!("id{id} 10.88.{}.{} c{name}", host / 250, host % 250)
+}
+
+proptest! {
+    #![proptest_config(Config {
+        cases: 128,
+        failure_persistence: None,
+        rng_algorithm: RngAlgorithm::ChaCha,
+        rng_seed: RngSeed::Fixed(53),
+        ..Config::default()
+    })]
+
+    #[test]
+    fn a_file_that_is_never_at_rest_gives_what_is_new_at_once_and_nothing_old_for_long(deeds in deeds()) {
+        let mut kit = Kit::new();
+        let (mut present, mut next): (Vec<Numbers>, usize) = (Vec::new(), 1);
+        // When containers were stopped that none has taken the place of.
+        let mut stopped: BTreeMap<String, u64> = BTreeMap::new();
+        let mut now = 0;
+        kit.write("podman", "10.88.255.1\n");
+        for (deed, pause) in deeds {
+            let chosen = match deed {
+                Deed::Start => None,
+                Deed::Restart(index) | Deed::Replace(index) | Deed::Stop(index) => {
+                    (!present.is_empty()).then(|| present.remove(index.index(present.len())))
+                }
+            };
+            if let Some(chosen) = chosen {
+                let text = fs::read_to_string(kit.path("podman")).unwrap();
+                let rest = text.lines().filter(|line| !line.starts_with(&format!("id{} ", chosen.0)));
+                kit.write("podman", rest.map(|line| format!("{line}\n")).collect::<String>());
+            }
+            let started = match (deed, chosen) {
+                (Deed::Restart(_), Some((id, _, name))) => (id, next, name),
+                (Deed::Replace(_), Some((_, _, name))) => (next, next, name),
+                (_, chosen) => {
+                    stopped.extend(chosen.map(|chosen| (in_words(chosen), now)));
+                    (next, next, next)
+                }
+            };
+            next += 1;
+            present.push(started);
+            let line = in_words(started).replacen(" c", "  c", 1);
+            kit.append("podman", format!("{line}\n"));
+            kit.read();
+
+            let endpoints = kit.endpoints("podman");
+            for &container in &present {
+                prop_assert!(endpoints.contains(&in_words(container)), "{container:?} is missing: {endpoints:?}");
+            }
+            let old = endpoints.iter().filter(|line| !present.iter().any(|&container| in_words(container) == **line));
+            for line in old {
+                let Some(then) = stopped.get(line) else {
+                    return Err(TestCaseError::fail(format!("{line} has a successor in {endpoints:?}")));
+                };
+                prop_assert!(now - then <= 60, "{line} was stopped {} ms ago", now - then);
+            }
+            now += pause;
+            kit.pass(Duration::from_millis(pause));
+        }
+    }
+}

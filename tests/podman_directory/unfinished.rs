@@ -188,13 +188,139 @@ fn a_file_that_is_never_at_rest_loses_what_every_reading_misses() {
     let mut kit = kit(OLD);
     let all: Vec<&str> = OLD.lines().collect();
     for round in 0..250 {
-        // `def` never comes back, `jkl` does every other time, and each time the file is another one.
-        let jkl = if round % 2 == 0 { all[4] } else { "" };
-        kit.write("podman", format!("{}\n{}\n{}\n{jkl}\nx{round} 10.88.1.{round}  x\n", all[0], all[1], all[3]));
-        assert!(kit.read().again.is_some(), "round {round}");
+        // `def` never comes back, `jkl` does every other time, and each time the file is another one that says nothing new.
+        let jkl = if round % 2 == 0 { "" } else { all[4] };
+        let empty = "\n".repeat(round);
+        kit.write("podman", format!("{}\n{}\n{}\n{jkl}\n{empty}", all[0], all[1], all[3]));
+        assert_eq!(kit.read().again.is_some(), round < 200 || jkl.is_empty(), "round {round}");
         let ids: Vec<String> = kit.endpoints("podman").into_iter().map(|line| line[..3].to_owned()).collect();
         assert!(ids.contains(&"jkl".to_owned()), "round {round}");
         assert_eq!(ids.contains(&"def".to_owned()), round < 200, "round {round}");
         kit.pass(Duration::from_millis(10));
     }
+}
+
+/// Lines that others add, one each 10 ms, each to be read: the file is never at rest.
+struct Others(usize);
+
+impl Others {
+    /// Adds one, reads, and gives the endpoints but those.
+    fn one(&mut self, kit: &mut Kit) -> Vec<String> {
+        let Others(count) = self;
+        kit.append("podman", format!("other{count} 10.88.{}.{}  n{count}\n", 1 + *count / 250, *count % 250));
+        *count += 1;
+        assert_eq!(kit.read().changed, ["podman"]);
+        kit.pass(Duration::from_millis(10));
+        let mut endpoints = kit.endpoints("podman");
+        endpoints.retain(|line| !line.starts_with("other"));
+        endpoints
+    }
+
+    /// Adds some until the endpoints are these: after how many.
+    fn until(&mut self, kit: &mut Kit, expected: &[&str]) -> usize {
+        let first = self.0;
+        while self.one(kit) != expected {
+            assert!(self.0 < first + 250, "{:?}", kit.endpoints("podman"));
+        }
+        self.0 - first
+    }
+
+    /// The file without the lines that have this, as netavark writes it.
+    fn without(kit: &Kit, what: &str) -> String {
+        let text = std::fs::read_to_string(kit.path("podman")).unwrap();
+        text.lines().filter(|line| !line.contains(what)).map(|line| format!("{line}\n")).collect()
+    }
+}
+
+#[test]
+fn a_container_that_is_gone_is_gone_soon_while_others_come() {
+    for id in ["abc", "def", "jkl"] {
+        let mut kit = kit(OLD);
+        let mut others = Others(0);
+        others.one(&mut kit);
+        kit.write("podman", Others::without(&kit, id));
+        let mut expected = of(OLD);
+        assert_eq!(others.one(&mut kit), expected, "it may be written yet");
+        expected.retain(|line| !line.starts_with(id));
+        let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+        assert!(others.until(&mut kit, &expected) <= 3, "{id}");
+    }
+}
+
+#[test]
+fn a_container_that_starts_again_elsewhere_is_there_only_at_once_while_others_come() {
+    let mut kit = kit(OLD);
+    let mut others = Others(0);
+    for host in 100..150 {
+        // The last one, which others follow; and the first one, which moves to the end.
+        for (id, name) in [("jkl", "mail"), ("abc", "web")] {
+            kit.write("podman", Others::without(&kit, id));
+            kit.append("podman", format!("{id} 10.88.0.{host}  {name}\n"));
+            let line = format!("{id} 10.88.0.{host} {name}");
+            assert!(others.one(&mut kit).contains(&line), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_container_that_takes_the_name_or_the_address_of_a_missing_one_takes_its_place_at_once() {
+    for (line, name) in [("new 10.88.0.9  db,backend", "db,backend"), ("new 10.88.0.3  pg", "pg")] {
+        let mut kit = kit(OLD);
+        let mut others = Others(0);
+        others.one(&mut kit);
+        kit.write("podman", Others::without(&kit, "def"));
+        kit.append("podman", format!("{line}\n"));
+        let address = line.split(' ').nth(1).unwrap();
+        let mut expected: Vec<String> = of(NEW);
+        expected.push(format!("new {address} {name}"));
+        assert_eq!(others.one(&mut kit), expected);
+    }
+}
+
+#[test]
+fn an_alias_that_others_have_as_well_takes_no_container_out() {
+    let text = "10.88.0.1\nabc 10.88.0.2  web-1,web\ndef 10.88.0.3  web-2,web\n";
+    let mut kit = kit(text);
+    // One that wrote while the file was being written anew, with no lock: its line is about to be written over.
+    kit.write("podman", "10.88.0.1\nabc 10.88.0.2  web-1,web\nnew 10.88.0.4  web-3,web\n");
+    kit.read();
+    assert_eq!(kit.endpoints("podman").len(), 3);
+    kit.write("podman", text);
+    assert_eq!(kit.settle(), seen(&["changed"]));
+    assert_eq!(kit.endpoints("podman"), of(text));
+}
+
+#[test]
+fn a_line_in_the_middle_of_a_rewriting_takes_nothing_out_however_slow_that_is() {
+    let mut kit = kit(OLD);
+    let before = of(OLD);
+    // Others wrote their line behind the first ones, and the next ones are written over it, 20 ms apart.
+    for (round, lines) in [2, 2, 3, 3, 4, 4].into_iter().enumerate() {
+        let head: String = OLD.lines().take(lines).map(|line| format!("{line}\n")).collect();
+        let tail = if round % 2 == 0 { format!("new{round} 10.88.0.{round}0  new\n") } else { String::new() };
+        kit.write("podman", head + &tail);
+        kit.read();
+        let now = kit.endpoints("podman");
+        assert!(before.iter().all(|line| now.contains(line)), "round {round}: {now:?}");
+        kit.pass(Duration::from_millis(20));
+    }
+    kit.write("podman", OLD);
+    kit.settle();
+    assert_eq!(kit.endpoints("podman"), before);
+}
+
+#[test]
+fn what_a_container_has_besides_counts_at_once_and_what_it_had_goes_later() {
+    let mut kit = kit("10.88.0.1\nabc 10.88.0.2 fd00::2 web 8.8.8.8\ndef 10.88.0.3  db\n");
+    let mut others = Others(0);
+    kit.write("podman", "10.88.0.1\ndef 10.88.0.3  db\nabc 10.88.0.2 fd00::7 www 9.9.9.9\n");
+    let expected = ["abc 10.88.0.2,fd00::7,fd00::2 www,web 9.9.9.9:53,8.8.8.8:53", "def 10.88.0.3 db"];
+    assert_eq!(others.one(&mut kit), expected);
+    assert!(others.until(&mut kit, &["abc 10.88.0.2,fd00::7 www 9.9.9.9:53", "def 10.88.0.3 db"]) <= 3);
+    // What was half of the truth leaves no trace.
+    kit.write("podman", "10.88.0.1\ndef 10.88.0.3  db\nabc 10.88.0.2  web\n");
+    kit.read();
+    kit.write("podman", "10.88.0.1\nabc 10.88.0.2 fd00::7 www 9.9.9.9\nabc  fd00::8 www\ndef 10.88.0.3  db\n");
+    kit.settle();
+    assert_eq!(kit.endpoints("podman"), ["abc 10.88.0.2,fd00::7,fd00::8 www 9.9.9.9:53", "def 10.88.0.3 db"]);
 }

@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{Seek, Write};
 use std::net::UdpSocket;
 
+use callsign::forward::{ForwardOptions, Forwarder, Question};
 use callsign::server::ReadySocket;
+use callsign::wire::message::flag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt::Ipv4RecvErr};
 
@@ -151,6 +153,53 @@ fn c_running_out_of_descriptors_does_not_end_a_listener() {
         connections.iter_mut().for_each(|connection| _ = connection.receive().expect("an answer at last"));
         assert_served(address);
         assert_eq!(ask(foreign()), "NOERROR");
+    });
+}
+
+/// Sockets that are kept for the next question to one upstream are no reason not to ask another one.
+#[test]
+fn f_idle_sockets_make_room_where_none_is_left() {
+    // Of the descriptors that the process may have, upstreams get three quarters.
+    const DESCRIPTORS: u64 = 200;
+    const SOCKETS: usize = 150;
+    /// How long an idle socket is kept if nothing happens.
+    const KEPT: Duration = Duration::from_secs(2);
+    alone(async {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, hard).unwrap();
+        let gate = Gate::closed();
+        let first = upstream_behind(&gate).await;
+        let second = Scripted::start(|query| vec![query.answer(&[a([192, 0, 2, 2])])]).await;
+        let [first_asked, second_asked] = [&first, &second].map(|upstream| {
+            let upstreams = vec![Upstream::new(upstream.address().into())].into();
+            Arc::new(Forwarder::new(ForwardOptions { upstreams, ..ForwardOptions::default() }))
+        });
+        async fn ask(forwarder: &Forwarder) -> Vec<u8> {
+            let question = b"\x03www\x07example\x00\x00\x01\x00\x01".to_vec();
+            let question = Question { question, flags: flag::RD, dnssec_ok: false };
+            forwarder.ask(&question, &forwarder.choose(b"\x00", &[])).await.expect("an answer")
+        }
+
+        let start = Instant::now();
+        let asks: Vec<_> = (0..SOCKETS)
+            .map(|_| {
+                let forwarder = first_asked.clone();
+                tokio::spawn(async move { ask(&forwarder).await })
+            })
+            .collect();
+        asked(&first, SOCKETS - 1).await;
+        gate.open();
+        for ask in asks {
+            ask.await.unwrap();
+        }
+        ask(&second_asked).await;
+        assert!(start.elapsed() < KEPT, "it waited until the idle ones were too old");
+
+        // The same where the process has no descriptor left, although it might have more sockets.
+        let start = Instant::now();
+        let _filler: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        ask(&first_asked).await;
+        assert!(start.elapsed() < KEPT, "it waited until the idle ones were too old");
     });
 }
 

@@ -5,10 +5,12 @@ use std::path::Path;
 use tracing::{info, warn};
 
 use super::arguments::Job;
+use super::beside::tell_servers_of;
 use super::daemon::Caller;
 use super::pid_file::{Claim, PidFile};
 use super::service::Service;
 use super::signals::{Order, Signals};
+use crate::cli::output;
 
 /// Serves until there is nothing left to serve, or until told to stop.
 ///
@@ -17,7 +19,10 @@ use super::signals::{Order, Signals};
 pub(super) async fn live(job: &Job, caller: &mut Caller) -> Result<(), String> {
     // Before the pid file tells whom to signal: a SIGHUP that nobody takes ends the process.
     let mut signals = Signals::take().map_err(|error| format!("Error starting server cannot take signals: {error}"))?;
-    let no_pid_file = |error| format!("Error creating aardvark pid {}: {error}", shown(&job.directory));
+    let no_pid_file = |error| {
+        let directory = shown(&job.directory);
+        format!("Error creating aardvark pid: the directory {directory} of --config cannot be used: {error}")
+    };
     let pid_file = match PidFile::claim(&job.directory).await.map_err(no_pid_file)? {
         Claim::Ours(pid_file) => pid_file,
         Claim::Theirs(pid) => {
@@ -42,7 +47,12 @@ async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: 
     }
     if service.is_empty() {
         info!(directory = shown(&job.directory), "there is no network to serve");
+        output::complain(format_args!("there is no network in {}", shown(&job.directory)));
         return Ok(());
+    }
+    if !service.failures().is_empty() && tell_servers_of(&job.directory) {
+        // Of a directory that was here before this one, and is gone: that server ends when it sees it.
+        service.wait_for_sockets().await;
     }
     let failures = service.failures();
     if !failures.is_empty() {
@@ -52,7 +62,15 @@ async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: 
     info!(version = env!("CARGO_PKG_VERSION"), directory = shown(&job.directory), port = job.port, "serving");
     loop {
         tokio::select! {
-            order = signals.next() => if order == Order::Stop { break },
+            order = signals.next() => match order {
+                Order::Stop => break,
+                Order::Read if pid_file.is_replaced() => {
+                    info!(directory = shown(&job.directory), "another directory is in the place of this one: done");
+                    return Ok(());
+                }
+                // Should somebody have removed it.
+                Order::Read => _ = pid_file.renew(),
+            },
             () = service.wait(), if service.is_unsure() => {}
         }
         service.read().await;

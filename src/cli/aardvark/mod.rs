@@ -6,6 +6,7 @@
 //! `callsign serve` is.
 
 mod arguments;
+mod beside;
 mod daemon;
 mod descriptors;
 mod fork;

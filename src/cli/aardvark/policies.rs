@@ -1,7 +1,6 @@
 //! What netavark's files do not say: podman.toml and the environment. A container is never refused for them: what cannot
 //! be used is logged, and the defaults hold.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -46,7 +45,7 @@ impl Policies {
 
     /// Reads the file again. True if other settings hold now.
     pub(super) fn read_again(&mut self) -> bool {
-        let content = match fs::read(&self.path) {
+        let content = match PodmanConfig::content(&self.path) {
             Ok(content) => Some(content),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {

@@ -1,10 +1,11 @@
 //! The directory and the server, joined: what the files say is what is served.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use callsign::server::{ListenerState, ListenerStatus, Server};
 use callsign::source::podman::{Directory, Reading};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error};
 
 use super::arguments::Job;
@@ -13,6 +14,9 @@ use crate::cli::settings;
 
 /// Worker threads, unless podman.toml says otherwise. One answers more than 100,000 queries a second.
 const WORKERS: usize = 2;
+/// How long somebody who was asked to may take to leave a gateway, and the pause between two looks.
+const PATIENCE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A server and the directory that it follows.
 #[derive(Debug)]
@@ -136,6 +140,14 @@ impl Service {
             format!("failed to bind {transport} listener on {}: IO error: {error}", listener.listen)
         };
         first.map(message).collect()
+    }
+
+    /// Waits until all sockets are bound, which is tried again and again, but not for long.
+    pub(super) async fn wait_for_sockets(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.failures().is_empty() && Instant::now() < deadline {
+            sleep(PAUSE).await;
+        }
     }
 
     /// Stops the server, after what was asked is answered.

@@ -1,6 +1,5 @@
 //! Putting a configuration into force: at the start, and over a running server at each reload.
 
-use std::fs;
 use std::path::PathBuf;
 
 use callsign::forward::ForwardOptions;
@@ -51,7 +50,7 @@ impl Service {
     /// Reads the file again. If it has an error nothing changes.
     pub(super) async fn reload(&mut self, reason: &str, watcher: Option<&Watcher>) {
         supervisor::reloading();
-        let content = fs::read(&self.path);
+        let content = Config::content(&self.path);
         if let (Some(watcher), Ok(content)) = (watcher, &content) {
             watcher.note(content.clone());
         }

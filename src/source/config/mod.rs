@@ -44,7 +44,7 @@ mod unique;
 mod values;
 mod watch;
 
-use std::fs;
+use std::io;
 use std::path::Path;
 
 use toml::de::DeTable;
@@ -58,18 +58,31 @@ pub use values::{
 };
 pub use watch::{WatchError, Watcher};
 
+use super::file;
 use section::Section;
 use text::Text;
 
+/// The longest file, octets: that of a million endpoints is a tenth of it.
+const MAX_SIZE: u64 = 1 << 30;
+
 impl Config {
-    /// Reads a file.
+    /// Reads a file, or to its end a pipe that this process has open: `/dev/stdin`, `/dev/fd/63`.
     ///
     /// # Errors
     /// [`ConfigError`] when the file cannot be read, is not UTF-8, or has problems.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let origin = path.display().to_string();
-        let octets = fs::read(path).map_err(|cause| ConfigError::unreadable(&origin, &cause))?;
+        let octets = file::read_given(path, MAX_SIZE).map_err(|cause| ConfigError::unreadable(&origin, &cause))?;
         Config::from_octets(&octets, &origin)
+    }
+
+    /// The content of a file, for [`Config::from_octets`]. Whoever serves reads it so: it neither waits nor takes more memory
+    /// than a file of 1 GiB.
+    ///
+    /// # Errors
+    /// It cannot be read, is no regular file, or is longer.
+    pub fn content(path: &Path) -> io::Result<Vec<u8>> {
+        file::read(path, MAX_SIZE)
     }
 
     /// Reads the content of a file; `origin` as for [`Config::parse`].

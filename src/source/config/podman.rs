@@ -1,10 +1,11 @@
 //! The file beside Podman, `podman.toml`: what netavark's files cannot say.
 
-use std::fs;
+use std::io;
 use std::path::Path;
 
 use toml::de::DeTable;
 
+use crate::source::file;
 use crate::table::NetworkBuilder;
 
 use super::error::ConfigError;
@@ -15,6 +16,9 @@ use super::text::{self, Text};
 use super::unique::Unique;
 use super::values::{CacheConfig, RouteConfig, ServerConfig};
 use super::{Problem, cache, forward, server};
+
+/// The longest file, octets: it has no endpoints.
+const MAX_SIZE: u64 = 16 << 20;
 
 /// The content of a `podman.toml`. It has the sections of the [configuration file](super::Config), less what Podman says:
 /// where networks listen, and who is on them.
@@ -55,14 +59,23 @@ pub struct PodmanConfig {
 }
 
 impl PodmanConfig {
-    /// Reads a file.
+    /// Reads a file, or to its end a pipe that this process has open: `/dev/stdin`, `/dev/fd/63`.
     ///
     /// # Errors
     /// [`ConfigError`] when the file cannot be read, is not UTF-8, or has problems.
     pub fn load(path: &Path) -> Result<PodmanConfig, ConfigError> {
         let origin = path.display().to_string();
-        let octets = fs::read(path).map_err(|cause| ConfigError::unreadable(&origin, &cause))?;
+        let octets = file::read_given(path, MAX_SIZE).map_err(|cause| ConfigError::unreadable(&origin, &cause))?;
         PodmanConfig::from_octets(&octets, &origin)
+    }
+
+    /// The content of a file, for [`PodmanConfig::from_octets`]. Whoever serves reads it so: it neither waits nor takes more memory
+    /// than a file of 16 MiB.
+    ///
+    /// # Errors
+    /// It cannot be read, is no regular file, or is longer.
+    pub fn content(path: &Path) -> io::Result<Vec<u8>> {
+        file::read(path, MAX_SIZE)
     }
 
     /// Reads the content of a file; `origin` as for [`PodmanConfig::parse`].

@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
+use super::MAX_SIZE;
+use crate::source::file;
+
 /// Events that follow each other faster than this are one change: an editor's save is many.
 const QUIET: Duration = Duration::from_millis(50);
 /// But a change is not waited for longer than this.
@@ -73,7 +76,7 @@ impl Watcher {
         let mut follower =
             Follower { path: absolute, notify, watched: BTreeSet::new(), places: BTreeSet::new(), content: None };
         follower.watch().map_err(|error| fail(error.into()))?;
-        follower.content = fs::read(&follower.path).ok();
+        follower.content = file::read(&follower.path, MAX_SIZE).ok();
         let thread = std::thread::Builder::new()
             .name("callsign-config".to_owned())
             .spawn(move || follower.run(&inbox, changed))
@@ -127,7 +130,7 @@ impl Follower {
             if let Err(error) = self.watch() {
                 tracing::warn!(path = %self.path.display(), %error, "changes of this file may go unnoticed");
             }
-            match fs::read(&self.path) {
+            match file::read(&self.path, MAX_SIZE) {
                 Ok(content) => {
                     is_there = true;
                     if self.content.as_ref() != Some(&content) {
@@ -137,7 +140,7 @@ impl Follower {
                 }
                 Err(error) => {
                     if is_there {
-                        tracing::warn!(path = %self.path.display(), %error, "file is gone; what it said stays in force");
+                        tracing::warn!(path = %self.path.display(), %error, "file cannot be read; what it said stays in force");
                     }
                     is_there = false;
                 }

@@ -46,6 +46,10 @@ impl Digests {
         self.0.len()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn get(&self, id: u64) -> Option<u64> {
         self.0.find(id, |known| known.0 == id).map(|known| known.1)
     }

@@ -39,6 +39,17 @@ pub(super) struct Container {
     is_some: bool,
 }
 
+/// What a container's lines say that was not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// Nothing: all of it was known, and perhaps more that the file will say again.
+    Nothing,
+    /// An address beside one that was known, a name or an upstream.
+    More,
+    /// Addresses, and none that was known: it was started again elsewhere.
+    Moved,
+}
+
 impl Header {
     /// Adds a first line: `ip[,ip…]` and optionally ` dns[,dns…]`.
     pub(super) fn add(&mut self, line: &Line<'_>, problems: &mut Vec<Problem>) {
@@ -119,6 +130,38 @@ impl Container {
         }
     }
 
+    /// What the lines say that an endpoint, as it was read before, does not have.
+    pub(super) fn news(&self, endpoint: Option<&Endpoint>) -> News {
+        let known = endpoint.map(Container::of).unwrap_or_default();
+        if !self.addresses.is_empty() && !self.addresses.iter().any(|ip| known.addresses.contains(ip)) {
+            return News::Moved;
+        }
+        let is_more = self.addresses.iter().any(|ip| !known.addresses.contains(ip))
+            || self.names.iter().any(|name| !known.names.contains(name))
+            || self.upstreams.iter().any(|upstream| !known.upstreams.contains(upstream));
+        if is_more { News::More } else { News::Nothing }
+    }
+
+    /// The container with what the endpoint has besides.
+    pub(super) fn with(mut self, endpoint: Option<&Endpoint>) -> Container {
+        let known = endpoint.map(Container::of).unwrap_or_default();
+        self.is_some |= known.is_some;
+        add_missing(&mut self.addresses, known.addresses);
+        add_missing(&mut self.names, known.names);
+        add_missing(&mut self.upstreams, known.upstreams);
+        self
+    }
+
+    /// Its addresses.
+    pub(super) fn addresses(&self) -> &[IpAddr] {
+        &self.addresses
+    }
+
+    /// The name that it was made with: netavark writes it before the aliases.
+    pub(super) fn own_name(&self) -> Option<&Name> {
+        self.names.first()
+    }
+
     /// The id, lower-cased.
     pub(super) fn id(&self) -> &str {
         &self.id
@@ -177,6 +220,14 @@ fn address(text: &[u8]) -> Option<Address> {
 fn is_one_host(ip: &IpAddr) -> bool {
     let is_broadcast = matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
     !ip.is_unspecified() && !ip.is_multicast() && !is_broadcast
+}
+
+fn add_missing<T: PartialEq>(to: &mut Vec<T>, items: Vec<T>) {
+    for item in items {
+        if !to.contains(&item) {
+            to.push(item);
+        }
+    }
 }
 
 /// Adds the upstreams of a column, which the line need not have.

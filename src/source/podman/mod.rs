@@ -23,18 +23,22 @@
 //! netavark adds a container with a single write to the end of the file. It deletes one by emptying the file and writing all
 //! the others again, two writes a line, with no lock: whoever reads in between sees some first part of it. Therefore:
 //!
-//! - Containers that a file adds, or adds lines to, are in the table when [`Directory::read`] returns. A line counts when its
-//!   `\n` is there.
-//! - Containers that a file no longer has, or of which it says something else, are taken out or changed when the file ends
-//!   with a line end and nobody has written to it for 25 ms.
+//! - What a file adds is in the table when [`Directory::read`] returns: a container, or a name, an address or an upstream of
+//!   one. A line counts when its `\n` is there.
+//! - What cannot be beside it is gone at once: the old addresses of a container that has other ones only, and a missing
+//!   container whose own name (the first one of its line) or whose address another one has now.
+//! - All else that a file no longer has, or has differently, is taken out or changed when the file ends with a line end and
+//!   nobody has written to it for 25 ms. Where it is written to all the time, when every reading for 25 ms has missed it and
+//!   has seen as well what the file ended with before, or something new behind that: what is rewritten keeps its order.
 //! - A file that ends within a line, or that is empty, is finished when nobody has written to it for 250 ms. Then its last line
 //!   counts, and an empty file is no network.
-//! - [`Reading::again`] says when to read again while any of this is waited for. Where a file is written to all the time, what
-//!   every reading for 2 s has found gone or different is taken out or changed in any case.
-//! - A file that is gone is gone at once.
+//! - [`Reading::again`] says when to read again while any of this is waited for. What every reading for 2 s has found gone or
+//!   different is taken out or changed in any case.
+//! - A file that is gone is gone at once, and with the directory all of them.
 //!
 //! So a name that is in the file before and after it is rewritten is there for every query in between, unless the writer
-//! pauses for 25 ms between two lines or for 250 ms within one, or needs more than 2 s in all.
+//! pauses for 25 ms between two lines or for 250 ms within one, or needs more than 2 s in all; or it is in a later line of a
+//! container whose first ones have other addresses only than were known, which netavark does not write.
 //!
 //! ```
 //! use callsign::source::podman::Directory;
@@ -57,6 +61,7 @@
 //! ```
 
 mod digests;
+mod doubts;
 mod format;
 mod lines;
 mod network;
@@ -82,7 +87,7 @@ pub const PID_FILE: &str = "aardvark.pid";
 /// What the name of an internal network's file ends in.
 const INTERNAL: &str = "%int";
 /// The domain of all networks unless another one is given.
-const DOMAIN: &str = "dns.podman";
+pub const DOMAIN: &str = "dns.podman";
 
 /// A directory that netavark writes to, and what was read of it. See the [module](self).
 pub struct Directory {
@@ -119,7 +124,8 @@ pub struct Reading {
     pub again: Option<Duration>,
     /// How many networks there are that listen somewhere, with those that are about to be written.
     pub left: usize,
-    /// Why the directory could not be read, if it could not: all is as it was then.
+    /// Why the directory could not be read, if it could not: all is as it was then. That there is none is no error: it has no
+    /// networks.
     pub error: Option<io::Error>,
 }
 
@@ -182,6 +188,10 @@ impl Directory {
         self.told_before = std::mem::take(&mut self.told);
         match self.list() {
             Ok(found) => self.read_all(table, found, &mut reading),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.tell("", "is gone, and all networks with it".to_owned());
+                self.read_all(table, BTreeMap::new(), &mut reading);
+            }
             Err(error) => {
                 self.tell("", format!("cannot be read, and stays as it was: {error}"));
                 reading.error = Some(error);
@@ -326,17 +336,21 @@ fn metadata(entry: &DirEntry) -> io::Result<Metadata> {
     if metadata.is_symlink() { fs::metadata(entry.path()) } else { Ok(metadata) }
 }
 
-/// Podman's answers, as settings of its networks.
+/// Podman's answers, as settings of one of its networks: what holds where nobody says otherwise, but for its domain.
+pub fn defaults(network: NetworkBuilder) -> NetworkBuilder {
+    let network = network.clients(Clients::Table).merge(Merge::All).reverse_names(ReverseNames::All).ttl(0);
+    // The files do not say which subnets a network has, and whoever reaches its gateway may ask.
+    network.allow("0.0.0.0/0").allow("::/0")
+}
+
+/// The settings of a network, of which `network` is what its file says.
 fn finish(
     name: &str,
     network: NetworkBuilder,
     domain: Option<&Name>,
     template: &Template,
 ) -> Result<Network, TableError> {
-    let network = network.clients(Clients::Table).merge(Merge::All).reverse_names(ReverseNames::All).ttl(0);
-    // The files do not say which subnets a network has, and whoever reaches its gateway may ask.
-    let network = network.allow("0.0.0.0/0").allow("::/0");
-    let network = domain.into_iter().fold(network, |network, domain| network.domain(&domain.to_string()));
+    let network = domain.into_iter().fold(defaults(network), |network, domain| network.domain(&domain.to_string()));
     template(name, network.clone()).build().or_else(|error| {
         tracing::error!(network = name, %error, "what is configured for this network is left out");
         network.build()

@@ -1,6 +1,5 @@
 //! One network: what was read of its file last, and how its endpoints get from there to what the file says now.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem;
@@ -12,17 +11,14 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::table::{NameTable, Network, NetworkBuilder, Settings, Snapshot, TableError};
 
 use super::digests::{Digester, Digests};
+use super::doubts::{CONFIRMED, Doubts, Seen};
 use super::format::Header;
 use super::lines::{Lines, Source};
 use super::pass::{Pass, Problems};
 use super::stamp::Stamp;
 
-/// What is missing from a file that was written to less than this ago may be about to be written again.
-pub(super) const CONFIRMED: Duration = Duration::from_millis(25);
 /// A file that ends within a line, or that is empty, is believed to be finished when nobody has written to it for so long.
-pub(super) const ABANDONED: Duration = Duration::from_millis(250);
-/// What every reading for so long has missed goes in any case.
-pub(super) const LONGEST: Duration = Duration::from_secs(2);
+const ABANDONED: Duration = Duration::from_millis(250);
 /// How soon an unfinished file is read again, at first and later.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 
@@ -76,8 +72,8 @@ pub(super) struct Watched {
     is_settled: bool,
     /// True if something that the files say, or do not say, is not believed yet.
     is_waiting: bool,
-    /// Containers that are missing or different, and since when.
-    missing: HashMap<u64, Instant>,
+    /// What the files no longer say, or say differently.
+    doubts: Doubts,
     header: Header,
     /// The digest of the first line that gave the header.
     header_digest: u64,
@@ -106,7 +102,7 @@ impl Watched {
             seen: now,
             is_settled: false,
             is_waiting: false,
-            missing: HashMap::new(),
+            doubts: Doubts::default(),
             header: Header::default(),
             header_digest: 0,
             containers: Digests::default(),
@@ -158,7 +154,7 @@ impl Watched {
         }
         if !is_applied {
             // What was made of the files last did not get into the table: start over.
-            (self.containers, self.missing, self.settings) = Default::default();
+            (self.containers, self.doubts, self.settings) = Default::default();
         }
         self.is_settled = false;
         if !is_same {
@@ -214,6 +210,7 @@ impl Watched {
         if header.is_none() {
             // Just made, or just emptied to be written anew; or left like that.
             let is_abandoned = open.iter().all(|lines| lines.source().is_finished());
+            self.doubts.note_nothing();
             self.note(place.clock.now, open, !is_abandoned);
             return Ok(if is_abandoned { self.forget() } else { Looked::Same });
         }
@@ -235,11 +232,16 @@ impl Watched {
             let known = &mut self.containers;
             let mut pass = Pass::new(place.digester, is_internal, before.as_deref(), known, change, &mut problems);
             let streamed = pass.stream(open);
-            let is_whole = open.iter().all(|lines| lines.is_whole() && lines.source().is_unmoved());
-            let is_confirmed = streamed.is_ok() && is_whole && quiet >= CONFIRMED;
-            let is_all = pass.finish(is_confirmed, &mut self.missing, place.clock.now);
+            let seen = Seen {
+                now: place.clock.now,
+                is_read: streamed.is_ok(),
+                is_ended: open.iter().all(Lines::is_whole),
+                is_unmoved: open.iter().all(|lines| lines.source().is_unmoved()),
+                quiet,
+            };
+            pass.finish(&seen, &mut self.doubts);
             // A file that cannot be read is read again at the next signal.
-            is_waiting = streamed.is_ok() && !(is_all && is_whole);
+            is_waiting = seen.is_read && !(self.doubts.is_empty() && seen.is_still());
             if let Err(error) = streamed {
                 tracing::warn!(network = name, %error, "cannot be read to its end; what is not read stays as it was");
             }
@@ -261,7 +263,7 @@ impl Watched {
 
     /// Forgets all that was read.
     fn forget(&mut self) -> Looked {
-        (self.containers, self.missing, self.header, self.header_digest) = Default::default();
+        (self.containers, self.doubts, self.header, self.header_digest) = Default::default();
         self.settings = None;
         if mem::take(&mut self.is_given) { Looked::Gone } else { Looked::Same }
     }

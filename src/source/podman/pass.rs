@@ -3,18 +3,22 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::mem;
+use std::net::IpAddr;
 use std::path::Path;
-use std::time::Instant;
 
 use crate::table::{Change, Endpoint, Snapshot};
+use crate::wire::Name;
 
 use super::digests::{Digester, Digests};
-use super::format::{Container, Problem, lower};
+use super::doubts::{Doubts, Seen};
+use super::format::{Container, News, Problem, lower};
 use super::lines::{Line, Lines};
-use super::network::{LONGEST, Opened};
+use super::network::Opened;
 
 /// Problems of a file that are told in full.
 const TOLD: usize = 5;
+/// Stands for the lines of a container that has more in the table than its lines say.
+const WIDENED: u64 = 0;
 
 /// One pass over the files' lines, and the change that comes of it.
 pub(super) struct Pass<'p, 'n> {
@@ -32,6 +36,11 @@ pub(super) struct Pass<'p, 'n> {
     fresh: Option<(u64, Draft)>,
     /// Known containers whose lines are not those that were known.
     drafts: HashMap<u64, Draft>,
+    /// The id of the last line.
+    last: Option<u64>,
+    /// What containers have that came, or moved, after others were known.
+    taken_addresses: HashSet<IpAddr>,
+    taken_names: HashSet<Name>,
     problems: &'p mut Problems,
 }
 
@@ -60,8 +69,21 @@ impl<'p, 'n> Pass<'p, 'n> {
         problems: &'p mut Problems,
     ) -> Pass<'p, 'n> {
         let read = Digests::with_capacity(known.len());
-        let drafts = HashMap::new();
-        Pass { digester, is_internal, before, known, read, known_seen: 0, change, fresh: None, drafts, problems }
+        Pass {
+            digester,
+            is_internal,
+            before,
+            known,
+            read,
+            known_seen: 0,
+            change,
+            fresh: None,
+            drafts: HashMap::new(),
+            last: None,
+            taken_addresses: HashSet::new(),
+            taken_names: HashSet::new(),
+            problems,
+        }
     }
 
     /// Reads all lines.
@@ -76,6 +98,7 @@ impl<'p, 'n> Pass<'p, 'n> {
 
     fn line(&mut self, line: &Line<'_>) {
         let hash = self.digester.id(line.first_column());
+        self.last = Some(hash);
         let start = u64::from(self.is_internal);
         let (before, digest) = self.read.update(hash, |before| self.digester.fold(before.unwrap_or(start), line.text));
         let known = self.known.get(hash);
@@ -118,64 +141,104 @@ impl<'p, 'n> Pass<'p, 'n> {
     fn apply(&mut self, draft: Draft) {
         self.problems.add(draft.problems);
         let id = draft.container.id().to_owned();
+        if !self.known.is_empty() {
+            self.taken_addresses.extend(draft.container.addresses());
+            self.taken_names.extend(draft.container.own_name().cloned());
+        }
         match draft.container.endpoint() {
             Some(endpoint) => self.change.attach(endpoint),
             None => drop(self.change.detach(&id)),
         }
     }
 
-    /// Applies what was read: what is new at once, what is gone or different if that is confirmed, or was so in every reading
-    /// for long. False if something is not applied yet; that is noted as `missing`.
-    pub(super) fn finish(mut self, is_confirmed: bool, missing: &mut HashMap<u64, Instant>, now: Instant) -> bool {
+    /// Applies what was read: what is new at once, what is gone or different when it is believed.
+    pub(super) fn finish(mut self, seen: &Seen, doubts: &mut Doubts) {
         if let Some((_, draft)) = self.fresh.take() {
             self.apply(draft);
         }
         let drafts = mem::take(&mut self.drafts);
-        let different = drafts.iter().filter(|(_, draft)| !draft.is_extended).map(|(&id, _)| id);
-        let before = mem::take(missing);
-        let lost = self.gone().into_iter().chain(different);
-        let lost = lost.map(|id| (id, before.get(&id).copied().unwrap_or(now)));
-        let is_long_ago = |since: &Instant| now.saturating_duration_since(*since) >= LONGEST;
-        let (lost, later): (HashMap<_, _>, _) = lost.partition(|(_, since)| is_confirmed || is_long_ago(since));
-        *missing = later;
+        let news_of = |draft: &Draft| match draft.is_extended {
+            true => News::More,
+            false => draft.container.news(self.change.endpoint(draft.container.id())),
+        };
+        let drafts: Vec<(u64, News, Draft)> =
+            drafts.into_iter().map(|(id, draft)| (id, news_of(&draft), draft)).collect();
+        let is_news = self.read.len() > self.known_seen || drafts.iter().any(|(_, news, _)| *news != News::Nothing);
+        doubts.note(seen, is_news || doubts.is_last(|id| self.read.get(id)));
 
-        self.detach(lost.keys().copied().filter(|id| !drafts.contains_key(id)).collect());
-        for (id, draft) in drafts {
-            if draft.is_extended || lost.contains_key(&id) {
-                self.apply(draft);
+        let (mut doubtful, mut widened) = (HashSet::new(), Vec::new());
+        for (id, news, draft) in drafts {
+            match news {
+                _ if draft.is_extended || doubts.is_believed(id, seen) => self.apply(draft),
+                News::Moved if seen.is_still() => self.apply(draft),
+                News::More if seen.is_still() => {
+                    self.widen(draft);
+                    widened.push(id);
+                    doubtful.insert(id);
+                }
+                _ => drop(doubtful.insert(id)),
             }
         }
-        if missing.is_empty() {
+        self.detach_gone(seen, doubts, &mut doubtful);
+        let last = self.last.and_then(|id| Some((id, self.read.get(id)?)));
+        doubts.keep(doubtful.into_iter(), last, seen);
+        if doubts.is_empty() {
             self.read.shrink();
             *self.known = self.read;
-            return true;
+            return;
         }
-        for id in lost.into_keys() {
-            self.known.remove(id);
-        }
-        for (id, digest) in self.read.iter().filter(|(id, _)| !missing.contains_key(id)) {
+        for (id, digest) in self.read.iter().filter(|(id, _)| !doubts.has(*id)) {
             self.known.update(id, |_| digest);
         }
-        false
-    }
-
-    /// The known containers that were not read.
-    fn gone(&self) -> Vec<u64> {
-        if self.known_seen == self.known.len() {
-            return Vec::new();
+        for id in widened {
+            self.known.update(id, |_| WIDENED);
         }
-        self.known.iter().map(|(id, _)| id).filter(|&id| self.read.get(id).is_none()).collect()
     }
 
-    fn detach(&mut self, mut gone: HashSet<u64>) {
+    /// Adds what a draft says to what was known.
+    fn widen(&mut self, draft: Draft) {
+        let container = draft.container;
+        let known = self.change.endpoint(container.id());
+        if let Some(endpoint) = container.with(known).endpoint() {
+            self.change.attach(endpoint);
+        }
+    }
+
+    /// Takes out the containers that were not read: if that is believed, or if another one has come in their place, under the
+    /// name that they were made with or at an address of theirs. The others are doubtful.
+    fn detach_gone(&mut self, seen: &Seen, doubts: &Doubts, doubtful: &mut HashSet<u64>) {
+        if self.known_seen == self.known.len() {
+            return;
+        }
+        let gone = self.known.iter().map(|(id, _)| id).filter(|&id| self.read.get(id).is_none());
+        let (believed, mut unsure): (HashSet<u64>, HashSet<u64>) = gone.partition(|&id| doubts.is_believed(id, seen));
+        believed.iter().for_each(|&id| self.known.remove(id));
+        let is_taken = !self.taken_addresses.is_empty() || !self.taken_names.is_empty();
+        let is_succession = is_taken && seen.is_still();
+        let mut left = believed.len() + if is_succession { unsure.len() } else { 0 };
         for endpoint in self.before.into_iter().flat_map(Snapshot::endpoints) {
-            if gone.is_empty() {
+            if left == 0 {
                 break;
             }
-            if gone.remove(&self.digester.id(endpoint.id().as_bytes())) {
+            let id = self.digester.id(endpoint.id().as_bytes());
+            if believed.contains(&id) {
+                left -= 1;
                 self.change.detach(endpoint.id());
+            } else if is_succession && unsure.contains(&id) {
+                left -= 1;
+                if self.is_succeeded(endpoint) {
+                    self.change.detach(endpoint.id());
+                    self.known.remove(id);
+                    unsure.remove(&id);
+                }
             }
         }
+        doubtful.extend(unsure);
+    }
+
+    fn is_succeeded(&self, endpoint: &Endpoint) -> bool {
+        endpoint.names().first().is_some_and(|name| self.taken_names.contains(name))
+            || endpoint.addresses().iter().any(|ip| self.taken_addresses.contains(ip))
     }
 }
 

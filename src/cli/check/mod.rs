@@ -1,12 +1,16 @@
 //! `callsign check`: whether a configuration file is valid, and what would be answered.
 
-use std::fmt::{Display, Write};
+mod show;
+
+use std::fmt::{Debug, Display};
 use std::net::IpAddr;
+use std::path::Path;
 use std::process::ExitCode;
 
 use callsign::source::config::{
     Config, ConfigError, PodmanConfig, Problem, RouteConfig, RouteTarget, ServerConfig, UpstreamsConfig,
 };
+use callsign::source::podman;
 use callsign::table::{NameEntry, Network, Settings};
 use callsign::wire::{fragment, rtype};
 use serde::Serialize;
@@ -28,12 +32,13 @@ struct Document {
 /// The document of `--podman --json` for a valid file.
 #[derive(Debug, Serialize)]
 struct PodmanDocument {
-    file: String,
+    /// `None` without a file: the defaults hold.
+    file: Option<String>,
     valid: bool,
     warnings: Vec<Note>,
     upstreams: Vec<String>,
-    /// The networks that it says something of; `*` for every network.
-    networks: Vec<String>,
+    /// The networks that it says something of, as they are then, beside what Podman's files say; `*` is every network.
+    networks: Vec<Served>,
     routes: Vec<Route>,
 }
 
@@ -61,8 +66,23 @@ struct Served {
     gateways: Vec<String>,
     internal: bool,
     upstreams: Vec<String>,
+    /// Who may ask; nobody named stands for the network and the host.
+    allow: Vec<String>,
+    host_names: Vec<String>,
+    policies: Policies,
     endpoints: usize,
     names: Vec<Name>,
+}
+
+/// The policies of a network, in the words of the file.
+#[derive(Debug, Serialize)]
+struct Policies {
+    ttl: u32,
+    negative_ttl: u32,
+    clients: String,
+    merge: String,
+    ptr: String,
+    health: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,10 +108,19 @@ struct Route {
 pub(super) fn run(arguments: &arguments::Check) -> ExitCode {
     let file = arguments.file.display().to_string();
     if arguments.podman {
-        let told = PodmanConfig::load(&arguments.file);
-        return tell(arguments, told, |config| &config.warnings, |config| podman_document(file, config), show_podman);
+        // There need not be one; whoever names one means it to be there.
+        let is_there = arguments.file != Path::new(arguments::PODMAN_CONFIG) || arguments.file.exists();
+        let told = if is_there { PodmanConfig::load(&arguments.file) } else { Ok(PodmanConfig::default()) };
+        let file = is_there.then_some(file);
+        return tell(arguments, told, |config| &config.warnings, |config| podman_document(file, config), show::podman);
     }
-    tell(arguments, Config::load(&arguments.file), |config| &config.warnings, |config| document(file, config), show)
+    tell(
+        arguments,
+        Config::load(&arguments.file),
+        |config| &config.warnings,
+        |config| document(file, config),
+        show::served,
+    )
 }
 
 /// Writes what is to be said of a file of either kind.
@@ -138,15 +167,27 @@ fn document(file: String, config: &Config) -> Document {
     }
 }
 
-fn podman_document(file: String, config: &PodmanConfig) -> PodmanDocument {
+fn podman_document(file: Option<String>, config: &PodmanConfig) -> PodmanDocument {
     PodmanDocument {
         file,
         valid: true,
         warnings: notes(&config.warnings),
         upstreams: upstreams(&config.server),
-        networks: config.networks.iter().map(|policy| policy.name().to_owned()).collect(),
+        networks: config
+            .networks
+            .iter()
+            .filter_map(|policy| podman_network(policy.name(), config))
+            .map(|network| served(&network))
+            .collect(),
         routes: routes(&config.routes),
     }
+}
+
+/// A network that Podman's files say nothing of but its name.
+fn podman_network(name: &str, config: &PodmanConfig) -> Option<Network> {
+    let network = podman::defaults(Network::builder(name)).domain(podman::DOMAIN);
+    // Each part of the file was read by the table already.
+    config.apply(name, network).build().ok()
 }
 
 fn upstreams(server: &ServerConfig) -> Vec<String> {
@@ -169,7 +210,8 @@ fn routes(routes: &[RouteConfig]) -> Vec<Route> {
 
 fn served(network: &Network) -> Served {
     let snapshot = network.snapshot();
-    let Settings { listen, subnets, domains, gateways, internal, upstreams, .. } = snapshot.settings();
+    let settings = snapshot.settings();
+    let Settings { listen, subnets, domains, gateways, internal, upstreams, allow, host_names, .. } = settings;
     let mut names: Vec<Name> = snapshot.names().map(name).collect();
     names.sort_by(|a, b| a.name.cmp(&b.name));
     Served {
@@ -180,8 +222,24 @@ fn served(network: &Network) -> Served {
         gateways: strings(gateways),
         internal: *internal,
         upstreams: strings(upstreams.iter()),
+        allow: strings(allow.iter().flatten()),
+        host_names: strings(host_names),
+        policies: policies(settings),
         endpoints: snapshot.endpoint_count(),
         names,
+    }
+}
+
+fn policies(settings: &Settings) -> Policies {
+    // The variants have the names of the file's words.
+    let word = |value: &dyn Debug| format!("{value:?}").to_lowercase();
+    Policies {
+        ttl: settings.ttl,
+        negative_ttl: settings.negative_ttl,
+        clients: word(&settings.clients),
+        merge: word(&settings.merge),
+        ptr: word(&settings.reverse_names),
+        health: word(&settings.health),
     }
 }
 
@@ -202,77 +260,4 @@ fn name(entry: &NameEntry) -> Name {
 
 fn strings(values: impl IntoIterator<Item = impl Display>) -> Vec<String> {
     values.into_iter().map(|value| value.to_string()).collect()
-}
-
-fn show(document: &Document) -> String {
-    let Document { file, networks, routes, upstreams, .. } = document;
-    let mut text = String::new();
-    let endpoints: usize = networks.iter().map(|network| network.endpoints).sum();
-    // Writing to memory does not fail.
-    let _ = writeln!(
-        text,
-        "{file} is valid: {}, {}, {}",
-        count(networks.len(), "network"),
-        count(endpoints, "endpoint"),
-        count(routes.len(), "route")
-    );
-    for network in networks {
-        let _ = writeln!(text, "\nnetwork {}{}", network.name, if network.internal { " (internal)" } else { "" });
-        for (what, values) in [
-            ("listens", &network.listen),
-            ("subnets", &network.subnets),
-            ("domains", &network.domains),
-            ("gateways", &network.gateways),
-            ("upstreams", &network.upstreams),
-        ] {
-            if !values.is_empty() {
-                let _ = writeln!(text, "  {what:<10}{}", values.join(", "));
-            }
-        }
-        let width = network.names.iter().map(|name| name.name.len()).max().unwrap_or_default();
-        for name in &network.names {
-            let _ = writeln!(text, "    {:<width$}  {}", name.name, answers(name));
-        }
-    }
-    show_forwarding(&mut text, routes, upstreams);
-    text
-}
-
-fn show_podman(document: &PodmanDocument) -> String {
-    let PodmanDocument { file, networks, routes, upstreams, .. } = document;
-    let mut text = format!("{file} is valid: {}\n", count(routes.len(), "route"));
-    for network in networks {
-        let _ = match &**network {
-            "*" => writeln!(text, "\nsettings of every network"),
-            name => writeln!(text, "\nsettings of network {name}"),
-        };
-    }
-    show_forwarding(&mut text, routes, upstreams);
-    text
-}
-
-fn show_forwarding(text: &mut String, routes: &[Route], upstreams: &[String]) {
-    let _ = writeln!(text, "\nforwarded");
-    let width = routes.iter().map(|route| route.domain.len()).max().unwrap_or_default().max("the rest".len());
-    for route in routes {
-        let to = if route.to.is_empty() { "nowhere: blocked".to_owned() } else { route.to.join(", ") };
-        let _ = writeln!(text, "  {:<width$}  {to}", route.domain);
-    }
-    let _ = writeln!(text, "  {:<width$}  {}", "the rest", upstreams.join(", "));
-}
-
-fn answers(name: &Name) -> String {
-    let mut parts: Vec<String> = strings(&name.addresses);
-    parts.extend(name.alias.as_ref().map(|target| format!("alias of {target}")));
-    parts.extend(name.records.iter().filter(|rtype| !matches!(&***rtype, "A" | "AAAA")).cloned());
-    if !name.running {
-        parts.push("not running".to_owned());
-    } else if parts.is_empty() {
-        parts.push("no address".to_owned());
-    }
-    parts.join(", ")
-}
-
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
