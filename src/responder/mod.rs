@@ -85,7 +85,8 @@ impl Forward<'_> {
             reply::push_extended_error(&mut edns.options, ede::BLOCKED, &format!("{domain} is blocked here"));
         }
         let Forward { query, limit, .. } = self;
-        let Some(mut writer) = ReplyWriter::start(out, query.header(), query.question_bytes(), edns.as_ref(), *limit) else {
+        let Some(mut writer) = ReplyWriter::start(out, query.header(), query.question_bytes(), edns.as_ref(), *limit)
+        else {
             return reply::header_only(out, query.header(), rcode::NXDOMAIN).unwrap_or(0);
         };
         writer.set(flag::AA | flag::RA);
@@ -244,7 +245,8 @@ impl Responder {
             let len = reply::write_failure(out, query.header(), query.question_bytes(), edns, limit, failure);
             return Verdict::Reply(len);
         };
-        let Some(mut reply) = ReplyWriter::start(out, query.header(), query.question_bytes(), edns.as_ref(), limit) else {
+        let Some(mut reply) = ReplyWriter::start(out, query.header(), query.question_bytes(), edns.as_ref(), limit)
+        else {
             return Verdict::Ignore;
         };
         reply.set(flag::AA);

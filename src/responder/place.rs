@@ -99,7 +99,13 @@ pub(super) fn find<'v>(
     }
 }
 
-fn end_of<'v>(view: &'v View<'_>, name: &[u8], rtype: u16, options: &ResponderOptions, trace: &mut impl Trace) -> End<'v> {
+fn end_of<'v>(
+    view: &'v View<'_>,
+    name: &[u8],
+    rtype: u16,
+    options: &ResponderOptions,
+    trace: &mut impl Trace,
+) -> End<'v> {
     if special::is_localhost(name) {
         trace.rule("S");
         return End::Localhost;

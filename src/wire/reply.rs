@@ -248,8 +248,7 @@ mod tests {
         let mut out = [0; 100];
         // Header 12, question 9, OPT 11: 68 octets are left, four records of 16.
         let edns = ReplyEdns::default();
-        let mut reply =
-            ReplyWriter::start(&mut out, &header, b"\x03web\0\0\x01\0\x01", Some(&edns), 4096).unwrap();
+        let mut reply = ReplyWriter::start(&mut out, &header, b"\x03web\0\0\x01\0\x01", Some(&edns), 4096).unwrap();
         let taken = (0..10).filter(|_| reply.push(Section::Answer, HEADER, &record)).count();
         assert_eq!(taken, 4);
         assert!(reply.is_truncated());
