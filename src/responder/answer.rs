@@ -18,15 +18,15 @@ use super::{Forward, Turns, Verdict};
 const HOSTMASTER: &[u8] = b"\x0ahostmaster";
 
 /// A reply about to be written.
-pub(super) struct Draft<'p, 'v> {
-    pub(super) query: Query<'p>,
-    pub(super) view: &'v View,
+pub(super) struct Draft<'v, 'p, 's> {
+    pub(super) query: &'v Query<'p>,
+    pub(super) view: &'v View<'s>,
     pub(super) edns: Option<ReplyEdns>,
     pub(super) limit: usize,
     pub(super) over_tcp: bool,
 }
 
-impl<'p> Draft<'p, '_> {
+impl<'p> Draft<'_, 'p, '_> {
     pub(super) fn write(mut self, place: Place<'_>, turns: &mut Turns, out: &mut [u8]) -> Verdict<'p> {
         let (rcode, error) = match &place.end {
             End::Elsewhere => return self.forward(place),
@@ -45,7 +45,7 @@ impl<'p> Draft<'p, '_> {
             reply::push_extended_error(&mut edns.options, *code, text);
         }
         let (header, question) = (self.query.header(), self.query.question_bytes());
-        let Some(mut writer) = ReplyWriter::start(out, header, question, self.edns.take(), self.limit) else {
+        let Some(mut writer) = ReplyWriter::start(out, header, question, self.edns.as_ref(), self.limit) else {
             return Verdict::Ignore;
         };
         if self.view.may_forward() {
@@ -79,7 +79,7 @@ impl<'p> Draft<'p, '_> {
     fn forward(self, place: Place<'_>) -> Verdict<'p> {
         let (preference, upstreams) = self.view.upstreams();
         let Draft { query, edns, limit, .. } = self;
-        Verdict::Forward(Forward { query, aliases: place.aliases, preference, upstreams, edns, limit })
+        Verdict::Forward(Forward { query: query.clone(), aliases: place.aliases, preference, upstreams, edns, limit })
     }
 }
 
@@ -144,15 +144,15 @@ impl std::ops::Deref for SmallStr {
 }
 
 /// Writes the answer section for one question.
-struct Records<'v> {
-    view: &'v View,
+struct Records<'v, 's> {
+    view: &'v View<'s>,
     rtype: u16,
     over_tcp: bool,
     /// Where the records' owner name lies in the message.
     owner: usize,
 }
 
-impl Records<'_> {
+impl Records<'_, '_> {
     fn write(&mut self, end: &End<'_>, writer: &mut ReplyWriter<'_>, turns: &mut Turns) {
         match end {
             End::Names(hits) => self.names(hits, writer, turns),

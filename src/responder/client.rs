@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
-use crate::table::Network;
+use crate::table::{Network, Snapshot};
 
 /// A place where a network's clients ask: a socket's address and the network that it belongs to.
 #[derive(Debug)]
@@ -98,22 +98,31 @@ pub struct Client<'l> {
     pub transport: Transport,
     /// The time, in seconds since 1970, modulo 2^32. Only cookies look at it.
     pub now: u32,
+    /// The listener's network at one moment, if the caller has loaded it; see [`Client::seeing`].
+    pub(super) snapshot: Option<&'l Snapshot>,
 }
 
 impl<'l> Client<'l> {
     /// A client that asks over UDP.
     pub fn udp(listener: &'l Listener, source: SocketAddr) -> Client<'l> {
-        Client { listener, source, transport: Transport::Udp, now: 0 }
+        Client { listener, source, transport: Transport::Udp, now: 0, snapshot: None }
     }
 
     /// A client that asks over TCP; `idle` is the connection's idle timeout in units of 100 ms.
     pub fn tcp(listener: &'l Listener, source: SocketAddr, idle: u16) -> Client<'l> {
-        Client { listener, source, transport: Transport::Tcp { idle }, now: 0 }
+        Client { listener, source, transport: Transport::Tcp { idle }, now: 0, snapshot: None }
     }
 
     /// The same client at the given time, in seconds since 1970, modulo 2^32.
     pub fn at(mut self, now: u32) -> Client<'l> {
         self.now = now;
+        self
+    }
+
+    /// The same client, seeing the listener's network as it is in `snapshot`: a batch of queries that was received before
+    /// it was loaded can share it (answers.md T7). Without one, each query loads its own.
+    pub fn seeing(mut self, snapshot: &'l Snapshot) -> Client<'l> {
+        self.snapshot = Some(snapshot);
         self
     }
 

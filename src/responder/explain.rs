@@ -19,9 +19,9 @@ use super::view::{Preference, Seat, View};
 pub(super) trait Trace {
     fn is_on(&self) -> bool;
     fn question(&mut self, query: &Query<'_>);
-    fn client(&mut self, view: &View, client: &Client<'_>);
-    fn searched(&mut self, seat: &Seat, found: Option<&Found<'_>>);
-    fn address(&mut self, seat: &Seat, holders: &[Arc<Attachment>]);
+    fn client(&mut self, view: &View<'_>, client: &Client<'_>);
+    fn searched(&mut self, seat: &Seat<'_>, found: Option<&Found<'_>>);
+    fn address(&mut self, seat: &Seat<'_>, holders: &[Arc<Attachment>]);
     /// The rule of answers.md that decided so far; the last one told counts.
     fn rule(&mut self, rule: &'static str);
 }
@@ -31,9 +31,9 @@ impl Trace for () {
         false
     }
     fn question(&mut self, _: &Query<'_>) {}
-    fn client(&mut self, _: &View, _: &Client<'_>) {}
-    fn searched(&mut self, _: &Seat, _: Option<&Found<'_>>) {}
-    fn address(&mut self, _: &Seat, _: &[Arc<Attachment>]) {}
+    fn client(&mut self, _: &View<'_>, _: &Client<'_>) {}
+    fn searched(&mut self, _: &Seat<'_>, _: Option<&Found<'_>>) {}
+    fn address(&mut self, _: &Seat<'_>, _: &[Arc<Attachment>]) {}
     fn rule(&mut self, _: &'static str) {}
 }
 
@@ -186,7 +186,7 @@ impl Trace for Recorder {
         self.explanation.question = Some((query.to_name().to_string(), rtype::mnemonic(query.rtype())));
     }
 
-    fn client(&mut self, view: &View, client: &Client<'_>) {
+    fn client(&mut self, view: &View<'_>, client: &Client<'_>) {
         self.explanation.client = match view.endpoint() {
             _ if !view.is_allowed(client) => WhoAsks::Forbidden,
             Some(attachment) => {
@@ -200,7 +200,7 @@ impl Trace for Recorder {
         };
     }
 
-    fn searched(&mut self, seat: &Seat, found: Option<&Found<'_>>) {
+    fn searched(&mut self, seat: &Seat<'_>, found: Option<&Found<'_>>) {
         let finding = match found {
             None => Finding::Nothing,
             Some(Found::Parent) => Finding::Parent,
@@ -228,7 +228,7 @@ impl Trace for Recorder {
         self.push(seat, finding);
     }
 
-    fn address(&mut self, seat: &Seat, holders: &[Arc<Attachment>]) {
+    fn address(&mut self, seat: &Seat<'_>, holders: &[Arc<Attachment>]) {
         let endpoints: Vec<String> = holders.iter().map(|holder| holder.endpoint().id().to_owned()).collect();
         self.push(seat, if endpoints.is_empty() { Finding::Nothing } else { Finding::Address { endpoints } });
     }
@@ -239,7 +239,7 @@ impl Trace for Recorder {
 }
 
 impl Recorder {
-    fn push(&mut self, seat: &Seat, finding: Finding) {
+    fn push(&mut self, seat: &Seat<'_>, finding: Finding) {
         let network = seat.name().unwrap_or(&self.explanation.network).to_owned();
         self.explanation.searched.push(Searched { network, finding });
     }

@@ -85,7 +85,8 @@ impl Forward<'_> {
             reply::push_extended_error(&mut edns.options, ede::BLOCKED, &format!("{domain} is blocked here"));
         }
         let Forward { query, limit, .. } = self;
-        let Some(mut writer) = ReplyWriter::start(out, query.header(), query.question_bytes(), edns, *limit) else {
+        let Some(mut writer) = ReplyWriter::start(out, query.header(), query.question_bytes(), edns.as_ref(), *limit)
+        else {
             return reply::header_only(out, query.header(), rcode::NXDOMAIN).unwrap_or(0);
         };
         writer.set(flag::AA | flag::RA);
@@ -138,26 +139,26 @@ impl Responder {
     /// Decides on one packet. `out` takes the reply: 1,232 octets suffice over UDP, 65,535 over TCP; a smaller buffer
     /// truncates the reply.
     pub fn respond<'p>(&mut self, packet: &'p [u8], client: &Client<'_>, out: &mut [u8]) -> Verdict<'p> {
-        self.decide(Query::parse(packet), client, out, &mut ())
+        self.decide(&Query::parse(packet), client, out, &mut ())
     }
 
     /// The same, by the general path alone. For the tests that compare both.
     #[doc(hidden)]
     pub fn respond_general<'p>(&mut self, packet: &'p [u8], client: &Client<'_>, out: &mut [u8]) -> Verdict<'p> {
-        self.decide(Query::parse_general(packet), client, out, &mut ())
+        self.decide(&Query::parse_general(packet), client, out, &mut ())
     }
 
     /// Decides on one packet and says why.
     pub fn explain<'p>(&mut self, packet: &'p [u8], client: &Client<'_>, out: &mut [u8]) -> (Verdict<'p>, Explanation) {
         let mut recorder = Recorder::new(client);
-        let verdict = self.decide(Query::parse(packet), client, out, &mut recorder);
+        let verdict = self.decide(&Query::parse(packet), client, out, &mut recorder);
         let explanation = recorder.finish(&verdict, out);
         (verdict, explanation)
     }
 
     fn decide<'p>(
         &mut self,
-        parsed: Result<Query<'p>, Rejected>,
+        parsed: &Result<Query<'p>, Rejected>,
         client: &Client<'_>,
         out: &mut [u8],
         trace: &mut impl Trace,
@@ -168,24 +169,24 @@ impl Responder {
         }
         let query = match parsed {
             Ok(query) => query,
-            Err(rejected) => return reject(rejected, client, out, trace),
+            Err(rejected) => return reject(*rejected, client, out, trace),
         };
-        trace.question(&query);
+        trace.question(query);
         let view = View::of(client);
-        let edns = self.reply_edns(&query, client);
+        let edns = self.reply_edns(query, client);
         let limit = match client.transport {
             Transport::Udp => reply::udp_limit(query.edns()),
             Transport::Tcp { .. } => u16::MAX.into(),
         };
-        let (rcode, error, flags) = match self.refusal(&query, client, &view, trace) {
+        let (rcode, error, flags) = match self.refusal(query, client, &view, trace) {
             Some((rcode, error)) => (rcode, error, if view.may_forward() { flag::RA } else { 0 }),
             None if query.class() == class::CH && special::chaos(query.name()).is_some() => {
                 trace.rule("P5");
-                return self.chaos(&query, edns, limit, out);
+                return self.chaos(query, edns, limit, out);
             }
             None => {
                 let place = if query.class() == class::IN {
-                    place::find(&view, &query, &self.options, trace)
+                    place::find(&view, query, &self.options, trace)
                 } else if view.may_forward() {
                     trace.rule("P5");
                     Place::elsewhere()
@@ -208,7 +209,7 @@ impl Responder {
         &self,
         query: &Query<'_>,
         client: &Client<'_>,
-        view: &View,
+        view: &View<'_>,
         trace: &mut impl Trace,
     ) -> Option<(u16, Option<(u16, &'static str)>)> {
         if trace.is_on() {
@@ -244,7 +245,8 @@ impl Responder {
             let len = reply::write_failure(out, query.header(), query.question_bytes(), edns, limit, failure);
             return Verdict::Reply(len);
         };
-        let Some(mut reply) = ReplyWriter::start(out, query.header(), query.question_bytes(), edns, limit) else {
+        let Some(mut reply) = ReplyWriter::start(out, query.header(), query.question_bytes(), edns.as_ref(), limit)
+        else {
             return Verdict::Ignore;
         };
         reply.set(flag::AA);

@@ -75,7 +75,7 @@ impl<'v> Place<'v> {
 
 /// Finds the place of a question of class IN, through aliases.
 pub(super) fn find<'v>(
-    view: &'v View,
+    view: &'v View<'_>,
     query: &Query<'_>,
     options: &ResponderOptions,
     trace: &mut impl Trace,
@@ -99,7 +99,13 @@ pub(super) fn find<'v>(
     }
 }
 
-fn end_of<'v>(view: &'v View, name: &[u8], rtype: u16, options: &ResponderOptions, trace: &mut impl Trace) -> End<'v> {
+fn end_of<'v>(
+    view: &'v View<'_>,
+    name: &[u8],
+    rtype: u16,
+    options: &ResponderOptions,
+    trace: &mut impl Trace,
+) -> End<'v> {
     if special::is_localhost(name) {
         trace.rule("S");
         return End::Localhost;
@@ -144,7 +150,7 @@ fn end_of<'v>(view: &'v View, name: &[u8], rtype: u16, options: &ResponderOption
 
 /// What the networks of the view know of a name: the end, if one knows it as a name; and whether one knows it as a parent.
 fn on_networks<'v>(
-    view: &'v View,
+    view: &'v View<'_>,
     name: &[u8],
     rtype: u16,
     trace: &mut impl Trace,
@@ -198,7 +204,7 @@ fn on_networks<'v>(
 }
 
 /// The reverse names that are ours: of known addresses, of unknown ones in known subnets, of the loopback (answers.md T3).
-fn in_reverse_tree<'v>(view: &'v View, name: &[u8], trace: &mut impl Trace) -> Option<End<'v>> {
+fn in_reverse_tree<'v>(view: &'v View<'_>, name: &[u8], trace: &mut impl Trace) -> Option<End<'v>> {
     let prefix = reverse::prefix_of(name)?;
     let address = (prefix.prefix_len() == prefix.max_prefix_len()).then(|| prefix.addr());
     if let Some(address) = address {

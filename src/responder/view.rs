@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::Guard;
@@ -14,21 +15,38 @@ use super::client::Client;
 
 /// The client's networks in the order in which they are searched, one snapshot of each. That of its address comes first:
 /// the listener's, mostly.
-pub(super) struct View {
-    seats: SmallVec<[Seat; 4]>,
+pub(super) struct View<'s> {
+    seats: SmallVec<[Seat<'s>; 4]>,
     /// The listener's network, where it is not the first of the view ([`Clients::Table`]).
-    gateway: Option<Guard<Arc<Snapshot>>>,
+    gateway: Option<Held<'s>>,
     client: IpAddr,
     is_endpoint: bool,
 }
 
 /// A network of the view.
-pub(super) struct Seat {
+pub(super) struct Seat<'s> {
     /// `None` for the listener's, which the client's [`Listener`](super::Listener) holds.
     network: Option<Arc<Network>>,
-    snapshot: Guard<Arc<Snapshot>>,
+    snapshot: Held<'s>,
     /// The rank of this network among those of the client (answers.md V1).
     priority: i32,
+}
+
+/// A snapshot that is read: the caller's, or one that was loaded for this query.
+enum Held<'s> {
+    Lent(&'s Snapshot),
+    Loaded(Guard<Arc<Snapshot>>),
+}
+
+impl Deref for Held<'_> {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        match self {
+            Held::Lent(snapshot) => snapshot,
+            Held::Loaded(snapshot) => snapshot,
+        }
+    }
 }
 
 /// Whose upstreams a question is sent to (answers.md F2); a configured route comes before any.
@@ -42,11 +60,11 @@ pub enum Preference {
     Host,
 }
 
-impl View {
-    pub(super) fn of(client: &Client<'_>) -> View {
+impl<'s> View<'s> {
+    pub(super) fn of(client: &Client<'s>) -> View<'s> {
         let own = client.listener.network();
         let ip = client.ip();
-        let snapshot = own.snapshot();
+        let snapshot = client.snapshot.map_or_else(|| Held::Loaded(own.snapshot()), Held::Lent);
         if snapshot.settings().clients == Clients::Table
             && snapshot.holders(ip).is_empty()
             && let Some(first) = Seat::elsewhere(own, ip)
@@ -57,9 +75,9 @@ impl View {
     }
 
     /// The view of a client whose address is, or would be, on the network of the first seat.
-    fn from(first: Seat, gateway: Option<Guard<Arc<Snapshot>>>, client: IpAddr, listener: &Network) -> View {
+    fn from(first: Seat<'s>, gateway: Option<Held<'s>>, client: IpAddr, listener: &Network) -> View<'s> {
         let attachment = first.snapshot.holders(client).first().cloned();
-        let mut seats: SmallVec<[Seat; 4]> = SmallVec::new();
+        let mut seats: SmallVec<[Seat<'s>; 4]> = SmallVec::new();
         seats.push(first);
         if let Some(attachment) = &attachment {
             let id = attachment.endpoint().id();
@@ -69,7 +87,7 @@ impl View {
                 // The membership may be ahead of or behind the snapshot: what the snapshot says holds.
                 if let Some(there) = snapshot.attachment(id) {
                     let priority = there.endpoint().priority();
-                    seats.push(Seat { network: Some(network), snapshot, priority });
+                    seats.push(Seat { network: Some(network), snapshot: Held::Loaded(snapshot), priority });
                 }
             });
             seats[1..].sort_unstable_by(|one, other| one.rank().cmp(&other.rank()));
@@ -78,7 +96,7 @@ impl View {
     }
 
     /// The networks in order.
-    pub(super) fn seats(&self) -> &[Seat] {
+    pub(super) fn seats(&self) -> &[Seat<'s>] {
         &self.seats
     }
 
@@ -147,15 +165,15 @@ impl View {
     }
 }
 
-impl Seat {
+impl<'s> Seat<'s> {
     /// The network of an endpoint that asks at another network's gateway. If several have the address, which only a mistake
     /// in their subnets makes possible, it is the same one always.
-    fn elsewhere(listener: &Network, client: IpAddr) -> Option<Seat> {
+    fn elsewhere(listener: &Network, client: IpAddr) -> Option<Seat<'s>> {
         let seats = listener.networks_near(client).filter_map(|network| {
             let snapshot = network.snapshot();
             let priority = snapshot.endpoint_at(client)?.priority();
             let is_known = snapshot.settings().clients == Clients::Table;
-            is_known.then_some(Seat { network: Some(network), snapshot, priority })
+            is_known.then_some(Seat { network: Some(network), snapshot: Held::Loaded(snapshot), priority })
         });
         seats.min_by(|one, other| one.rank().cmp(&other.rank()))
     }

@@ -9,6 +9,7 @@ mod allocations;
 mod batch;
 mod builder;
 mod change;
+mod datagrams;
 mod exchange;
 mod host;
 mod limits;

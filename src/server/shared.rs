@@ -6,12 +6,12 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::net::UdpSocket;
 
 use crate::forward::Forwarder;
 use crate::responder::ResponderOptions;
 use crate::table::{Address, NameTable};
 
+use super::datagrams::Datagrams;
 use super::host::Host;
 use super::limits::Usage;
 use super::slot::Slot;
@@ -49,7 +49,7 @@ pub(super) struct Shared {
     /// Held while the forwarder is told of our addresses: who is told last knows all of them.
     telling: Mutex<()>,
     /// UDP sockets that nobody listens at any more, open as long as queries wait whose replies go through them.
-    leftovers: Mutex<Vec<Weak<UdpSocket>>>,
+    leftovers: Mutex<Vec<Weak<Datagrams>>>,
     responder: ArcSwap<ResponderOptions>,
 }
 
@@ -82,7 +82,7 @@ impl Shared {
     }
 
     /// Keeps in mind a socket that is no longer listened at.
-    pub(super) fn leave(&self, socket: &Arc<UdpSocket>) {
+    pub(super) fn leave(&self, socket: &Arc<Datagrams>) {
         let mut leftovers = self.leftovers.lock().unwrap_or_else(PoisonError::into_inner);
         leftovers.retain(|socket| socket.strong_count() > 0);
         leftovers.push(Arc::downgrade(socket));

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
-use tokio::net::UdpSocket;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -18,6 +17,7 @@ use tracing::{debug, info, warn};
 use crate::responder::Listener;
 use crate::table::{Address, Network};
 
+use super::datagrams::Datagrams;
 use super::shared::Shared;
 use super::socket::{self, ReadySocket};
 use super::status::{ListenerState, ListenerStatus};
@@ -173,7 +173,7 @@ impl Slot {
 
     /// Keeps in mind that a socket is open still though it is no longer listened at. Not one that was handed in: its address
     /// may be that of another network namespace.
-    pub(super) fn leave(&self, socket: &Arc<UdpSocket>) {
+    pub(super) fn leave(&self, socket: &Arc<Datagrams>) {
         if self.listen.is_some() {
             self.server.leave(socket);
         }

@@ -1,23 +1,23 @@
 //! Serving one UDP socket.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
 use tracing::debug;
 
 use crate::responder::Transport;
 
 use super::batch::{BATCH, Batch};
+use super::datagrams::Datagrams;
 use super::exchange::Exchange;
 use super::slot::{Slot, Stop, stopped};
 use super::worker::{Desk, Outcome, Place};
 
+/// Batches that are served before the worker's other sockets have their turn.
+const TURN: usize = 4;
 /// The pause after a failed receive.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -34,35 +34,27 @@ struct Left {
 /// # Errors
 /// When the runtime cannot take the socket.
 pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::UdpSocket, mut stop: Stop) -> io::Result<()> {
-    socket.set_nonblocking(true)?;
-    let socket = Arc::new(UdpSocket::from_std(socket)?);
+    let socket = Arc::new(Datagrams::new(socket)?);
     let is_v6 = socket.local_addr()?.is_ipv6();
     let mut stopped = pin!(stopped(&mut stop));
     loop {
-        tokio::select! {
+        let mut ready = tokio::select! {
             biased;
             () = &mut stopped => break,
-            // Nobody else waits for this: the place that there is for one waiter costs less than a list of them.
-            ready = poll_fn(|context| socket.poll_recv_ready(context)) => ready?,
-        }
+            ready = socket.readable() => ready?,
+        };
         let mut left = Left::default();
-        let outcome = socket.try_io(Interest::READABLE, || {
-            // A batch that is not full leaves nothing behind it, which is told as if the next receive had said so already:
-            // it saves that system call. The kernel ended the batch because it found the socket empty. What came since
-            // makes the socket ready anew, as each datagram that comes does (epoll(7): edge-triggered, of packets), and
-            // the runtime looks at that after this: nothing but this thread takes this socket's events in between.
-            match batch(slot, &socket, is_v6, &mut left)? {
-                BATCH => Ok(()),
-                _ => Err(io::ErrorKind::WouldBlock.into()),
-            }
-        });
+        let outcome = turn(slot, &socket, is_v6, &mut left);
+        if let Ok(false) = outcome {
+            ready.clear_ready();
+        }
         if !left.is_nothing() {
             finish(slot, &socket, left).await;
         }
         match outcome {
+            Ok(false) => {}
             // More is waiting, here perhaps for ever: let the worker's other sockets have their turn.
-            Ok(()) => tokio::task::yield_now().await,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(true) => tokio::task::yield_now().await,
             Err(error) => {
                 // The fate of some earlier reply, or the kernel lacks memory: not the end of the socket. The pause is for
                 // an error that stays.
@@ -81,8 +73,27 @@ impl Left {
     }
 }
 
+/// Serves what is there, a few batches of it. False if nothing is left.
+fn turn(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, left: &mut Left) -> io::Result<bool> {
+    for _ in 0..TURN {
+        match batch(slot, socket, is_v6, left) {
+            // Where several come at a time, the next have come while these were answered, mostly: looking costs less than
+            // asking the kernel to tell.
+            Ok(2..) if left.is_nothing() => {}
+            // A batch that is not full leaves nothing behind it: the kernel ended it because it found the socket empty, so
+            // that no second receive is needed to hear that. What came since makes the socket ready anew, as each datagram
+            // that comes does (epoll(7), edge-triggered), and the runtime looks at that only after this: nothing but this
+            // thread takes its events.
+            Ok(count) => return Ok(count == BATCH),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
 /// Receives a batch, answers what can be answered at once, and sends the replies. Gives the number of datagrams that came.
-fn batch(slot: &Arc<Slot>, socket: &UdpSocket, is_v6: bool, left: &mut Left) -> io::Result<usize> {
+fn batch(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, left: &mut Left) -> io::Result<usize> {
     Desk::with(|desk| {
         let mut batch = desk.batch.take().unwrap_or_else(|| Box::new(Batch::new()));
         let received = batch.receive(socket, is_v6);
@@ -98,7 +109,7 @@ fn batch(slot: &Arc<Slot>, socket: &UdpSocket, is_v6: bool, left: &mut Left) -> 
                     }
                 });
             // The error says only that the socket is full; the rest is sent when it is not.
-            let _ = socket.try_io(Interest::WRITABLE, || batch.send(socket, &mut unsent));
+            let _ = batch.send(socket, &mut unsent);
             left.unsent.extend(unsent.filter_map(|index| batch.reply(index)));
         }
         desk.batch = Some(batch);
@@ -106,7 +117,7 @@ fn batch(slot: &Arc<Slot>, socket: &UdpSocket, is_v6: bool, left: &mut Left) -> 
     })
 }
 
-async fn finish(slot: &Arc<Slot>, socket: &Arc<UdpSocket>, left: Left) {
+async fn finish(slot: &Arc<Slot>, socket: &Arc<Datagrams>, left: Left) {
     for (receiver, reply) in left.unsent {
         send(socket, receiver, &reply).await;
     }
@@ -126,7 +137,7 @@ async fn finish(slot: &Arc<Slot>, socket: &Arc<UdpSocket>, left: Left) {
     }
 }
 
-async fn send(socket: &UdpSocket, receiver: SocketAddr, reply: &[u8]) {
+async fn send(socket: &Datagrams, receiver: SocketAddr, reply: &[u8]) {
     if let Err(error) = socket.send_to(reply, receiver).await {
         debug!(%error, %receiver, "a reply could not be sent");
     }

@@ -15,6 +15,7 @@ use tracing::error;
 
 use crate::forward::{Asked, AskedEdns, Reason};
 use crate::responder::{Client, Forward, Listener, Responder, ResponderOptions, Transport, Verdict};
+use crate::table::Snapshot;
 use crate::wire::message::{Header, flag};
 use crate::wire::rcode;
 
@@ -69,6 +70,8 @@ thread_local! {
 pub(super) struct Place<'s> {
     slot: &'s Slot,
     listener: Guard<Arc<Listener>>,
+    /// The listener's network, which its queries see alike.
+    snapshot: Guard<Arc<Snapshot>>,
     options: Guard<Arc<ResponderOptions>>,
     /// Seconds since 1970, modulo 2^32.
     now: u32,
@@ -76,7 +79,9 @@ pub(super) struct Place<'s> {
 
 impl Place<'_> {
     pub(super) fn of(slot: &Slot) -> Place<'_> {
-        Place { slot, listener: slot.listener(), options: slot.server().responder_options(), now: unix_time() }
+        let listener = slot.listener();
+        let snapshot = listener.network().snapshot();
+        Place { slot, listener, snapshot, options: slot.server().responder_options(), now: unix_time() }
     }
 }
 
@@ -128,6 +133,7 @@ impl Desk {
             Transport::Udp => Client::udp(&place.listener, source),
             Transport::Tcp { idle } => Client::tcp(&place.listener, source, idle),
         }
+        .seeing(&place.snapshot)
         .at(place.now);
         let responder = self.responder(&place.options);
         let mut verdict = responder.respond(packet, &client, out);

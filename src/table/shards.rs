@@ -240,21 +240,28 @@ const fn spread(octet: u8) -> u64 {
     u64::from_le_bytes([octet; 8])
 }
 
+/// A bit for each octet that is equal to the wanted one, the lowest for the first; perhaps also for one behind such a one.
+/// Without a branch: at which octet it would be taken differs from key to key.
+fn equal_octets(octets: &[u8; LEAF], wanted: u8) -> u64 {
+    let wanted = spread(wanted);
+    let (groups, _) = octets.as_chunks::<8>();
+    groups.iter().rev().fold(0, |equal, group| {
+        let differing = u64::from_le_bytes(*group) ^ wanted;
+        // The high bit of each octet that is zero, and perhaps of one above it; the product gathers them in its top octet.
+        let zero = differing.wrapping_sub(spread(1)) & !differing & spread(0x80);
+        equal << 8 | (zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+    })
+}
+
 impl<V: Keyed> Leaf<V> {
     fn find(&self, hash: u64, key: &V::Key) -> Option<usize> {
-        let wanted = spread(hash as u8);
-        let (groups, _) = self.tags.as_chunks::<8>();
-        for (group, tags) in groups.iter().enumerate().take(self.values.len().div_ceil(8)) {
-            let differing = u64::from_le_bytes(*tags) ^ wanted;
-            // The high bit of each octet that is zero, and perhaps of one above it, which the comparison sorts out.
-            let mut equal = differing.wrapping_sub(spread(1)) & !differing & spread(0x80);
-            while equal != 0 {
-                let at = group * 8 + equal.trailing_zeros() as usize / 8;
-                if self.values.get(at).is_some_and(|value| value.key() == key) {
-                    return Some(at);
-                }
-                equal &= equal - 1;
+        let mut equal = equal_octets(&self.tags, hash as u8);
+        while equal != 0 {
+            let at = equal.trailing_zeros() as usize;
+            if self.values.get(at).is_some_and(|value| value.key() == key) {
+                return Some(at);
             }
+            equal &= equal - 1;
         }
         (LEAF..self.values.len()).find(|&at| self.values[at].key() == key)
     }

@@ -40,6 +40,7 @@ impl<'a> Query<'a> {
     ///
     /// # Errors
     /// [`Rejected`] says what to do with the packet instead of answering it.
+    #[inline]
     pub fn parse(packet: &'a [u8]) -> Result<Query<'a>, Rejected> {
         let (mut query, end) = Query::question(packet)?;
         match Query::edns_in_place(packet, &query.header, end) {
@@ -58,6 +59,8 @@ impl<'a> Query<'a> {
     }
 
     /// Reads header and question; gives the octets that they take.
+    // Inlined, as is `parse`: a query is large, and would be copied at each return.
+    #[inline(always)]
     fn question(packet: &'a [u8]) -> Result<(Query<'a>, usize), Rejected> {
         let header = Header::read(packet).filter(|header| !header.has(flag::QR)).ok_or(Rejected::Silently)?;
         let reject = if header.opcode() == 0 { Rejected::Malformed(header) } else { Rejected::Opcode(header) };
@@ -84,6 +87,7 @@ impl<'a> Query<'a> {
     }
 
     /// The OPT of a common query, or none; `None` if the packet has to go the general way.
+    #[inline]
     fn edns_in_place(packet: &[u8], header: &Header, at: usize) -> Option<Option<Edns>> {
         match header.counts[3] {
             0 => (at == packet.len()).then_some(None),

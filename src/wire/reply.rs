@@ -70,7 +70,7 @@ pub struct ReplyWriter<'b> {
     out: &'b mut [u8],
     at: usize,
     limit: usize,
-    edns: Option<ReplyEdns>,
+    edns: Option<&'b ReplyEdns>,
     counts: [u16; 3],
     flags: u16,
 }
@@ -84,10 +84,10 @@ impl<'b> ReplyWriter<'b> {
         out: &'b mut [u8],
         header: &Header,
         question: &[u8],
-        edns: Option<ReplyEdns>,
+        edns: Option<&'b ReplyEdns>,
         limit: usize,
     ) -> Option<ReplyWriter<'b>> {
-        let reserved = edns.as_ref().map_or(0, |edns| OPT_LEN + edns.options.len());
+        let reserved = edns.map_or(0, |edns| OPT_LEN + edns.options.len());
         let limit = limit.min(out.len()).min(u16::MAX.into()).checked_sub(reserved)?;
         let at = HEADER + question.len();
         if at > limit {
@@ -177,7 +177,7 @@ impl<'b> ReplyWriter<'b> {
     /// Writes the OPT and the header, and gives the reply's length. The response code's high bits need the OPT.
     pub fn finish(mut self, rcode: u16) -> usize {
         let mut additional = self.counts[2];
-        if let Some(edns) = &self.edns {
+        if let Some(edns) = self.edns {
             let (head, options) = (self.at + OPT_LEN, edns.options.len());
             self.out[self.at..head].copy_from_slice(&opt(rcode, edns.dnssec_ok, options as u16));
             self.at = head + options;
@@ -217,7 +217,7 @@ pub fn write_failure(
     if let (Some(edns), Some((code, text))) = (&mut edns, failure.error) {
         push_extended_error(&mut edns.options, code, text);
     }
-    let Some(mut reply) = ReplyWriter::start(out, header, question, edns, limit) else {
+    let Some(mut reply) = ReplyWriter::start(out, header, question, edns.as_ref(), limit) else {
         return header_only(out, header, failure.rcode).unwrap_or(0);
     };
     reply.set(failure.flags);
@@ -247,8 +247,8 @@ mod tests {
         fragment::push_address(&mut record, 0, "10.0.0.1".parse().unwrap());
         let mut out = [0; 100];
         // Header 12, question 9, OPT 11: 68 octets are left, four records of 16.
-        let mut reply =
-            ReplyWriter::start(&mut out, &header, b"\x03web\0\0\x01\0\x01", Some(ReplyEdns::default()), 4096).unwrap();
+        let edns = ReplyEdns::default();
+        let mut reply = ReplyWriter::start(&mut out, &header, b"\x03web\0\0\x01\0\x01", Some(&edns), 4096).unwrap();
         let taken = (0..10).filter(|_| reply.push(Section::Answer, HEADER, &record)).count();
         assert_eq!(taken, 4);
         assert!(reply.is_truncated());
