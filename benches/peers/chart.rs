@@ -6,6 +6,7 @@ use std::path::Path;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
+use crate::paced::PATIENCE;
 use crate::peer::Peer;
 use crate::report::cell;
 use crate::results::{CPU, Figure, P99, Results, Row};
@@ -77,10 +78,12 @@ fn draw(panel: &Area<'_>, heading: &str, bars: &[Bar], digits: usize) -> Result<
     panel.draw(&Text::new(heading.to_owned(), (14, 18), text(16)))?;
     let (width, _) = panel.dim_in_pixel();
     let room = f64::from(width as i32 - LABELS - FIGURES);
-    let highest = bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
+    // Where questions were lost, the figure says it: a bar of a second would leave nothing of the others.
+    let lost = PATIENCE.as_secs_f64() * 1e6;
+    let highest = bars.iter().map(|bar| bar.value).filter(|value| *value < lost).fold(f64::MIN_POSITIVE, f64::max);
     for (index, bar) in (0..).zip(bars) {
         let top = HEADING + index * BAR;
-        let end = LABELS + (room * bar.value / highest) as i32;
+        let end = LABELS + (room * bar.value.min(highest) / highest) as i32;
         panel.draw(&Text::new(bar.label.clone(), (14, top + 4), text(14)))?;
         panel.draw(&Rectangle::new([(LABELS, top), (end, top + BAR - 7)], bar.color.filled()))?;
         panel.draw(&Text::new(cell(Some(bar.value), digits), (end + 6, top + 4), text(14)))?;

@@ -4,19 +4,28 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd;
 
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg, setsockopt, sockopt};
 
 /// Datagrams a batch, as in callsign.
 const BATCH: usize = 32;
 
+/// Octets that wait to be received, as in callsign.
+const RECEIVE_BUFFER: usize = 1 << 20;
+
 /// Serves 127.0.0.1 until something fails, which is given.
 pub(crate) fn serve(port: u16) -> io::Error {
     match UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) {
-        Ok(socket) => loop {
-            if let Err(error) = echo(&socket) {
-                return error;
+        Ok(socket) => {
+            // Beyond the system's limit if we may, else up to it.
+            if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+                let _ = setsockopt(&socket, sockopt::RcvBuf, &RECEIVE_BUFFER);
             }
-        },
+            loop {
+                if let Err(error) = echo(&socket) {
+                    return error;
+                }
+            }
+        }
         Err(error) => error,
     }
 }

@@ -72,7 +72,7 @@ pub(crate) fn drive(machine: &Machine, server: &Server, questions: &Path, time: 
 
 fn attempt(machine: &Machine, server: &Server, questions: &Path, time: Duration) -> (Load, Duration) {
     let mut command = dnsperf(machine, server, questions);
-    command.args(["-l", &time.as_secs().to_string()]);
+    command.args(["-l", &time.as_secs_f64().to_string()]);
     let (before, changes) = (server.cpu_time(), server.changes());
     let said = run(command, time + DEADLINE);
     let (spent, changes) = (server.cpu_time() - before, server.changes() - changes);

@@ -1,5 +1,6 @@
 //! The machine that is measured on, and which core does what.
 
+use std::fmt;
 use std::fs;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -8,8 +9,10 @@ use nix::unistd::Pid;
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
-    /// For people: processor, kernel, load.
-    pub(crate) description: String,
+    pub(crate) processor: String,
+    pub(crate) kernel: String,
+    /// The load average of the minute before.
+    pub(crate) load: String,
     /// The core of the server that is measured.
     pub(crate) server_core: usize,
     /// The core of dnsperf.
@@ -31,19 +34,27 @@ impl Machine {
         let mut others = CpuSet::new();
         cores[1..].iter().try_for_each(|&core| others.set(core)).ok()?;
         sched_setaffinity(this, &others).ok()?;
-        let description = format!(
-            "{}, {} cores, Linux {}, load average {} before",
-            processor().unwrap_or_else(|| "an unknown processor".to_owned()),
-            cores.len(),
-            read("/proc/sys/kernel/osrelease"),
-            read("/proc/loadavg").split(' ').next().unwrap_or("unknown"),
-        );
-        Some(Machine { description, server_core, client_core, upstream_core, cores })
+        let processor = processor().unwrap_or_else(|| "an unknown processor".to_owned());
+        let kernel = format!("Linux {}", read("/proc/sys/kernel/osrelease"));
+        let load = read("/proc/loadavg").split(' ').next().unwrap_or("unknown").to_owned();
+        Some(Machine { processor, kernel, load, server_core, client_core, upstream_core, cores })
+    }
+
+    /// How many cores may be used.
+    pub(crate) fn cores(&self) -> usize {
+        self.cores.len()
     }
 
     /// All cores, as `taskset` takes them.
     pub(crate) fn all_cores(&self) -> String {
         self.cores.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine { processor, kernel, load, .. } = self;
+        write!(f, "{processor}, {} cores, {kernel}, load average {load} before", self.cores())
     }
 }
 

@@ -11,11 +11,12 @@
 //! Each server runs alone on one core, and a client drives it from another, over loopback. The figure that holds on a noisy
 //! machine is the processor time that the server itself spends on a query (user and system, of all its processes), beside
 //! what a bare UDP echo spends in the same round: no server on ordinary sockets can do with less. Queries per second are
-//! here bounded by the client's core.
+//! here bounded by the client's core. [`paced`] says which of the latencies is quoted.
 //!
 //! A [`workload`] is what is asked, a [`peer`] who is asked, a [`setup`] what it is started with as a [`server`]. [`load`]
-//! asks as fast as it can, [`paced`] at a steady rate; [`echo`] is the floor, and [`host`] callsign as a library. What was
-//! measured are [`results`]; [`report`], [`chart`], [`readme`] and [`targets`] tell it.
+//! asks as fast as it can, [`paced`] at a steady rate; [`echo`] is the floor, and [`host`] callsign as a library.
+//! [`precedence`] keeps other programs from the two cores as well as can be. What was measured are [`results`], [`about`] the
+//! run; [`report`], [`chart`], [`readme`] and [`targets`] tell it.
 //!
 //! Peers that are not installed are left out: each is looked for where its environment variable says (`PEER_KNOT`,
 //! `PEER_NSD`, `PEER_UNBOUND`, `PEER_BIND`, `PEER_DNSMASQ`, `PEER_AARDVARK`), where `benches/install-peers` puts what it
@@ -28,6 +29,7 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod about;
 mod chart;
 mod echo;
 mod host;
@@ -35,6 +37,7 @@ mod load;
 mod machine;
 mod paced;
 mod peer;
+mod precedence;
 mod readme;
 mod report;
 mod results;
@@ -49,11 +52,13 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
 
 use machine::Machine;
 use peer::Peer;
+use precedence::Precedence;
 use results::Results;
 use setup::Setup;
 use support::needs;
@@ -70,10 +75,13 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Seconds of each measurement
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=60))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=60))]
     seconds: u32,
-    /// One round of one second, with fewer sizes and peers: to see that it works
-    #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+    /// Seconds of each measurement of latencies, at a steady rate
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=60))]
+    steady_seconds: u32,
+    /// One round of short measurements, with fewer sizes and peers: to see that it works
+    #[arg(long, conflicts_with_all = ["rounds", "seconds", "steady_seconds"])]
     quick: bool,
     /// Only these workloads
     #[arg(long, value_delimiter = ',')]
@@ -133,8 +141,12 @@ fn main() -> ExitCode {
         println!("peers: not compared, as it takes two cores, one for the server and one for the client");
         return ExitCode::SUCCESS;
     };
+    let start = Instant::now();
+    // Until the end of this function.
+    let _precedence = Precedence::take();
     let results = run::compare(machine, &arguments);
     print!("{results}");
+    println!("\nAll of it took {:.0} s.", start.elapsed().as_secs_f64());
     told(write(&results, &arguments))
 }
 

@@ -4,14 +4,12 @@ use std::error::Error;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use crate::chart;
 use crate::peer::Peer;
-use crate::report::{cell, markdown};
-use crate::results::{CPU, Figure, P99, RESIDENT, Results, Row};
+use crate::report::{P99_IS, cell, markdown};
+use crate::results::{CPU, Figure, P99, P99_OF_ALL, RESIDENT, Results, Row};
 use crate::setup::{Setup, thousands};
-use crate::support::process::run;
 use crate::workload::Workload;
 
 /// What is between these lines is this module's.
@@ -37,17 +35,17 @@ pub(crate) fn section(results: &Results) -> String {
         let ratio = results.floor(row.workload).and_then(|floor| row.ratio(floor, CPU));
         row.median(CPU).map(|figure| format!("{figure:.1} ({})", cell(ratio, 2)))
     });
-    let p99 = table(results, "p99 latency, µs", &asked, |row| row.median(P99).map(|figure| format!("{figure:.0}")));
+    let p99 = table(results, "p99 latency, µs", &asked, |row| {
+        row.median(P99).map(|figure| format!("{figure:.0} ({})", cell(row.median(P99_OF_ALL), 0)))
+    });
     let mut text = String::new();
-    let (rounds, seconds) = (results.rounds, results.seconds);
     let (steady, upstream) = (thousands(Workload::Local.rate()), thousands(Workload::Uncached.rate()));
-    let machine = &results.machine.description;
+    let (date, machine, medians) = (&results.about.date, &results.machine, results.about.medians());
     writeln!(
         text,
-        "{}: {machine}. Medians of {rounds} interleaved rounds of {seconds} s.\n\n{cpu}\nAt {steady} queries a second, \
-         {upstream} where each has to be forwarded:\n\n{p99}\nAs they grow, CPU µs a query and resident memory:\n\n{}\n\
-         ![The same as bars]({CHART})",
-        today(),
+        "{date}: {machine}. {medians}.\n\n{cpu}\nAt {steady} queries a second, {upstream} where each has to be forwarded; \
+         {P99_IS}, and in parentheses is that of all questions:\n\n{p99}\nAs they grow, CPU µs a query and resident \
+         memory:\n\n{}\n![The same as bars]({CHART})",
         growth(results)
     )
     .expect("a string takes it");
@@ -96,10 +94,4 @@ fn growth(results: &Results) -> String {
         }
     }
     markdown(&lines)
-}
-
-fn today() -> String {
-    let mut command = Command::new("date");
-    command.arg("+%F");
-    run(command).stdout.trim().to_owned()
 }

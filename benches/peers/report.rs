@@ -2,22 +2,28 @@
 
 use std::fmt;
 
-use crate::results::{CPU, Figure, MEDIAN, P99, PACED_CPU, QPS, RESIDENT, Results, Row, START};
+use crate::results::{CPU, Figure, MEDIAN, P99, P99_OF_ALL, P99_WORST, PACED_CPU, QPS, RESIDENT, Results, Row, START};
 use crate::targets;
 use crate::workload::Workload;
 
 /// A column: its heading, the figure, and digits after the point.
 type Column = (&'static str, Figure, usize);
 
-const COLUMNS: [Column; 7] = [
+const COLUMNS: [Column; 9] = [
     ("QPS", QPS, 0),
     ("median µs", MEDIAN, 1),
     ("p99 µs", P99, 1),
+    ("of all", P99_OF_ALL, 0),
+    ("at worst", P99_WORST, 0),
     ("CPU at that rate", PACED_CPU, 2),
     ("MB", RESIDENT, 1),
     ("start ms", START, 1),
     ("CPU µs/query", CPU, 2),
 ];
+
+/// Which of them is quoted: see [`crate::paced`].
+pub(crate) const P99_IS: &str =
+    "p99 is the median of those of each 1,000 questions, where one without an answer counts as 1 s";
 
 /// A figure as text, or a dash where there is none.
 pub(crate) fn cell(figure: Option<f64>, digits: usize) -> String {
@@ -26,8 +32,8 @@ pub(crate) fn cell(figure: Option<f64>, digits: usize) -> String {
 
 impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}", self.machine.description)?;
-        writeln!(f, "Medians of {} rounds of {} s; lowest to highest CPU in parentheses.", self.rounds, self.seconds)?;
+        writeln!(f, "{}", self.machine)?;
+        writeln!(f, "{}; lowest to highest CPU in parentheses.", self.about.medians())?;
         for workload in Workload::ALL {
             let rows: Vec<&Row> = self.of(workload).collect();
             if !rows.is_empty() {
@@ -66,7 +72,8 @@ impl Results {
         }
         writeln!(f, "\n{}", markdown(&lines))?;
         if workload.rate() > 0 {
-            writeln!(f, "Latencies at {} queries a second.", crate::setup::thousands(workload.rate()))?;
+            let rate = crate::setup::thousands(workload.rate());
+            writeln!(f, "Latencies at {rate} queries a second; {P99_IS}.")?;
         }
         rows.iter().filter_map(|row| row.failures()).try_for_each(|failures| writeln!(f, "{failures}"))
     }

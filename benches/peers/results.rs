@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use crate::about::About;
 use crate::load::Load;
 use crate::machine::Machine;
 use crate::paced::Paced;
@@ -21,6 +22,10 @@ pub(crate) struct Taken {
     pub(crate) resident: f64,
     /// From the start of the server to its first answer, milliseconds.
     pub(crate) start: f64,
+    /// Of callsign as a library: what loading the names took of that, milliseconds.
+    pub(crate) loaded: Option<f64>,
+    /// Of the same: what a change of the table takes, microseconds.
+    pub(crate) changed: Option<f64>,
 }
 
 impl fmt::Display for Taken {
@@ -36,8 +41,9 @@ impl fmt::Display for Taken {
             write!(f, ", {:.0} changes/s", load.changes)?;
         }
         if let Some(paced) = &self.paced {
-            let Paced { median, p99, qps, .. } = paced;
-            write!(f, "; at {qps:.0} queries/s {median:.1} µs median, {p99:.1} µs p99")?;
+            let Paced { median, p99, p99_of_all, p99_worst, asked, lost, .. } = paced;
+            write!(f, "; at {asked:.0} queries/s {median:.1} µs median, p99 {p99:.1} µs")?;
+            write!(f, " ({p99_of_all:.0} of all, {p99_worst:.0} at worst), {:.3} % lost", lost * 100.0)?;
         }
         write!(f, "; {:.1} MB", self.resident)
     }
@@ -63,9 +69,14 @@ pub(crate) const CPU: Figure = |taken| Some(taken.load?.cpu);
 pub(crate) const QPS: Figure = |taken| Some(taken.load?.qps);
 pub(crate) const MEDIAN: Figure = |taken| Some(taken.paced?.median);
 pub(crate) const P99: Figure = |taken| Some(taken.paced?.p99);
+pub(crate) const P99_OF_ALL: Figure = |taken| Some(taken.paced?.p99_of_all);
+pub(crate) const P99_WORST: Figure = |taken| Some(taken.paced?.p99_worst);
 pub(crate) const PACED_CPU: Figure = |taken| Some(taken.paced?.cpu);
 pub(crate) const RESIDENT: Figure = |taken| Some(taken.resident);
 pub(crate) const START: Figure = |taken| Some(taken.start);
+pub(crate) const LOADED: Figure = |taken| taken.loaded;
+pub(crate) const CHANGED: Figure = |taken| taken.changed;
+pub(crate) const CHANGES: Figure = |taken| Some(taken.load?.changes);
 
 impl Row {
     /// The figure's median over the rounds.
@@ -92,7 +103,10 @@ impl Row {
         let loads = || self.taken.iter().filter_map(|taken| taken.load);
         let lost = loads().map(|load| load.lost).fold(0.0, f64::max);
         let wrong = loads().map(|load| (load.found - expected).abs()).fold(0.0, f64::max);
-        let late = self.taken.iter().filter_map(|taken| taken.paced).map(|paced| paced.lost).fold(0.0, f64::max);
+        let paced = || self.taken.iter().filter_map(|taken| taken.paced);
+        let late = paced().map(|paced| paced.lost).fold(0.0, f64::max);
+        let rate = f64::from(self.workload.rate());
+        let asked = paced().map(|paced| paced.asked).fold(rate, f64::min);
         let mut told = Vec::new();
         // dnsperf's last queries are cut off by its end, and so is the last turn through the questions.
         if lost > 0.001 {
@@ -103,6 +117,10 @@ impl Row {
         }
         if late > 0.001 {
             told.push(format!("{:.2} % lost at the steady rate", late * 100.0));
+        }
+        // The client was kept from running for more than a moment.
+        if asked < rate * 0.95 {
+            told.push(format!("only {asked:.0} asked a second at the steady rate"));
         }
         (!told.is_empty()).then(|| format!("{}, {}: {} in its worst round", self.server, self.setup, told.join(", ")))
     }
@@ -121,17 +139,24 @@ impl Row {
             "steady_rate": self.workload.rate(),
             "latency_median_us": self.median(MEDIAN),
             "latency_p99_us": self.median(P99),
+            "latency_p99_us_of_all": self.median(P99_OF_ALL),
+            "latency_p99_us_worst": self.spread(P99_WORST).1,
             "cpu_us_per_query_at_steady_rate": self.median(PACED_CPU),
             "resident_mb": self.median(RESIDENT),
             "start_ms": self.median(START),
+            "names_loaded_ms": self.median(LOADED),
+            "change_us": self.median(CHANGED),
             "by_round": {
                 "cpu_us_per_query": of(CPU),
                 "queries_per_second": of(QPS),
                 "lost": of(|taken| Some(taken.load?.lost)),
                 "noerror": of(|taken| Some(taken.load?.found)),
-                "changes_per_second": of(|taken| Some(taken.load?.changes)),
+                "changes_per_second": of(CHANGES),
                 "latency_median_us": of(MEDIAN),
                 "latency_p99_us": of(P99),
+                "latency_p99_us_of_all": of(P99_OF_ALL),
+                "latency_p99_us_worst": of(P99_WORST),
+                "asked_per_second_at_steady_rate": of(|taken| Some(taken.paced?.asked)),
                 "cpu_us_per_query_at_steady_rate": of(PACED_CPU),
                 "lost_at_steady_rate": of(|taken| Some(taken.paced?.lost)),
                 "resident_mb": of(RESIDENT),
@@ -145,8 +170,7 @@ impl Row {
 #[derive(Debug)]
 pub(crate) struct Results {
     pub(crate) machine: Machine,
-    pub(crate) rounds: u32,
-    pub(crate) seconds: u32,
+    pub(crate) about: About,
     /// Of the program without its symbols, MB.
     pub(crate) binary: Option<f64>,
     pub(crate) rows: Vec<Row>,
@@ -183,10 +207,19 @@ impl Results {
     /// Everything that was measured.
     pub(crate) fn json(&self) -> Value {
         let rows: Vec<Value> = self.rows.iter().map(|row| row.json(self.floor(row.workload))).collect();
+        let Results { machine, about, .. } = self;
         json!({
-            "machine": self.machine.description,
-            "rounds": self.rounds,
-            "seconds": self.seconds,
+            "date": about.date,
+            "commit": about.commit.as_ref().map(|(commit, _)| commit),
+            "changed_since_commit": about.commit.as_ref().map(|(_, is_changed)| is_changed),
+            "profile": about.profile,
+            "processor": machine.processor,
+            "cores": machine.cores(),
+            "kernel": machine.kernel,
+            "load_average_before": machine.load,
+            "rounds": about.rounds,
+            "seconds": about.flood.as_secs_f64(),
+            "steady_seconds": about.steady.as_secs_f64(),
             "binary_mb": self.binary,
             "results": rows,
         })

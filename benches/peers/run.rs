@@ -8,6 +8,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::Arguments;
+use crate::about::About;
+use crate::host;
 use crate::load;
 use crate::machine::Machine;
 use crate::paced;
@@ -23,7 +25,8 @@ use crate::workload::{Question, Workload};
 struct Run<'a> {
     machine: &'a Machine,
     directory: &'a Path,
-    seconds: u32,
+    /// How long as many questions are asked as are answered.
+    flood: Duration,
     /// How long latencies are measured.
     steady: Duration,
 }
@@ -32,12 +35,16 @@ struct Run<'a> {
 pub(crate) fn compare(machine: Machine, arguments: &Arguments) -> Results {
     let directory = TempDir::with_prefix("callsign-peers-").expect("a directory for the servers' files");
     let quick = arguments.quick;
-    let (rounds, seconds) = if quick { (1, 1) } else { (arguments.rounds, arguments.seconds) };
-    let steady = Duration::from_millis(if quick { 250 } else { 1000 });
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    let (rounds, flood, steady) = match quick {
+        true => (1, Duration::from_millis(300), Duration::from_millis(250)),
+        false => (arguments.rounds, seconds(arguments.seconds), seconds(arguments.steady_seconds)),
+    };
     let binary = stripped(directory.path());
-    let mut results = Results { machine, rounds, seconds, binary, rows: Vec::new() };
+    let about = About::look(rounds, flood, steady);
+    let mut results = Results { machine, about, binary, rows: Vec::new() };
     let machine = results.machine.clone();
-    let run = Run { machine: &machine, directory: directory.path(), seconds, steady };
+    let run = Run { machine: &machine, directory: directory.path(), flood, steady };
     let mut stage = Stage::new(directory.path(), &machine);
     let has_upstream = stage.start_upstream();
 
@@ -91,7 +98,7 @@ struct Questions {
 
 impl Run<'_> {
     fn questions(&self, workload: Workload, setup: &Setup, round: u32) -> Questions {
-        let fast = workload.questions(setup, &format!("r{round}"), self.seconds);
+        let fast = workload.questions(setup, &format!("r{round}"), self.flood.as_secs() as u32 + 1);
         let file = self.directory.join("questions");
         load::write(&fast, &file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         Questions { file, steady: workload.questions(setup, &format!("s{round}"), 1) }
@@ -101,8 +108,7 @@ impl Run<'_> {
         if workload.is_warm() {
             load::once(self.machine, server, &questions.file);
         }
-        let time = Duration::from_secs(self.seconds.into());
-        let load = load::drive(self.machine, server, &questions.file, time);
+        let load = load::drive(self.machine, server, &questions.file, self.flood);
         let paced = match workload.rate() {
             0 => None,
             rate => Some(paced::drive(server, &questions.steady, rate, self.steady).expect("a socket for latencies")),
@@ -119,7 +125,14 @@ fn take(results: &mut Results, workload: Workload, round: u32, server: &Server, 
 
 /// What can be said of a server that nobody asks.
 fn of(server: &Server) -> Taken {
-    Taken { load: None, paced: None, resident: server.resident(), start: server.start.as_secs_f64() * 1e3 }
+    Taken {
+        load: None,
+        paced: None,
+        resident: server.resident(),
+        start: server.start.as_secs_f64() * 1e3,
+        loaded: server.told(host::LOADED),
+        changed: server.told(host::CHANGED),
+    }
 }
 
 /// The size of the program without its symbols, MB. `None` where there is no `strip`.

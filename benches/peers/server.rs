@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
+use std::str::FromStr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -65,10 +66,14 @@ impl Server {
         tree::resident(self.pid())
     }
 
+    /// What it has told last behind a label: callsign as a library does.
+    pub(crate) fn told<T: FromStr>(&self, label: &str) -> Option<T> {
+        self.process.lines(Source::Stdout).iter().rev().find_map(|line| line.strip_prefix(label)?.parse().ok())
+    }
+
     /// The changes of its table so far, of a server that makes them itself.
     pub(crate) fn changes(&self) -> u64 {
-        let lines = self.process.lines(Source::Stdout);
-        lines.iter().rev().find_map(|line| line.strip_prefix(host::CHANGES)?.parse().ok()).unwrap_or(0)
+        self.told(host::CHANGES).unwrap_or(0)
     }
 
     /// Waits until it answers a question for `name`; any other server than the echo with an address.
