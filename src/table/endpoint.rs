@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
+use smallvec::SmallVec;
+
 use crate::wire::Name;
 
 use super::error::FirstError;
@@ -109,16 +111,21 @@ enum Addresses {
     Any(Box<[IpAddr]>),
 }
 
-/// Names; the two that Podman's containers have, the name and the short id, need no memory of their own.
+/// Names; one, or the two that Podman's containers have, the name and the short id, need no memory of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Names {
+    One([Name; 1]),
     Two([Name; 2]),
     Any(Box<[Name]>),
 }
 
-impl From<Vec<Name>> for Names {
-    fn from(names: Vec<Name>) -> Names {
-        names.try_into().map_or_else(|names: Vec<Name>| Names::Any(names.into()), Names::Two)
+impl From<SmallVec<[Name; 2]>> for Names {
+    fn from(names: SmallVec<[Name; 2]>) -> Names {
+        match names.into_inner() {
+            Ok(two) => Names::Two(two),
+            Err(mut names) if names.len() == 1 => Names::One([names.remove(0)]),
+            Err(names) => Names::Any(names.into_vec().into()),
+        }
     }
 }
 
@@ -157,8 +164,8 @@ impl Endpoint {
                 extra: None,
             },
             extra: Extra::default(),
-            addresses: Vec::new(),
-            names: Vec::new(),
+            addresses: SmallVec::new(),
+            names: SmallVec::new(),
             ports: Vec::new(),
             upstreams: Vec::new(),
             error: FirstError::default(),
@@ -181,6 +188,7 @@ impl Endpoint {
     /// Its names, each once, relative to the network; the first is the canonical one (answers.md T3).
     pub fn names(&self) -> &[Name] {
         match &self.names {
+            Names::One(names) => names,
             Names::Two(names) => names,
             Names::Any(names) => names,
         }
@@ -222,9 +230,9 @@ impl Endpoint {
     }
 
     fn with(mut self, change: impl FnOnce(&mut Extra)) -> Endpoint {
-        let mut extra = self.extra.take().unwrap_or_default();
+        let mut extra = self.extra.take().map_or_else(Extra::default, |extra| *extra);
         change(&mut extra);
-        self.extra = (*extra != Extra::default()).then_some(extra);
+        self.extra = (extra != Extra::default()).then(|| Box::new(extra));
         self
     }
 
@@ -242,8 +250,8 @@ impl Endpoint {
 pub struct EndpointBuilder {
     endpoint: Endpoint,
     extra: Extra,
-    addresses: Vec<IpAddr>,
-    names: Vec<Name>,
+    addresses: SmallVec<[IpAddr; 1]>,
+    names: SmallVec<[Name; 2]>,
     ports: Vec<Port>,
     upstreams: Vec<Upstream>,
     error: FirstError,
@@ -336,13 +344,16 @@ impl EndpointBuilder {
         }
         let addresses = match self.addresses[..] {
             [address] => Addresses::One(address),
-            _ => Addresses::Any(self.addresses.into()),
+            _ => Addresses::Any(self.addresses.into_vec().into()),
         };
         let mut endpoint = self.endpoint;
         endpoint.addresses = addresses;
         endpoint.names = self.names.into();
         Ok(endpoint.with(|extra| {
-            *extra = Extra { ports: self.ports.into(), upstreams: self.upstreams.into(), ..self.extra };
+            *extra = Extra { ports: self.ports.into(), ..self.extra };
+            if !self.upstreams.is_empty() {
+                extra.upstreams = self.upstreams.into();
+            }
         }))
     }
 }
