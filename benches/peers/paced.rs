@@ -14,6 +14,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use callsign::wire::message::{HEADER, question_end};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::server::Server;
@@ -80,8 +81,13 @@ pub(crate) fn drive(server: &Server, questions: &[Question], rate: u32, time: Du
         match socket.recv(&mut reply) {
             Ok(len) if len >= 12 => {
                 let id = usize::from(u16::from_be_bytes([reply[0], reply[1]]));
-                if let Some((number, asked)) = asked[id].take() {
-                    latencies[number] = asked.elapsed();
+                // The IDs come around again: what is late is an answer to another question than the last with its ID.
+                let is_asked = |(number, _): &(usize, Instant)| is_for(&reply[..len], &queries[number % queries.len()]);
+                if let Some((number, asked)) = asked[id].take_if(|asked| is_asked(asked))
+                    && let latency = asked.elapsed()
+                    && latency < PATIENCE
+                {
+                    latencies[number] = latency;
                     answered += 1;
                 }
             }
@@ -94,6 +100,11 @@ pub(crate) fn drive(server: &Server, questions: &[Question], rate: u32, time: Du
     latencies.truncate(sent);
     let cpu = spent.as_secs_f64() * 1e6 / answered as f64;
     Ok(figures(&latencies, cpu, sent as f64 / time.as_secs_f64(), 1.0 - answered as f64 / sent as f64))
+}
+
+/// True if the reply has the question of the query.
+fn is_for(reply: &[u8], query: &[u8]) -> bool {
+    question_end(query).is_some_and(|end| reply.get(HEADER..end) == Some(&query[HEADER..end]))
 }
 
 fn socket() -> io::Result<UdpSocket> {

@@ -8,8 +8,9 @@ use std::path::Path;
 use crate::chart;
 use crate::peer::Peer;
 use crate::report::{P99_IS, cell, markdown};
-use crate::results::{CPU, Figure, P99, P99_OF_ALL, RESIDENT, Results, Row};
+use crate::results::{CPU, Figure, P99, P99_OF_ALL, PACED_CPU, RESIDENT, Results, Row};
 use crate::setup::{Setup, thousands};
+use crate::targets;
 use crate::workload::Workload;
 
 /// What is between these lines is this module's.
@@ -45,11 +46,27 @@ pub(crate) fn section(results: &Results) -> String {
         text,
         "{date}: {machine}. {medians}.\n\n{cpu}\nAt {steady} queries a second, {upstream} where each has to be forwarded; \
          {P99_IS}, and in parentheses is that of all questions:\n\n{p99}\nAs they grow, CPU µs a query and resident \
-         memory:\n\n{}\n![The same as bars]({CHART})",
-        growth(results)
+         memory; networks at the steady rate, all asked in turn:\n\n{}\n{}\n![The same as bars]({CHART})",
+        growth(results),
+        shortcomings(results)
     )
     .expect("a string takes it");
     text
+}
+
+/// The targets that callsign missed, and who lost questions.
+fn shortcomings(results: &Results) -> String {
+    let targets = targets::of(results);
+    let missed: Vec<String> = targets.iter().filter(|target| target.is_missed()).map(|it| format!("- {it}")).collect();
+    let failures: Vec<String> = results.rows.iter().filter_map(Row::failures).map(|it| format!("- {it}")).collect();
+    let part = |heading: &str, lines: &[String], none: &str| match lines.is_empty() {
+        true => format!("{none}\n"),
+        false => format!("{heading}\n\n{}\n", lines.join("\n")),
+    };
+    let (targets, lost) = ("callsign's targets (`benches/peers/targets.rs`)", "questions without the expected answer");
+    part(&format!("Of {targets} it missed:"), &missed, &format!("All of {targets} were met."))
+        + "\n"
+        + &part(&format!("Servers with {lost}:"), &failures, &format!("Nobody had {lost}."))
 }
 
 /// A row for each workload, a column for each server.
@@ -84,8 +101,10 @@ fn growth(results: &Results) -> String {
             let peer = if (workload, peer) == (Workload::Names, Peer::Callsign) { Peer::Library } else { peer };
             let row = results.row(workload, peer, is_it);
             let figure = |figure: Figure| row.and_then(|row| row.median(figure));
+            // dnsperf asks one address only.
+            let cpu = if workload == Workload::Networks { PACED_CPU } else { CPU };
             match row {
-                Some(_) => format!("{} µs, {} MB", cell(figure(CPU), 1), cell(figure(RESIDENT), 0)),
+                Some(_) => format!("{} µs, {} MB", cell(figure(cpu), 1), cell(figure(RESIDENT), 0)),
                 None => "–".to_owned(),
             }
         });

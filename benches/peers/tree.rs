@@ -29,14 +29,24 @@ pub(crate) fn cpu_time(root: u32) -> Duration {
     Duration::from_millis(tree(root).into_iter().map(ticks).sum::<u64>() * 10)
 }
 
-/// The resident memory of all of them, MB. What they share is counted once for each.
+/// The resident memory of all of them, MB. What some of them share is counted once, in parts for each.
 pub(crate) fn resident(root: u32) -> f64 {
+    let processes = tree(root);
+    let is_alone = processes.len() == 1;
     let kib = |pid: u32| -> Option<f64> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.trim().trim_end_matches("kB").trim().parse().ok()
+        let of = |file: &str, label: &str| -> Option<f64> {
+            let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix(label))?;
+            line.trim().trim_end_matches("kB").trim().parse().ok()
+        };
+        // A server alone is told as `ps` tells it: what it shares with programs that are not measured is in its memory, too.
+        let (resident, proportional) = ("VmRSS:", "Pss:");
+        match is_alone {
+            true => of("status", resident),
+            false => of("smaps_rollup", proportional).or_else(|| of("status", resident)),
+        }
     };
-    tree(root).into_iter().filter_map(kib).sum::<f64>() * 1024.0 / 1e6
+    processes.iter().filter_map(|&pid| kib(pid)).sum::<f64>() * 1024.0 / 1e6
 }
 
 /// True if the process is there and has not ended.

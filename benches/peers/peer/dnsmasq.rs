@@ -14,7 +14,7 @@ pub(super) fn configure(job: &Job<'_>, command: &mut Command) {
     let hosts: String = job.setup.names(0).map(|(name, address)| format!("{address} {name}.{LOCAL}\n")).collect();
     let hosts = job.write("hosts", &hosts);
     command.args(["--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-", "--pid-file="]);
-    command.args(["--no-resolv", "--no-hosts", "--no-poll", "--bind-interfaces", "--bogus-priv"]);
+    command.args(["--no-resolv", "--no-hosts", "--no-poll", "--bogus-priv"]);
     let cache = CACHE.max(2 * job.setup.remembered);
     // Its default is 150, too, fewer than the questions that are asked at a time here.
     command.arg("--dns-forward-max=1000");

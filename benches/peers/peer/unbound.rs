@@ -8,7 +8,7 @@ use crate::setup::{LOCAL, REVERSE};
 
 pub(super) fn configure(job: &Job<'_>, command: &mut Command) {
     let mut text = format!(
-        "server:\n  do-ip6: no\n  num-threads: 1\n  module-config: iterator\n  do-not-query-localhost: no\n  \
+        "server:\n  do-ip6: no\n  so-rcvbuf: 1m\n  num-threads: 1\n  module-config: iterator\n  do-not-query-localhost: no\n  \
          username: \"\"\n  chroot: \"\"\n  directory: \"\"\n  pidfile: \"\"\n  use-syslog: no\n  do-daemonize: no\n  \
          local-zone: \"{LOCAL}.\" static\n"
     );
