@@ -4,10 +4,10 @@
 //! reply has left and its room is free again. That nearly doubles what a single query costs. A reply that finds no room,
 //! which is rare, waits on a descriptor of its own.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::task::{Context, Poll};
 
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
@@ -33,9 +33,9 @@ impl Datagrams {
         self.0.get_ref().local_addr()
     }
 
-    /// Waits until something can be read. For one waiter: there is a place for one, which costs less than a list of them.
-    pub(super) async fn readable(&self) -> io::Result<Ready<'_>> {
-        poll_fn(|context| self.0.poll_read_ready(context)).await
+    /// Ready when something can be read. For one waiter: there is a place for one, which costs less than a list of them.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<Ready<'_>>> {
+        self.0.poll_read_ready(context)
     }
 
     /// Sends a datagram, waiting for room if there is none.

@@ -17,6 +17,7 @@ mod shared;
 mod slot;
 mod socket;
 mod status;
+mod stop;
 mod tcp;
 mod udp;
 mod worker;

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 
@@ -21,6 +20,7 @@ use super::datagrams::Datagrams;
 use super::shared::Shared;
 use super::socket::{self, ReadySocket};
 use super::status::{ListenerState, ListenerStatus};
+use super::stop::Stop;
 use super::{tcp, udp};
 
 /// The pause after the first failed attempt to bind, and the longest one.
@@ -36,20 +36,12 @@ pub(super) struct Slot {
     listen: Option<Address>,
     udp: Mutex<ListenerState>,
     tcp: Mutex<ListenerState>,
-    stop: watch::Sender<bool>,
+    /// Tells its tasks to take nothing new.
+    stop: Stop,
     /// What serves its sockets.
     tasks: Mutex<Vec<JoinHandle<()>>>,
     /// The last look at the host's addresses, for a refused client, that the listener's neighbours are of.
     looked: Mutex<Option<Instant>>,
-}
-
-/// Tells a listener's tasks to take nothing new.
-pub(super) type Stop = watch::Receiver<bool>;
-
-/// Waits for the stop, however it comes.
-pub(super) async fn stopped(stop: &mut Stop) {
-    // An error says that the slot is gone, which is a stop too.
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// The two transports of a slot.
@@ -112,7 +104,7 @@ impl Slot {
             listen,
             udp: not_yet(),
             tcp: not_yet(),
-            stop: watch::Sender::new(false),
+            stop: Stop::default(),
             tasks: Mutex::default(),
             looked: Mutex::default(),
         })
@@ -159,7 +151,11 @@ impl Slot {
 
     /// Takes nothing new; what is under way is finished.
     pub(super) fn close(&self) {
-        self.stop.send_replace(true);
+        self.stop.set();
+    }
+
+    pub(super) fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     /// Waits, after [`close`](Slot::close), until nothing listens any more.
@@ -240,7 +236,7 @@ impl Slot {
     fn begin(self: &Arc<Slot>, transport: Transport, socket: io::Result<ReadySocket>, worker: &Handle) {
         // The first attempt is part of adding the network: who waited for that finds it listening, or failed.
         let socket = self.note(transport, socket, 1);
-        let task = worker.spawn(self.clone().run(transport, socket, self.stop.subscribe()));
+        let task = worker.spawn(self.clone().run(transport, socket));
         lock(&self.tasks).push(task);
     }
 
@@ -275,12 +271,12 @@ impl Slot {
         }
     }
 
-    async fn run(self: Arc<Slot>, transport: Transport, mut socket: Option<ReadySocket>, mut stop: Stop) {
+    async fn run(self: Arc<Slot>, transport: Transport, mut socket: Option<ReadySocket>) {
         let mut attempts = 1;
         loop {
             let served = match socket {
-                Some(ReadySocket::Udp(socket)) => Some(udp::serve(&self, socket, stop.clone()).await),
-                Some(ReadySocket::Tcp(socket)) => Some(tcp::serve(&self, socket, stop.clone()).await),
+                Some(ReadySocket::Udp(socket)) => Some(udp::serve(&self, socket).await),
+                Some(ReadySocket::Tcp(socket)) => Some(tcp::serve(&self, socket).await),
                 None => None,
             };
             match served {
@@ -293,7 +289,7 @@ impl Slot {
                 return;
             }
             tokio::select! {
-                () = stopped(&mut stop) => return,
+                () = self.stop.wait() => return,
                 () = tokio::time::sleep(retry_after(attempts)) => {}
             }
             attempts = attempts.saturating_add(1);

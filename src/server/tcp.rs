@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::limits::{Limits, Permit};
-use super::slot::{Slot, Stop, stopped};
+use super::slot::Slot;
 use super::worker::{Desk, framed};
 
 /// The pause after a failed accept, and the longest one: descriptors come back when connections end.
@@ -36,7 +36,7 @@ const READ_BUFFER: usize = 2048;
 ///
 /// # Errors
 /// When the runtime cannot take the socket. A failed accept is never the end (answers.md C).
-pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::TcpListener, mut stop: Stop) -> io::Result<()> {
+pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::TcpListener) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     let listener = TcpListener::from_std(socket)?;
     let mut pause = FIRST_PAUSE;
@@ -44,14 +44,14 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::TcpListener, mut s
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stopped(&mut stop) => return Ok(()),
+            () = slot.stop().wait() => return Ok(()),
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
                 match slot.server().usage.connection(peer.ip().to_canonical()) {
-                    Some(permit) => drop(tokio::spawn(connection(slot.clone(), stream, peer, permit, stop.clone()))),
+                    Some(permit) => drop(tokio::spawn(connection(slot.clone(), stream, peer, permit))),
                     None => debug!(%peer, "too many connections: closed"),
                 }
             }
@@ -61,7 +61,7 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::TcpListener, mut s
                     warn!(%error, "cannot accept a connection; going on");
                 }
                 tokio::select! {
-                    () = stopped(&mut stop) => return Ok(()),
+                    () = slot.stop().wait() => return Ok(()),
                     () = tokio::time::sleep(pause) => pause = (pause * 2).min(LAST_PAUSE),
                 }
             }
@@ -70,7 +70,7 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::TcpListener, mut s
 }
 
 /// Serves one connection to its end.
-async fn connection(slot: Arc<Slot>, stream: TcpStream, peer: SocketAddr, permit: Permit, stop: Stop) {
+async fn connection(slot: Arc<Slot>, stream: TcpStream, peer: SocketAddr, permit: Permit) {
     // Without it small replies would wait for the acknowledgement of earlier ones; a kernel that refuses is merely slower.
     let _ = stream.set_nodelay(true);
     let limits = slot.server().usage.limits();
@@ -83,7 +83,7 @@ async fn connection(slot: Arc<Slot>, stream: TcpStream, peer: SocketAddr, permit
     tokio::select! {
         () = writer(write, waiting, limits.tcp_message) => {}
         () = async {
-            if let Err(error) = reader.run(stop).await {
+            if let Err(error) = reader.run().await {
                 debug!(%peer, %error, "connection ended");
             }
             std::future::pending::<()>().await
@@ -111,7 +111,8 @@ struct Reader {
 
 impl Reader {
     /// Reads until the client ends, is idle for too long, breaks off in a message, or the slot is closed.
-    async fn run(mut self, mut stop: Stop) -> io::Result<()> {
+    async fn run(mut self) -> io::Result<()> {
+        let slot = self.slot.clone();
         let in_flight = Arc::new(Semaphore::new(self.limits.tcp_queries_per_connection));
         // In units of 100 ms, as RFC 7828 §3.1 says it.
         let idle = u16::try_from(self.limits.tcp_idle.as_millis() / 100).unwrap_or(u16::MAX);
@@ -122,7 +123,7 @@ impl Reader {
             }
             let first = tokio::select! {
                 biased;
-                () = stopped(&mut stop) => return Ok(()),
+                () = slot.stop().wait() => return Ok(()),
                 first = timeout(self.limits.tcp_idle, self.read.read_u8()) => first,
             };
             let first = match first {
@@ -135,7 +136,7 @@ impl Reader {
             };
             let message = tokio::select! {
                 biased;
-                () = stopped(&mut stop) => return Ok(()),
+                () = slot.stop().wait() => return Ok(()),
                 message = timeout(self.limits.tcp_message, self.message(first)) => message??,
             };
             let answered = Desk::with(|desk| desk.respond_tcp(&self.slot, self.peer, idle, &message));

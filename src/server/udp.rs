@@ -1,9 +1,11 @@
 //! Serving one UDP socket.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tracing::debug;
@@ -13,7 +15,7 @@ use crate::responder::Transport;
 use super::batch::{BATCH, Batch};
 use super::datagrams::Datagrams;
 use super::exchange::Exchange;
-use super::slot::{Slot, Stop, stopped};
+use super::slot::Slot;
 use super::worker::{Desk, Outcome, Place};
 
 /// Batches that are served before the worker's other sockets have their turn.
@@ -33,16 +35,19 @@ struct Left {
 ///
 /// # Errors
 /// When the runtime cannot take the socket.
-pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::UdpSocket, mut stop: Stop) -> io::Result<()> {
+pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::UdpSocket) -> io::Result<()> {
     let socket = Arc::new(Datagrams::new(socket)?);
     let is_v6 = socket.local_addr()?.is_ipv6();
-    let mut stopped = pin!(stopped(&mut stop));
-    loop {
-        let mut ready = tokio::select! {
-            biased;
-            () = &mut stopped => break,
-            ready = socket.readable() => ready?,
-        };
+    let mut stopped = pin!(slot.stop().wait());
+    let mut is_waiting = false;
+    // `None` for a stop. A task has one waker all its life: left with the stop once, it need not be left again at each query.
+    let mut next = |context: &mut Context<'_>| match socket.poll_readable(context) {
+        _ if slot.stop().is_set() => Poll::Ready(None),
+        Poll::Pending if !std::mem::replace(&mut is_waiting, true) => stopped.as_mut().poll(context).map(|()| None),
+        ready => ready.map(Some),
+    };
+    while let Some(ready) = poll_fn(&mut next).await {
+        let mut ready = ready?;
         let mut left = Left::default();
         let outcome = turn(slot, &socket, is_v6, &mut left);
         if let Ok(false) = outcome {
