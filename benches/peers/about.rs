@@ -40,7 +40,8 @@ impl About {
     }
 }
 
-fn commit() -> Option<(String, bool)> {
+/// The commit that is checked out, and whether files were changed since.
+pub(crate) fn commit() -> Option<(String, bool)> {
     let git = |arguments: &[&str]| said("git", &[&["-C", env!("CARGO_MANIFEST_DIR")], arguments].concat());
     let commit = git(&["rev-parse", "HEAD"])?;
     let changed = git(&["status", "--porcelain", "--untracked-files=no"])?;

@@ -15,7 +15,7 @@ use crate::support::process::{Process, Source};
 use crate::support::{DEADLINE, needs};
 use crate::workload::Question;
 
-/// Less processor time than this is mostly its counter's steps: the machine had something else to do.
+/// Less processor time than this tells little: the machine had something else to do.
 const ENOUGH: Duration = Duration::from_millis(100);
 /// How often what was disturbed is measured again.
 const ATTEMPTS: u32 = 3;

@@ -14,7 +14,8 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use callsign::wire::message::{HEADER, question_end};
+use callsign::wire::message::{HEADER, Header, question_end};
+use callsign::wire::rcode;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::server::Server;
@@ -48,6 +49,8 @@ pub(crate) struct Paced {
     pub(crate) asked: f64,
     /// Questions without an answer, of all.
     pub(crate) lost: f64,
+    /// Answers that were NOERROR, of all.
+    pub(crate) found: f64,
 }
 
 /// Asks the questions in turn, over and over, at all addresses of the server in turn.
@@ -62,7 +65,7 @@ pub(crate) fn drive(server: &Server, questions: &[Question], rate: u32, time: Du
     let mut reply = [0; 4096];
     let pause = Duration::from_secs(1) / rate;
     let (used, start) = (server.cpu_time(), Instant::now());
-    let (mut sent, mut answered, mut due) = (0_usize, 0_usize, start);
+    let (mut sent, mut answered, mut found, mut due) = (0_usize, 0_usize, 0_usize, start);
     loop {
         let now = Instant::now();
         let is_over = now - start >= time || sent == latencies.len();
@@ -89,6 +92,7 @@ pub(crate) fn drive(server: &Server, questions: &[Question], rate: u32, time: Du
                 {
                     latencies[number] = latency;
                     answered += 1;
+                    found += usize::from(Header::read(&reply[..len]).is_some_and(|header| header.rcode() == rcode::NOERROR));
                 }
             }
             Ok(_) => {}
@@ -99,7 +103,8 @@ pub(crate) fn drive(server: &Server, questions: &[Question], rate: u32, time: Du
     let spent = server.cpu_time() - used;
     latencies.truncate(sent);
     let cpu = spent.as_secs_f64() * 1e6 / answered as f64;
-    Ok(figures(&latencies, cpu, sent as f64 / time.as_secs_f64(), 1.0 - answered as f64 / sent as f64))
+    let (asked, lost) = (sent as f64 / time.as_secs_f64(), 1.0 - answered as f64 / sent as f64);
+    Ok(Paced { cpu, asked, lost, found: found as f64 / answered as f64, ..of(&latencies) })
 }
 
 /// True if the reply has the question of the query.
@@ -118,7 +123,7 @@ fn socket() -> io::Result<UdpSocket> {
 }
 
 /// Of latencies in the order in which the questions were asked.
-fn figures(latencies: &[Duration], cpu: f64, asked: f64, lost: f64) -> Paced {
+fn of(latencies: &[Duration]) -> Paced {
     let p99_of_all = at(0.99, latencies);
     let mut slices: Vec<f64> = latencies.chunks_exact(SLICE).map(|slice| at(0.99, slice)).collect();
     slices.sort_by(f64::total_cmp);
@@ -127,9 +132,10 @@ fn figures(latencies: &[Duration], cpu: f64, asked: f64, lost: f64) -> Paced {
         p99: slices.get(slices.len() / 2).copied().unwrap_or(p99_of_all),
         p99_of_all,
         p99_worst: slices.last().copied().unwrap_or(p99_of_all),
-        cpu,
-        asked,
-        lost,
+        cpu: 0.0,
+        asked: 0.0,
+        lost: 0.0,
+        found: 0.0,
     }
 }
 

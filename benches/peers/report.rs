@@ -22,8 +22,10 @@ const COLUMNS: [Column; 9] = [
 ];
 
 /// Which of them is quoted: see [`crate::paced`].
-pub(crate) const P99_IS: &str =
-    "p99 is the median of those of each 1,000 questions, where one without an answer counts as 1 s";
+pub(crate) const P99_IS: &str = "p99 is the median of those of each 1,000 questions, which leaves out pauses that less \
+                                 than every second thousand meets; a question without an answer counts as 1 s";
+/// See [`Row::ratio`].
+pub(crate) const RATIOS_ARE: &str = "ratios are taken in each round, and are the medians of those";
 
 /// A figure as text, or a dash where there is none.
 pub(crate) fn cell(figure: Option<f64>, digits: usize) -> String {
@@ -33,7 +35,7 @@ pub(crate) fn cell(figure: Option<f64>, digits: usize) -> String {
 impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.machine)?;
-        writeln!(f, "{}; lowest to highest CPU in parentheses.", self.about.medians())?;
+        writeln!(f, "{}; {RATIOS_ARE}. In parentheses the lowest and the highest.", self.about.medians())?;
         for workload in Workload::ALL {
             let rows: Vec<&Row> = self.of(workload).collect();
             if !rows.is_empty() {
@@ -65,7 +67,10 @@ impl Results {
             if workload != Workload::Idle {
                 let (low, high) = row.spread(CPU);
                 line.push(format!("{} ({low:.2}–{high:.2})", cell(row.median(CPU), 2)));
-                line.push(cell(floor.and_then(|floor| row.ratio(floor, CPU)), 2));
+                line.push(floor.map_or_else(String::new, |floor| {
+                    let (low, high) = row.ratio_spread(floor, CPU);
+                    format!("{} ({low:.2}–{high:.2})", cell(row.ratio(floor, CPU), 2))
+                }));
             }
             line.extend(columns.iter().map(|(_, figure, digits)| cell(row.median(*figure), *digits)));
             lines.push(line);

@@ -24,8 +24,10 @@ pub(crate) struct Taken {
     pub(crate) start: f64,
     /// Of callsign as a library: what loading the names took of that, milliseconds.
     pub(crate) loaded: Option<f64>,
-    /// Of the same: what a change of the table takes, microseconds.
-    pub(crate) changed: Option<f64>,
+    /// Of the same: what it takes to attach an endpoint, microseconds.
+    pub(crate) attached: Option<f64>,
+    /// And to detach it.
+    pub(crate) detached: Option<f64>,
 }
 
 impl fmt::Display for Taken {
@@ -75,7 +77,8 @@ pub(crate) const PACED_CPU: Figure = |taken| Some(taken.paced?.cpu);
 pub(crate) const RESIDENT: Figure = |taken| Some(taken.resident);
 pub(crate) const START: Figure = |taken| Some(taken.start);
 pub(crate) const LOADED: Figure = |taken| taken.loaded;
-pub(crate) const CHANGED: Figure = |taken| taken.changed;
+pub(crate) const ATTACHED: Figure = |taken| taken.attached;
+pub(crate) const DETACHED: Figure = |taken| taken.detached;
 pub(crate) const CHANGES: Figure = |taken| Some(taken.load?.changes);
 
 impl Row {
@@ -86,15 +89,23 @@ impl Row {
 
     /// The figure's lowest and highest.
     pub(crate) fn spread(&self, figure: Figure) -> (f64, f64) {
-        let figures = || self.taken.iter().filter_map(figure);
-        (figures().fold(f64::INFINITY, f64::min), figures().fold(0.0, f64::max))
+        spread(self.taken.iter().filter_map(figure))
     }
 
     /// Of each round the ratio to another row's figure in that round, and of these the median: what disturbs the machine
     /// for longer than a round disturbs both.
     pub(crate) fn ratio(&self, other: &Row, figure: Figure) -> Option<f64> {
+        median(self.ratios(other, figure).collect())
+    }
+
+    /// The lowest and the highest of these ratios.
+    pub(crate) fn ratio_spread(&self, other: &Row, figure: Figure) -> (f64, f64) {
+        spread(self.ratios(other, figure))
+    }
+
+    fn ratios(&self, other: &Row, figure: Figure) -> impl Iterator<Item = f64> {
         let pairs = self.taken.iter().zip(&other.taken);
-        median(pairs.filter_map(|(this, other)| Some(figure(this)? / figure(other)?)).collect())
+        pairs.filter_map(move |(this, other)| Some(figure(this)? / figure(other)?))
     }
 
     /// What went wrong in the worst round, if it is worth telling.
@@ -102,8 +113,9 @@ impl Row {
         let expected = if self.peer == Peer::Echo { 1.0 } else { self.workload.found() };
         let loads = || self.taken.iter().filter_map(|taken| taken.load);
         let lost = loads().map(|load| load.lost).fold(0.0, f64::max);
-        let wrong = loads().map(|load| (load.found - expected).abs()).fold(0.0, f64::max);
         let paced = || self.taken.iter().filter_map(|taken| taken.paced);
+        let found = loads().map(|load| load.found).chain(paced().map(|paced| paced.found));
+        let wrong = found.map(|found| (found - expected).abs()).fold(0.0, f64::max);
         let late = paced().map(|paced| paced.lost).fold(0.0, f64::max);
         let rate = f64::from(self.workload.rate());
         let asked = paced().map(|paced| paced.asked).fold(rate, f64::min);
@@ -145,12 +157,14 @@ impl Row {
             "resident_mb": self.median(RESIDENT),
             "start_ms": self.median(START),
             "names_loaded_ms": self.median(LOADED),
-            "change_us": self.median(CHANGED),
+            "attach_us": self.median(ATTACHED),
+            "detach_us": self.median(DETACHED),
             "by_round": {
                 "cpu_us_per_query": of(CPU),
                 "queries_per_second": of(QPS),
                 "lost": of(|taken| Some(taken.load?.lost)),
                 "noerror": of(|taken| Some(taken.load?.found)),
+                "noerror_at_steady_rate": of(|taken| Some(taken.paced?.found)),
                 "changes_per_second": of(CHANGES),
                 "latency_median_us": of(MEDIAN),
                 "latency_p99_us": of(P99),
@@ -224,6 +238,10 @@ impl Results {
             "results": rows,
         })
     }
+}
+
+fn spread(figures: impl Iterator<Item = f64>) -> (f64, f64) {
+    figures.fold((f64::INFINITY, 0.0), |(low, high), figure| (low.min(figure), high.max(figure)))
 }
 
 fn median(mut figures: Vec<f64>) -> Option<f64> {

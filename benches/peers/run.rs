@@ -55,24 +55,28 @@ pub(crate) fn compare(machine: Machine, arguments: &Arguments) -> Results {
             continue;
         }
         let jobs = jobs(workload, arguments);
-        if workload == Workload::Idle {
+        if workload != Workload::Idle {
+            // Started anew for each workload: none begins with the cache that another one filled.
+            let servers: Vec<Server> =
+                jobs.iter().filter_map(|(peer, setup)| stage.start(*peer, setup, workload)).collect();
             for round in 0..rounds {
-                // Each alone, and gone before the next one starts.
-                let started = jobs.iter().filter_map(|(peer, setup)| stage.start(*peer, setup, workload));
-                started.for_each(|server| take(&mut results, workload, round, &server, None));
-            }
-            continue;
-        }
-        // Started anew for each workload: none begins with the cache that another one filled.
-        let servers: Vec<Server> =
-            jobs.iter().filter_map(|(peer, setup)| stage.start(*peer, setup, workload)).collect();
-        for round in 0..rounds {
-            for setup in workload.setups(quick) {
-                let questions = run.questions(workload, &setup, round);
-                for server in servers.iter().filter(|server| server.setup == setup) {
-                    take(&mut results, workload, round, server, Some((&run, &questions)));
+                for setup in workload.setups(quick) {
+                    let questions = run.questions(workload, &setup, round);
+                    let mut servers: Vec<_> = servers.iter().filter(|server| server.setup == setup).collect();
+                    // Another one begins each round: nobody comes always after the same server.
+                    let count = servers.len().max(1);
+                    servers.rotate_left(round as usize % count);
+                    for server in servers {
+                        take(&mut results, workload, round, server, Some((&run, &questions)));
+                    }
                 }
             }
+        }
+        // What can be told of a start only, as often as the rest. Each alone, and gone before the next one starts.
+        for round in u32::from(workload != Workload::Idle)..rounds {
+            let restarted = jobs.iter().filter(|(peer, _)| workload.restarts(*peer));
+            let started = restarted.filter_map(|(peer, setup)| stage.start(*peer, setup, workload));
+            started.for_each(|server| take(&mut results, workload, round, &server, None));
         }
     }
     results
@@ -131,7 +135,8 @@ fn of(server: &Server) -> Taken {
         resident: server.resident(),
         start: server.start.as_secs_f64() * 1e3,
         loaded: server.told(host::LOADED),
-        changed: server.told(host::CHANGED),
+        attached: server.told(host::ATTACHED),
+        detached: server.told(host::DETACHED),
     }
 }
 

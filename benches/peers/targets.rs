@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::peer::Peer;
 use crate::report::cell;
-use crate::results::{CHANGED, CHANGES, CPU, Figure, LOADED, P99, PACED_CPU, RESIDENT, Results, START};
+use crate::results::{ATTACHED, CHANGES, CPU, DETACHED, Figure, LOADED, P99, PACED_CPU, RESIDENT, Results, START};
 use crate::setup::Setup;
 use crate::workload::Workload;
 
@@ -66,6 +66,7 @@ pub(crate) fn of(results: &Results) -> Vec<Target> {
     use Bound::{AtLeast, AtMost};
     use Workload::{Cached, Changes, Idle, Local, Mixed, Names, Networks, Uncached};
     let any = |_: &Setup| true;
+    let is_thousand: fn(&Setup) -> bool = |setup| setup.names == 1000;
     let is_million: fn(&Setup) -> bool = |setup| setup.names == 1_000_000;
     let beside = |what, workload, other, figure: Figure, bound| {
         let ours = results.row(workload, Peer::Callsign, any);
@@ -124,7 +125,7 @@ pub(crate) fn of(results: &Results) -> Vec<Target> {
             Names,
             Peer::Library,
             CPU,
-            |setup| setup.names == 1000,
+            is_thousand,
             is_million,
             1.15,
         ),
@@ -135,8 +136,10 @@ pub(crate) fn of(results: &Results) -> Vec<Target> {
             measured: bytes_a_name(results),
         },
         library("1,000,000 names, made and loaded", " ms", Names, is_million, LOADED, AtMost(2000.0)),
-        library("1,000 names, attach or detach", " µs", Names, |setup| setup.names == 1000, CHANGED, AtMost(20.0)),
-        library("1,000,000 names, attach or detach", " µs", Names, is_million, CHANGED, AtMost(100.0)),
+        library("1,000 names, attach an endpoint", " µs", Names, is_thousand, ATTACHED, AtMost(20.0)),
+        library("1,000 names, detach it", " µs", Names, is_thousand, DETACHED, AtMost(20.0)),
+        library("1,000,000 names, attach an endpoint", " µs", Names, is_million, ATTACHED, AtMost(100.0)),
+        library("1,000,000 names, detach it", " µs", Names, is_million, DETACHED, AtMost(100.0)),
         plain("one idle network, resident memory", " MB", |setup| setup.networks == 1, RESIDENT, 6.0),
         plain("500 idle networks, resident memory", " MB", |setup| setup.networks == 500, RESIDENT, 40.0),
         plain("one network, start to the first answer", " ms", |setup| setup.networks == 1, START, 20.0),

@@ -125,6 +125,11 @@ impl Workload {
         is_chosen && (peer == Peer::Echo || in_series)
     }
 
+    /// True if starts of the peer are measured: to its first answer, and what it then says of its table.
+    pub(crate) fn restarts(self, peer: Peer) -> bool {
+        self == Workload::Idle || (self == Workload::Names && peer == Peer::Library)
+    }
+
     /// Questions a second for the latencies: about half of what Knot and callsign get done here; less where an upstream has
     /// to be asked, whose core is the client's. 0 where they are not measured.
     pub(crate) fn rate(self) -> u32 {
