@@ -68,6 +68,7 @@ use workload::Workload;
 #[derive(Debug, Parser)]
 #[command(
     name = "peers",
+    bin_name = "cargo bench --bench peers --",
     about = "Compares callsign with other DNS servers: processor time per query, beside a UDP echo, latency and memory."
 )]
 pub(crate) struct Arguments {
@@ -95,8 +96,8 @@ pub(crate) struct Arguments {
     /// Print what the README has of it, too
     #[arg(long)]
     markdown: bool,
-    /// Write that to README.md, and its chart to benches/peers.svg
-    #[arg(long)]
+    /// Write that to README.md, and its chart to benches/peers.svg: of everything, and of a commit
+    #[arg(long, conflicts_with_all = ["quick", "workload", "peer"])]
     readme: bool,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
@@ -141,6 +142,9 @@ fn main() -> ExitCode {
         println!("peers: not compared, as it takes two cores, one for the server and one for the client");
         return ExitCode::SUCCESS;
     };
+    if let Err(error) = may_begin(&arguments) {
+        return told(Err(error));
+    }
     let start = Instant::now();
     // Until the end of this function.
     let _precedence = Precedence::take();
@@ -150,8 +154,14 @@ fn main() -> ExitCode {
     told(write(&results, &arguments))
 }
 
+/// Finds out now what would be in vain in a quarter of an hour.
+fn may_begin(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    Peer::check_variables()?;
+    fs::create_dir_all(&arguments.out).map_err(|error| format!("{}: {error}", arguments.out.display()))?;
+    if arguments.readme { readme::may_be_written(arguments.rounds) } else { Ok(()) }
+}
+
 fn write(results: &Results, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    fs::create_dir_all(&arguments.out)?;
     let (json, svg) = (arguments.out.join("peers.json"), arguments.out.join("peers.svg"));
     fs::write(&json, format!("{:#}\n", results.json()))?;
     chart::write(results, &svg)?;

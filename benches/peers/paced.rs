@@ -92,7 +92,8 @@ pub(crate) fn drive(server: &Server, questions: &[Question], rate: u32, time: Du
                 {
                     latencies[number] = latency;
                     answered += 1;
-                    found += usize::from(Header::read(&reply[..len]).is_some_and(|header| header.rcode() == rcode::NOERROR));
+                    found +=
+                        usize::from(Header::read(&reply[..len]).is_some_and(|header| header.rcode() == rcode::NOERROR));
                 }
             }
             Ok(_) => {}

@@ -2,7 +2,11 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, id};
+use std::process::{Command, exit, id};
+use std::thread;
+
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::support::process::run;
 
@@ -12,7 +16,7 @@ const HIGHEST: &str = "-20";
 /// feature"): this is the session's. The kernel may lack it.
 const AUTOGROUP: &str = "/proc/self/autogroup";
 
-/// Given back on drop, as the session goes on.
+/// Given back on drop, and when a signal ends this process, as the session goes on.
 #[derive(Debug)]
 pub(crate) struct Precedence {
     /// The session's priority as it was.
@@ -31,15 +35,39 @@ impl Precedence {
         if !is_higher || (before.is_none() && Path::new(AUTOGROUP).exists()) {
             eprintln!("peers: not root: other programs may take the servers' time and the client's");
         }
+        if let Some(before) = before.clone() {
+            thread::spawn(move || give_back_at_signal(&before));
+        }
         Precedence { before }
     }
 }
 
 impl Drop for Precedence {
     fn drop(&mut self) {
-        if let Some(before) = &self.before {
-            // It fails only where the session is gone.
-            let _ = fs::write(AUTOGROUP, before);
-        }
+        self.before.iter().for_each(|before| give_back(before));
     }
+}
+
+fn give_back(before: &str) {
+    // It fails only where the session is gone.
+    let _ = fs::write(AUTOGROUP, before);
+}
+
+/// Ends this process as one of these signals would have; the servers end with it.
+fn give_back_at_signal(before: &str) {
+    let runtime = Builder::new_current_thread().enable_io().build().expect("a runtime for signals");
+    let number = runtime.block_on(async {
+        let [mut hangup, mut interrupt, mut terminate] =
+            [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::terminate()]
+                .map(|kind| signal(kind).expect("signals can be waited for"));
+        tokio::select! {
+            _ = hangup.recv() => SignalKind::hangup(),
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = terminate.recv() => SignalKind::terminate(),
+        }
+        .as_raw_value()
+    });
+    give_back(before);
+    // As a shell tells it.
+    exit(128 + number)
 }

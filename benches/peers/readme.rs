@@ -5,9 +5,10 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
+use crate::about;
 use crate::chart;
 use crate::peer::Peer;
-use crate::report::{P99_IS, cell, markdown};
+use crate::report::{P99_IS, RATIOS_ARE, cell, markdown};
 use crate::results::{CPU, Figure, P99, P99_OF_ALL, PACED_CPU, RESIDENT, Results, Row};
 use crate::setup::{Setup, thousands};
 use crate::targets;
@@ -18,6 +19,23 @@ const BEGIN: &str = "<!-- written by `cargo bench --bench peers -- --readme` -->
 const END: &str = "<!-- until here -->\n";
 /// The chart, beside the README.
 const CHART: &str = "benches/peers.svg";
+
+/// Fewer rounds than these are no figures to publish.
+const ROUNDS: u32 = 5;
+
+/// An error if what is measured now is nothing to publish.
+pub(crate) fn may_be_written(rounds: u32) -> Result<(), Box<dyn Error>> {
+    if rounds < ROUNDS {
+        return Err(format!("the README's tables are of {ROUNDS} rounds or more").into());
+    }
+    match about::commit() {
+        Some((_, false)) => Ok(()),
+        Some((_, true)) => Err("the README's tables are of a commit: commit what was changed first".into()),
+        None => {
+            Err("the README's tables are of a commit: this is no clone of the repository, or git is missing".into())
+        }
+    }
+}
 
 /// Writes the chart and what is between the markers.
 pub(crate) fn rewrite(results: &Results, root: &Path) -> Result<(), Box<dyn Error>> {
@@ -42,9 +60,10 @@ pub(crate) fn section(results: &Results) -> String {
     let mut text = String::new();
     let (steady, upstream) = (thousands(Workload::Local.rate()), thousands(Workload::Uncached.rate()));
     let (date, machine, medians) = (&results.about.date, &results.machine, results.about.medians());
+    let commit = results.about.commit.as_ref().map_or("no commit", |(commit, _)| &commit[..commit.len().min(12)]);
     writeln!(
         text,
-        "{date}: {machine}. {medians}.\n\n{cpu}\nAt {steady} queries a second, {upstream} where each has to be forwarded; \
+        "{date}, {commit}: {machine}. {medians}; {RATIOS_ARE}.\n\n{cpu}\nAt {steady} queries a second, {upstream} where each has to be forwarded; \
          {P99_IS}, and in parentheses is that of all questions:\n\n{p99}\nAs they grow, CPU µs a query and resident \
          memory; networks at the steady rate, all asked in turn:\n\n{}\n{}\n![The same as bars]({CHART})",
         growth(results),

@@ -120,15 +120,7 @@ pub(crate) fn of(results: &Results) -> Vec<Target> {
             |setup| setup.networks == 500,
             1.15,
         ),
-        growth(
-            "1,000,000 names, CPU beside 1,000",
-            Names,
-            Peer::Library,
-            CPU,
-            is_thousand,
-            is_million,
-            1.15,
-        ),
+        growth("1,000,000 names, CPU beside 1,000", Names, Peer::Library, CPU, is_thousand, is_million, 1.15),
         Target {
             what: "1,000,000 names, memory beside 10 names",
             unit: " bytes a name",

@@ -15,6 +15,7 @@ mod zone;
 use std::env;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -88,12 +89,7 @@ impl Peer {
         let (variable, name, argument) = match self {
             Peer::Echo | Peer::Library => return env::current_exe().ok().map(|program| (program, None)),
             Peer::Callsign => return Some((env!("CARGO_BIN_EXE_callsign").into(), Some("--version"))),
-            Peer::Knot => ("PEER_KNOT", "knotd", "--version"),
-            Peer::Nsd => ("PEER_NSD", "nsd", "-v"),
-            Peer::Unbound => ("PEER_UNBOUND", "unbound", "-V"),
-            Peer::Bind => ("PEER_BIND", "named", "-v"),
-            Peer::Dnsmasq => ("PEER_DNSMASQ", "dnsmasq", "--version"),
-            Peer::Aardvark => ("PEER_AARDVARK", "aardvark-dns", "--version"),
+            _ => self.installed()?,
         };
         // First what `benches/install-peers` builds: distributions have an old aardvark-dns.
         let chosen = match env::var_os(variable) {
@@ -101,6 +97,32 @@ impl Peer {
             None => cached(name).or_else(|| needs::find(name)),
         };
         Some((chosen.filter(|program| program.is_file())?, Some(argument)))
+    }
+
+    /// Of a program that is none of this project's: the variable that names its path, its own name, and the argument that
+    /// has it tell its version.
+    fn installed(self) -> Option<(&'static str, &'static str, &'static str)> {
+        match self {
+            Peer::Echo | Peer::Library | Peer::Callsign => None,
+            Peer::Knot => Some(("PEER_KNOT", "knotd", "--version")),
+            Peer::Nsd => Some(("PEER_NSD", "nsd", "-v")),
+            Peer::Unbound => Some(("PEER_UNBOUND", "unbound", "-V")),
+            Peer::Bind => Some(("PEER_BIND", "named", "-v")),
+            Peer::Dnsmasq => Some(("PEER_DNSMASQ", "dnsmasq", "--version")),
+            Peer::Aardvark => Some(("PEER_AARDVARK", "aardvark-dns", "--version")),
+        }
+    }
+
+    /// An error if a variable names what is no program: who set it would miss that server without being told why.
+    pub(crate) fn check_variables() -> Result<(), String> {
+        for (variable, ..) in Peer::ALL.into_iter().filter_map(Peer::installed) {
+            if let Some(path) = env::var_os(variable).map(PathBuf::from)
+                && !fs::metadata(&path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+            {
+                return Err(format!("{variable}: {} is no program", path.display()));
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn label(self) -> &'static str {
