@@ -2,7 +2,7 @@
 //!
 //! See `callsign --help`; and `aardvark-dns --help` for what it does under that name.
 
-// Two modules call the system in a way that is unsafe, and say why they may.
+// Two modules, for forking and for memory, call the system in a way that is unsafe, and say why they may.
 #![deny(unsafe_code)]
 
 mod cli;

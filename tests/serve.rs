@@ -14,6 +14,7 @@ use serde_json::Value;
 use support::client::{Client, Query, Reply};
 use support::process::{Process, Source, run};
 use support::program::{CALLSIGN, Program, callsign};
+use support::sockets::listening;
 use support::upstream::{Act, Gate, Scripted, a};
 use support::{DEADLINE, free_port, needs};
 
@@ -172,13 +173,7 @@ fn sockets_of_a_service_manager_are_used() {
     assert_serves(port);
     // Those that were handed in, and no others beside them.
     let handed = process.lines(Source::Stdout).concat();
-    let tables =
-        ["udp", "tcp"].map(|table| fs::read_to_string(format!("/proc/{}/net/{table}", process.pid())).unwrap());
-    let local = format!("0100007F:{port:04X}");
-    let listeners =
-        tables.iter().flat_map(|table| table.lines()).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let own: Vec<&str> =
-        listeners.filter(|words| words[1] == local && words[2].ends_with(":0000")).map(|words| words[9]).collect();
+    let own = listening(process.pid(), at(port));
     assert_eq!(own.join(" "), handed);
 }
 

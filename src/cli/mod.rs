@@ -9,6 +9,7 @@ mod check;
 mod explain;
 mod log;
 mod lookup;
+mod memory;
 mod output;
 mod question;
 mod rdata;

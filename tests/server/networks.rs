@@ -1,6 +1,5 @@
 //! Networks that come, change and go while others are asked.
 
-use std::collections::BTreeSet;
 use std::net::{TcpListener, UdpSocket};
 
 use callsign::server::{Applied, ReadySocket, ServerError, Status};
@@ -11,29 +10,9 @@ use super::*;
 
 pub(super) const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
-/// Where an address is listened on, with the socket's inode in the kernel, which another socket there would not have.
-pub(super) fn sockets(address: SocketAddr) -> BTreeSet<String> {
-    let IpAddr::V4(ip) = address.ip() else { panic!("{address} is not IPv4") };
-    let local = format!("{:08X}:{:04X}", u32::from_le_bytes(ip.octets()), address.port());
-    let read = || -> BTreeSet<String> {
-        let of = |table: &'static str| {
-            let lines = std::fs::read_to_string(table).unwrap();
-            let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-            let listens = |words: &Vec<String>| words[1] == local && words[2].ends_with(":0000");
-            let of: Vec<_> = lines.lines().skip(1).map(words).filter(listens).collect();
-            of.into_iter().map(move |words| format!("{table} {}", words[9]))
-        };
-        of("/proc/self/net/udp").chain(of("/proc/self/net/tcp")).collect()
-    };
-    // The kernel gives the tables page by page: what comes and goes meanwhile makes it leave lines out, or repeat them.
-    let mut last = read();
-    loop {
-        let now = read();
-        if now == last {
-            return now;
-        }
-        last = now;
-    }
+/// The inodes of the sockets that listen at an address, UDP's and TCP's.
+pub(super) fn sockets(address: SocketAddr) -> Vec<String> {
+    super::support::sockets::listening("self", address)
 }
 
 /// A network `name` at `listen`, whose `db` is `db`.

@@ -27,6 +27,7 @@ pub mod process;
 // The program is built with this feature only.
 #[cfg(feature = "cli")]
 pub mod program;
+pub mod sockets;
 pub mod unbound;
 #[cfg(feature = "server")]
 pub mod upstream;

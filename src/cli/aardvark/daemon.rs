@@ -11,7 +11,8 @@ use tracing::error;
 use crate::cli::serve::activation::raise_descriptor_limit;
 
 use super::arguments::Job;
-use super::{NO, fail, fork, life, memory, syslog};
+use super::{NO, fail, fork, life, syslog};
+use crate::cli::memory;
 
 /// Starts the server and waits until it is ready.
 pub(super) fn run(job: &Job) -> ExitCode {

@@ -11,7 +11,6 @@ mod daemon;
 mod descriptors;
 mod fork;
 mod life;
-mod memory;
 mod pid_file;
 mod policies;
 mod service;

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
-use super::{NO, USAGE, arguments, log, output, settings};
+use super::{NO, USAGE, arguments, log, memory, output, settings};
 use reload::Service;
 
 pub(super) fn run(arguments: &arguments::Serve) -> ExitCode {
@@ -72,6 +72,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
     service.start(config).await?;
     activation::warn_of_unused(&handed, service.server());
     supervisor::ready(service.server());
+    memory::return_what_the_start_took();
     loop {
         tokio::select! {
             _ = hangup.recv() => service.reload("SIGHUP", watcher.as_ref().ok()).await,
