@@ -2,7 +2,8 @@
 //!
 //! [`Query::parse`] takes one of two ways. The common query (one question, then nothing or one OPT with options that we
 //! know) is read in place without allocation. Everything else goes the general way, through hickory-proto. Both give
-//! the same [`Query`]; the property test `fast_and_general_path_agree` and the fuzz target `query` hold them to it.
+//! the same [`Query`]; the property tests in `tests/properties/packets.rs` and the fuzz target `query` hold
+//! them to it.
 
 use super::edns::{Edns, EdnsError};
 use super::general;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use callsign::responder::{Client, Listener, Responder, ResponderOptions, Verdict};
-use callsign::table::{Endpoint, Health, NameTable, Network};
+use callsign::table::{Endpoint, Health, Merge, NameTable, Network};
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 use proptest::collection::vec;
@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use crate::cases;
-use crate::model::{self, Answer, Kind, Member, Net};
+use crate::model::{self, Answer, Kind, Member, Net, Soa};
 
 const IDS: [&str; 5] = ["e1", "e2", "e3", "b", "dotted.id"];
 const NAMES: [&str; 12] = ["a", "b", "c", "a.b", "x.a.b", "*.b", "*.a.b", "red", "lan", "a.lan", "b.red", "*.lan"];
@@ -42,14 +42,21 @@ const SUFFIXES: [&str; 10] =
     ["", "red", "lan", "red.lan", "blue", "tic.tac", "tac", "tic.tac.lan", "corp.test", "tic.tac.corp.test"];
 
 fn nets() -> Vec<Net> {
-    let net = |name: &str, domains: &[&str], internal, third| Net {
+    let net = |name: &str, domains: &[&str], internal, merges, third| Net {
         name: name.to_owned(),
         domains: domains.iter().map(|domain| domain.to_string()).collect(),
         internal,
+        merges,
+        ttl: u32::from(third),
+        negative_ttl: u32::from(third) * 100,
         subnet: [10, 0, third],
         endpoints: Vec::new(),
     };
-    vec![net("red", &["lan"], false, 1), net("blue", &[], true, 2), net("tic.tac", &["lan", "corp.test"], true, 3)]
+    vec![
+        net("red", &["lan"], false, false, 1),
+        net("blue", &[], true, true, 2),
+        net("tic.tac", &["lan", "corp.test"], true, true, 3),
+    ]
 }
 
 /// Addresses of a network's subnet, one that is in none, and one of IPv6.
@@ -123,6 +130,8 @@ impl World {
             let [a, b, c] = net.subnet;
             let builder =
                 Network::builder(&net.name).subnet(&format!("{a}.{b}.{c}.0/24")).allow("0.0.0.0/0").allow("::/0");
+            let merge = if net.merges { Merge::All } else { Merge::Nearest };
+            let builder = builder.merge(merge).ttl(net.ttl).negative_ttl(net.negative_ttl);
             let builder =
                 net.domains.iter().fold(builder.internal(net.internal), |builder, domain| builder.domain(domain));
             table.add(builder.build().unwrap()).unwrap()
@@ -184,7 +193,10 @@ impl World {
             Kind::Aaaa => 28,
             Kind::Ptr => 12,
         };
-        let mut packet = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        // Recursion desired or not, in small letters or not.
+        let is_odd = name.len() % 2 == 1;
+        let name = if is_odd { name.to_ascii_uppercase() } else { name.to_owned() };
+        let mut packet = vec![0, 7, u8::from(is_odd), 0, 0, 1, 0, 0, 0, 0, 0, 0];
         for label in name.split('.') {
             packet.push(label.len() as u8);
             packet.extend_from_slice(label.as_bytes());
@@ -197,20 +209,50 @@ impl World {
             Verdict::Ignore => panic!("ignored"),
         };
         let reply = Message::from_vec(&self.out[..len]).unwrap();
-        let pointer = reply.answers.iter().find_map(|record| match &record.data {
-            RData::PTR(name) => Some(name.to_string().trim_end_matches('.').to_owned()),
-            _ => None,
-        });
-        let addresses: BTreeSet<IpAddr> = reply.answers.iter().filter_map(|record| record.data.ip_addr()).collect();
-        assert_eq!(reply.answers.len(), addresses.len() + usize::from(pointer.is_some()), "each once");
-        match (u16::from(reply.metadata.response_code), pointer) {
-            (0, Some(name)) => Answer::Pointer(name),
-            (0, None) if addresses.is_empty() => Answer::NoData,
-            (0, None) => Answer::Addresses(addresses),
-            (3, None) => Answer::NxDomain,
-            other => panic!("{other:?}"),
-        }
+        assert_eq!(self.out[12..packet.len()], packet[12..], "the question, letter by letter");
+        let is_forwarding = model::view(&self.model, listener, source).iter().any(|net| !net.internal);
+        let metadata = &reply.metadata;
+        assert_eq!(
+            (metadata.authoritative, metadata.recursion_desired, metadata.recursion_available, metadata.truncation),
+            (true, is_odd, is_forwarding, false),
+            "H1"
+        );
+        answer(&reply)
     }
+}
+
+fn text(name: &impl ToString) -> String {
+    name.to_string().trim_end_matches('.').to_ascii_lowercase()
+}
+
+fn answer(reply: &Message) -> Answer {
+    let code = u16::from(reply.metadata.response_code);
+    if let [soa] = &reply.authorities[..] {
+        let RData::SOA(data) = &soa.data else { panic!("{soa:?}") };
+        assert!(reply.answers.is_empty());
+        assert_eq!(soa.ttl, data.minimum, "RFC 2308 §3");
+        let soa = Soa { owner: text(&soa.name), minimum: data.minimum };
+        return match code {
+            0 => Answer::NoData(soa),
+            3 => Answer::NxDomain(soa),
+            other => panic!("{other}"),
+        };
+    }
+    assert_eq!((code, reply.authorities.len()), (0, 0));
+    if let [pointer] = &reply.answers[..]
+        && let RData::PTR(name) = &pointer.data
+    {
+        return Answer::Pointer(pointer.ttl, text(&name.0));
+    }
+    let mut groups: Vec<(u32, BTreeSet<IpAddr>)> = Vec::new();
+    for record in &reply.answers {
+        if groups.last().is_none_or(|(ttl, _)| *ttl != record.ttl) {
+            groups.push((record.ttl, BTreeSet::new()));
+        }
+        let address = record.data.ip_addr().expect("an address");
+        assert!(groups.last_mut().is_some_and(|(_, group)| group.insert(address)), "each once");
+    }
+    Answer::Addresses(groups)
 }
 
 /// Every question that is asked, of which each step asks a part.

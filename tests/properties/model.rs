@@ -9,6 +9,11 @@ pub(crate) struct Net {
     pub(crate) name: String,
     pub(crate) domains: Vec<String>,
     pub(crate) internal: bool,
+    /// V5: true for `all`.
+    pub(crate) merges: bool,
+    /// Of the network's records, and of what it denies; seconds.
+    pub(crate) ttl: u32,
+    pub(crate) negative_ttl: u32,
     /// The first three octets of its subnet.
     pub(crate) subnet: [u8; 3],
     pub(crate) endpoints: Vec<Member>,
@@ -28,11 +33,20 @@ pub(crate) struct Member {
 /// What a client gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
-    Addresses(BTreeSet<IpAddr>),
-    Pointer(String),
-    NoData,
-    NxDomain,
+    /// V5: each network's in a group, which has that network's TTL.
+    Addresses(Vec<(u32, BTreeSet<IpAddr>)>),
+    Pointer(u32, String),
+    NoData(Soa),
+    NxDomain(Soa),
     Forward,
+}
+
+/// H3: what comes with a denial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Soa {
+    pub(crate) owner: String,
+    /// Its TTL is the same.
+    pub(crate) minimum: u32,
 }
 
 /// What is asked for.
@@ -164,7 +178,7 @@ impl Net {
 }
 
 /// V1: the networks that a client sees.
-fn view(nets: &[Net], listener: usize, source: IpAddr) -> Vec<&Net> {
+pub(crate) fn view(nets: &[Net], listener: usize, source: IpAddr) -> Vec<&Net> {
     let own = &nets[listener];
     let Some(client) = own.at(source) else { return vec![own] };
     let mut others: Vec<(&Net, i32)> = nets
@@ -181,38 +195,55 @@ fn view(nets: &[Net], listener: usize, source: IpAddr) -> Vec<&Net> {
 
 pub(crate) fn answer(nets: &[Net], listener: usize, source: IpAddr, name: &str, kind: Kind) -> Answer {
     let view = view(nets, listener, source);
-    let elsewhere = if view.iter().all(|net| net.internal) { Answer::NxDomain } else { Answer::Forward };
+    let mut domains: Vec<_> =
+        view.iter().flat_map(|net| &net.domains).filter(|domain| is_below(name, domain)).collect();
+    domains.sort_by_key(|domain| domain.len());
+    let owner = domains.last().map_or_else(|| name.to_owned(), |domain| domain.to_string());
+    let soa = Soa { owner, minimum: view[0].negative_ttl };
+    let elsewhere = match view.iter().all(|net| net.internal) {
+        true => Answer::NxDomain(soa.clone()),
+        false => Answer::Forward,
+    };
     if let Some(address) = address_of(name) {
         if let Some((net, member)) = view.iter().find_map(|net| Some((net, net.at(address)?))) {
             let first = member.names.iter().find(|name| !name.starts_with("*.")).unwrap_or(&member.id);
             let suffix = net.domains.first().map(|domain| format!(".{domain}")).unwrap_or_default();
-            return if kind == Kind::Ptr { Answer::Pointer(format!("{first}{suffix}")) } else { Answer::NoData };
+            return match kind {
+                Kind::Ptr => Answer::Pointer(net.ttl, format!("{first}{suffix}")),
+                _ => Answer::NoData(soa),
+            };
         }
         let IpAddr::V4(v4) = address else { return elsewhere };
         let is_ours = view.iter().any(|net| v4.octets().starts_with(&net.subnet));
-        return if is_ours { Answer::NxDomain } else { elsewhere };
+        return if is_ours { Answer::NxDomain(soa) } else { elsewhere };
     }
-    let mut is_parent = false;
-    for net in &view {
-        match net.know(name) {
-            Known::Carried(members) => return addresses(&members, kind),
-            Known::Parent => is_parent = true,
-            Known::Nothing => {}
+    let known: Vec<_> = view.iter().map(|net| (net, net.know(name))).collect();
+    let mut carriers = known.iter().filter_map(|(net, known)| match known {
+        Known::Carried(members) => Some((net.ttl, addresses(members, kind))),
+        Known::Parent | Known::Nothing => None,
+    });
+    if let Some(nearest) = carriers.next() {
+        let mut groups = vec![nearest];
+        for (ttl, addresses) in carriers.filter(|_| view[0].merges) {
+            let new = |address: &IpAddr| !groups.iter().any(|(_, known)| known.contains(address));
+            let addresses = addresses.into_iter().filter(new).collect();
+            groups.push((ttl, addresses));
         }
+        groups.retain(|(_, addresses)| !addresses.is_empty());
+        return if groups.is_empty() { Answer::NoData(soa) } else { Answer::Addresses(groups) };
     }
-    let mut domains = view.iter().flat_map(|net| &net.domains);
     match () {
-        () if is_parent => Answer::NoData,
-        () if domains.any(|domain| is_below(name, domain)) => Answer::NxDomain,
+        () if known.iter().any(|(_, known)| matches!(known, Known::Parent)) => Answer::NoData(soa),
+        () if !domains.is_empty() => Answer::NxDomain(soa),
         () => elsewhere,
     }
 }
 
-fn addresses(members: &[&Member], kind: Kind) -> Answer {
+fn addresses(members: &[&Member], kind: Kind) -> BTreeSet<IpAddr> {
     let running: Vec<_> = members.iter().filter(|member| member.running).collect();
     let some_healthy = running.iter().any(|member| member.healthy);
     let serving = running.into_iter().filter(|member| member.healthy || !some_healthy);
-    let addresses: BTreeSet<IpAddr> = serving
+    serving
         .flat_map(|member| &member.addresses)
         .filter(|address| match kind {
             Kind::A => address.is_ipv4(),
@@ -220,8 +251,7 @@ fn addresses(members: &[&Member], kind: Kind) -> Answer {
             Kind::Ptr => false,
         })
         .copied()
-        .collect();
-    if addresses.is_empty() { Answer::NoData } else { Answer::Addresses(addresses) }
+        .collect()
 }
 
 fn address_of(name: &str) -> Option<IpAddr> {

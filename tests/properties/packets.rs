@@ -100,7 +100,18 @@ fn option() -> impl Strategy<Value = Vec<u8>> {
 fn opt() -> impl Strategy<Value = Vec<u8>> {
     let size = prop_oneof![select(vec![0_u16, 511, 512, 1231, 1232, 1233, 4096]), any::<u16>()];
     let ttl = prop_oneof![4 => select(vec![0_u32, 0x8000]), 1 => Just(0x1_0000), 1 => any::<u32>()];
-    (size, ttl, vec(option(), 0..4)).prop_map(|(size, ttl, options)| record(&[0], 41, size, ttl, &options.concat()))
+    // Its length, and that of its last option, say now and then more than is there, or less.
+    let off = || prop_oneof![6 => Just(0_i16), 1 => -5_i16..=5];
+    (size, ttl, vec(option(), 0..4), off(), off()).prop_map(|(size, ttl, mut options, by, last_by)| {
+        if let Some(last) = options.last_mut() {
+            let len = i16::from_be_bytes([last[2], last[3]]);
+            last[2..4].copy_from_slice(&len.saturating_add(last_by).to_be_bytes());
+        }
+        let data = options.concat();
+        let mut opt = record(&[0], 41, size, ttl, &data);
+        opt[9..11].copy_from_slice(&(data.len() as i16).saturating_add(by).to_be_bytes());
+        opt
+    })
 }
 
 fn additional() -> impl Strategy<Value = Vec<u8>> {
