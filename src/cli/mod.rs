@@ -12,7 +12,6 @@ mod lookup;
 mod memory;
 mod output;
 mod question;
-mod rdata;
 mod reply;
 mod serve;
 mod settings;

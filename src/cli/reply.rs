@@ -9,7 +9,7 @@ use hickory_proto::rr;
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use serde::Serialize;
 
-use super::rdata;
+use callsign::control::rdata;
 
 /// What a server said.
 #[derive(Debug, Serialize)]

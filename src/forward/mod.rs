@@ -59,6 +59,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub(crate) use attempt::zone_index;
+pub use cache::{CacheEntry, CacheState};
 pub use choice::{Choice, Reason};
 pub use counters::Counters;
 pub use failure::Failure;

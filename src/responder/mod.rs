@@ -9,6 +9,7 @@ mod answer;
 mod client;
 mod explain;
 mod place;
+mod rule;
 mod special;
 mod view;
 
@@ -23,6 +24,7 @@ pub use client::{Client, HostAddresses, Listener, Transport};
 pub use explain::{Explanation, Finding, Searched, WhoAsks};
 use explain::{Recorder, Trace};
 use place::Place;
+pub use rule::Rule;
 pub use view::Preference;
 use view::View;
 

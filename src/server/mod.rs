@@ -9,10 +9,12 @@ mod allocations;
 mod batch;
 mod builder;
 mod change;
+mod counting;
 mod datagrams;
 mod exchange;
 mod host;
 mod limits;
+mod observe;
 mod shared;
 mod slot;
 mod socket;
@@ -23,20 +25,22 @@ mod udp;
 mod worker;
 
 use std::io;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 
-use crate::forward::ForwardOptions;
+use crate::forward::{ForwardOptions, Forwarder};
 use crate::responder::ResponderOptions;
 use crate::table::{NameTable, TableError};
 
 pub use builder::ServerBuilder;
 use change::Adopted;
 pub use change::Applied;
+pub use counting::{Counts, DURATION_BUCKETS, Distribution, ListenerCounts, QueryCount, SIZE_BOUNDS};
 pub use host::neighbours;
 pub use limits::Limits;
+pub use observe::{Observed, Observer, Origin};
 use shared::Shared;
 pub use socket::ReadySocket;
 pub use status::{ListenerState, ListenerStatus, Status};
@@ -115,6 +119,21 @@ impl Server {
         &self.shared.table
     }
 
+    /// What forwards the rest of the DNS: its cache, its upstreams.
+    pub fn forwarder(&self) -> &Arc<Forwarder> {
+        &self.shared.forwarder
+    }
+
+    /// The responder's options in force, the cookie secret among them.
+    pub fn responder_options(&self) -> Arc<ResponderOptions> {
+        self.shared.responder_options().clone()
+    }
+
+    /// The port of listen addresses that name none.
+    pub fn port(&self) -> u16 {
+        self.shared.port
+    }
+
     /// Replaces where questions are forwarded to, for all queries from here on.
     pub fn set_forwarding(&self, options: ForwardOptions) {
         self.shared.forwarder.configure(options);
@@ -133,9 +152,14 @@ impl Server {
 
     /// What the server is doing now.
     pub fn status(&self) -> Status {
-        let mut listeners: Vec<ListenerStatus> = self.shared.slots().values().flat_map(|slot| slot.status()).collect();
+        let (mut listeners, mut queries) = (Vec::<ListenerStatus>::new(), self.shared.received.load(Ordering::Relaxed));
+        for slot in self.shared.slots().values() {
+            listeners.extend(slot.status());
+            queries += slot.received();
+        }
         listeners.sort_by(|a, b| (&a.network, &a.listen, a.tcp).cmp(&(&b.network, &b.listen, b.tcp)));
         Status {
+            queries,
             listeners,
             tcp_connections: self.shared.usage.connections(),
             forwards: self.shared.usage.forwards(),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, Guard};
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     /// The port of listen addresses that name none.
     pub(super) port: u16,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
+    /// Queries that slots received which are closed.
+    pub(super) received: AtomicU64,
     /// Held while the forwarder is told of our addresses: who is told last knows all of them.
     telling: Mutex<()>,
     /// UDP sockets that nobody listens at any more, open as long as queries wait whose replies go through them.
@@ -62,6 +65,7 @@ impl Shared {
             host: Host::default(),
             port,
             slots: Mutex::default(),
+            received: AtomicU64::new(0),
             telling: Mutex::default(),
             leftovers: Mutex::default(),
             responder: ArcSwap::from_pointee(responder),

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub(super) struct Slot {
     listen: Option<Address>,
     udp: Mutex<ListenerState>,
     tcp: Mutex<ListenerState>,
+    /// Queries received, by transport.
+    received: [AtomicU64; 2],
     /// Tells its tasks to take nothing new.
     stop: Stop,
     /// What serves its sockets.
@@ -104,6 +107,7 @@ impl Slot {
             listen,
             udp: not_yet(),
             tcp: not_yet(),
+            received: Default::default(),
             stop: Stop::default(),
             tasks: Mutex::default(),
             looked: Mutex::default(),
@@ -184,8 +188,24 @@ impl Slot {
             .into_iter()
             .map(|(tcp, state)| (tcp, lock(state).clone()))
             .filter(|(_, state)| is_used(state))
-            .map(|(tcp, state)| ListenerStatus { network: network.clone(), listen: self.describe(), tcp, state })
+            .map(|(tcp, state)| ListenerStatus {
+                network: network.clone(),
+                listen: self.describe(),
+                tcp,
+                state,
+                queries: self.received[usize::from(tcp)].load(Ordering::Relaxed),
+            })
             .collect()
+    }
+
+    /// Counts queries that came.
+    pub(super) fn count_received(&self, tcp: bool, queries: usize) {
+        self.received[usize::from(tcp)].fetch_add(queries as u64, Ordering::Relaxed);
+    }
+
+    /// Queries that came over both transports.
+    pub(super) fn received(&self) -> u64 {
+        self.received.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// The addresses that it listens on.

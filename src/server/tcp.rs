@@ -139,6 +139,7 @@ impl Reader {
                 () = slot.stop().wait() => return Ok(()),
                 message = timeout(self.limits.tcp_message, self.message(first)) => message??,
             };
+            slot.count_received(true, 1);
             let answered = Desk::with(|desk| desk.respond_tcp(&self.slot, self.peer, idle, &message));
             match answered {
                 Ok(None) => {}

@@ -185,7 +185,7 @@ impl NetworkBuilder {
         }
         self.settings.upstreams = self.upstreams.into();
         let network =
-            Network::new(&self.name, Snapshot::new(0, &self.name, Arc::new(self.settings), self.records.into()));
+            Network::new(&self.name, Snapshot::new(0, &self.name, Arc::new(self.settings), self.records.into(), Arc::default()));
         network.replace_all(self.endpoints)?;
         Ok(network)
     }

@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use callsign::wire::Name;
+use crate::wire::Name;
 use hickory_proto::rr::{self, RData};
 
 /// The data of a record.
-pub(super) fn text(data: &RData) -> String {
+pub fn text(data: &RData) -> String {
     match data {
         RData::A(a) => a.0.to_string(),
         RData::AAAA(aaaa) => aaaa.0.to_string(),
@@ -35,7 +35,7 @@ pub(super) fn text(data: &RData) -> String {
 }
 
 /// A name. hickory-proto's own text form turns `xn--` into what it looks like, which is not what was sent.
-pub(super) fn name(name: &rr::Name) -> String {
+pub fn name(name: &rr::Name) -> String {
     let mut wire: Vec<u8> = Vec::new();
     for label in name.iter() {
         wire.push(label.len() as u8);
@@ -76,7 +76,7 @@ fn generic(octets: &[u8]) -> String {
 }
 
 /// Text without control characters.
-pub(super) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut out = String::new();
     for char in text.chars() {
         if char.is_control() { out.extend(char.escape_default()) } else { out.push(char) }
