@@ -138,8 +138,8 @@ fn end_of<'v>(
         return if above_host { End::Parent } else { End::Unknown };
     }
     if special::is_special(name) || options.never_forward.iter().any(|suffix| is_below(name, suffix.as_wire())) {
-        trace.rule("S");
-        return End::Unknown;
+        trace.rule(if parent.is_known { "N6" } else { "S" });
+        return if parent.is_known { End::Parent } else { End::Unknown };
     }
     if !view.may_forward() {
         trace.rule("F1");
@@ -177,11 +177,13 @@ fn on_networks<'v>(
             trace.searched(seat, found.as_ref());
         }
         let Some(found) = found else { continue };
-        let is_wildcard = matches!(found, Found::Name { how: Matched::Wildcard, .. });
-        if stopped.is_some() && (is_wildcard || merge == Merge::Nearest && !found.is_running()) {
+        if stopped.is_some() && merge == Merge::Nearest && !found.is_running() {
             continue;
         }
         match found {
+            // Neither a wildcard nor an alias answers for what is stopped.
+            Found::Name { entry, how }
+                if stopped.is_some() && (how == Matched::Wildcard || entry.alias().is_some()) => {}
             Found::Name { entry, how } => {
                 if let Some((target, ttl)) = entry.alias() {
                     let has_records = entry.record_sets().iter().any(|set| set.rtype == rtype);

@@ -156,8 +156,9 @@ impl<'s> View<'s> {
         let id = attachment.endpoint().id();
         let mut seats: SmallVec<[Seat<'s>; 4]> = SmallVec::new();
         let mut gateway = Some(gateway);
-        let at_listener =
-            |own: &Snapshot| own.settings().clients != Clients::Identify && (home.is_none() || own.attachment(id).is_some());
+        let at_listener = |own: &Snapshot| {
+            own.settings().clients != Clients::Identify && (home.is_none() || own.attachment(id).is_some())
+        };
         if let Some(snapshot) = gateway.take_if(|own| at_listener(own)) {
             seats.push(Seat { network: None, snapshot, priority: 0 });
         }

@@ -120,7 +120,8 @@ fn introduce(listener: &Listener, interfaces: &[Interface]) {
 /// The subnets of the interfaces that carry an address, and those of loopback: all of such a subnet is the host itself.
 fn near(listen: SocketAddr, interfaces: &[Interface]) -> Vec<IpNet> {
     let loopback = interfaces.iter().filter(|interface| interface.address().is_loopback());
-    let mut subnets: Vec<IpNet> = at(listen, interfaces).chain(loopback).map(|interface| interface.net.trunc()).collect();
+    let mut subnets: Vec<IpNet> =
+        at(listen, interfaces).chain(loopback).map(|interface| interface.net.trunc()).collect();
     subnets.sort();
     subnets.dedup();
     subnets.shrink_to_fit();

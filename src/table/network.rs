@@ -275,11 +275,17 @@ impl Home {
     }
 
     fn join_subnets(&self, settings: &Settings) {
-        settings.subnets_with_strangers().iter().for_each(|&subnet| self.registry.blocks.join_subnet(subnet, &self.this));
+        settings
+            .subnets_with_strangers()
+            .iter()
+            .for_each(|&subnet| self.registry.blocks.join_subnet(subnet, &self.this));
     }
 
     fn leave_subnets(&self, settings: &Settings) {
-        settings.subnets_with_strangers().iter().for_each(|&subnet| self.registry.blocks.leave_subnet(subnet, &self.this));
+        settings
+            .subnets_with_strangers()
+            .iter()
+            .for_each(|&subnet| self.registry.blocks.leave_subnet(subnet, &self.this));
     }
 }
 

@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::wire::{MAX_NAME, Name, is_label_start};
 
 use super::attachment::Attachment;
-use super::endpoint::{Endpoint, Protocol};
+use super::endpoint::{Endpoint, Protocol, spellings};
 use super::names::{NameEntry, NameIndex, key_of};
 use super::settings::Settings;
 use super::shards::{Keyed, Shards, hash_of};
@@ -366,10 +366,11 @@ impl Snapshot {
             if self.exists(ancestor) {
                 let key = &mut wildcard[..2 + ancestor.len()];
                 key[2..].copy_from_slice(ancestor);
-                return self
-                    .candidates(key)
-                    .filter_map(|(key, _)| self.names.get(key))
-                    .find(|entry| entry.is_own())
+                let entries = || self.candidates(key).filter_map(|(key, _)| self.names.get(key));
+                let is_running = |entry: &&NameEntry| entry.endpoints().any(Endpoint::is_running);
+                return entries()
+                    .find(is_running)
+                    .or_else(|| entries().find(|entry| entry.is_own()))
                     .map(|entry| Found::Name { entry, how: Matched::Wildcard });
             }
             (_, ancestor) = split_label(ancestor)?;
@@ -407,7 +408,8 @@ fn protocol_of(label: &[u8]) -> Option<Protocol> {
 
 /// `w`, each `d`, and each `w.d`; the shortest first, so that the longest stripped name is tried first (answers.md N2).
 fn suffixes_of(network: &str, domains: &[Name]) -> Vec<Suffix> {
-    let own: Option<Name> = network.parse().ok().filter(|name: &Name| !name.is_root());
+    let own =
+        spellings(network).or_else(|_| network.parse().map(|name| SmallVec::from_iter([name]))).unwrap_or_default();
     let mut suffixes: Vec<Suffix> = Vec::new();
     let mut add = |name: Name, ours| match suffixes.iter_mut().find(|suffix| suffix.name == name) {
         Some(known) => known.ours |= ours,
@@ -416,7 +418,7 @@ fn suffixes_of(network: &str, domains: &[Name]) -> Vec<Suffix> {
     for domain in domains {
         add(domain.clone(), true);
     }
-    if let Some(own) = own {
+    for own in own.into_iter().filter(|name| !name.is_root()) {
         for domain in domains {
             if let Ok(both) = own.join(domain) {
                 add(both, true);

@@ -51,11 +51,7 @@ impl Edns {
             let (value, rest) =
                 rest.split_at_checked(u16::from_be_bytes([head[2], head[3]]).into()).ok_or(EdnsError)?;
             match code {
-                option::COOKIE
-                | option::TCP_KEEPALIVE
-                | option::PADDING
-                | option::NSID
-                | option::CLIENT_SUBNET => {}
+                option::COOKIE | option::TCP_KEEPALIVE | option::PADDING | option::NSID | option::CLIENT_SUBNET => {}
                 _ => return Err(EdnsError),
             }
             self.add(code, value);
