@@ -197,14 +197,14 @@ fn v3a_a_link_local_address_reads_names_over_its_own_bridge_alone() {
 #[test]
 fn n12_a_container_is_found_in_a_labels_and_as_it_is_written() {
     let mut kit = Kit::new();
-    kit.write("podman", "10.88.0.1\nabc 10.88.0.2  bücher,\u{e000},web\n".to_owned());
+    kit.write("podman", "10.88.0.1\nabc 10.88.0.2  bücher,\u{e000},web\n");
     kit.settle();
     let snapshot = kit.table.network("podman").unwrap().snapshot().clone();
     let names = snapshot.endpoint("abc").unwrap().names();
     let expected = ["xn--bcher-kva", "bücher", "web"].map(|name| name.parse().unwrap());
     assert_eq!(names, expected);
     // It goes as one: what a later line no longer has is taken out in both spellings.
-    kit.write("podman", "10.88.0.1\nabc 10.88.0.2  web\n".to_owned());
+    kit.write("podman", "10.88.0.1\nabc 10.88.0.2  web\n");
     kit.settle();
     let snapshot = kit.table.network("podman").unwrap().snapshot().clone();
     assert_eq!(snapshot.endpoint("abc").unwrap().names(), ["web".parse().unwrap()]);
