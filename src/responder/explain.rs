@@ -59,13 +59,13 @@ pub struct Explanation {
     pub decision: String,
 }
 
-/// Who a client is (answers.md V1, V3, V4).
+/// Who a client is (answers.md V1 to V4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhoAsks {
     /// The endpoint of the listener's network with this id.
     Endpoint(String),
-    /// An endpoint of another network, which this one knows ([`Clients::Table`](crate::table::Clients::Table)).
+    /// An endpoint of another network of the table ([`Clients::Table`](crate::table::Clients::Table)).
     Elsewhere {
         /// Its id.
         id: String,
@@ -74,6 +74,11 @@ pub enum WhoAsks {
     },
     /// Nobody that the network knows.
     Stranger,
+    /// Nobody that is known, in a subnet of another network ([`Clients::Table`](crate::table::Clients::Table)).
+    StrangerElsewhere {
+        /// That network.
+        network: String,
+    },
     /// Nobody that may ask here.
     Forbidden,
 }
@@ -196,14 +201,17 @@ impl Trace for Recorder {
                     None => WhoAsks::Endpoint(id),
                 }
             }
-            None => WhoAsks::Stranger,
+            None => match view.home() {
+                Some(network) => WhoAsks::StrangerElsewhere { network: network.to_owned() },
+                None => WhoAsks::Stranger,
+            },
         };
     }
 
     fn searched(&mut self, seat: &Seat<'_>, found: Option<&Found<'_>>) {
         let finding = match found {
             None => Finding::Nothing,
-            Some(Found::Parent) => Finding::Parent,
+            Some(Found::Parent { .. }) => Finding::Parent,
             Some(Found::Service { entry, .. }) => Finding::Service { name: entry.name().to_string() },
             Some(Found::Name { entry, how }) => {
                 let serving: Vec<&str> =
@@ -276,6 +284,9 @@ impl fmt::Display for Explanation {
                 format!("is endpoint {id} of network {network}, not of this one: it sees its own networks")
             }
             WhoAsks::Stranger => "is no endpoint of this network: it sees this network only".to_owned(),
+            WhoAsks::StrangerElsewhere { network } => {
+                format!("is no endpoint, but in a subnet of network {network}: it sees that network only")
+            }
             WhoAsks::Forbidden => "may not ask here: it is not in the network's allow list".to_owned(),
         };
         writeln!(f, "client    {} {who}", self.source.ip())?;

@@ -35,7 +35,7 @@ use crate::table::{NameTable, TableError};
 pub use builder::ServerBuilder;
 use change::Adopted;
 pub use change::Applied;
-pub use host::neighbours;
+pub use host::listener;
 pub use limits::Limits;
 use shared::Shared;
 pub use socket::ReadySocket;
