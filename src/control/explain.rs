@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::forward::{Choice, Forwarder, Question, Reason};
-use crate::responder::{Client, Explanation, Finding, Listener, Responder, ResponderOptions, Verdict, WhoAsks};
-use crate::server::neighbours;
+use crate::responder::{Client, Explanation, Finding, Responder, ResponderOptions, Verdict, WhoAsks};
+use crate::server::listener;
 use crate::table::{Endpoint, Found, NameTable, Network};
 use crate::wire::message::flag;
 use crate::wire::{Name, class, rcode, rtype};
@@ -79,8 +79,7 @@ pub struct Outcome {
 pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> {
     let asker = asker(world, inquiry)?;
     let address = listen_address(world, &asker);
-    let listener = Listener::new(asker.network.clone(), address);
-    listener.set_neighbours(neighbours(address));
+    let listener = listener(asker.network.clone(), address);
     let packet = packet(inquiry);
     let client = Client::udp(&listener, SocketAddr::new(asker.address, CLIENT_PORT));
     let mut out = [0; BUFFER];

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smallvec::SmallVec;
 
-use crate::table::{NameEntry, Protocol, ReverseNames, Snapshot};
+use crate::table::{NameEntry, Protocol, RecordSet, ReverseNames, Snapshot};
 use crate::wire::message::{HEADER, Section, flag};
 use crate::wire::reply::{self, ReplyEdns};
 use crate::wire::{MAX_NAME, Name, Query, ReplyWriter, ede, fragment, rcode, rtype};
@@ -160,7 +160,7 @@ impl Records<'_, '_> {
                 writer.push_rdata(Section::Answer, self.owner, rtype::CNAME, *ttl, &[target.as_wire()]);
             }
             End::Service { snapshot, entry, service, protocol } => {
-                self.service(snapshot, entry, service, *protocol, writer)
+                self.service(snapshot, entry, service, *protocol, writer, turns)
             }
             End::Reverse { snapshot, address } => self.reverse(snapshot, *address, writer),
             End::Gateway => self.addresses_of(&self.view.gateway().settings().gateways, writer),
@@ -183,21 +183,27 @@ impl Records<'_, '_> {
                 let sets = hits.iter().flat_map(|hit| hit.entry.record_sets());
                 for set in sets.filter(|set| !matches!(set.rtype, rtype::A | rtype::AAAA)) {
                     if self.over_tcp || writer.answers() == 0 {
-                        self.fragment(&set.records, writer);
+                        self.fragment(set, writer, turns);
                     }
                 }
             }
             wanted => {
                 let mut sets = hits.iter().flat_map(|hit| hit.entry.record_sets());
                 if let Some(set) = sets.find(|set| set.rtype == wanted) {
-                    self.fragment(&set.records, writer);
+                    self.fragment(set, writer, turns);
                 }
             }
         }
     }
 
-    fn fragment(&self, records: &[u8], writer: &mut ReplyWriter<'_>) {
-        for record in fragment::iter(records) {
+    /// Static records, services in turn order (answers.md T2).
+    fn fragment(&self, set: &RecordSet, writer: &mut ReplyWriter<'_>, turns: &mut Turns) {
+        let first = match set.rtype {
+            rtype::SRV => turns.next(set.records.as_ptr() as usize, fragment::iter(&set.records).count()),
+            _ => 0,
+        };
+        let (early, late) = (fragment::iter(&set.records).skip(first), fragment::iter(&set.records).take(first));
+        for record in early.chain(late) {
             if !writer.push(Section::Answer, self.owner, record) {
                 return;
             }
@@ -216,7 +222,7 @@ impl Records<'_, '_> {
         for (index, hit) in hits.iter().enumerate() {
             let records = records_of(hit.entry);
             let count = records.len() / len;
-            let (late, early) = records.split_at(turns.next(records, count) * len);
+            let (late, early) = records.split_at(turns.next(records.as_ptr() as usize, count) * len);
             for record in early.chunks_exact(len).chain(late.chunks_exact(len)) {
                 let is_known = |earlier: &Hit<'h>| {
                     records_of(earlier.entry)
@@ -250,7 +256,10 @@ impl Records<'_, '_> {
     /// The name of an address (answers.md T3).
     fn reverse(&self, snapshot: &Snapshot, address: IpAddr, writer: &mut ReplyWriter<'_>) {
         let settings = snapshot.settings();
-        for holder in snapshot.holders(address) {
+        // As for clients: what runs before what does not, and the last one first (answers.md V2a, N7).
+        let is_held = snapshot.client_at(address).is_some();
+        let holders = snapshot.holders(address).iter().rev();
+        for holder in holders.filter(|holder| !is_held || holder.endpoint().is_running()) {
             match settings.reverse_names {
                 ReverseNames::Canonical => {
                     if let Some(name) = holder.canonical_name(settings) {
@@ -270,7 +279,7 @@ impl Records<'_, '_> {
         }
     }
 
-    /// One SRV for each matching port, and the targets' addresses as far as they fit (answers.md T4).
+    /// One SRV for each matching port in turn order, and the targets' addresses as far as they fit (answers.md T2, T4).
     fn service(
         &self,
         snapshot: &Snapshot,
@@ -278,27 +287,35 @@ impl Records<'_, '_> {
         service: &[u8],
         protocol: Protocol,
         writer: &mut ReplyWriter<'_>,
+        turns: &mut Turns,
     ) {
         if !matches!(self.rtype, rtype::SRV | rtype::ANY) {
             return;
         }
         let settings = snapshot.settings();
-        let mut targets: SmallVec<[(usize, &[IpAddr]); 4]> = SmallVec::new();
+        let mut offers: SmallVec<[_; 4]> = SmallVec::new();
         for owner in entry.serving(settings.health) {
-            let endpoint = owner.endpoint();
             let Some(target) = owner.unique_name(settings) else { continue };
+            let ports = owner.endpoint().ports().iter();
+            let ports = ports.filter(|port| port.protocol() == protocol && port.is(service));
+            offers.extend(ports.map(|port| (owner.endpoint(), target, port.number())));
+        }
+        // Each service of a name has its own turn.
+        let label = service.iter().chain(protocol.label());
+        let label = label.fold(0, |hash: usize, &octet| hash.wrapping_mul(31).wrapping_add(octet.into()));
+        let first = turns.next(entry.owners_at() ^ label, offers.len());
+        offers.rotate_left(first);
+        let mut targets: SmallVec<[(usize, &[IpAddr]); 4]> = SmallVec::new();
+        for (endpoint, target, port) in &offers {
             let [target, domain] = target.parts();
-            for port in endpoint.ports().iter().filter(|port| port.protocol() == protocol && port.is(service)) {
-                let target_at = writer.position() + 12 + 6;
-                let number = port.number().to_be_bytes();
-                // Priority 0, weight 1, port, and the target uncompressed (RFC 2782).
-                let rdata: [&[u8]; 4] = [&[0, 0, 0, 1], &number, target, domain];
-                if !writer.push_rdata(Section::Answer, self.owner, rtype::SRV, settings.ttl, &rdata) {
-                    return;
-                }
-                if !targets.iter().any(|(_, addresses)| std::ptr::eq(*addresses, endpoint.addresses())) {
-                    targets.push((target_at, endpoint.addresses()));
-                }
+            let target_at = writer.position() + 12 + 6;
+            // Priority 0, weight 1, port, and the target uncompressed (RFC 2782).
+            let rdata: [&[u8]; 4] = [&[0, 0, 0, 1], &port.to_be_bytes(), target, domain];
+            if !writer.push_rdata(Section::Answer, self.owner, rtype::SRV, settings.ttl, &rdata) {
+                return;
+            }
+            if !targets.iter().any(|(_, addresses)| std::ptr::eq(*addresses, endpoint.addresses())) {
+                targets.push((target_at, endpoint.addresses()));
             }
         }
         for (target_at, addresses) in targets {

@@ -11,6 +11,7 @@ use crate::table::{Attachment, Found, Matched};
 use crate::wire::message::Header;
 use crate::wire::{Query, message, rcode, rtype};
 
+use super::rule::Rule;
 use super::Verdict;
 use super::client::Client;
 use super::view::{Preference, Seat, View};
@@ -23,7 +24,7 @@ pub(super) trait Trace {
     fn searched(&mut self, seat: &Seat<'_>, found: Option<&Found<'_>>);
     fn address(&mut self, seat: &Seat<'_>, holders: &[Arc<Attachment>]);
     /// The rule of answers.md that decided so far; the last one told counts.
-    fn rule(&mut self, rule: &'static str);
+    fn rule(&mut self, rule: Rule);
 }
 
 impl Trace for () {
@@ -34,7 +35,37 @@ impl Trace for () {
     fn client(&mut self, _: &View<'_>, _: &Client<'_>) {}
     fn searched(&mut self, _: &Seat<'_>, _: Option<&Found<'_>>) {}
     fn address(&mut self, _: &Seat<'_>, _: &[Arc<Attachment>]) {}
-    fn rule(&mut self, _: &'static str) {}
+    fn rule(&mut self, _: Rule) {}
+}
+
+/// What a decision was about, for those who count or watch queries: see [`Responder::respond_noting`].
+///
+/// [`Responder::respond_noting`]: super::Responder::respond_noting
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Notes {
+    /// The rule that decided.
+    pub rule: Rule,
+    /// The type that was asked for; 0 if the query could not be read.
+    pub rtype: u16,
+    /// The query wants DNSSEC's records (DO).
+    pub dnssec_ok: bool,
+}
+
+impl Trace for Notes {
+    fn is_on(&self) -> bool {
+        false
+    }
+    fn question(&mut self, query: &Query<'_>) {
+        self.rtype = query.rtype();
+        self.dnssec_ok = query.edns().is_some_and(|edns| edns.dnssec_ok());
+    }
+    fn client(&mut self, _: &View<'_>, _: &Client<'_>) {}
+    fn searched(&mut self, _: &Seat<'_>, _: Option<&Found<'_>>) {}
+    fn address(&mut self, _: &Seat<'_>, _: &[Arc<Attachment>]) {}
+    fn rule(&mut self, rule: Rule) {
+        self.rule = rule;
+    }
 }
 
 /// Why a query got its answer.
@@ -54,18 +85,18 @@ pub struct Explanation {
     /// The networks that were searched, in order, and what each knew.
     pub searched: Vec<Searched>,
     /// The rule of answers.md that decided.
-    pub rule: &'static str,
+    pub rule: Rule,
     /// What was decided, in words: `NOERROR, 1 answer`, `forwarded to …`, `ignored`.
     pub decision: String,
 }
 
-/// Who a client is (answers.md V1, V3, V4).
+/// Who a client is (answers.md V1 to V4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhoAsks {
     /// The endpoint of the listener's network with this id.
     Endpoint(String),
-    /// An endpoint of another network, which this one knows ([`Clients::Table`](crate::table::Clients::Table)).
+    /// An endpoint of another network of the table ([`Clients::Table`](crate::table::Clients::Table)).
     Elsewhere {
         /// Its id.
         id: String,
@@ -74,6 +105,11 @@ pub enum WhoAsks {
     },
     /// Nobody that the network knows.
     Stranger,
+    /// Nobody that is known, in a subnet of another network ([`Clients::Table`](crate::table::Clients::Table)).
+    StrangerElsewhere {
+        /// That network.
+        network: String,
+    },
     /// Nobody that may ask here.
     Forbidden,
 }
@@ -134,7 +170,7 @@ impl Recorder {
                 source: client.source,
                 client: WhoAsks::Stranger,
                 searched: Vec::new(),
-                rule: "",
+                rule: Rule::default(),
                 decision: String::new(),
             },
         }
@@ -196,14 +232,17 @@ impl Trace for Recorder {
                     None => WhoAsks::Endpoint(id),
                 }
             }
-            None => WhoAsks::Stranger,
+            None => match view.home() {
+                Some(network) => WhoAsks::StrangerElsewhere { network: network.to_owned() },
+                None => WhoAsks::Stranger,
+            },
         };
     }
 
     fn searched(&mut self, seat: &Seat<'_>, found: Option<&Found<'_>>) {
         let finding = match found {
             None => Finding::Nothing,
-            Some(Found::Parent) => Finding::Parent,
+            Some(Found::Parent { .. }) => Finding::Parent,
             Some(Found::Service { entry, .. }) => Finding::Service { name: entry.name().to_string() },
             Some(Found::Name { entry, how }) => {
                 let serving: Vec<&str> =
@@ -233,7 +272,7 @@ impl Trace for Recorder {
         self.push(seat, if endpoints.is_empty() { Finding::Nothing } else { Finding::Address { endpoints } });
     }
 
-    fn rule(&mut self, rule: &'static str) {
+    fn rule(&mut self, rule: Rule) {
         self.explanation.rule = rule;
     }
 }
@@ -276,6 +315,9 @@ impl fmt::Display for Explanation {
                 format!("is endpoint {id} of network {network}, not of this one: it sees its own networks")
             }
             WhoAsks::Stranger => "is no endpoint of this network: it sees this network only".to_owned(),
+            WhoAsks::StrangerElsewhere { network } => {
+                format!("is no endpoint, but in a subnet of network {network}: it sees that network only")
+            }
             WhoAsks::Forbidden => "may not ask here: it is not in the network's allow list".to_owned(),
         };
         writeln!(f, "client    {} {who}", self.source.ip())?;

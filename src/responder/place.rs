@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::table::{Found, Matched, Merge, NameEntry, Protocol, Snapshot};
 use crate::wire::{Name, Query, is_below, reverse, rtype};
 
-use super::ResponderOptions;
+use super::{ResponderOptions, Rule};
 use super::explain::Trace;
 use super::special;
 use super::view::View;
@@ -107,13 +107,13 @@ fn end_of<'v>(
     trace: &mut impl Trace,
 ) -> End<'v> {
     if special::is_localhost(name) {
-        trace.rule("S");
+        trace.rule(Rule::S);
         return End::Localhost;
     }
     if let Some(end) = in_reverse_tree(view, name, trace) {
         return end;
     }
-    let (found, is_parent) = on_networks(view, name, rtype, trace);
+    let (found, parent) = on_networks(view, name, rtype, trace);
     let settings = view.gateway().settings();
     let is_host_name =
         || !settings.gateways.is_empty() && settings.host_names.iter().any(|host| host.as_wire() == name);
@@ -123,29 +123,38 @@ fn end_of<'v>(
         None => {}
     }
     if is_host_name() {
-        trace.rule("N10");
+        trace.rule(Rule::N10);
         return End::Gateway;
     }
-    if is_parent {
-        trace.rule("N6");
+    let is_ours = view.domain_of(name).is_some();
+    if parent.is_below_name || parent.is_known && is_ours {
+        trace.rule(Rule::N6);
         return End::Parent;
     }
-    if view.domain_of(name).is_some() {
+    if is_ours {
         let above_host =
             !settings.gateways.is_empty() && settings.host_names.iter().any(|host| is_below(host.as_wire(), name));
-        trace.rule(if above_host { "N6" } else { "N5" });
+        trace.rule(if above_host { Rule::N6 } else { Rule::N5 });
         return if above_host { End::Parent } else { End::Unknown };
     }
     if special::is_special(name) || options.never_forward.iter().any(|suffix| is_below(name, suffix.as_wire())) {
-        trace.rule("S");
-        return End::Unknown;
+        trace.rule(if parent.is_known { Rule::N6 } else { Rule::S });
+        return if parent.is_known { End::Parent } else { End::Unknown };
     }
     if !view.may_forward() {
-        trace.rule("F1");
+        trace.rule(Rule::F1Internal);
         return End::Blocked;
     }
-    trace.rule("F1");
+    trace.rule(Rule::F1);
     End::Elsewhere
+}
+
+/// What is known of a name as a parent of others.
+#[derive(Default)]
+struct Parent {
+    is_known: bool,
+    /// It lies below a name of the view's.
+    is_below_name: bool,
 }
 
 /// What the networks of the view know of a name: the end, if one knows it as a name; and whether one knows it as a parent.
@@ -154,53 +163,79 @@ fn on_networks<'v>(
     name: &[u8],
     rtype: u16,
     trace: &mut impl Trace,
-) -> (Option<(End<'v>, Matched<'v>)>, bool) {
+) -> (Option<(End<'v>, Matched<'v>)>, Parent) {
     let merge = view.own().settings().merge;
     let mut hits: SmallVec<[Hit<'v>; 4]> = SmallVec::new();
     let mut first_match = Matched::Whole;
-    let mut is_parent = false;
+    let mut parent = Parent::default();
+    // What is stopped gives way to what runs on a later network (answers.md N7).
+    let mut stopped: Option<(End<'v>, Matched<'v>)> = None;
     for seat in view.seats() {
         let snapshot = seat.snapshot();
         let found = snapshot.find(name);
         if trace.is_on() {
             trace.searched(seat, found.as_ref());
         }
+        let Some(found) = found else { continue };
+        if stopped.is_some() && merge == Merge::Nearest && !found.is_running() {
+            continue;
+        }
         match found {
-            Some(Found::Name { entry, how }) => {
+            // Neither a wildcard nor an alias answers for what is stopped.
+            Found::Name { entry, how }
+                if stopped.is_some() && (how == Matched::Wildcard || entry.alias().is_some()) => {}
+            Found::Name { entry, how } => {
                 if let Some((target, ttl)) = entry.alias() {
                     let has_records = entry.record_sets().iter().any(|set| set.rtype == rtype);
                     if hits.is_empty() && !has_records {
-                        trace.rule("N9");
+                        trace.rule(Rule::N9);
                         let ttl = ttl.unwrap_or(snapshot.settings().ttl);
-                        return (Some((End::Alias { target, ttl }, how)), false);
+                        return (Some((End::Alias { target, ttl }, how)), parent);
                     }
+                }
+                let hit = Hit { entry };
+                if hit.is_stopped(rtype) {
+                    stopped.get_or_insert_with(|| (End::Names(SmallVec::from_iter([hit])), how));
+                    continue;
                 }
                 if hits.is_empty() {
                     first_match = how;
                 }
-                hits.push(Hit { entry });
+                hits.push(hit);
                 if merge == Merge::Nearest {
                     break;
                 }
             }
-            Some(Found::Service { entry, service, protocol }) if hits.is_empty() => {
-                trace.rule("T4");
-                return (Some((End::Service { snapshot, entry, service, protocol }, Matched::Whole)), false);
+            Found::Service { entry, service, protocol } if hits.is_empty() => {
+                let is_stopped = entry.is_down();
+                let end = (End::Service { snapshot, entry, service, protocol }, Matched::Whole);
+                if is_stopped {
+                    stopped.get_or_insert(end);
+                    continue;
+                }
+                trace.rule(Rule::T4);
+                return (Some(end), parent);
             }
-            Some(Found::Parent) => is_parent = true,
-            Some(Found::Service { .. }) | None => {}
+            Found::Service { .. } => {}
+            Found::Parent { is_below_name } => {
+                parent.is_known = true;
+                parent.is_below_name |= is_below_name;
+            }
         }
     }
     if hits.is_empty() {
-        return (None, is_parent);
+        if stopped.is_some() {
+            trace.rule(Rule::N7);
+        }
+        return (stopped, parent);
     }
     trace.rule(match rtype {
-        _ if hits.iter().all(|hit| hit.is_stopped(rtype)) => "N7",
-        rtype::A | rtype::AAAA => "T1",
-        rtype::ANY => "T6",
-        _ => "T5",
+        _ if hits.iter().all(|hit| hit.is_stopped(rtype)) => Rule::N7,
+        rtype::A | rtype::AAAA => Rule::T1,
+        rtype::ANY => Rule::T6,
+        _ => Rule::T5,
     });
-    (Some((End::Names(hits), first_match)), is_parent)
+    (Some((End::Names(hits), first_match)), parent)
 }
 
 /// The reverse names that are ours: of known addresses, of unknown ones in known subnets, of the loopback (answers.md T3).
@@ -214,7 +249,7 @@ fn in_reverse_tree<'v>(view: &'v View<'_>, name: &[u8], trace: &mut impl Trace) 
                 trace.address(seat, holders);
             }
             if !holders.is_empty() {
-                trace.rule("T3");
+                trace.rule(Rule::T3);
                 return Some(End::Reverse { snapshot: seat.snapshot(), address });
             }
         }
@@ -224,12 +259,12 @@ fn in_reverse_tree<'v>(view: &'v View<'_>, name: &[u8], trace: &mut impl Trace) 
     }
     // Of the names above 1.0.0.127.in-addr.arpa, those of 127/8 begin with 127, too; of those above ::1's none ends in 1.
     if prefix.addr().is_loopback() {
-        trace.rule("S");
+        trace.rule(Rule::S);
         return Some(if address.is_some() { End::Loopback } else { End::Parent });
     }
     let mut subnets = view.seats().iter().flat_map(|seat| &seat.snapshot().settings().subnets);
     if subnets.any(|subnet| subnet.contains(&prefix)) {
-        trace.rule("T3");
+        trace.rule(Rule::T3);
         // A shorter prefix inside a subnet stands above addresses that may be known: it is a parent.
         return Some(if address.is_some() { End::Unknown } else { End::Parent });
     }

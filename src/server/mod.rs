@@ -38,7 +38,7 @@ pub use builder::ServerBuilder;
 use change::Adopted;
 pub use change::Applied;
 pub use counting::{Counts, DURATION_BUCKETS, Distribution, ListenerCounts, QueryCount, SIZE_BOUNDS};
-pub use host::neighbours;
+pub use host::listener;
 pub use limits::Limits;
 pub use observe::{Observed, Observer, Origin};
 use shared::Shared;

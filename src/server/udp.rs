@@ -100,7 +100,9 @@ fn turn(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, left: &mut Left) -> i
 /// Receives a batch, answers what can be answered at once, and sends the replies. Gives the number of datagrams that came.
 fn batch(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, left: &mut Left) -> io::Result<usize> {
     Desk::with(|desk| {
-        let mut batch = desk.batch.take().unwrap_or_else(|| Box::new(Batch::new()));
+        let reply_size = slot.server().responder_options().largest_over_udp();
+        let known = desk.batch.take().filter(|batch| batch.reply_size() == reply_size);
+        let mut batch = known.unwrap_or_else(|| Box::new(Batch::new(reply_size)));
         let received = batch.receive(socket, is_v6);
         if received.is_ok() {
             let place = Place::of(slot);

@@ -23,7 +23,9 @@ pub use address::{Address, AddressError};
 pub(crate) use attachment::Attachment;
 pub use builder::NetworkBuilder;
 #[cfg(feature = "podman")]
-pub(crate) use endpoint::relative_name;
+pub(crate) use endpoint::relative_names;
+#[cfg(feature = "config")]
+pub(crate) use endpoint::spellings;
 pub use endpoint::{Endpoint, EndpointBuilder, Health, Port, Protocol};
 pub use error::TableError;
 pub use feed::{Event, Feed};

@@ -136,6 +136,11 @@ impl NameEntry {
         running().filter(move |owner| !healthy_only || is_healthy(owner))
     }
 
+    /// Where the list of its endpoints lies in memory: it stays there as long as they do, if they are several.
+    pub(crate) fn owners_at(&self) -> usize {
+        self.owners().as_ptr() as usize
+    }
+
     /// True if endpoints carry the name and none of them is running (answers.md N7).
     pub fn is_down(&self) -> bool {
         match &self.body {

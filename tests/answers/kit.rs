@@ -5,7 +5,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use callsign::responder::{Client, Explanation, Listener, Preference, Responder, ResponderOptions, Verdict};
+use callsign::responder::{
+    Client, Explanation, HostAddresses, Listener, Preference, Responder, ResponderOptions, Verdict,
+};
 use callsign::table::{Endpoint, EndpointBuilder, NameTable, Network, NetworkBuilder, Port, Protocol};
 use callsign::wire;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
@@ -64,7 +66,9 @@ pub(crate) fn blog() -> NetworkBuilder {
 /// Networks in a table, and one responder for all of them.
 pub(crate) struct World {
     pub(crate) table: NameTable,
-    responder: RefCell<Responder>,
+    pub(crate) responder: RefCell<Responder>,
+    /// The largest reply over UDP that counts as sound.
+    pub(crate) udp_size: u16,
 }
 
 impl World {
@@ -82,7 +86,8 @@ impl World {
         }
         let mut options = ResponderOptions::default();
         set(&mut options);
-        World { table, responder: RefCell::new(Responder::new(Arc::new(options))) }
+        let udp_size = options.udp_size;
+        World { table, responder: RefCell::new(Responder::new(Arc::new(options))), udp_size }
     }
 
     /// `shop` and `blog`.
@@ -127,6 +132,27 @@ impl Asker<'_> {
         self
     }
 
+    /// With the indices of the interfaces that carry the listener's address.
+    pub(crate) fn interfaces(self, interfaces: &[u32]) -> Self {
+        self.listener.set_interfaces(interfaces.to_vec());
+        self
+    }
+
+    /// Having come in over the interface of this index, as the source's address says.
+    pub(crate) fn over(mut self, interface: u32) -> Self {
+        let SocketAddr::V6(source) = &mut self.source else { panic!("IPv4 has no scopes") };
+        source.set_scope_id(interface);
+        self
+    }
+
+    /// On a host with these addresses.
+    pub(crate) fn on_host(mut self, addresses: &[&str]) -> Self {
+        let host = HostAddresses::default();
+        host.set(addresses.iter().map(|address| address.parse().unwrap()).collect());
+        self.listener = Listener::new(self.listener.network().clone(), self.listener.address()).on(host);
+        self
+    }
+
     /// Asks the ordinary way: RD, and an OPT of 4,096 octets.
     pub(crate) fn ask(&self, name: &str, rtype: RecordType) -> Outcome {
         self.send(&ask(name, rtype).packet())
@@ -138,7 +164,7 @@ impl Asker<'_> {
         let mut responder = self.world.responder.borrow_mut();
         let outcome = Outcome::of(responder.respond(packet, &self.client(), &mut out), &out);
         if let Outcome::Reply(reply) = &outcome {
-            reply.is_sound(packet, self.tcp);
+            reply.is_sound(packet, self.tcp, self.world.udp_size);
         }
         outcome
     }
@@ -324,7 +350,7 @@ impl Reply {
     }
 
     /// What is true of every reply (answers.md P3, P6, H1, H4, H5).
-    fn is_sound(&self, packet: &[u8], tcp: bool) {
+    fn is_sound(&self, packet: &[u8], tcp: bool, udp_size: u16) {
         let (reply, message) = (&self.bytes, &self.message);
         assert_eq!(reply[..2], packet[..2], "the ID");
         assert_eq!(message.metadata.message_type, MessageType::Response);
@@ -342,7 +368,7 @@ impl Reply {
             assert_eq!((edns.max_payload(), edns.version()), (1232, 0));
         }
         let opt = packet_opt_size(packet);
-        let limit = if tcp { 65_535 } else { opt.map_or(512, |size| size.clamp(512, 1232)).into() };
+        let limit = if tcp { 65_535 } else { opt.map_or(512, |size| size.clamp(512, udp_size)).into() };
         assert!(reply.len() <= limit, "{} octets, limit {limit}", reply.len());
     }
 
@@ -360,6 +386,7 @@ impl Reply {
         let options = self.message.edns.as_ref()?.options();
         options.options.iter().find_map(|(known, option)| match option {
             EdnsOption::Unknown(_, value) if u16::from(*known) == code => Some(value.clone()),
+            EdnsOption::NSID(value) if u16::from(*known) == code => Some(value.as_ref().to_vec()),
             _ => None,
         })
     }

@@ -102,7 +102,10 @@ fn choices(section: &Section<'_>, steps: &mut Vec<Step>) {
     if let Some(ttl) = section.ttl("negative_ttl") {
         steps.push(Box::new(move |builder| builder.negative_ttl(ttl)));
     }
-    if let Some(clients) = section.choice("clients", &[("listener", Clients::Listener), ("table", Clients::Table)]) {
+    if let Some(clients) = section.choice(
+        "clients",
+        &[("identify", Clients::Identify), ("listener", Clients::Listener), ("table", Clients::Table)],
+    ) {
         steps.push(Box::new(move |builder| builder.clients(clients)));
     }
     if let Some(merge) = section.choice("merge", &[("nearest", Merge::Nearest), ("all", Merge::All)]) {

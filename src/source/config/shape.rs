@@ -46,6 +46,7 @@ pub(super) static SERVER: Shape = Shape {
         Key("never_forward", "never_forward = [\"local\"]"),
         Key("version", "version = \"callsign\""),
         Key("identity", "identity = \"host-1\""),
+        Key("udp_size", "udp_size = 1232"),
         Key("limits", "[server.limits]"),
     ],
     elsewhere: NOTHING,
