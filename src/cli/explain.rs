@@ -1,238 +1,130 @@
-//! `callsign explain`: why a client gets its answer, computed from the configuration by the code that answers.
+//! `callsign explain`: why a client gets its answer, of the server that runs or of a configuration file.
 
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use callsign::forward::{Forwarder, Reason};
-use callsign::responder::{Client, Explanation, Finding, Responder, Searched, Verdict, WhoAsks};
+use callsign::control::client::Call;
+use callsign::control::shapes::Explained;
+use callsign::control::{Inquiry, World, explain, running};
+use callsign::forward::Forwarder;
 use callsign::source::config::Config;
-use callsign::table::{NameTable, Network};
+use callsign::table::NameTable;
 use callsign::wire::rtype;
-use callsign::{server, wire};
-use serde::Serialize;
 
+use super::control::text::Style;
+use super::control::{Failure, ask, block_on, socket};
 use super::question::Question;
-use super::reply::Reply;
 use super::{NO, USAGE, arguments, output, settings};
 
-/// The ID of the query, which nobody ever sees.
-const ID: u16 = 1;
-/// The port that the client asks from; any but 0 is the same.
-const CLIENT_PORT: u16 = 50_000;
-
-/// The document of `--json`.
-#[derive(Debug, Serialize)]
-struct Document {
-    name: String,
-    #[serde(rename = "type")]
-    rtype: String,
-    listener: SocketAddr,
-    network: String,
-    client: Asker,
-    searched: Vec<Search>,
-    /// Of answers.md.
-    rule: &'static str,
-    decision: String,
-    /// Where the question goes, if it is forwarded.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    forward: Option<Forwarded>,
-    /// The reply, if it is not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reply: Option<Reply>,
-}
-
-#[derive(Debug, Serialize)]
-struct Asker {
-    address: IpAddr,
-    /// `endpoint`, `stranger` or `forbidden`.
-    is: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Search {
-    network: String,
-    /// `nothing`, `name`, `service`, `parent` or `address`.
-    found: &'static str,
-    /// The same in words.
-    text: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Forwarded {
-    /// The name that is asked for: the question's, or the target of an alias.
-    name: String,
-    /// The rule that chose the servers.
-    by: String,
-    servers: Vec<String>,
-    /// The last two for people.
-    #[serde(skip)]
-    text: String,
-}
-
 pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
-    let config = match Config::load(&arguments.config) {
-        Ok(config) => config,
-        Err(error) => {
-            output::complain(error);
-            return NO.into();
-        }
+    let question = Question::new(&arguments.name, arguments.rtype, rtype::A);
+    let inquiry = Inquiry {
+        name: question.name().clone(),
+        rtype: question.rtype(),
+        from: arguments.from.clone(),
+        network: arguments.network.clone(),
     };
-    match explain(arguments, config) {
-        Ok((document, _)) if arguments.json => output::json(&document, 0),
-        Ok((document, explanation)) => output::result(&show(&document, &explanation), 0),
-        Err((code, message)) => output::fail(message, code),
+    let explained = match place(arguments) {
+        Place::File(path) => of_file(&path, &inquiry, arguments.ask),
+        Place::Server => socket(&arguments.target).and_then(|socket| of_server(&socket, &inquiry, arguments.ask)),
+    };
+    match explained {
+        Ok(explained) if arguments.target.json => output::json(&explained, 0),
+        Ok(explained) => output::result(&show(&explained, Style::of_stdout()), 0),
+        Err((code, message)) => output::failure(arguments.target.json, &message, code),
     }
 }
 
-type Failure = (u8, String);
+/// What is explained.
+enum Place {
+    /// What this configuration would do.
+    File(PathBuf),
+    /// What a server does.
+    Server,
+}
 
-fn explain(arguments: &arguments::Explain, config: Config) -> Result<(Document, Explanation), Failure> {
-    let options = settings::forwarding(&config.server, &config.cache, &config.routes);
-    let responder = settings::responder(&config.server);
+fn place(arguments: &arguments::Explain) -> Place {
+    match &arguments.config {
+        Some(path) => Place::File(path.clone()),
+        None if arguments.target.socket.is_none() && running().is_empty() => Place::File(arguments::CONFIG.into()),
+        None => Place::Server,
+    }
+}
+
+fn of_server(socket: &Path, inquiry: &Inquiry, is_asked: bool) -> Result<Explained, Failure> {
+    let call = Call::get("/v1/explain")
+        .with("name", Some(inquiry.name.to_string()))
+        .with("type", Some(rtype::mnemonic(inquiry.rtype)))
+        .with("from", Some(&inquiry.from))
+        .with("network", inquiry.network.as_ref())
+        .with("ask", is_asked.then_some("yes"));
+    ask(socket, &call).map(|(explained, _)| explained)
+}
+
+fn of_file(path: &Path, inquiry: &Inquiry, is_asked: bool) -> Result<Explained, Failure> {
+    let config = Config::load(path).map_err(|error| (NO, error.to_string()))?;
     let table = NameTable::new();
     for network in config.networks {
         table.add(network).map_err(|error| (NO, error.to_string()))?;
     }
-    let networks = table.networks();
-    let from = arguments.from.to_canonical();
-    let network = network_of(arguments, &networks, from)?;
-    let address = listen_address(&network, from, config.server.port);
-    let listener = server::listener(network, address);
-
-    let question = Question::new(&arguments.name, arguments.rtype, rtype::A);
-    let packet = question.packet(ID);
-    let client = Client::udp(&listener, SocketAddr::new(from, CLIENT_PORT));
-    let mut out = [0; 4096];
-    let (verdict, mut explanation) = Responder::new(Arc::new(responder)).explain(&packet, &client, &mut out);
-    let forward = match &verdict {
-        Verdict::Forward(forward) => {
-            let forwarder = Forwarder::new(options);
-            forwarder.set_own_addresses(networks.iter().flat_map(|network| own_addresses(network)).collect());
-            let choice = forwarder.choose(forward.target(), &forward.upstreams);
-            let name = wire::Name::from_wire(forward.target()).map_err(|error| (NO, error.to_string()))?;
-            // The responder knows nothing of routes.
-            explanation.decision = match (&choice.reason, forward.aliases.is_empty()) {
-                (Reason::Blocked(_), _) => "NXDOMAIN: a route blocks it".to_owned(),
-                (_, true) => "forwarded".to_owned(),
-                (_, false) => format!("forwarded as {name}"),
-            };
-            Some(Forwarded {
-                name: name.to_string(),
-                by: choice.reason.to_string(),
-                servers: choice.servers.iter().map(ToString::to_string).collect(),
-                text: choice.to_string(),
-            })
-        }
-        _ => None,
+    let port = config.server.port;
+    let forwarder = Forwarder::new(settings::forwarding(&config.server, &config.cache, &config.routes));
+    let listen = |network: &callsign::table::Network| {
+        let snapshot = network.snapshot();
+        let addresses = snapshot.settings().listen.iter();
+        addresses.map(|address| (address.ip(), address.port().unwrap_or(port)).into()).collect::<Vec<_>>()
     };
-    let reply = match &verdict {
-        Verdict::Reply(len) => Some(Reply::read(&out[..*len]).map_err(|error| (NO, error))?),
-        _ => None,
+    forwarder.set_own_addresses(table.networks().iter().flat_map(|network| listen(network)).collect());
+    let world = World {
+        table: &table,
+        forwarder: &forwarder,
+        responder: Arc::new(settings::responder(&config.server)),
+        listeners: Vec::new(),
+        port,
+        kind: "file",
     };
-    let document = Document {
-        name: question.name().to_string(),
-        rtype: question.type_name(),
-        listener: address,
-        network: explanation.network.clone(),
-        client: asker(from, &explanation.client),
-        searched: explanation.searched.iter().map(search).collect(),
-        rule: explanation.rule,
-        decision: explanation.decision.clone(),
-        forward,
-        reply,
-    };
-    Ok((document, explanation))
+    let outcome = explain(&world, inquiry).map_err(|error| (USAGE, format!("{}: {error}", path.display())))?;
+    if is_asked { block_on(outcome.ask(&forwarder)) } else { Ok(outcome.explained) }
 }
 
-/// The network whose listener the client asks: its own, if it is not told.
-fn network_of(
-    arguments: &arguments::Explain,
-    networks: &[Arc<Network>],
-    from: IpAddr,
-) -> Result<Arc<Network>, Failure> {
-    let names = |networks: &[&Arc<Network>]| {
-        let names: Vec<&str> = networks.iter().map(|network| network.name()).collect();
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+// Writing to memory does not fail: outcomes are dropped.
+fn show(explained: &Explained, style: Style) -> String {
+    let conclusion = match &*explained.result {
+        "answered" | "forwarded" => style.good(&explained.conclusion),
+        _ => style.bad(&explained.conclusion),
     };
-    let all: Vec<&Arc<Network>> = networks.iter().collect();
-    let file = arguments.config.display();
-    if let Some(name) = &arguments.network {
-        let found = networks.iter().find(|network| network.name() == name).cloned();
-        return found.ok_or_else(|| (USAGE, format!("{file} has no network {name:?}; it has {}", names(&all))));
+    let mut text = format!("{}\n", style.bold(&conclusion));
+    for line in explained.cause.iter().chain(&explained.advice) {
+        let _ = writeln!(text, "{line}");
     }
-    let holders: Vec<_> =
-        all.iter().copied().filter(|network| network.snapshot().endpoint_at(from).is_some()).collect();
-    let contains =
-        |network: &&Arc<Network>| network.snapshot().settings().subnets.iter().any(|subnet| subnet.contains(&from));
-    let candidates = if holders.is_empty() { all.iter().copied().filter(contains).collect() } else { holders };
-    match candidates[..] {
-        [only] => Ok(only.clone()),
-        [] => Err((
-            USAGE,
-            format!("{from} is on no network of {file}; name the one that it asks with --network: {}", names(&all)),
-        )),
-        _ => Err((
-            USAGE,
-            format!("{from} is on several networks; name the one that it asks with --network: {}", names(&candidates)),
-        )),
+    let technical = &explained.technical;
+    let mut lines: Vec<(&str, String)> = vec![
+        ("question", format!("{} {}", explained.name, explained.rtype)),
+        ("listener", format!("{} of network {}", technical.listener, technical.network)),
+        ("client", format!("{} {}", explained.client.address, technical.client)),
+    ];
+    lines.extend(technical.searched.iter().map(|each| ("searched", format!("{}: {}", each.network, each.text))));
+    lines.push(("decision", format!("{} (rule {})", technical.decision, technical.rule)));
+    if let Some(forward) = &technical.forward {
+        let servers = match (&forward.servers[..], &*explained.result) {
+            ([], "blocked") => "blocked".to_owned(),
+            ([], _) => "no upstream".to_owned(),
+            (servers, _) => servers.join(", "),
+        };
+        lines.push(("upstream", format!("{}: {servers}", forward.by)));
     }
-}
-
-/// The listener that a client of this family would ask; one that is configured elsewhere stands for it if there is none.
-fn listen_address(network: &Network, from: IpAddr, port: u16) -> SocketAddr {
-    let unspecified: IpAddr = if from.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let all = own_addresses(network);
-    let of_family = all.iter().find(|address| address.is_ipv4() == from.is_ipv4());
-    of_family.or(all.first()).copied().unwrap_or(SocketAddr::new(unspecified, port))
-}
-
-fn own_addresses(network: &Network) -> Vec<SocketAddr> {
-    let snapshot = network.snapshot();
-    let listen = snapshot.settings().listen.iter();
-    listen.map(|address| SocketAddr::new(address.ip(), address.port().unwrap_or(53))).collect()
-}
-
-fn asker(address: IpAddr, who: &WhoAsks) -> Asker {
-    match who {
-        WhoAsks::Endpoint(id) | WhoAsks::Elsewhere { id, .. } => {
-            Asker { address, is: "endpoint", endpoint: Some(id.clone()) }
-        }
-        WhoAsks::Forbidden => Asker { address, is: "forbidden", endpoint: None },
-        _ => Asker { address, is: "stranger", endpoint: None },
+    if let Some(said) = &explained.upstream {
+        let what = said.rcode.clone().or_else(|| said.error.clone()).unwrap_or_default();
+        lines.push(("said", format!("{what} after {:.1} ms {}", said.ms, said.answers.join(", ")).trim_end().to_owned()));
     }
-}
-
-fn search(searched: &Searched) -> Search {
-    let found = match searched.finding {
-        Finding::Name { .. } => "name",
-        Finding::Service { .. } => "service",
-        Finding::Parent => "parent",
-        Finding::Address { .. } => "address",
-        _ => "nothing",
-    };
-    Search { network: searched.network.clone(), found, text: searched.finding.to_string() }
-}
-
-fn show(document: &Document, explanation: &Explanation) -> String {
-    let mut text = format!("{explanation}\n");
-    // Writing to memory does not fail.
-    if let Some(Forwarded { text: choice, .. }) = &document.forward {
-        let _ = writeln!(text, "upstream  {choice}");
-    }
-    if let Some(reply) = &document.reply {
-        for record in &reply.answers {
-            let _ = writeln!(text, "answer    {record}");
-        }
-        for record in &reply.additional {
-            let _ = writeln!(text, "besides   {record}");
-        }
-        for error in &reply.errors {
-            let _ = writeln!(text, "error     {error}");
-        }
+    lines.extend(technical.answers.iter().map(|record| ("answer", record.clone())));
+    lines.extend(technical.additional.iter().map(|record| ("besides", record.clone())));
+    lines.extend(technical.errors.iter().map(|error| ("error", error.clone())));
+    text.push('\n');
+    for (what, line) in lines {
+        let _ = writeln!(text, "{}  {line}", style.dim(&format!("{what:<8}")));
     }
     text
 }

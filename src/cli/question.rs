@@ -100,6 +100,11 @@ impl Question {
         &self.name
     }
 
+    /// The type's number.
+    pub(super) fn rtype(&self) -> u16 {
+        self.rtype
+    }
+
     /// The type's mnemonic.
     pub(super) fn type_name(&self) -> String {
         rtype::mnemonic(self.rtype)

@@ -13,7 +13,7 @@ use crate::responder::{Client, Explanation, Finding, Responder, ResponderOptions
 use crate::server::listener;
 use crate::table::{Endpoint, Found, NameTable, Network};
 use crate::wire::message::flag;
-use crate::wire::{Name, class, rcode, rtype};
+use crate::wire::{Name, class, rtype};
 
 use super::containers::{self, name_of};
 use super::records::Said;
@@ -126,11 +126,13 @@ pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> 
         technical: Technical {
             listener: address,
             network: explanation.network.clone(),
+            client: explanation.client.to_string(),
             searched: explanation.searched.iter().map(searched).collect(),
             rule: explanation.rule.to_string(),
             decision,
             forward,
             answers: said.as_ref().map(|said| said.records.clone()).unwrap_or_default(),
+            additional: said.as_ref().map(|said| said.additional.clone()).unwrap_or_default(),
             errors: said.map(|said| said.errors).unwrap_or_default(),
         },
     };
@@ -619,9 +621,4 @@ fn listed(words: &[String]) -> String {
         [some @ .., last] if words.len() <= SHOWN => format!("{} and {last}", some.join(", ")),
         many => format!("{} and {} more", many[..SHOWN].join(", "), many.len() - SHOWN),
     }
-}
-
-/// True of an outcome that is no answer.
-pub(super) fn is_failure(rcode: u16) -> bool {
-    !matches!(rcode, rcode::NOERROR | rcode::NXDOMAIN)
 }

@@ -246,8 +246,15 @@ impl Hub {
         self.switch();
     }
 
+    /// Opens the file of the log of queries again, which may have been moved away.
+    pub fn reopen_log(&self) {
+        if let Some(log) = self.log() {
+            log.reopen();
+        }
+    }
+
     /// The log of queries.
-    pub(super) fn log(&self) -> Option<Arc<QueryLog>> {
+    fn log(&self) -> Option<Arc<QueryLog>> {
         self.log.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

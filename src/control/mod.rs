@@ -46,6 +46,11 @@ pub use socket::{Place, directory, running};
 /// The description of the paths and shapes (OpenAPI 3.1), as `/v1/openapi.json` gives it.
 pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
+/// This moment, as the shapes have it: RFC 3339, in UTC.
+pub fn now() -> String {
+    time::rfc3339(SystemTime::now())
+}
+
 /// What the program around the server knows and does.
 pub trait Host: Send + Sync + 'static {
     /// Where the networks come from.

@@ -79,7 +79,7 @@ impl QueryLog {
     }
 
     /// Opens the file again, which may have been moved away.
-    pub fn reopen(&self) {
+    pub(super) fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Relaxed);
     }
 

@@ -14,8 +14,10 @@ use super::rdata;
 pub(super) struct Said {
     /// The response code's mnemonic.
     pub(super) rcode: String,
-    /// The answer's records, each with its owner and TTL.
+    /// The answer's records, each with its owner, TTL and class.
     pub(super) records: Vec<String>,
+    /// The additional records.
+    pub(super) additional: Vec<String>,
     /// Their data: addresses as they are, others with their type.
     pub(super) answers: Vec<String>,
     /// Extended errors (RFC 8914).
@@ -41,6 +43,7 @@ impl Said {
         Said {
             rcode: rcode::mnemonic(decoded.metadata.response_code.into()).into_owned(),
             records: decoded.answers.iter().map(record).collect(),
+            additional: decoded.additionals.iter().map(record).collect(),
             answers: decoded.answers.iter().map(data).collect(),
             errors: errors.collect(),
         }
@@ -50,7 +53,7 @@ impl Said {
 /// A record with all that it has.
 fn record(record: &Record) -> String {
     let rtype = rtype::mnemonic(record.record_type().into());
-    format!("{} {} {rtype} {}", rdata::name(&record.name), record.ttl, rdata::text(&record.data))
+    format!("{}  {}  {}  {rtype}  {}", rdata::name(&record.name), record.ttl, record.dns_class, rdata::text(&record.data))
 }
 
 /// A record's data, which says of an address by itself what it is.

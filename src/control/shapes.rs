@@ -437,6 +437,8 @@ pub struct Technical {
     pub listener: SocketAddr,
     /// The listener's network.
     pub network: String,
+    /// Who the client is to that network.
+    pub client: String,
     /// What each network knows, in the order in which they are searched.
     pub searched: Vec<Searched>,
     /// The rule that decided, by the letter of docs/answers.md.
@@ -448,6 +450,9 @@ pub struct Technical {
     pub forward: Option<Forwarded>,
     /// The records of the answer, as text.
     pub answers: Vec<String>,
+    /// The records that come besides, as text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub additional: Vec<String>,
     /// Extended errors of the reply (RFC 8914).
     pub errors: Vec<String>,
 }

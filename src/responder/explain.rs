@@ -303,24 +303,29 @@ impl fmt::Display for Finding {
     }
 }
 
+impl fmt::Display for WhoAsks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WhoAsks::Endpoint(id) => write!(f, "is endpoint {id}"),
+            WhoAsks::Elsewhere { id, network } => {
+                write!(f, "is endpoint {id} of network {network}, not of this one: it sees its own networks")
+            }
+            WhoAsks::Stranger => f.write_str("is no endpoint of this network: it sees this network only"),
+            WhoAsks::StrangerElsewhere { network } => {
+                write!(f, "is no endpoint, but in a subnet of network {network}: it sees that network only")
+            }
+            WhoAsks::Forbidden => f.write_str("may not ask here: it is not in the network's allow list"),
+        }
+    }
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((name, rtype)) = &self.question {
             writeln!(f, "question  {name} {rtype}")?;
         }
         writeln!(f, "listener  {} of network {}", self.listener, self.network)?;
-        let who = match &self.client {
-            WhoAsks::Endpoint(id) => format!("is endpoint {id}"),
-            WhoAsks::Elsewhere { id, network } => {
-                format!("is endpoint {id} of network {network}, not of this one: it sees its own networks")
-            }
-            WhoAsks::Stranger => "is no endpoint of this network: it sees this network only".to_owned(),
-            WhoAsks::StrangerElsewhere { network } => {
-                format!("is no endpoint, but in a subnet of network {network}: it sees that network only")
-            }
-            WhoAsks::Forbidden => "may not ask here: it is not in the network's allow list".to_owned(),
-        };
-        writeln!(f, "client    {} {who}", self.source.ip())?;
+        writeln!(f, "client    {} {}", self.source.ip(), self.client)?;
         for Searched { network, finding } in &self.searched {
             writeln!(f, "searched  {network}: {finding}")?;
         }

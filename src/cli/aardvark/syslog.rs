@@ -11,6 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::NAME;
+use crate::cli::log;
 
 /// Where syslog listens.
 const SOCKET: &str = "/dev/log";
@@ -32,7 +33,7 @@ pub(super) fn install(level: Option<&str>) {
         .without_time()
         .log_internal_errors(false);
     // It fails only where there is a log already.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    let _ = tracing_subscriber::registry().with(log::changeable(filter)).with(lines).try_init();
 }
 
 /// One bare level, in capitals or not.

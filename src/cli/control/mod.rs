@@ -121,7 +121,7 @@ fn show<T: DeserializeOwned>(target: &Target, call: &Call, show: impl FnOnce(&T,
 
 /// Writes why there is no answer: for `--json` a document of its own.
 fn fail(target: &Target, message: impl std::fmt::Display, code: u8) -> ExitCode {
-    output::failure(target.json, message, code)
+    output::failure(target.json, &message.to_string(), code)
 }
 
 /// Writes a server's document, indented.

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
+use super::steering::Steering;
 use super::{NO, USAGE, arguments, log, memory, output, settings};
 use reload::Service;
 
@@ -67,15 +68,27 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         builder = builder.workers(workers);
     }
     let handed = activation::addresses(&sockets);
+    let (steering, mut orders) = Steering::new("file", path);
     let server = builder.sockets(sockets).start().await.map_err(|error| error.to_string())?;
-    let mut service = Service::new(server, path.clone());
+    let mut service = Service::new(server, path.clone(), steering.clone());
+    let operation = config.operation.clone();
     service.start(config).await?;
+    // Whoever stops the server is answered no more.
+    let _control = steering.start(service.server(), "control", &operation);
     activation::warn_of_unused(&handed, service.server());
     supervisor::ready(service.server());
     memory::return_what_the_start_took();
     loop {
         tokio::select! {
-            _ = hangup.recv() => service.reload("SIGHUP", watcher.as_ref().ok()).await,
+            _ = hangup.recv() => {
+                steering.reopen_log();
+                service.reload("SIGHUP", watcher.as_ref().ok()).await;
+            }
+            Some(order) = orders.recv() => {
+                service.reload("callsign reload", watcher.as_ref().ok()).await;
+                // Who ordered it may have gone.
+                let _ = order.send(steering.last());
+            }
             () = changed.notified() => service.reload("the file changed", watcher.as_ref().ok()).await,
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,

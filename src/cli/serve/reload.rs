@@ -1,13 +1,16 @@
 //! Putting a configuration into force: at the start, and over a running server at each reload.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use callsign::control::shapes::Reloaded;
 use callsign::forward::ForwardOptions;
 use callsign::server::{Applied, ListenerState, Server};
-use callsign::source::config::{Config, ConfigError, RouteConfig, ServerConfig, Watcher};
+use callsign::source::config::{Config, ConfigError, Problem, RouteConfig, ServerConfig, Watcher};
 use tracing::{error, info, warn};
 
 use super::super::settings;
+use super::super::steering::Steering;
 use super::supervisor;
 
 /// Ports below this need a privilege.
@@ -15,7 +18,8 @@ const UNPRIVILEGED: u16 = 1024;
 
 /// A server and the configuration that is in force.
 pub(super) struct Service {
-    server: Server,
+    server: Arc<Server>,
+    steering: Arc<Steering>,
     path: PathBuf,
     settings: ServerConfig,
     routes: Vec<RouteConfig>,
@@ -23,11 +27,11 @@ pub(super) struct Service {
 
 impl Service {
     /// A server that has no networks yet.
-    pub(super) fn new(server: Server, path: PathBuf) -> Service {
-        Service { server, path, settings: ServerConfig::default(), routes: Vec::new() }
+    pub(super) fn new(server: Server, path: PathBuf, steering: Arc<Steering>) -> Service {
+        Service { server: Arc::new(server), steering, path, settings: ServerConfig::default(), routes: Vec::new() }
     }
 
-    pub(super) fn server(&self) -> &Server {
+    pub(super) fn server(&self) -> &Arc<Server> {
         &self.server
     }
 
@@ -42,6 +46,7 @@ impl Service {
         }
         let applied = self.server.apply(config.networks).await.map_err(|error| error.to_string())?;
         (self.settings, self.routes) = (config.server, config.routes);
+        self.steering.note(Reloaded { added: applied.added.clone(), warnings: texts(&config.warnings), ..Reloaded::default() });
         self.tell_of_networks(&applied.added);
         self.tell_of_privilege();
         Ok(())
@@ -63,6 +68,7 @@ impl Service {
             Ok(config) => self.replace(config, reason).await,
             Err(error) => {
                 error.problems().iter().for_each(|problem| error!("{problem}"));
+                self.steering.note(Reloaded { errors: texts(error.problems()), ..Reloaded::default() });
                 error!(reason, "not reloaded: the file has errors, so everything stays as it is");
             }
         }
@@ -75,10 +81,11 @@ impl Service {
             settings::responder(&config.server),
             settings::limits(&config.server),
         );
-        let Config { server, networks, routes, warnings, .. } = config;
+        let Config { server, networks, routes, operation, warnings, .. } = config;
         let applied = match self.server.apply(networks).await {
             Ok(applied) => applied,
             Err(error) => {
+                self.steering.note(Reloaded { errors: vec![error.to_string()], ..Reloaded::default() });
                 error!(reason, %error, "not reloaded: everything stays as it is");
                 return;
             }
@@ -95,6 +102,15 @@ impl Service {
             self.server.set_limits(limits);
             (self.settings, self.routes) = (server, routes);
         }
+        self.steering.change(&operation);
+        self.steering.note(Reloaded {
+            added: applied.added.clone(),
+            changed: applied.changed.clone(),
+            removed: applied.removed.clone(),
+            settings: is_changed,
+            warnings: texts(&warnings),
+            ..Reloaded::default()
+        });
         tell_of_reload(reason, &applied, is_changed);
         self.tell_of_networks(&[&applied.added[..], &applied.changed[..]].concat());
     }
@@ -144,6 +160,10 @@ impl Service {
             );
         }
     }
+}
+
+fn texts(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(Problem::to_string).collect()
 }
 
 fn tell_of_reload(reason: &str, applied: &Applied, settings: bool) {

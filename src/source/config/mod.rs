@@ -33,6 +33,7 @@ mod endpoint;
 mod error;
 mod forward;
 mod network;
+mod operation;
 mod podman;
 mod policy;
 mod record;
@@ -50,6 +51,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
+pub use operation::{ControlConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
 pub use podman::PodmanConfig;
 pub use policy::NetworkPolicy;
 pub use values::{
@@ -106,6 +108,7 @@ impl Config {
             Config { server: server::read(&root, &shape::SERVER), cache: cache::read(&root), ..Config::default() };
         config.networks = network::read(&root, config.server.port);
         config.routes = forward::read(&root);
+        config.operation = operation::read(&root);
         config.warnings = source.finish()?;
         Ok(config)
     }

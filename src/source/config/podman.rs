@@ -15,7 +15,7 @@ use super::shape::{PODMAN_NETWORK, PODMAN_SERVER};
 use super::text::{self, Text};
 use super::unique::Unique;
 use super::values::{CacheConfig, RouteConfig, ServerConfig};
-use super::{Problem, cache, forward, server};
+use super::{OperationConfig, Problem, cache, forward, operation, server};
 
 /// The longest file, octets: it has no endpoints.
 const MAX_SIZE: u64 = 16 << 20;
@@ -54,6 +54,8 @@ pub struct PodmanConfig {
     pub networks: Vec<NetworkPolicy>,
     /// Each `[[forward]]`, in the order of the file.
     pub routes: Vec<RouteConfig>,
+    /// `[control]`, `[metrics]` and `[log]`.
+    pub operation: OperationConfig,
     /// What is allowed and most likely a mistake.
     pub warnings: Vec<Problem>,
 }
@@ -100,6 +102,7 @@ impl PodmanConfig {
             cache: cache::read(&root),
             networks: networks(&root),
             routes: forward::read(&root),
+            operation: operation::read(&root),
             warnings: Vec::new(),
         };
         config.warnings = source.finish()?;

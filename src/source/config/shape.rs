@@ -27,6 +27,9 @@ pub(super) static ROOT: Shape = Shape {
         Key("cache", "[cache]"),
         Key("network", "[[network]]"),
         Key("forward", "[[forward]]"),
+        Key("control", "[control]"),
+        Key("metrics", "[metrics]"),
+        Key("log", "[log]"),
     ],
     elsewhere: NOTHING,
 };
@@ -139,13 +142,41 @@ pub(super) static FORWARD: Shape = Shape {
     elsewhere: NOTHING,
 };
 
+pub(super) static CONTROL: Shape = Shape {
+    heading: "[control]",
+    keys: &[
+        Key("socket", "socket = \"/run/callsign/control.sock\""),
+        Key("control_group", "control_group = \"adm\""),
+        Key("state", "state = \"/var/lib/callsign\""),
+    ],
+    elsewhere: NOTHING,
+};
+
+pub(super) static METRICS: Shape = Shape {
+    heading: "[metrics]",
+    keys: &[Key("listen", "listen = \"127.0.0.1:9153\""), Key("compat", "compat = \"coredns\"")],
+    elsewhere: NOTHING,
+};
+
+pub(super) static LOG: Shape = Shape {
+    heading: "[log]",
+    keys: &[
+        Key("queries", "queries = \"failed\""),
+        Key("format", "format = \"json\""),
+        Key("file", "file = \"/var/log/callsign/queries.log\""),
+        Key("sample", "sample = 100"),
+    ],
+    elsewhere: NOTHING,
+};
+
 /// `[server]` of the file beside Podman.
 pub(super) static PODMAN_SERVER: Shape = Shape { elsewhere: (&["port"], "netavark says it"), ..SERVER };
 
 /// `[[network]]` of the file beside Podman.
 pub(super) static PODMAN_NETWORK: Shape = Shape { elsewhere: (&["listen", "endpoint"], "Podman says it"), ..NETWORK };
 
-static ALL: [&Shape; 9] = [&ROOT, &SERVER, &LIMITS, &CACHE, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD];
+static ALL: [&Shape; 12] =
+    [&ROOT, &SERVER, &LIMITS, &CACHE, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD, &CONTROL, &METRICS, &LOG];
 
 impl Shape {
     /// How a key is written.

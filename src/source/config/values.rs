@@ -7,7 +7,7 @@ use crate::table::{Network, Upstream};
 use crate::wire::Name;
 use crate::wire::reply::UDP_SIZE;
 
-use super::Problem;
+use super::{OperationConfig, Problem};
 
 /// A configuration file's content.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub struct Config {
     pub networks: Vec<Network>,
     /// Each `[[forward]]`, in the order of the file.
     pub routes: Vec<RouteConfig>,
+    /// `[control]`, `[metrics]` and `[log]`.
+    pub operation: OperationConfig,
     /// What is allowed and most likely a mistake.
     pub warnings: Vec<Problem>,
 }

@@ -1,0 +1,179 @@
+//! What the control socket knows of the program, and what it tells it to do.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use callsign::control::shapes::{FailedReload, Reloaded, Source, VERSION};
+use callsign::control::{self, Control, ControlOptions, Host, Hub, Place, QueryLog, QueryLogOptions};
+use callsign::server::Server;
+use callsign::source::config::{ControlConfig, LogConfig, LoggedQueries, OperationConfig};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use super::log;
+
+/// Reloads that wait for their turn.
+const WAITING: usize = 8;
+
+/// Somebody who wants the source to be read again, and to hear what came of it.
+pub(super) type Order = oneshot::Sender<Reloaded>;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Steering {
+    hub: Arc<Hub>,
+    orders: mpsc::Sender<Order>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    source: Source,
+    /// What the last reading came to.
+    last: Reloaded,
+    /// What is in force.
+    operation: OperationConfig,
+}
+
+impl Steering {
+    /// For a source of a kind (`file`, `podman`, `docker`) at a path; and what it is told to do.
+    pub(super) fn new(kind: &str, path: &Path) -> (Arc<Steering>, mpsc::Receiver<Order>) {
+        let (orders, received) = mpsc::channel(WAITING);
+        let source = Source { kind: kind.to_owned(), path: path.display().to_string(), ..Source::default() };
+        let state = Mutex::new(State { source, ..State::default() });
+        (Arc::new(Steering { hub: Arc::default(), orders, state }), received)
+    }
+
+    /// The server's observer.
+    pub(super) fn hub(&self) -> Arc<Hub> {
+        self.hub.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of what a reading came to.
+    pub(super) fn note(&self, reloaded: Reloaded) {
+        let mut state = self.lock();
+        let now = Some(control::now());
+        if reloaded.errors.is_empty() {
+            state.source.read = now;
+            state.source.failed = None;
+        } else {
+            state.source.failed = now.map(|at| FailedReload { at, errors: reloaded.errors.clone() });
+        }
+        state.last = Reloaded { api: VERSION, ..reloaded };
+    }
+
+    /// What the last reading came to.
+    pub(super) fn last(&self) -> Reloaded {
+        self.lock().last.clone()
+    }
+
+    /// Opens the control socket, and puts the rest of what is said of operation into force. What cannot be opened is logged,
+    /// and keeps nothing from being served. `name` is that of the socket, less its suffix.
+    pub(super) fn start(
+        self: &Arc<Steering>,
+        server: &Arc<Server>,
+        name: &str,
+        operation: &OperationConfig,
+    ) -> Option<Control> {
+        self.lock().operation = operation.clone();
+        self.log_queries(&operation.log);
+        let options = options(name, &operation.control)?;
+        let path = options.place.path.clone();
+        match Control::start(server.clone(), self.clone(), self.hub.clone(), options) {
+            Ok(control) => {
+                info!(socket = %control.path().display(), "control socket");
+                Some(control)
+            }
+            Err(error) => {
+                warn!(socket = %path.display(), %error, "there is no control socket");
+                None
+            }
+        }
+    }
+
+    /// Puts what a reload says of operation into force.
+    pub(super) fn change(&self, operation: &OperationConfig) {
+        let before = std::mem::replace(&mut self.lock().operation, operation.clone());
+        if before.control != operation.control {
+            warn!("another [control] takes a restart");
+        }
+        if before.log != operation.log {
+            self.log_queries(&operation.log);
+        }
+    }
+
+    /// Opens the query log's file again: it may have been moved away.
+    pub(super) fn reopen_log(&self) {
+        self.hub.reopen_log();
+    }
+
+    fn log_queries(&self, log: &LogConfig) {
+        if log.queries == LoggedQueries::Off {
+            return self.hub.set_log(None);
+        }
+        let options = QueryLogOptions {
+            failed_only: log.queries == LoggedQueries::Failed,
+            json: log.json,
+            file: log.file.clone(),
+            sample: log.sample,
+        };
+        match QueryLog::open(options) {
+            Ok(log) => self.hub.set_log(Some(log)),
+            Err(error) => error!(%error, "the query log cannot be opened"),
+        }
+    }
+}
+
+impl Host for Steering {
+    fn source(&self) -> Source {
+        self.lock().source.clone()
+    }
+
+    fn reload(&self) -> Pin<Box<dyn Future<Output = Reloaded> + Send + '_>> {
+        Box::pin(async {
+            let (order, done) = oneshot::channel();
+            let is_taken = self.orders.send(order).await.is_ok();
+            match done.await {
+                Ok(reloaded) if is_taken => reloaded,
+                _ => Reloaded { errors: vec!["the server is about to stop".to_owned()], ..Reloaded::default() },
+            }
+        })
+    }
+
+    fn set_log_level(&self, level: &str) -> Result<(), String> {
+        log::set_level(level)?;
+        info!(level, "log level set");
+        Ok(())
+    }
+}
+
+/// Where the socket is, and the state; `None` for none.
+fn options(name: &str, config: &ControlConfig) -> Option<ControlOptions> {
+    let group = config.control_group.clone();
+    let place = match &config.socket {
+        Some(path) if path.as_os_str().is_empty() => return None,
+        Some(path) => Place { path: path.clone(), group, or_another: false },
+        None => Place { path: control::directory()?.join(format!("{name}.sock")), group, or_another: true },
+    };
+    Some(ControlOptions { place, state: config.state.clone().or_else(state_directory) })
+}
+
+/// The directory of what is kept over a restart: systemd's, `/var/lib/callsign` for root, `~/.local/state/callsign` for others.
+fn state_directory() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(given) = variable("STATE_DIRECTORY") {
+        return Some(given);
+    }
+    if control::directory().is_some_and(|directory| directory == Path::new("/run/callsign")) {
+        return Some(PathBuf::from("/var/lib/callsign"));
+    }
+    let state = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")))?;
+    Some(state.join("callsign"))
+}
