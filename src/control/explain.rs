@@ -173,7 +173,10 @@ impl Outcome {
                 explained.result = "failed".to_owned();
                 explained.conclusion =
                     format!("{who} gets an error for {}: no upstream answers ({servers}).", explained.name);
-                explained.advice.push(unreachable(&choice));
+                let advice = unreachable(&choice);
+                if !explained.advice.contains(&advice) {
+                    explained.advice.push(advice);
+                }
                 UpstreamSaid { rcode: None, answers: Vec::new(), error: Some(failure.to_string()), ms }
             }
         });
