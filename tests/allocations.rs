@@ -115,7 +115,7 @@ impl World {
             count = measure(|| {
                 reply = match self.responder.respond(packet, &client, &mut self.out) {
                     Verdict::Reply(_) => Some((self.out[3] & 15, self.out[7])),
-                    Verdict::Forward(_) | Verdict::Ignore => None,
+                    Verdict::Forward(_) | Verdict::Hold(_) | Verdict::Ignore => None,
                 };
             });
         }

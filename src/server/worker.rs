@@ -146,7 +146,7 @@ impl Desk {
         match verdict {
             Verdict::Reply(len) => Outcome::Reply(len),
             Verdict::Forward(forward) => forwarded(place.slot, &place.listener, forward, client.ip(), out),
-            Verdict::Ignore => Outcome::Ignore,
+            Verdict::Hold(_) | Verdict::Ignore => Outcome::Ignore,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -90,7 +91,13 @@ pub struct Settings {
     pub reverse_names: ReverseNames,
     /// See [`HealthPolicy`].
     pub health: HealthPolicy,
+    /// How long a question for the address of an endpoint that is about to run waits for it (answers.md N11); zero for not
+    /// at all. At most [`MAX_HOLD`].
+    pub hold: Duration,
 }
+
+/// The longest [`Settings::hold`]: those who ask give up after 4 to 5 s (answers.md N11).
+pub const MAX_HOLD: Duration = Duration::from_millis(3500);
 
 /// The names of the gateway unless others are given (answers.md N10).
 const HOST_NAMES: [&str; 3] = ["host.docker.internal", "gateway.docker.internal", "host.containers.internal"];
@@ -112,6 +119,7 @@ impl Default for Settings {
             merge: Merge::default(),
             reverse_names: ReverseNames::default(),
             health: HealthPolicy::default(),
+            hold: Duration::ZERO,
         }
     }
 }

@@ -206,7 +206,7 @@ impl World {
         let len = match self.responder.respond(&packet, &client, &mut self.out) {
             Verdict::Reply(len) => len,
             Verdict::Forward(_) => return Answer::Forward,
-            Verdict::Ignore => panic!("ignored"),
+            Verdict::Hold(_) | Verdict::Ignore => panic!("no answer"),
         };
         let reply = Message::from_vec(&self.out[..len]).unwrap();
         assert_eq!(self.out[12..packet.len()], packet[12..], "the question, letter by letter");
