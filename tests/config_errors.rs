@@ -182,7 +182,7 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
             "6: \"_http\" is not a service's name; write name = \"http\", up to 62 octets without a dot, and no _ in front",
         ),
         (endpoint("health = \"ill\""), "6: `health` is \"ill\"; write \"healthy\" or \"unhealthy\" or \"starting\""),
-        (endpoint("state = \"on\""), "6: `state` is \"on\"; write \"up\" or \"down\""),
+        (endpoint("state = \"on\""), "6: `state` is \"on\"; write \"up\" or \"starting\" or \"down\""),
         (endpoint("priority = \"high\""), "6: `priority` cannot be a string; write priority = 0"),
         // [[forward]]
         (route("to = []"), "1: [[forward]] has no `domain`; write domain = \"corp.example\""),
