@@ -183,6 +183,17 @@ fn every_key_of_an_endpoint() {
 }
 
 #[test]
+fn n11_a_hold_is_seconds_or_a_time_with_its_unit() {
+    for (written, expected) in
+        [("2", 2000), ("0.25", 250), ("\"2s\"", 2000), ("\"1.5 s\"", 1500), ("\"500ms\"", 500), ("0", 0)]
+    {
+        let text = format!("[[network]]\nname = \"shop\"\nlisten = [\"10.10.1.1\"]\nhold = {written}\n");
+        let config = parse(&text);
+        assert_eq!(config.networks[0].snapshot().settings().hold, Duration::from_millis(expected), "{written}");
+    }
+}
+
+#[test]
 fn every_form_of_a_route() {
     let config = parse(
         r#"
