@@ -139,7 +139,7 @@ fn the_hot_path_allocates_nothing() {
                 ("x.apps", A, 0, 1),
                 ("own1", AAAA, 0, 0),
                 ("own1.internal", MX, 0, 0),
-                ("apps", A, 0, 0),
+                ("apps.internal", A, 0, 0),
                 ("stopped", A, 0, 0),
                 ("nothere.internal", A, 3, 0),
                 ("7.1.10.10.in-addr.arpa", A, 0, 0),
