@@ -69,6 +69,13 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         ),
         (server("never_forward = [\"a..b\"]"), "2: \"a..b\" has an empty label; write never_forward = [\"local\"]"),
         (server("version = \"\""), "2: `version` has 0 octets; write 1 to 255"),
+        (server("udp_size = 511"), "2: `udp_size` is 511; write a number from 512 to 4096"),
+        (server("udp_size = 4097"), "2: `udp_size` is 4097; write a number from 512 to 4096"),
+        (
+            server("never_forward = [\"\u{301}a\"]"),
+            "2: \"\u{301}a\" has no A-labels (IDNA 2008, UTS 46), which programs ask for; write it in letters and digits of a \
+             language; write never_forward = [\"local\"]",
+        ),
         (server("limits = { forwards = 0 }"), "2: `forwards` is 0; write a number from 1 to 1000000"),
         (server("limits = { tcp_idle = 4000 }"), "2: `tcp_idle` is 4000; write seconds, from 0.001 to 3600"),
         // [cache]
