@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -10,6 +11,7 @@ use crate::wire::message::{HEADER, Section, flag};
 use crate::wire::reply::{self, ReplyEdns};
 use crate::wire::{MAX_NAME, Name, Query, ReplyWriter, ede, fragment, rcode, rtype};
 
+use super::explain::Trace;
 use super::place::{End, Hit, Place};
 use super::view::View;
 use super::{Forward, Turns, Verdict};
@@ -24,10 +26,18 @@ pub(super) struct Draft<'v, 'p, 's> {
     pub(super) edns: Option<ReplyEdns>,
     pub(super) limit: usize,
     pub(super) over_tcp: bool,
+    /// The question may wait (answers.md N11).
+    pub(super) may_hold: bool,
 }
 
 impl<'p> Draft<'_, 'p, '_> {
-    pub(super) fn write(mut self, place: Place<'_>, turns: &mut Turns, out: &mut [u8]) -> Verdict<'p> {
+    pub(super) fn write(
+        mut self,
+        place: Place<'_>,
+        turns: &mut Turns,
+        out: &mut [u8],
+        trace: &mut impl Trace,
+    ) -> Verdict<'p> {
         let (rcode, error) = match &place.end {
             End::Elsewhere => return self.forward(place),
             End::AliasLoop => (rcode::SERVFAIL, Some((ede::OTHER, "aliases lead in a circle or are too many".into()))),
@@ -62,10 +72,27 @@ impl<'p> Draft<'_, 'p, '_> {
         let mut records = Records { view: self.view, rtype: self.query.rtype(), over_tcp: self.over_tcp, owner };
         records.write(&place.end, &mut writer, turns);
         if writer.answers() == before && !writer.is_truncated() {
+            let hold = self.hold(&place.end);
+            if !hold.is_zero() {
+                trace.rule("N11");
+                return Verdict::Hold(hold);
+            }
             let name = place.aliases.last().map_or(self.query.name(), |(_, target, _)| target.as_wire());
             self.negative(name, owner, &mut writer);
         }
         Verdict::Reply(writer.finish(rcode))
+    }
+
+    /// How long the question waits for an endpoint that is about to run (answers.md N11).
+    fn hold(&self, end: &End<'_>) -> Duration {
+        match end {
+            End::Names(hits) if self.may_hold && matches!(self.query.rtype(), rtype::A | rtype::AAAA) => {
+                // With all of them pending; one that answers, or is stopped for good, is no reason to wait.
+                let holds = hits.iter().map(Hit::hold);
+                if holds.clone().any(|hold| hold.is_zero()) { Duration::ZERO } else { holds.max().unwrap_or_default() }
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// The SOA of a negative answer (answers.md H3). Its owner is a suffix of the name, so it is told by a pointer.

@@ -137,22 +137,31 @@ pub struct Client<'l> {
     pub now: u32,
     /// The listener's network at one moment, if the caller has loaded it; see [`Client::seeing`].
     pub(super) snapshot: Option<&'l Snapshot>,
+    /// Its question may wait; see [`Client::without_hold`].
+    pub(super) hold: bool,
 }
 
 impl<'l> Client<'l> {
     /// A client that asks over UDP.
     pub fn udp(listener: &'l Listener, source: SocketAddr) -> Client<'l> {
-        Client { listener, source, transport: Transport::Udp, now: 0, snapshot: None }
+        Client { listener, source, transport: Transport::Udp, now: 0, snapshot: None, hold: true }
     }
 
     /// A client that asks over TCP; `idle` is the connection's idle timeout in units of 100 ms.
     pub fn tcp(listener: &'l Listener, source: SocketAddr, idle: u16) -> Client<'l> {
-        Client { listener, source, transport: Transport::Tcp { idle }, now: 0, snapshot: None }
+        Client { listener, source, transport: Transport::Tcp { idle }, now: 0, snapshot: None, hold: true }
     }
 
     /// The same client at the given time, in seconds since 1970, modulo 2^32.
     pub fn at(mut self, now: u32) -> Client<'l> {
         self.now = now;
+        self
+    }
+
+    /// The same client, which has waited long enough: its question is answered from the table as it is, and not by
+    /// [`Verdict::Hold`](super::Verdict::Hold) (answers.md N11).
+    pub fn without_hold(mut self) -> Client<'l> {
+        self.hold = false;
         self
     }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::table::{Attachment, Found, Matched};
+use crate::table::{Attachment, EndpointState, Found, Matched};
 use crate::wire::message::Header;
 use crate::wire::{Query, message, rcode, rtype};
 
@@ -179,6 +179,7 @@ impl Recorder {
     pub(super) fn finish(mut self, verdict: &Verdict<'_>, out: &[u8]) -> Explanation {
         self.explanation.decision = match verdict {
             Verdict::Ignore => "ignored".to_owned(),
+            Verdict::Hold(hold) => format!("held for up to {} s until an endpoint runs", hold.as_secs_f32()),
             Verdict::Forward(forward) => {
                 let whose = match forward.preference {
                     Preference::Endpoint => "the endpoint's own upstreams",
@@ -249,6 +250,7 @@ impl Trace for Recorder {
                     entry.serving(seat.snapshot().settings().health).map(|owner| owner.endpoint().id()).collect();
                 let describe = |endpoint: &crate::table::Endpoint| match endpoint.id() {
                     id if serving.contains(&id) => id.to_owned(),
+                    id if endpoint.state() == EndpointState::Starting => format!("{id} (starting)"),
                     id if endpoint.is_running() => format!("{id} (unhealthy)"),
                     id => format!("{id} (not running)"),
                 };

@@ -73,6 +73,10 @@ pub enum Verdict<'p> {
     Reply(usize),
     /// Ask upstream; nothing was written.
     Forward(Forward<'p>),
+    /// Do not answer yet; nothing was written. The name is that of an endpoint that is about to run (answers.md N11): decide
+    /// on the same packet again when the network has changed, and for the last time, with [`Client::without_hold`], when
+    /// this time is over. Only networks with a [`hold`](crate::table::Settings::hold) give it.
+    Hold(std::time::Duration),
     /// Stay silent (answers.md P1).
     Ignore,
 }
@@ -229,8 +233,9 @@ impl Responder {
                     trace.rule(Rule::F1Internal);
                     Place::blocked()
                 };
-                let draft = Draft { query, view: &view, edns, limit, over_tcp: client.is_tcp() };
-                return draft.write(place, &mut self.turns, out);
+                let (over_tcp, may_hold) = (client.is_tcp(), client.hold);
+                let draft = Draft { query, view: &view, edns, limit, over_tcp, may_hold };
+                return draft.write(place, &mut self.turns, out, trace);
             }
         };
         // A refused client is told nothing, not even whether it could have been served.

@@ -1,6 +1,7 @@
 //! Finding a name's place: on which networks of the view it is, whether it is special, or whether it is somebody else's.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -52,6 +53,7 @@ pub(super) enum End<'v> {
 
 /// A name on a network.
 pub(super) struct Hit<'v> {
+    pub(super) snapshot: &'v Snapshot,
     pub(super) entry: &'v NameEntry,
 }
 
@@ -60,6 +62,13 @@ impl Hit<'_> {
     pub(super) fn is_stopped(&self, rtype: u16) -> bool {
         let mut sets = self.entry.record_sets().iter();
         self.entry.is_down() && !sets.any(|set| set.rtype == rtype || rtype == rtype::ANY)
+    }
+
+    /// How long a question for the name's address waits for an endpoint that is about to run; zero if none is, or if the
+    /// network does not wait (answers.md N11).
+    pub(super) fn hold(&self) -> Duration {
+        let settings = self.snapshot.settings();
+        if settings.hold.is_zero() || !self.entry.is_pending(settings.health) { Duration::ZERO } else { settings.hold }
     }
 }
 
@@ -193,7 +202,7 @@ fn on_networks<'v>(
                         return (Some((End::Alias { target, ttl }, how)), parent);
                     }
                 }
-                let hit = Hit { entry };
+                let hit = Hit { snapshot, entry };
                 if hit.is_stopped(rtype) {
                     stopped.get_or_insert_with(|| (End::Names(SmallVec::from_iter([hit])), how));
                     continue;

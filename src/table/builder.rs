@@ -158,6 +158,13 @@ impl NetworkBuilder {
         self
     }
 
+    /// Sets how long a question waits for an endpoint that is about to run, up to [`MAX_HOLD`](super::MAX_HOLD); zero, the
+    /// default, for not at all (answers.md N11).
+    pub fn hold(mut self, hold: std::time::Duration) -> NetworkBuilder {
+        self.settings.hold = hold.min(super::MAX_HOLD);
+        self
+    }
+
     /// Sets what an endpoint's health does to its addresses.
     pub fn health(mut self, policy: HealthPolicy) -> NetworkBuilder {
         self.settings.health = policy;

@@ -84,6 +84,23 @@ pub enum Health {
     Healthy,
     /// Marked unhealthy: left out while a healthy endpoint has the same name (answers.md N8).
     Unhealthy,
+    /// Checked, but not healthy so far. It counts as unhealthy; where [`HealthPolicy::Require`](super::HealthPolicy) leaves
+    /// it out, a question for its name can wait for it (answers.md N11).
+    Starting,
+}
+
+/// Whether an endpoint runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum EndpointState {
+    /// It runs.
+    #[default]
+    Up,
+    /// It is about to run: created, starting or restarting. It does not answer, but a question for its name can wait for it
+    /// (answers.md N11).
+    Starting,
+    /// It is stopped. Its names stay known (answers.md N7).
+    Down,
 }
 
 /// One endpoint of one network: an id, its addresses there, and the names it is found by.
@@ -133,7 +150,7 @@ impl From<SmallVec<[Name; 2]>> for Names {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Extra {
     health: Health,
-    running: bool,
+    state: EndpointState,
     ports: Box<[Port]>,
     priority: i32,
     upstreams: Arc<[Upstream]>,
@@ -145,7 +162,7 @@ impl Default for Extra {
     fn default() -> Extra {
         Extra {
             health: Health::Healthy,
-            running: true,
+            state: EndpointState::Up,
             ports: Box::default(),
             priority: 0,
             upstreams: NO_UPSTREAMS.clone(),
@@ -207,9 +224,14 @@ impl Endpoint {
         self.extra.as_ref().map_or(Health::Healthy, |extra| extra.health)
     }
 
-    /// False while it is known but stopped (answers.md N7).
+    /// Whether it runs.
+    pub fn state(&self) -> EndpointState {
+        self.extra.as_ref().map_or(EndpointState::Up, |extra| extra.state)
+    }
+
+    /// False while it is known but does not run (answers.md N7).
     pub fn is_running(&self) -> bool {
-        self.extra.as_ref().is_none_or(|extra| extra.running)
+        self.state() == EndpointState::Up
     }
 
     /// The rank of this network among those that the endpoint is attached to; higher comes first (answers.md V1).
@@ -227,9 +249,14 @@ impl Endpoint {
         self.with(|extra| extra.health = health)
     }
 
-    /// The same endpoint, running or not.
+    /// The same endpoint, up or down.
     pub fn with_running(self, running: bool) -> Endpoint {
-        self.with(|extra| extra.running = running)
+        self.with_state(up_or_down(running))
+    }
+
+    /// The same endpoint in another state.
+    pub fn with_state(self, state: EndpointState) -> Endpoint {
+        self.with(|extra| extra.state = state)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Extra)) -> Endpoint {
@@ -254,6 +281,10 @@ impl Endpoint {
     pub(crate) fn id_as_written(&self) -> Option<&Name> {
         self.extra.as_ref()?.id_as_written.as_deref()
     }
+}
+
+fn up_or_down(running: bool) -> EndpointState {
+    if running { EndpointState::Up } else { EndpointState::Down }
 }
 
 /// Collects an [`Endpoint`]; the first mistake is reported by [`build`](EndpointBuilder::build).
@@ -325,9 +356,14 @@ impl EndpointBuilder {
         self
     }
 
-    /// Says whether it is running; true unless said otherwise.
-    pub fn running(mut self, running: bool) -> EndpointBuilder {
-        self.extra.running = running;
+    /// Says whether it is up or down; up unless said otherwise.
+    pub fn running(self, running: bool) -> EndpointBuilder {
+        self.state(up_or_down(running))
+    }
+
+    /// Sets the state; [`EndpointState::Up`] unless said otherwise.
+    pub fn state(mut self, state: EndpointState) -> EndpointBuilder {
+        self.extra.state = state;
         self
     }
 

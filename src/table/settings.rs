@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -102,7 +103,13 @@ pub struct Settings {
     pub reverse_names: ReverseNames,
     /// See [`HealthPolicy`].
     pub health: HealthPolicy,
+    /// How long a question for the address of an endpoint that is about to run waits for it (answers.md N11); zero for not
+    /// at all. At most [`MAX_HOLD`].
+    pub hold: Duration,
 }
+
+/// The longest [`Settings::hold`]: those who ask give up after 4 to 5 s (answers.md N11).
+pub const MAX_HOLD: Duration = Duration::from_millis(3500);
 
 impl Settings {
     /// The subnets whose unknown addresses are strangers of this network at every gateway (answers.md V2a).
@@ -131,6 +138,7 @@ impl Default for Settings {
             merge: Merge::default(),
             reverse_names: ReverseNames::default(),
             health: HealthPolicy::default(),
+            hold: Duration::ZERO,
         }
     }
 }

@@ -103,7 +103,7 @@ impl World {
     pub(crate) fn client(&self, network: &str, source: &str) -> Asker<'_> {
         let listener = Listener::new(self.network(network), "192.0.2.53:53".parse().unwrap());
         let source = SocketAddr::new(source.parse().unwrap(), 40_000);
-        Asker { world: self, listener, source, tcp: false, now: 0 }
+        Asker { world: self, listener, source, tcp: false, waited: false, now: 0 }
     }
 }
 
@@ -113,6 +113,7 @@ pub(crate) struct Asker<'w> {
     listener: Listener,
     pub(crate) source: SocketAddr,
     tcp: bool,
+    waited: bool,
     now: u32,
 }
 
@@ -154,6 +155,11 @@ impl Asker<'_> {
     }
 
     /// Asks the ordinary way: RD, and an OPT of 4,096 octets.
+    /// The same client, which has waited as long as it may (answers.md N11).
+    pub(crate) fn waited(self) -> Self {
+        Asker { waited: true, ..self }
+    }
+
     pub(crate) fn ask(&self, name: &str, rtype: RecordType) -> Outcome {
         self.send(&ask(name, rtype).packet())
     }
@@ -183,7 +189,8 @@ impl Asker<'_> {
             true => Client::tcp(&self.listener, self.source, 100),
             false => Client::udp(&self.listener, self.source),
         };
-        client.at(self.now)
+        let client = client.at(self.now);
+        if self.waited { client.without_hold() } else { client }
     }
 }
 
@@ -248,6 +255,7 @@ pub(crate) enum Outcome {
     Reply(Box<Reply>),
     Forward(Forwarded),
     Ignored,
+    Held(std::time::Duration),
 }
 
 #[derive(Debug)]
@@ -272,6 +280,7 @@ impl Outcome {
     fn of(verdict: Verdict<'_>, out: &[u8]) -> Outcome {
         match verdict {
             Verdict::Ignore => Outcome::Ignored,
+            Verdict::Hold(hold) => Outcome::Held(hold),
             Verdict::Reply(len) => Outcome::Reply(Box::new(Reply::read(&out[..len]))),
             Verdict::Forward(forward) => {
                 let mut out = [0; 1232];
@@ -317,6 +326,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Outcome::Ignored => f.write_str("ignored"),
+            Outcome::Held(hold) => write!(f, "held for {} s", hold.as_secs_f32()),
             Outcome::Reply(reply) => reply.fmt(f),
             Outcome::Forward(forwarded) => {
                 write!(f, "forward: ")?;

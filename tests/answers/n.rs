@@ -1,6 +1,10 @@
 //! Names.
 
-use callsign::table::{Endpoint, Health, HealthPolicy, Merge, Network, NetworkBuilder, Port, Protocol, Record};
+use std::time::Duration;
+
+use callsign::table::{
+    Endpoint, EndpointState, Health, HealthPolicy, Merge, Network, NetworkBuilder, Port, Protocol, Record,
+};
 use hickory_proto::rr::RecordType::{self, A, AAAA, ANY, CNAME, MX, SRV, TXT};
 
 use crate::kit::{Asker, World, ask_labels, blog, check, endpoint, named, shop};
@@ -375,6 +379,68 @@ fn n7_a_stopped_endpoint_keeps_its_names() {
     check(client.ask("worker", A), "forward: worker");
 }
 
+/// A network that holds questions for 2 s, with a db that is about to start.
+fn starting(policy: HealthPolicy) -> World {
+    let db = endpoint("shop-db-2", &["10.10.1.60"]).names(["db-2"]).state(EndpointState::Starting).build().unwrap();
+    World::of([shop().hold(Duration::from_secs(2)).health(policy).endpoint(db)])
+}
+
+#[test]
+fn n11_an_address_of_what_is_about_to_start_is_waited_for() {
+    let world = starting(HealthPolicy::Prefer);
+    let client = world.client("shop", "10.10.1.3");
+    for (name, rtype) in [("db-2", A), ("db-2", AAAA), ("DB-2.shop", A), ("shop-db-2.internal", A)] {
+        check(client.ask(name, rtype), "held for 2 s");
+    }
+    for rtype in [TXT, MX, ANY] {
+        check(client.ask("db-2", rtype), "NOERROR (SOA db-2) [0 db-2 is not running]");
+    }
+    let waited = world.client("shop", "10.10.1.3").waited();
+    check(waited.ask("db-2", A), "NOERROR (SOA db-2) [0 db-2 is not running]");
+    world.network("shop").update("shop-db-2", |db| db.with_state(EndpointState::Up)).unwrap();
+    check(client.ask("db-2", A), "NOERROR: db-2 A 10.10.1.60");
+    check(client.ask("db-2", AAAA), "NOERROR (SOA db-2)");
+}
+
+#[test]
+fn n11_what_was_stopped_answers_or_does_not_exist_is_not_waited_for() {
+    let world = starting(HealthPolicy::Prefer);
+    let client = world.client("shop", "10.10.1.3");
+    check(client.ask("worker", A), "NOERROR (SOA worker) [0 worker is not running]");
+    check(client.ask("nothere.internal", A), "NXDOMAIN (SOA internal)");
+    // One of two replicas answers.
+    let replica = endpoint("shop-web-3", &["10.10.1.61"]).names(["web"]).state(EndpointState::Starting);
+    world.network("shop").attach(replica.build().unwrap()).unwrap();
+    check(client.ask("web", AAAA), "NOERROR (SOA web)");
+    // One of two was stopped, the other one restarts.
+    let replica = endpoint("shop-worker-2", &["10.10.1.62"]).names(["worker"]).state(EndpointState::Starting);
+    world.network("shop").attach(replica.build().unwrap()).unwrap();
+    check(client.ask("worker", A), "held for 2 s");
+}
+
+#[test]
+fn n11_off_by_default_and_never_longer_than_3_5_s() {
+    let db = || endpoint("shop-db-2", &["10.10.1.60"]).names(["db-2"]).state(EndpointState::Starting).build().unwrap();
+    let world = World::of([shop().endpoint(db())]);
+    check(world.client("shop", "10.10.1.3").ask("db-2", A), "NOERROR (SOA db-2) [0 db-2 is not running]");
+    let world = World::of([shop().hold(Duration::from_secs(60)).endpoint(db())]);
+    check(world.client("shop", "10.10.1.3").ask("db-2", A), "held for 3.5 s");
+}
+
+#[test]
+fn n11_a_first_health_check_is_waited_for_where_health_is_required() {
+    for (policy, health, expected) in [
+        (HealthPolicy::Require, Health::Starting, "held for 2 s"),
+        (HealthPolicy::Require, Health::Unhealthy, "NOERROR (SOA db-2)"),
+        (HealthPolicy::Prefer, Health::Starting, "NOERROR: db-2 A 10.10.1.60"),
+    ] {
+        let world = starting(policy);
+        let start = |db: Endpoint| db.with_state(EndpointState::Up).with_health(health);
+        world.network("shop").update("shop-db-2", start).unwrap();
+        check(world.client("shop", "10.10.1.3").ask("db-2", A), expected);
+    }
+}
+
 #[test]
 fn n7_a_stopped_endpoint_never_shadows_a_running_one() {
     let http = || Port::named("http", 80, Protocol::Tcp);
@@ -687,7 +753,7 @@ fn found(client: &Asker<'_>, text: &str) -> String {
         }
         crate::kit::Outcome::Reply(reply) => callsign::wire::rcode::mnemonic(reply.rcode()).into_owned(),
         crate::kit::Outcome::Forward(forwarded) => format!("forward: {}", forwarded.target),
-        crate::kit::Outcome::Ignored => "ignored".to_owned(),
+        other => other.to_string(),
     }
 }
 

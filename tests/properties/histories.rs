@@ -216,7 +216,7 @@ impl World {
         let len = match self.responder.respond(&packet, &client, &mut self.out) {
             Verdict::Reply(len) => len,
             Verdict::Forward(_) => return Answer::Forward,
-            Verdict::Ignore => panic!("ignored"),
+            Verdict::Hold(_) | Verdict::Ignore => panic!("no answer"),
         };
         let reply = Message::from_vec(&self.out[..len]).unwrap();
         if u16::from(reply.metadata.response_code) == 5 {

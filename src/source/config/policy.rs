@@ -5,7 +5,7 @@ use std::fmt;
 
 use toml::Spanned;
 
-use crate::table::{Clients, HealthPolicy, Merge, Network, NetworkBuilder, ReverseNames, TableError};
+use crate::table::{Clients, HealthPolicy, MAX_HOLD, Merge, Network, NetworkBuilder, ReverseNames, TableError};
 
 use super::record;
 use super::section::Section;
@@ -119,5 +119,8 @@ fn choices(section: &Section<'_>, steps: &mut Vec<Step>) {
         [("prefer", HealthPolicy::Prefer), ("ignore", HealthPolicy::Ignore), ("require", HealthPolicy::Require)];
     if let Some(policy) = section.choice("health", &policies) {
         steps.push(Box::new(move |builder| builder.health(policy)));
+    }
+    if let Some(hold) = section.duration("hold", 0.0..=MAX_HOLD.as_secs_f64()) {
+        steps.push(Box::new(move |builder| builder.hold(hold)));
     }
 }

@@ -97,6 +97,7 @@ pub(super) static NETWORK: Shape = Shape {
         Key("merge", "merge = \"nearest\""),
         Key("ptr", "ptr = \"canonical\""),
         Key("health", "health = \"prefer\""),
+        Key("hold", "hold = \"2s\""),
         Key("aliases", "[network.aliases]"),
         Key("record", "[[network.record]]"),
         Key("endpoint", "[[network.endpoint]]"),
