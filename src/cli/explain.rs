@@ -117,7 +117,10 @@ fn show(explained: &Explained, style: Style) -> String {
     }
     if let Some(said) = &explained.upstream {
         let what = said.rcode.clone().or_else(|| said.error.clone()).unwrap_or_default();
-        lines.push(("said", format!("{what} after {:.1} ms {}", said.ms, said.answers.join(", ")).trim_end().to_owned()));
+        lines.push((
+            "said",
+            format!("{what} after {:.1} ms {}", said.ms, said.answers.join(", ")).trim_end().to_owned(),
+        ));
     }
     lines.extend(technical.answers.iter().map(|record| ("answer", record.clone())));
     lines.extend(technical.additional.iter().map(|record| ("besides", record.clone())));

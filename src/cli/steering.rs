@@ -7,9 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use callsign::control::shapes::{FailedReload, Reloaded, Source, VERSION};
-use callsign::control::{self, Control, ControlOptions, Host, Hub, Place, QueryLog, QueryLogOptions};
+use callsign::control::{
+    self, Control, ControlOptions, Host, Hub, Metrics, MetricsOptions, Place, QueryLog, QueryLogOptions,
+};
 use callsign::server::Server;
-use callsign::source::config::{ControlConfig, LogConfig, LoggedQueries, OperationConfig};
+use callsign::source::config::{ControlConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -27,11 +29,16 @@ pub(super) struct Steering {
     hub: Arc<Hub>,
     orders: mpsc::Sender<Order>,
     state: Mutex<State>,
+    metrics: Mutex<Option<Metrics>>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     source: Source,
+    read: Option<SystemTime>,
+    /// Readings that succeeded, and that failed.
+    counts: (u64, u64),
+    is_stopping: bool,
     /// What the last reading came to.
     last: Reloaded,
     /// What is in force.
@@ -44,7 +51,7 @@ impl Steering {
         let (orders, received) = mpsc::channel(WAITING);
         let source = Source { kind: kind.to_owned(), path: path.display().to_string(), ..Source::default() };
         let state = Mutex::new(State { source, ..State::default() });
-        (Arc::new(Steering { hub: Arc::default(), orders, state }), received)
+        (Arc::new(Steering { hub: Arc::default(), orders, state, metrics: Mutex::default() }), received)
     }
 
     /// The server's observer.
@@ -61,17 +68,44 @@ impl Steering {
         let mut state = self.lock();
         let now = Some(control::now());
         if reloaded.errors.is_empty() {
+            state.read = Some(SystemTime::now());
+            state.counts.0 += 1;
             state.source.read = now;
             state.source.failed = None;
         } else {
+            state.counts.1 += 1;
             state.source.failed = now.map(|at| FailedReload { at, errors: reloaded.errors.clone() });
         }
         state.last = Reloaded { api: VERSION, ..reloaded };
     }
 
+    /// The server is about to stop: it is neither healthy nor ready any more.
+    pub(super) fn stopping(&self) {
+        self.lock().is_stopping = true;
+    }
+
     /// What the last reading came to.
     pub(super) fn last(&self) -> Reloaded {
         self.lock().last.clone()
+    }
+
+    /// Serves metrics as they are wanted, or no longer.
+    fn serve_metrics(self: &Arc<Steering>, server: &Arc<Server>, config: &MetricsConfig) {
+        // Two cannot listen at one address.
+        *self.metrics() = None;
+        let Some(listen) = config.listen else { return };
+        let options = MetricsOptions { listen, coredns: config.coredns };
+        match Metrics::start(server.clone(), self.clone(), self.hub.clone(), &options) {
+            Ok(metrics) => {
+                info!(address = %metrics.address(), "metrics, health and readiness");
+                *self.metrics() = Some(metrics);
+            }
+            Err(error) => error!(address = %listen, %error, "metrics cannot be served"),
+        }
+    }
+
+    fn metrics(&self) -> MutexGuard<'_, Option<Metrics>> {
+        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens the control socket, and puts the rest of what is said of operation into force. What cannot be opened is logged,
@@ -84,6 +118,7 @@ impl Steering {
     ) -> Option<Control> {
         self.lock().operation = operation.clone();
         self.log_queries(&operation.log);
+        self.serve_metrics(server, &operation.metrics);
         let options = options(name, &operation.control)?;
         let path = options.place.path.clone();
         match Control::start(server.clone(), self.clone(), self.hub.clone(), options) {
@@ -99,10 +134,13 @@ impl Steering {
     }
 
     /// Puts what a reload says of operation into force.
-    pub(super) fn change(&self, operation: &OperationConfig) {
+    pub(super) fn change(self: &Arc<Steering>, server: &Arc<Server>, operation: &OperationConfig) {
         let before = std::mem::replace(&mut self.lock().operation, operation.clone());
         if before.control != operation.control {
             warn!("another [control] takes a restart");
+        }
+        if before.metrics != operation.metrics {
+            self.serve_metrics(server, &operation.metrics);
         }
         if before.log != operation.log {
             self.log_queries(&operation.log);
@@ -134,6 +172,18 @@ impl Steering {
 impl Host for Steering {
     fn source(&self) -> Source {
         self.lock().source.clone()
+    }
+
+    fn last_sync(&self) -> Option<SystemTime> {
+        self.lock().read
+    }
+
+    fn reloads(&self) -> (u64, u64) {
+        self.lock().counts
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.lock().is_stopping
     }
 
     fn reload(&self) -> Pin<Box<dyn Future<Output = Reloaded> + Send + '_>> {

@@ -61,7 +61,9 @@ impl Names {
                 Vec::new()
             })
         });
-        let names = kept.into_iter().map(|entry| ((entry.network.clone(), entry.name.clone()), Entry { persist: true, ..entry }));
+        let names = kept
+            .into_iter()
+            .map(|entry| ((entry.network.clone(), entry.name.clone()), Entry { persist: true, ..entry }));
         let names = Names { server, file, names: Mutex::new(names.collect()), changed: Notify::new() };
         names.expire();
         names.server.table().networks().iter().for_each(|network| names.apply(network));
@@ -79,9 +81,13 @@ impl Names {
     pub(super) fn add(&self, addition: Addition) -> Result<Added, String> {
         let Addition { network, name, addresses, ttl, seconds, persist } = addition;
         let Some(of) = self.server.table().network(&network) else {
-            let mut known: Vec<String> = self.server.table().networks().iter().map(|network| network.name().to_owned()).collect();
+            let mut known: Vec<String> =
+                self.server.table().networks().iter().map(|network| network.name().to_owned()).collect();
             known.sort();
-            return Err(format!("there is no network {network:?}; there is {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") }));
+            return Err(format!(
+                "there is no network {network:?}; there is {}",
+                if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+            ));
         };
         if addresses.is_empty() {
             return Err(format!("{name} has no address; write at least one"));
@@ -124,7 +130,11 @@ impl Names {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
         let gone: Vec<Entry> = {
             let mut names = self.lock();
-            let keys: Vec<Key> = names.keys().filter(|key| key.1 == name && network.is_none_or(|network| network == key.0)).cloned().collect();
+            let keys: Vec<Key> = names
+                .keys()
+                .filter(|key| key.1 == name && network.is_none_or(|network| network == key.0))
+                .cloned()
+                .collect();
             keys.iter().filter_map(|key| names.remove(key)).collect()
         };
         for entry in &gone {
@@ -162,7 +172,8 @@ impl Names {
         let names = self.lock();
         let own = names.values().filter(|entry| entry.network == network.name());
         // They were read when they came.
-        let records = own.flat_map(|entry| records(&entry.name, &entry.addresses, entry.ttl).unwrap_or_default()).collect();
+        let records =
+            own.flat_map(|entry| records(&entry.name, &entry.addresses, entry.ttl).unwrap_or_default()).collect();
         // A network that is gone meanwhile needs none.
         let _ = network.set_added_records(records);
     }
@@ -239,9 +250,8 @@ fn now() -> u64 {
 
 /// The records of a name.
 fn records(name: &str, addresses: &[IpAddr], ttl: Option<u32>) -> Result<Vec<Record>, String> {
-    let record = |address: &IpAddr| {
-        Record::parse(name, if address.is_ipv4() { "A" } else { "AAAA" }, &address.to_string(), ttl)
-    };
+    let record =
+        |address: &IpAddr| Record::parse(name, if address.is_ipv4() { "A" } else { "AAAA" }, &address.to_string(), ttl);
     addresses.iter().map(record).collect::<Result<_, _>>().map_err(|error| error.to_string())
 }
 

@@ -110,7 +110,8 @@ impl Call {
                 return Err(refused(status, body));
             }
             let shape = serde_json::from_slice(&body);
-            let shape = shape.map_err(|error| broken(format!("not the answer of this version of callsign: {error}")))?;
+            let shape =
+                shape.map_err(|error| broken(format!("not the answer of this version of callsign: {error}")))?;
             Ok((shape, body))
         };
         timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(broken("the server does not answer".to_owned())))
@@ -161,9 +162,7 @@ impl Call {
 }
 
 fn refused(status: StatusCode, body: Vec<u8>) -> ClientError {
-    let refusal = serde_json::from_slice(&body).unwrap_or_else(|_| Refusal {
-        error: format!("the server says {status}"),
-        details: Vec::new(),
-    });
+    let refusal = serde_json::from_slice(&body)
+        .unwrap_or_else(|_| Refusal { error: format!("the server says {status}"), details: Vec::new() });
     ClientError::Refused { status: status.as_u16(), refusal, body }
 }

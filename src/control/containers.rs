@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::spelling::edits;
-use crate::table::{Endpoint, Health, NameTable, Network};
+use crate::table::{Endpoint, EndpointState, Health, NameTable, Network};
 
 use super::shapes;
 
@@ -16,6 +16,7 @@ pub(super) fn name_of(endpoint: &Endpoint) -> String {
 /// A container in the shapes.
 pub(super) fn shape(endpoint: &Endpoint) -> shapes::Container {
     let state = match endpoint.health() {
+        _ if endpoint.state() == EndpointState::Starting => "starting",
         _ if !endpoint.is_running() => "stopped",
         Health::Unhealthy => "unhealthy",
         _ => "up",
@@ -38,7 +39,9 @@ pub(super) fn find(table: &NameTable, wanted: &str) -> Result<Vec<Attached>, Str
     let mut all = Vec::new();
     for network in table.networks() {
         let snapshot = network.snapshot();
-        all.extend(snapshot.endpoints().map(|endpoint| Attached { network: network.clone(), endpoint: endpoint.clone() }));
+        all.extend(
+            snapshot.endpoints().map(|endpoint| Attached { network: network.clone(), endpoint: endpoint.clone() }),
+        );
     }
     let is_called = |attached: &Attached| name_of(&attached.endpoint).eq_ignore_ascii_case(wanted);
     let has_id = |attached: &Attached| attached.endpoint.id() == wanted;
@@ -59,7 +62,9 @@ pub(super) fn find(table: &NameTable, wanted: &str) -> Result<Vec<Attached>, Str
     ids.dedup();
     match ids[..] {
         [_] => Ok(found),
-        _ => Err(format!("{wanted:?} is the name of {} containers; write the ID of one: {}", ids.len(), ids.join(", "))),
+        _ => {
+            Err(format!("{wanted:?} is the name of {} containers; write the ID of one: {}", ids.len(), ids.join(", ")))
+        }
     }
 }
 
@@ -77,5 +82,9 @@ pub(super) fn at(table: &NameTable, network: Option<&Network>, address: IpAddr) 
 pub(super) fn nearest(wanted: &str, known: impl Iterator<Item = String>) -> Option<String> {
     let limit = if wanted.len() < 4 { 1 } else { 2 };
     let distance = |word: &String| edits(wanted, word);
-    known.map(|word| (distance(&word), word)).filter(|(distance, _)| *distance <= limit && *distance > 0).min().map(|(_, word)| word)
+    known
+        .map(|word| (distance(&word), word))
+        .filter(|(distance, _)| *distance <= limit && *distance > 0)
+        .min()
+        .map(|(_, word)| word)
 }

@@ -95,6 +95,10 @@ pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> 
         Verdict::Reply(len) => Some(Said::read(&out[..*len])),
         _ => None,
     };
+    let hold = match &verdict {
+        Verdict::Hold(hold) => Some(*hold),
+        _ => None,
+    };
     let forward = choice.as_ref().zip(target.as_ref()).map(|(choice, target)| Forwarded {
         name: target.to_string(),
         by: choice.reason.to_string(),
@@ -102,11 +106,22 @@ pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> 
     });
     let decision = match (&choice, &forward) {
         (Some(Choice { reason: Reason::Blocked(_), .. }), _) => "NXDOMAIN: a route blocks it".to_owned(),
-        (Some(_), Some(forward)) if forward.name != inquiry.name.to_string() => format!("forwarded as {}", forward.name),
+        (Some(_), Some(forward)) if forward.name != inquiry.name.to_string() => {
+            format!("forwarded as {}", forward.name)
+        }
         (Some(_), _) => "forwarded".to_owned(),
         _ => explanation.decision.clone(),
     };
-    let told = Teller { world, inquiry, asker: &asker, explanation: &explanation, said: said.as_ref(), choice: choice.as_ref() }.tell();
+    let told = Teller {
+        world,
+        inquiry,
+        asker: &asker,
+        explanation: &explanation,
+        said: said.as_ref(),
+        choice: choice.as_ref(),
+        hold,
+    }
+    .tell();
     let explained = Explained {
         api: VERSION,
         name: inquiry.name.to_string(),
@@ -157,17 +172,29 @@ impl Outcome {
                 let name = &explained.name;
                 explained.conclusion = match &*said.rcode {
                     "NOERROR" if said.answers.is_empty() => {
-                        format!("{name} exists outside, and has no {} record there, says the upstream.", explained.rtype)
+                        format!(
+                            "{name} exists outside, and has no {} record there, says the upstream.",
+                            explained.rtype
+                        )
                     }
                     "NOERROR" => format!("{who} gets {} for {name}, from the upstream.", listed(&said.answers)),
-                    "NXDOMAIN" => format!("{name} does not exist: no container that {who} sees has that name, and the upstream does not know it."),
+                    "NXDOMAIN" => format!(
+                        "{name} does not exist: no container that {who} sees has that name, and the upstream does not know it."
+                    ),
                     code => format!("{who} gets an error ({code}) for {name}: the upstream cannot answer."),
                 };
                 if !matches!(&*said.rcode, "NOERROR" | "NXDOMAIN") {
                     explained.result = "failed".to_owned();
-                    explained.advice.push(format!("Check the upstream: callsign lookup {name} --server {}", first(&choice)));
+                    explained
+                        .advice
+                        .push(format!("Check the upstream: callsign lookup {name} --server {}", first(&choice)));
                 }
-                UpstreamSaid { rcode: Some(said.rcode), answers: said.answers, error: said.errors.into_iter().next(), ms }
+                UpstreamSaid {
+                    rcode: Some(said.rcode),
+                    answers: said.answers,
+                    error: said.errors.into_iter().next(),
+                    ms,
+                }
             }
             Err(failure) => {
                 explained.result = "failed".to_owned();
@@ -210,11 +237,16 @@ fn asker(world: &World<'_>, inquiry: &Inquiry) -> Result<Asker, String> {
     let Ok(address) = inquiry.from.parse::<IpAddr>() else {
         let mut places = containers::find(table, &inquiry.from)?;
         places.sort_by(|a, b| rank(&a.network, &a.endpoint).cmp(&rank(&b.network, &b.endpoint)));
-        let on_asked = asked.as_ref().and_then(|asked| places.iter().position(|place| Arc::ptr_eq(&place.network, asked)));
+        let on_asked =
+            asked.as_ref().and_then(|asked| places.iter().position(|place| Arc::ptr_eq(&place.network, asked)));
         let place = places[on_asked.unwrap_or(0)].clone();
         let address = place.endpoint.addresses().iter().min_by_key(|address| address.is_ipv6());
         let Some(&address) = address else {
-            return Err(format!("{} has no address on network {}, so it asks nothing there", inquiry.from, place.network.name()));
+            return Err(format!(
+                "{} has no address on network {}, so it asks nothing there",
+                inquiry.from,
+                place.network.name()
+            ));
         };
         let network = asked.unwrap_or_else(|| place.network.clone());
         let sees = seen_by(table, &network, Some(&place.endpoint));
@@ -258,7 +290,8 @@ fn network_of(table: &NameTable, address: IpAddr) -> Result<Arc<Network>, String
         |network: &&Arc<Network>| network.snapshot().settings().subnets.iter().any(|subnet| subnet.contains(&address));
     let holders: Vec<_> = all.iter().filter(holds).collect();
     let candidates = if holders.is_empty() { all.iter().filter(contains).collect() } else { holders };
-    let names = |networks: &[&Arc<Network>]| or_none(networks.iter().map(|network| network.name().to_owned()).collect());
+    let names =
+        |networks: &[&Arc<Network>]| or_none(networks.iter().map(|network| network.name().to_owned()).collect());
     match candidates[..] {
         [only] => Ok(only.clone()),
         [] => {
@@ -334,6 +367,7 @@ struct Teller<'t> {
     explanation: &'t Explanation,
     said: Option<&'t Said>,
     choice: Option<&'t Choice>,
+    hold: Option<std::time::Duration>,
 }
 
 impl Teller<'_> {
@@ -343,16 +377,37 @@ impl Teller<'_> {
             return Told {
                 result: "refused",
                 conclusion: format!("{who} gets no answer: it may not ask on network {}.", self.asker.network.name()),
-                cause: Some(format!("{} is in no subnet of the network and not on its `allow` list.", self.asker.address)),
-                advice: vec![format!("If it should be answered, add it to `allow` of network {}.", self.asker.network.name())],
+                cause: Some(format!(
+                    "{} is in no subnet of the network and not on its `allow` list.",
+                    self.asker.address
+                )),
+                advice: vec![format!(
+                    "If it should be answered, add it to `allow` of network {}.",
+                    self.asker.network.name()
+                )],
                 ..Told::default()
             };
         }
         if let Some(choice) = self.choice {
             return self.forwarded(choice);
         }
+        if let Some(hold) = self.hold {
+            return Told {
+                result: "held",
+                conclusion: format!(
+                    "{who} waits up to {} s for {name}: its container is about to start.",
+                    hold.as_secs_f64()
+                ),
+                cause: Some("It gets the address as soon as the container is up.".to_owned()),
+                ..Told::default()
+            };
+        }
         let Some(said) = self.said else {
-            return Told { result: "ignored", conclusion: format!("{who} gets no reply for {name}."), ..Told::default() };
+            return Told {
+                result: "ignored",
+                conclusion: format!("{who} gets no reply for {name}."),
+                ..Told::default()
+            };
         };
         match &*said.rcode {
             "NOERROR" if !said.answers.is_empty() => Told {
@@ -397,7 +452,11 @@ impl Teller<'_> {
 
     /// The name's containers on the network that answers, and that network.
     fn holders(&self) -> Option<(Arc<Network>, Vec<Endpoint>)> {
-        let found = self.explanation.searched.iter().find(|each| matches!(each.finding, Finding::Name { .. } | Finding::Service { .. }))?;
+        let found = self
+            .explanation
+            .searched
+            .iter()
+            .find(|each| matches!(each.finding, Finding::Name { .. } | Finding::Service { .. }))?;
         let network = self.world.table.network(&found.network)?;
         let holders = holders_of(&network, &self.inquiry.name);
         Some((network, holders))
@@ -473,7 +532,9 @@ impl Teller<'_> {
         match missing {
             Some((missing, other)) => Told {
                 result: "no_such_record",
-                conclusion: format!("{name} has no {missing} address, and that is all right: it has an {other} address."),
+                conclusion: format!(
+                    "{name} has no {missing} address, and that is all right: it has an {other} address."
+                ),
                 cause: Some(format!(
                     "{name} on network {network} has {}. Programs ask for both, and use the one that there is.",
                     listed(&addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
@@ -529,7 +590,10 @@ impl Teller<'_> {
         let down: Vec<&String> = servers.iter().filter(is_down).collect();
         let mut cause = elsewhere;
         if !down.is_empty() {
-            let text = format!("The upstream {} does not answer.", down.iter().map(|text| text.as_str()).collect::<Vec<_>>().join(" and "));
+            let text = format!(
+                "The upstream {} does not answer.",
+                down.iter().map(|text| text.as_str()).collect::<Vec<_>>().join(" and ")
+            );
             cause = Some(cause.map_or(text.clone(), |cause| format!("{cause} {text}")));
             if down.len() == servers.len() {
                 advice.push(unreachable(choice));
@@ -562,15 +626,24 @@ impl Teller<'_> {
         let Some(first) = networks.first() else { return (None, Vec::new()) };
         let listed = networks.join(" and ");
         let cause = match &self.asker.container {
-            Some(_) => format!("{name} is on {listed} only; {who} is not attached to {}.", if networks.len() > 1 { "them" } else { "it" }),
-            None => format!("{name} is on {listed} only; {who} is no container of that network, and sees {}.", self.seen()),
+            Some(_) => format!(
+                "{name} is on {listed} only; {who} is not attached to {}.",
+                if networks.len() > 1 { "them" } else { "it" }
+            ),
+            None => {
+                format!("{name} is on {listed} only; {who} is no container of that network, and sees {}.", self.seen())
+            }
         };
         let advice = match (self.world.kind, &self.asker.container) {
             (kind @ ("docker" | "podman"), Some(container)) => {
                 format!("Attach it: {kind} network connect {first} {}", name_of(container))
             }
             (_, Some(container)) => {
-                format!("Give {} an endpoint on network {first}, or {name} one on {}.", container.id(), self.asker.network.name())
+                format!(
+                    "Give {} an endpoint on network {first}, or {name} one on {}.",
+                    container.id(),
+                    self.asker.network.name()
+                )
             }
             _ => format!("Ask at a listener of network {first}."),
         };
@@ -595,9 +668,11 @@ impl Teller<'_> {
             let snapshot = network.snapshot();
             known.extend(snapshot.names().map(|entry| entry.name().to_string()));
             let domains = snapshot.settings().domains.iter().map(ToString::to_string);
-            asked.extend(domains.chain([network.name().to_owned()]).filter_map(|suffix| {
-                Some(name.strip_suffix(&suffix)?.strip_suffix('.')?.to_owned())
-            }));
+            asked.extend(
+                domains
+                    .chain([network.name().to_owned()])
+                    .filter_map(|suffix| Some(name.strip_suffix(&suffix)?.strip_suffix('.')?.to_owned())),
+            );
         }
         asked.iter().find_map(|asked| containers::nearest(asked, known.iter().cloned()))
     }

@@ -156,7 +156,8 @@ impl Connections {
         let mut lock = connections.lock();
         let (next, places) = &mut *lock;
         if places.len() >= MAX_CONNECTIONS {
-            let oldest = places.iter().find(|(_, state)| !state.busy.load(Ordering::Relaxed)).map(|(&number, _)| number);
+            let oldest =
+                places.iter().find(|(_, state)| !state.busy.load(Ordering::Relaxed)).map(|(&number, _)| number);
             let state = places.remove(&oldest?)?;
             state.end.notify_one();
         }
@@ -226,7 +227,10 @@ async fn read(request: Request<Incoming>) -> Result<Asked, Box<Reply>> {
 #[doc(hidden)]
 pub fn parameters(query: &str) -> Option<BTreeMap<String, String>> {
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(key, value)| Some((decode(key)?, decode(value)?))).collect()
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(key, value)| Some((decode(key)?, decode(value)?)))
+        .collect()
 }
 
 fn decode(text: &str) -> Option<String> {
@@ -379,8 +383,7 @@ mod tests {
     #[test]
     fn who_asks_nothing_gives_way_and_who_is_answered_stays() {
         let connections = Arc::new(Connections::default());
-        let mut places: Vec<Place> =
-            (0..MAX_CONNECTIONS).map(|_| Connections::place(&connections).unwrap()).collect();
+        let mut places: Vec<Place> = (0..MAX_CONNECTIONS).map(|_| Connections::place(&connections).unwrap()).collect();
         places[0].state.busy.store(true, Ordering::Relaxed);
         let late = Connections::place(&connections).unwrap();
         assert_eq!(connections.lock().1.len(), MAX_CONNECTIONS);

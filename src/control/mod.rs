@@ -10,10 +10,12 @@
 mod added;
 pub mod client;
 mod containers;
+mod coredns;
 mod explain;
 mod http;
 mod hub;
 mod look;
+mod metrics;
 mod peer;
 mod query_log;
 #[doc(hidden)]
@@ -40,6 +42,7 @@ pub use explain::{Inquiry, Outcome, World, explain};
 #[doc(hidden)]
 pub use http::parameters;
 pub use hub::{Hub, Only};
+pub use metrics::{Metrics, MetricsOptions};
 pub use query_log::{QueryLog, QueryLogOptions};
 pub use socket::{Place, directory, running};
 
@@ -55,6 +58,15 @@ pub fn now() -> String {
 pub trait Host: Send + Sync + 'static {
     /// Where the networks come from.
     fn source(&self) -> shapes::Source;
+
+    /// When they were last read with success.
+    fn last_sync(&self) -> Option<SystemTime>;
+
+    /// How many readings succeeded, and how many failed.
+    fn reloads(&self) -> (u64, u64);
+
+    /// True once the server is about to stop.
+    fn is_stopping(&self) -> bool;
 
     /// Reads the source again.
     fn reload(&self) -> Pin<Box<dyn Future<Output = shapes::Reloaded> + Send + '_>>;

@@ -228,7 +228,8 @@ fn text_line(event: &Event) -> String {
 }
 
 fn class_of(query: &[u8]) -> String {
-    let class = crate::wire::message::question_end(query).and_then(|end| Some(u16::from_be_bytes(*query.get(end - 2..end)?.first_chunk()?)));
+    let class = crate::wire::message::question_end(query)
+        .and_then(|end| Some(u16::from_be_bytes(*query.get(end - 2..end)?.first_chunk()?)));
     match class {
         Some(class::IN) => "IN".to_owned(),
         Some(class::CH) => "CH".to_owned(),
@@ -238,6 +239,14 @@ fn class_of(query: &[u8]) -> String {
 }
 
 fn flags(header: &Header) -> String {
-    let names = [(flag::QR, "qr"), (flag::AA, "aa"), (flag::TC, "tc"), (flag::RD, "rd"), (flag::RA, "ra"), (flag::AD, "ad"), (flag::CD, "cd")];
+    let names = [
+        (flag::QR, "qr"),
+        (flag::AA, "aa"),
+        (flag::TC, "tc"),
+        (flag::RD, "rd"),
+        (flag::RA, "ra"),
+        (flag::AD, "ad"),
+        (flag::CD, "cd"),
+    ];
     names.iter().filter(|(mask, _)| header.has(*mask)).map(|(_, name)| *name).collect::<Vec<_>>().join(",")
 }

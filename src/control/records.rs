@@ -53,7 +53,13 @@ impl Said {
 /// A record with all that it has.
 fn record(record: &Record) -> String {
     let rtype = rtype::mnemonic(record.record_type().into());
-    format!("{}  {}  {}  {rtype}  {}", rdata::name(&record.name), record.ttl, record.dns_class, rdata::text(&record.data))
+    format!(
+        "{}  {}  {}  {rtype}  {}",
+        rdata::name(&record.name),
+        record.ttl,
+        record.dns_class,
+        rdata::text(&record.data)
+    )
 }
 
 /// A record's data, which says of an address by itself what it is.

@@ -62,7 +62,9 @@ impl State {
             let who = peer.map_or_else(|| "an unknown user".to_owned(), Peer::describe);
             return Err(Reply::refusal(
                 StatusCode::FORBIDDEN,
-                format!("{who} may look, and change nothing: that takes root, the server's own user, or `control_group`"),
+                format!(
+                    "{who} may look, and change nothing: that takes root, the server's own user, or `control_group`"
+                ),
             ));
         }
         match &*asked.path {
@@ -162,9 +164,10 @@ impl State {
 
     fn cache(&self, asked: &Asked) -> Answer {
         let name = asked.parameter("name").map(name).transpose()?;
-        let (entries, matching) = self.server.forwarder().cache_entries(MAX_ENTRIES, |entry| {
-            name.as_ref().is_none_or(|name| entry == name.as_wire())
-        });
+        let (entries, matching) = self
+            .server
+            .forwarder()
+            .cache_entries(MAX_ENTRIES, |entry| name.as_ref().is_none_or(|name| entry == name.as_wire()));
         let entries = entries.iter().map(look::cache_entry).collect();
         Ok(ok(&shapes::Cache { api: VERSION, matching, entries }))
     }
@@ -205,7 +208,11 @@ impl State {
         });
         let filter = Filter {
             network,
-            from: from.as_deref().map(|from| watch::followed(self.server.table(), from)).transpose().map_err(unprocessable)?,
+            from: from
+                .as_deref()
+                .map(|from| watch::followed(self.server.table(), from))
+                .transpose()
+                .map_err(unprocessable)?,
             name: asked.parameter("name").map(Pattern::new),
             only: only.transpose()?,
         };
@@ -217,7 +224,8 @@ impl State {
     async fn explain(&self, asked: &Asked) -> Answer {
         let (subject, kind) = (asked.required("name")?, asked.parameter("type"));
         let kind = kind.map(|text| {
-            let refuse = || Reply::refusal(StatusCode::BAD_REQUEST, format!("{text:?} is no record type; write A, AAAA, SRV"));
+            let refuse =
+                || Reply::refusal(StatusCode::BAD_REQUEST, format!("{text:?} is no record type; write A, AAAA, SRV"));
             rtype::parse(text).ok_or_else(refuse)
         });
         let (name, default) = match subject.parse() {

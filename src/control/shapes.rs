@@ -197,7 +197,7 @@ pub struct Container {
     pub name: String,
     /// Its ID.
     pub id: String,
-    /// `up`, `unhealthy` or `stopped`.
+    /// `up`, `unhealthy`, `starting` or `stopped`.
     pub state: String,
 }
 
@@ -386,8 +386,8 @@ pub struct Explained {
     pub rtype: String,
     /// Who asks.
     pub client: Client,
-    /// What the client gets: one word for programs. `answered`, `no_such_name`, `no_such_record`, `not_running`, `forwarded`,
-    /// `refused`, `blocked`, `failed` or `ignored`.
+    /// What the client gets: one word for programs. `answered`, `no_such_name`, `no_such_record`, `not_running`, `held`,
+    /// `forwarded`, `refused`, `blocked`, `failed` or `ignored`.
     pub result: String,
     /// What the client gets.
     pub conclusion: String,

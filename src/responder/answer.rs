@@ -13,6 +13,7 @@ use crate::wire::{MAX_NAME, Name, Query, ReplyWriter, ede, fragment, rcode, rtyp
 
 use super::explain::Trace;
 use super::place::{End, Hit, Place};
+use super::rule::Rule;
 use super::view::View;
 use super::{Forward, Turns, Verdict};
 
@@ -74,7 +75,7 @@ impl<'p> Draft<'_, 'p, '_> {
         if writer.answers() == before && !writer.is_truncated() {
             let hold = self.hold(&place.end);
             if !hold.is_zero() {
-                trace.rule("N11");
+                trace.rule(Rule::N11);
                 return Verdict::Hold(hold);
             }
             let name = place.aliases.last().map_or(self.query.name(), |(_, target, _)| target.as_wire());

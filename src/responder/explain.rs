@@ -11,9 +11,9 @@ use crate::table::{Attachment, EndpointState, Found, Matched};
 use crate::wire::message::Header;
 use crate::wire::{Query, message, rcode, rtype};
 
-use super::rule::Rule;
 use super::Verdict;
 use super::client::Client;
+use super::rule::Rule;
 use super::view::{Preference, Seat, View};
 
 /// What the decision tells about itself.

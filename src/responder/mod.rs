@@ -341,7 +341,8 @@ impl Responder {
             Rejected::Malformed(header) => (Rule::P3, header, rcode::FORMERR),
             Rejected::Transfer(header) => (Rule::P4, header, rcode::REFUSED),
         };
-        let (rule, rcode) = if View::of(client).is_allowed(client) { (rule, rcode) } else { (Rule::V4, rcode::REFUSED) };
+        let (rule, rcode) =
+            if View::of(client).is_allowed(client) { (rule, rcode) } else { (Rule::V4, rcode::REFUSED) };
         trace.rule(rule);
         let Some((question, edns)) = Rejected::found_in(packet) else {
             return reply::header_only(out, &header, rcode).map_or(Verdict::Ignore, Verdict::Reply);

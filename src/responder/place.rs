@@ -8,10 +8,10 @@ use smallvec::SmallVec;
 use crate::table::{Found, Matched, Merge, NameEntry, Protocol, Snapshot};
 use crate::wire::{Name, Query, is_below, reverse, rtype};
 
-use super::{ResponderOptions, Rule};
 use super::explain::Trace;
 use super::special;
 use super::view::View;
+use super::{ResponderOptions, Rule};
 
 /// More aliases than this in a row are taken for a loop (answers.md N9).
 const MAX_ALIASES: usize = 8;

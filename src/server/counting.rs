@@ -141,8 +141,7 @@ impl Counting {
     }
 }
 
-const CODE_NAMES: [&str; CODES] =
-    ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "other", "none"];
+const CODE_NAMES: [&str; CODES] = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "other", "none"];
 
 fn size_bucket(len: usize) -> usize {
     SIZE_BOUNDS.iter().position(|&bound| len <= bound.into()).unwrap_or(SIZE_BOUNDS.len())
@@ -162,6 +161,25 @@ pub struct Counts {
     pub query_sizes: Distribution,
     /// The sizes of their replies, the same.
     pub reply_sizes: Distribution,
+}
+
+impl Counts {
+    /// Adds what another listener has counted.
+    pub fn add(&mut self, other: &Counts) {
+        for query in &other.queries {
+            let same = |known: &&mut QueryCount| {
+                (known.rtype, known.rcode, known.origin) == (query.rtype, query.rcode, query.origin)
+            };
+            match self.queries.iter_mut().find(same) {
+                Some(known) => known.count += query.count,
+                None => self.queries.push(query.clone()),
+            }
+        }
+        self.dnssec_ok += other.dnssec_ok;
+        self.durations.add(&other.durations);
+        self.query_sizes.add(&other.query_sizes);
+        self.reply_sizes.add(&other.reply_sizes);
+    }
 }
 
 /// Queries that have in common what is counted.
@@ -186,6 +204,14 @@ pub struct Distribution {
     pub counts: Vec<u64>,
     /// The sum of all values.
     pub sum: u64,
+}
+
+impl Distribution {
+    fn add(&mut self, other: &Distribution) {
+        self.counts.resize(self.counts.len().max(other.counts.len()), 0);
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+        self.sum += other.sum;
+    }
 }
 
 /// The counts of one listener and one transport, and whose they are.

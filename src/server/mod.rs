@@ -131,6 +131,17 @@ impl Server {
         self.shared.responder_options().clone()
     }
 
+    /// Counts queries by what they are and what comes of them, from here on or no longer; see
+    /// [`query_counts`](Server::query_counts).
+    pub fn count_queries(&self, is_wanted: bool) {
+        self.shared.is_counting.store(is_wanted, Ordering::Relaxed);
+    }
+
+    /// What was counted of each listener that is open, while [`count_queries`](Server::count_queries) said so.
+    pub fn query_counts(&self) -> Vec<ListenerCounts> {
+        self.shared.slots().values().flat_map(|slot| slot.counts()).collect()
+    }
+
     /// The port of listen addresses that name none.
     pub fn port(&self) -> u16 {
         self.shared.port

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, Guard};
@@ -15,6 +15,7 @@ use crate::table::{Address, NameTable};
 use super::datagrams::Datagrams;
 use super::host::Host;
 use super::limits::Usage;
+use super::observe::Observer;
 use super::slot::Slot;
 
 /// Which slot is meant.
@@ -47,6 +48,10 @@ pub(super) struct Shared {
     /// The port of listen addresses that name none.
     pub(super) port: u16,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
+    /// Sees queries.
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    /// Queries are counted by what they are.
+    pub(super) is_counting: AtomicBool,
     /// Queries that slots received which are closed.
     pub(super) received: AtomicU64,
     /// Held while the forwarder is told of our addresses: who is told last knows all of them.
@@ -65,6 +70,8 @@ impl Shared {
             host: Host::default(),
             port,
             slots: Mutex::default(),
+            observer: None,
+            is_counting: AtomicBool::new(false),
             received: AtomicU64::new(0),
             telling: Mutex::default(),
             leftovers: Mutex::default(),

@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 use crate::responder::Listener;
 use crate::table::{Address, Network};
 
+use super::counting::{Counting, ListenerCounts};
 use super::datagrams::Datagrams;
 use super::shared::Shared;
 use super::socket::{self, ReadySocket};
@@ -39,6 +40,8 @@ pub(super) struct Slot {
     tcp: Mutex<ListenerState>,
     /// Queries received, by transport.
     received: [AtomicU64; 2],
+    /// What they were, counted while somebody wants it: of UDP and of TCP.
+    counting: [Counting; 2],
     /// Tells its tasks to take nothing new.
     stop: Stop,
     /// What serves its sockets.
@@ -108,6 +111,7 @@ impl Slot {
             udp: not_yet(),
             tcp: not_yet(),
             received: Default::default(),
+            counting: Default::default(),
             stop: Stop::default(),
             tasks: Mutex::default(),
             looked: Mutex::default(),
@@ -196,6 +200,22 @@ impl Slot {
                 queries: self.received[usize::from(tcp)].load(Ordering::Relaxed),
             })
             .collect()
+    }
+
+    /// Where queries of a transport are counted.
+    pub(super) fn counting(&self, tcp: bool) -> &Counting {
+        &self.counting[usize::from(tcp)]
+    }
+
+    /// What was counted, of both transports.
+    pub(super) fn counts(&self) -> impl Iterator<Item = ListenerCounts> {
+        let (network, ipv6) = (self.network(), self.listener().address().is_ipv6());
+        [false, true].into_iter().map(move |tcp| ListenerCounts {
+            network: network.name().to_owned(),
+            tcp,
+            ipv6,
+            counts: self.counting(tcp).read(),
+        })
     }
 
     /// Counts queries that came.

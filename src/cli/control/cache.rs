@@ -12,7 +12,9 @@ use super::{show, state};
 pub(in crate::cli) fn run(arguments: &arguments::Cache) -> ExitCode {
     match &arguments.command {
         CacheCommand::Show { name, target } => {
-            show::<Cache>(target, &Call::get("/v1/cache").with("name", name.as_ref()), |cache, style| (table(cache, style), 0))
+            show::<Cache>(target, &Call::get("/v1/cache").with("name", name.as_ref()), |cache, style| {
+                (table(cache, style), 0)
+            })
         }
         CacheCommand::Flush(flush) => {
             let What { name, zone, all } = &flush.what;

@@ -51,7 +51,9 @@ pub(super) fn sockets(target: &Target) -> Result<Vec<PathBuf>, Failure> {
         };
         return Err((
             NO,
-            format!("no server is running that has a control socket in {looked}; start one, or name its socket with --socket"),
+            format!(
+                "no server is running that has a control socket in {looked}; start one, or name its socket with --socket"
+            ),
         ));
     }
     Ok(running)
@@ -93,7 +95,9 @@ fn failure(error: ClientError) -> Failure {
         ClientError::Socket { path, error: cause } => match cause.kind() {
             io::ErrorKind::PermissionDenied => (
                 NO,
-                format!("{path} may not be opened: run it as root, or write `control_group` in the server's configuration"),
+                format!(
+                    "{path} may not be opened: run it as root, or write `control_group` in the server's configuration"
+                ),
             ),
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                 (NO, format!("no server listens at {path}: {cause}"))
@@ -159,12 +163,16 @@ pub(super) fn name(arguments: &arguments::Name) -> ExitCode {
                 seconds: add.time.as_ref().map(Duration::as_secs),
                 persist: add.persist,
             };
-            show::<AddedNames>(&add.target, &Call::post("/v1/added", &addition), |answer, style| (added(answer, style), 0))
+            show::<AddedNames>(&add.target, &Call::post("/v1/added", &addition), |answer, style| {
+                (added(answer, style), 0)
+            })
         }
         NameCommand::Remove(remove) => {
-            let call = Call::delete("/v1/added").with("name", Some(&remove.name)).with("network", remove.network.as_ref());
+            let call =
+                Call::delete("/v1/added").with("name", Some(&remove.name)).with("network", remove.network.as_ref());
             show::<AddedNames>(&remove.target, &call, |answer, _| {
-                let gone: Vec<String> = answer.added.iter().map(|added| format!("{} on {}", added.name, added.network)).collect();
+                let gone: Vec<String> =
+                    answer.added.iter().map(|added| format!("{} on {}", added.name, added.network)).collect();
                 (format!("removed {}\n", gone.join(", ")), 0)
             })
         }
@@ -214,8 +222,7 @@ pub(super) fn reload(arguments: &arguments::Reload) -> ExitCode {
 
 fn changes(reloaded: &Reloaded) -> String {
     let mut lines: Vec<String> = Vec::new();
-    for (what, networks) in
-        [("added", &reloaded.added), ("changed", &reloaded.changed), ("removed", &reloaded.removed)]
+    for (what, networks) in [("added", &reloaded.added), ("changed", &reloaded.changed), ("removed", &reloaded.removed)]
     {
         if !networks.is_empty() {
             lines.push(format!("{what}: {}", networks.join(", ")));

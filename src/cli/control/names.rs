@@ -18,7 +18,12 @@ fn table(names: &Names, style: Style) -> String {
     let mut table = Table::new(style, &["network", "name", "answers", "container"]);
     for network in &names.networks {
         for name in &network.names {
-            table.row([network.network.clone().into(), name.name.clone().into(), answers(name, style), containers(name, style)]);
+            table.row([
+                network.network.clone().into(),
+                name.name.clone().into(),
+                answers(name, style),
+                containers(name, style),
+            ]);
         }
     }
     if table.is_empty() { "no names\n".to_owned() } else { table.text() }
@@ -31,7 +36,8 @@ fn answers(name: &Name, style: Style) -> Cell {
     if !parts.is_empty() {
         return parts.join(" ").into();
     }
-    let is_stopped = !name.containers.is_empty() && name.containers.iter().all(|container| container.state == "stopped");
+    let is_stopped =
+        !name.containers.is_empty() && name.containers.iter().all(|container| container.state == "stopped");
     Cell::painted(if is_stopped { "stopped" } else { "no address" }, |text| style.bad(text))
 }
 

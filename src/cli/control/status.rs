@@ -37,7 +37,8 @@ fn statuses(arguments: &arguments::Status) -> Result<Vec<Status>, Failure> {
         statuses.push(status);
     }
     let Some(wanted) = &arguments.network else { return Ok(statuses) };
-    let mut known: Vec<String> = statuses.iter().flat_map(|status| &status.networks).map(|network| network.name.clone()).collect();
+    let mut known: Vec<String> =
+        statuses.iter().flat_map(|status| &status.networks).map(|network| network.name.clone()).collect();
     known.sort();
     statuses.retain_mut(|status| {
         status.networks.retain(|network| network.name == *wanted);

@@ -122,8 +122,12 @@ pub(super) fn time(seconds: u64) -> String {
         *left %= unit;
         Some((count, *name))
     });
-    let parts: Vec<String> =
-        parts.skip_while(|(count, _)| *count == 0).take(2).filter(|(count, _)| *count > 0).map(|(count, name)| format!("{count} {name}")).collect();
+    let parts: Vec<String> = parts
+        .skip_while(|(count, _)| *count == 0)
+        .take(2)
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, name)| format!("{count} {name}"))
+        .collect();
     if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
 }
 

@@ -64,11 +64,12 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         .forwarding(settings::forwarding(&config.server, &config.cache, &config.routes))
         .limits(settings::limits(&config.server))
         .responder(settings::responder(&config.server));
+    let (steering, mut orders) = Steering::new("file", path);
+    builder = builder.observer(steering.hub());
     if let Some(workers) = config.server.workers {
         builder = builder.workers(workers);
     }
     let handed = activation::addresses(&sockets);
-    let (steering, mut orders) = Steering::new("file", path);
     let server = builder.sockets(sockets).start().await.map_err(|error| error.to_string())?;
     let mut service = Service::new(server, path.clone(), steering.clone());
     let operation = config.operation.clone();
@@ -95,6 +96,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         }
     }
     supervisor::stopping();
+    steering.stopping();
     info!("stopping: answering what was asked");
     tokio::select! {
         () = service.server().shutdown() => info!("stopped"),

@@ -46,7 +46,11 @@ impl Service {
         }
         let applied = self.server.apply(config.networks).await.map_err(|error| error.to_string())?;
         (self.settings, self.routes) = (config.server, config.routes);
-        self.steering.note(Reloaded { added: applied.added.clone(), warnings: texts(&config.warnings), ..Reloaded::default() });
+        self.steering.note(Reloaded {
+            added: applied.added.clone(),
+            warnings: texts(&config.warnings),
+            ..Reloaded::default()
+        });
         self.tell_of_networks(&applied.added);
         self.tell_of_privilege();
         Ok(())
@@ -102,7 +106,7 @@ impl Service {
             self.server.set_limits(limits);
             (self.settings, self.routes) = (server, routes);
         }
-        self.steering.change(&operation);
+        self.steering.change(&self.server, &operation);
         self.steering.note(Reloaded {
             added: applied.added.clone(),
             changed: applied.changed.clone(),

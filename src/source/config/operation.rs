@@ -85,11 +85,18 @@ fn control(root: &Section<'_>) -> ControlConfig {
     let group = section.string("control_group").filter(|group| {
         let is_there = !group.get_ref().is_empty();
         if !is_there {
-            section.problem(&group.span(), format!("`control_group` is empty; leave it out, or write {}", section.example("control_group")));
+            section.problem(
+                &group.span(),
+                format!("`control_group` is empty; leave it out, or write {}", section.example("control_group")),
+            );
         }
         is_there
     });
-    ControlConfig { socket: path("socket"), control_group: group.map(|group| (*group.get_ref()).to_owned()), state: path("state") }
+    ControlConfig {
+        socket: path("socket"),
+        control_group: group.map(|group| (*group.get_ref()).to_owned()),
+        state: path("state"),
+    }
 }
 
 fn metrics(root: &Section<'_>) -> MetricsConfig {
@@ -97,14 +104,21 @@ fn metrics(root: &Section<'_>) -> MetricsConfig {
     let parse = |listen: Spanned<&str>| {
         let address = listen.get_ref().parse();
         if address.is_err() {
-            let message = format!("`listen` is {:?}; write an address and a port, as in {}", listen.get_ref(), section.example("listen"));
+            let message = format!(
+                "`listen` is {:?}; write an address and a port, as in {}",
+                listen.get_ref(),
+                section.example("listen")
+            );
             section.problem(&listen.span(), message);
         }
         address.ok()
     };
     let listen = section.string("listen").and_then(parse);
     if listen.is_none() && section.value("listen").is_none() && section.value("compat").is_some() {
-        section.warning(section.at(), format!("[metrics] without `listen` serves nothing; write {}", section.example("listen")));
+        section.warning(
+            section.at(),
+            format!("[metrics] without `listen` serves nothing; write {}", section.example("listen")),
+        );
     }
     MetricsConfig { listen, coredns: section.choice("compat", &[("coredns", true)]).unwrap_or(false) }
 }
