@@ -66,7 +66,6 @@ fn what_cannot_be_understood_ends_with_2() {
         &["lookup", "db", "NOTYPE"],
         &["lookup", "db", "--server", "10.0.0.300"],
         &["explain", "db"],
-        &["explain", "db", "--from", "shop"],
         &["explain", "db", "--from", "10.10.1.2", "--network", "none", "--config", EXAMPLE],
         &["explain", "db", "--from", "192.0.2.1", "--config", EXAMPLE],
     ] {

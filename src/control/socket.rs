@@ -26,9 +26,15 @@ pub struct Place {
     pub or_another: bool,
 }
 
-/// The directory of the control sockets: `/run/callsign` for root, `$XDG_RUNTIME_DIR/callsign` for others; `None` where
-/// there is no such variable.
+/// The directory of the control sockets: what the service manager says (`$RUNTIME_DIRECTORY`), else `/run/callsign` for
+/// root, `$XDG_RUNTIME_DIR/callsign` for others; `None` where there is no such variable.
 pub fn directory() -> Option<PathBuf> {
+    // There may be several, with colons between them (systemd.exec(5)).
+    if let Some(given) = std::env::var_os("RUNTIME_DIRECTORY").and_then(|given| given.into_string().ok())
+        && let Some(first) = given.split(':').next().filter(|first| !first.is_empty())
+    {
+        return Some(first.into());
+    }
     if Uid::effective().is_root() && !is_in_user_namespace() {
         return Some(PathBuf::from("/run/callsign"));
     }

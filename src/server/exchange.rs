@@ -9,6 +9,9 @@ use crate::wire::message::{Header, flag};
 use crate::wire::reply::{self, Failure, ReplyEdns};
 use crate::wire::{Name, ede, rcode};
 
+use super::observe::Origin;
+use super::sighting::Kept;
+
 /// Everything that a forwarded query needs once its packet is gone.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -22,6 +25,8 @@ pub(super) struct Exchange {
     choice: Choice,
     edns: Option<ReplyEdns>,
     limit: usize,
+    /// Who wants to know what comes of it.
+    pub(super) kept: Kept,
 }
 
 impl Exchange {
@@ -36,11 +41,18 @@ impl Exchange {
             choice,
             edns: forward.edns,
             limit: forward.limit,
+            kept: Kept::default(),
         }
     }
 
     /// Asks, and gives the reply for the client; `None` where it is to hear nothing.
     pub(super) async fn run(self: Box<Exchange>, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
+        let reply = self.ask(forwarder).await;
+        self.kept.tell(reply.as_deref(), Origin::Upstream);
+        reply
+    }
+
+    async fn ask(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
         let mut question = self.question.clone();
         if !self.aliases.is_empty() {
             let tail = question.split_off(question.len() - 4);
@@ -63,13 +75,19 @@ impl Exchange {
     /// The reply when too many queries wait already: what the cache has, however old, or that they are too many.
     pub(super) fn overloaded(&self, forwarder: &Arc<Forwarder>) -> Vec<u8> {
         let mut out = vec![0; self.limit];
-        match forwarder.cached_or_stale(self.target.as_wire(), &self.choice, &self.asked(), &mut out) {
-            Some(len) => {
-                out.truncate(len);
-                out
-            }
-            None => self.fail(rcode::REFUSED, ede::OTHER, "too many queries wait for an upstream"),
-        }
+        let (reply, origin) =
+            match forwarder.cached_or_stale(self.target.as_wire(), &self.choice, &self.asked(), &mut out) {
+                Some(len) => {
+                    out.truncate(len);
+                    (out, Origin::Stale)
+                }
+                None => {
+                    let reply = self.fail(rcode::REFUSED, ede::OTHER, "too many queries wait for an upstream");
+                    (reply, Origin::Refused)
+                }
+            };
+        self.kept.tell(Some(&reply), origin);
+        reply
     }
 
     fn asked(&self) -> Asked<'_> {

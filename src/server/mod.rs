@@ -18,6 +18,7 @@ mod later;
 mod limits;
 mod observe;
 mod shared;
+mod sighting;
 mod slot;
 mod socket;
 mod status;

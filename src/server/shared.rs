@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, Guard};
@@ -105,6 +105,15 @@ impl Shared {
         let mut open = leftovers.iter().filter_map(Weak::upgrade);
         let socket = open.find(|socket| socket.local_addr().is_ok_and(|bound| bound == address))?;
         socket.as_fd().try_clone_to_owned().ok().map(Into::into)
+    }
+
+    pub(super) fn is_counting(&self) -> bool {
+        self.is_counting.load(Ordering::Relaxed)
+    }
+
+    /// The observer, if there is something to see for it.
+    pub(super) fn watching(&self) -> Option<&Arc<dyn Observer>> {
+        self.observer.as_ref().filter(|observer| observer.is_on())
     }
 
     pub(super) fn responder_options(&self) -> Guard<Arc<ResponderOptions>> {

@@ -41,7 +41,7 @@ pub(super) struct Slot {
     /// Queries received, by transport.
     received: [AtomicU64; 2],
     /// What they were, counted while somebody wants it: of UDP and of TCP.
-    counting: [Counting; 2],
+    counting: [Arc<Counting>; 2],
     /// Tells its tasks to take nothing new.
     stop: Stop,
     /// What serves its sockets.
@@ -119,6 +119,10 @@ impl Slot {
     }
 
     pub(super) fn server(&self) -> &Shared {
+        &self.server
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.server
     }
 
@@ -203,7 +207,7 @@ impl Slot {
     }
 
     /// Where queries of a transport are counted.
-    pub(super) fn counting(&self, tcp: bool) -> &Counting {
+    pub(super) fn counting(&self, tcp: bool) -> &Arc<Counting> {
         &self.counting[usize::from(tcp)]
     }
 

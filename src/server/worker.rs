@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::Guard;
 use tokio::runtime::{Builder, Handle};
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use crate::forward::{Asked, AskedEdns, Reason};
-use crate::responder::{Client, Forward, Listener, Responder, ResponderOptions, Transport, Verdict};
+use crate::responder::{Client, Forward, Listener, Notes, Responder, ResponderOptions, Transport, Verdict};
 use crate::table::Snapshot;
 use crate::wire::message::{Header, flag};
 use crate::wire::rcode;
@@ -23,6 +23,8 @@ use super::batch::Batch;
 use super::exchange::Exchange;
 use super::held::Held;
 use super::later::Later;
+use super::observe::Origin;
+use super::sighting::{Sighting, origin_of};
 use super::slot::Slot;
 
 /// A thread that serves some of the listeners.
@@ -79,13 +81,24 @@ pub(super) struct Place<'s> {
     now: u32,
     /// Queries may wait for endpoints that are about to run (answers.md N11).
     may_hold: bool,
+    /// When the batch came, if somebody wants to know of its queries.
+    watched_since: Option<Instant>,
 }
 
 impl Place<'_> {
     pub(super) fn of(slot: &Slot) -> Place<'_> {
         let listener = slot.listener();
         let snapshot = listener.network().snapshot();
-        Place { slot, listener, snapshot, options: slot.server().responder_options(), now: unix_time(), may_hold: true }
+        let server = slot.server();
+        Place {
+            slot,
+            listener,
+            snapshot,
+            options: server.responder_options(),
+            now: unix_time(),
+            may_hold: true,
+            watched_since: (server.is_counting() || server.watching().is_some()).then(Instant::now),
+        }
     }
 
     /// The same place, where queries may wait for endpoints that are about to run, or have waited long enough.
@@ -146,19 +159,50 @@ impl Desk {
         .at(place.now);
         let client = if place.may_hold { client } else { client.without_hold() };
         let responder = self.responder(&place.options);
-        let mut verdict = responder.respond(packet, &client, out);
+        let mut respond = |out: &mut [u8]| match place.watched_since {
+            None => (responder.respond(packet, &client, out), Notes::default()),
+            Some(_) => responder.respond_noting(packet, &client, out),
+        };
+        let (mut verdict, mut notes) = respond(out);
         if let Verdict::Reply(len) = verdict {
             // Perhaps an address or an interface came since the neighbours were looked at.
             if is_refused(&out[..len]) && place.slot.look_around(&place.listener) {
-                verdict = responder.respond(packet, &client, out);
+                (verdict, notes) = respond(out);
             }
         }
-        match verdict {
-            Verdict::Reply(len) => Outcome::Reply(len),
-            Verdict::Forward(forward) => forwarded(place.slot, &place.listener, forward, client.ip(), out),
-            Verdict::Hold(hold) => Outcome::Later(Later::Start(Held::new((source, transport), packet, hold))),
-            Verdict::Ignore => Outcome::Ignore,
+        let (mut outcome, origin) = match verdict {
+            Verdict::Reply(len) => (Outcome::Reply(len), None),
+            Verdict::Forward(forward) => {
+                (forwarded(place.slot, &place.listener, forward, client.ip(), out), Some(Origin::Cache))
+            }
+            Verdict::Hold(hold) => (Outcome::Later(Later::Start(Held::new((source, transport), packet, hold))), None),
+            Verdict::Ignore => (Outcome::Ignore, None),
+        };
+        if let Some(arrived) = place.watched_since {
+            let sighting = Sighting {
+                listener: &place.listener,
+                client: source,
+                tcp: transport != Transport::Udp,
+                arrived,
+                notes,
+            };
+            match &mut outcome {
+                Outcome::Reply(len) => {
+                    let reply = &out[..*len];
+                    sighting.tell(
+                        place.slot,
+                        packet,
+                        Some(reply),
+                        origin.unwrap_or_else(|| origin_of(notes.rule, reply)),
+                    );
+                }
+                Outcome::Ignore => sighting.tell(place.slot, packet, None, Origin::Dropped),
+                Outcome::Later(Later::Upstream(exchange)) => exchange.kept = sighting.keep(place.slot, packet),
+                // It is told of when it is decided on again.
+                Outcome::Later(Later::Start(_)) => {}
+            }
         }
+        outcome
     }
 
     /// Decides on one packet that came over TCP; a reply has its length in front.

@@ -78,6 +78,8 @@ impl<'a> Launch<'a> {
         fs::write(config_path(&directory), self.config).unwrap();
         let mut command = command_in(self.place, CALLSIGN);
         command.args(["serve", "--config"]).arg(config_path(&directory)).args(self.arguments);
+        // Its control socket and what it keeps are its own.
+        command.env("RUNTIME_DIRECTORY", directory.path()).env("STATE_DIRECTORY", directory.path().join("state"));
         command.env("NOTIFY_SOCKET", &socket).envs(self.environment);
         let process = Process::spawn(command);
         follow_notifications(notify.try_clone().unwrap(), &process);
@@ -99,6 +101,11 @@ impl Program {
     /// The directory of the configuration file, for files beside it.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Its control socket.
+    pub fn control(&self) -> PathBuf {
+        self.directory().join("control.sock")
     }
 
     /// Writes a new configuration, whole at one moment as a careful editor does, and tells nobody.
