@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::support::process::Process;
-use super::support::{needs, program::CALLSIGN};
+use super::support::program::CALLSIGN;
 use super::*;
 
 /// The user who is nobody.
@@ -101,9 +101,7 @@ fn a_watcher_that_never_reads_stops_nobody() {
 
 #[test]
 fn whoever_may_open_the_socket_may_look_and_not_more() {
-    if !needs!(root) {
-        return;
-    }
+    crate::needs_root!();
     let (program, port) = started("");
     let as_nobody = |words: &[&str]| {
         let mut command = std::process::Command::new(CALLSIGN);
