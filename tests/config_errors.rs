@@ -39,13 +39,20 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         (server("port = \"53\""), "2: `port` cannot be a string; write port = 53"),
         (server("port = 5.3"), "2: `port` cannot be a number with a fraction; write port = 53"),
         (server("workers = 1000"), "2: `workers` is 1000; write a number from 1 to 256"),
-        (server("fail_over = \"none\""), "2: `fail_over` is \"none\"; write \"adaptive\" or \"sequential\""),
+        (
+            server("fail_over = \"sequential\""),
+            "2: `fail_over` is part of `order` now; write order = \"strict\" for \"sequential\", and leave it out else",
+        ),
+        (server("order = \"sequential\""), "2: `order` has no \"sequential\" any more; write \"listed\""),
         (server("unanswered = 1"), "2: `unanswered` cannot be a whole number; write unanswered = \"servfail\""),
-        (server("order = 1"), "2: `order` cannot be a whole number; write order = \"fastest\""),
-        (server("order = \"any\""), "2: `order` is \"any\"; write \"fastest\" or \"sequential\" or \"round_robin\""),
+        (server("order = 1"), "2: `order` cannot be a whole number; write order = \"listed\""),
+        (
+            server("order = \"any\""),
+            "2: `order` is \"any\"; write \"listed\" or \"fastest\" or \"round_robin\" or \"strict\"",
+        ),
         (server("timeout = 0"), "2: `timeout` is 0; write seconds, from 0.001 to 3600"),
         (server("timeout = nan"), "2: `timeout` is nan; write seconds, from 0.001 to 3600"),
-        (server("timeout = true"), "2: `timeout` cannot be true or false; write timeout = 5"),
+        (server("timeout = true"), "2: `timeout` cannot be true or false; write timeout = 4"),
         (
             server("upstreams = [\"10.0.0.300\"]"),
             "2: \"10.0.0.300\" is not an address; write 172.18.0.1, 172.18.0.1:53, fd00::1 or [fd00::1%eth0]:53",
@@ -220,7 +227,7 @@ timeout = "5"
             "4: unknown key `subnet`; did you mean `subnets`?",
             "9: \"10.10.1.300\" is not an IP address; write 172.18.0.2 or fd00::2",
             "12: unknown key `prot`; did you mean `port`?",
-            "13: `timeout` cannot be a string; write timeout = 5",
+            "13: `timeout` cannot be a string; write timeout = 4",
         ]
     );
     // Where TOML itself ends, nothing behind is guessed at.

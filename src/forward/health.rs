@@ -188,20 +188,25 @@ impl Health {
         is_left
     }
 
-    /// It is later than usual with a question. True if it is to be sent a probe.
-    pub(super) fn suspect(&mut self, now: Instant) -> bool {
-        let is_known_to_fail = matches!(self.state, State::Demoted { .. });
-        if is_known_to_fail || self.probe.is_some() || self.next_probe.is_some_and(|at| now < at) {
-            return false;
+    /// It is later than usual with a question. If it is to be sent a probe, when: now, or one patience after the last one.
+    pub(super) fn suspect(&mut self, now: Instant) -> Option<Instant> {
+        if matches!(self.state, State::Demoted { .. }) || self.probe.is_some() {
+            return None;
         }
-        self.next_probe = Some(now + self.timing(false).patience());
-        self.probe = Some(now);
-        true
+        let at = self.next_probe.map_or(now, |at| at.max(now));
+        self.next_probe = Some(at + self.timing(false).patience());
+        self.probe = Some(at);
+        Some(at)
     }
 
-    /// The probe had no reply within one patience. Demotes the server unless somebody else had a reply meanwhile.
-    pub(super) fn probe_unanswered(&mut self, now: Instant) -> Option<Change> {
-        let sent = self.probe.take()?;
+    /// True if it has replied to anything since then.
+    pub(super) fn has_replied_since(&self, then: Instant) -> bool {
+        self.last_reply.is_some_and(|at| at > then)
+    }
+
+    /// The probe of that time had no reply within one patience. Demotes the server unless somebody else had one meanwhile.
+    pub(super) fn probe_unanswered(&mut self, sent: Instant, now: Instant) -> Option<Change> {
+        self.probe = self.probe.filter(|&probe| probe != sent);
         if self.last_reply.is_some_and(|at| at >= sent) { None } else { self.demote(now) }
     }
 
@@ -218,7 +223,7 @@ impl Health {
 
     /// What was sent at `sent` showed that it cannot be reached.
     pub(super) fn unreachable(&mut self, sent: Instant, now: Instant) -> Option<Change> {
-        if self.last_reply.is_some_and(|at| at > sent) { None } else { self.demote(now) }
+        if self.has_replied_since(sent) { None } else { self.demote(now) }
     }
 
     /// Takes note that its failing is logged; true if it is to be. A mode that remembers nothing else remembers this.
@@ -320,21 +325,21 @@ mod tests {
         let (mut health, now) = (Health::new(), Instant::now());
         assert_eq!(health.answered(Some(MS), false, now), Some(Change::Met));
         // A name that it never answers: any number of questions, and one probe at a time.
-        assert!(health.suspect(now));
-        assert!((0..100).all(|_| !health.suspect(now + 300 * MS)));
+        assert_eq!(health.suspect(now), Some(now));
+        assert!((0..100).all(|_| health.suspect(now + 300 * MS).is_none()));
         // The probe had its reply.
         assert_eq!(health.answered(Some(MS), false, now + MS), None);
         health.probe_ended();
         assert!(health.timing(false).is_up());
-        assert!(!health.suspect(now + 399 * MS) && health.suspect(now + 400 * MS), "not at once again");
+        assert_eq!(health.suspect(now + 100 * MS), Some(now + 400 * MS), "not at once again");
         // The probe had none, but another question had.
         health.answered(Some(MS), false, now + 500 * MS);
-        assert_eq!(health.probe_unanswered(now + 800 * MS), None);
+        assert_eq!(health.probe_unanswered(now + 400 * MS, now + 800 * MS), None);
         assert!(health.timing(false).is_up());
         // Nobody had one.
-        assert!(health.suspect(now + 900 * MS));
-        assert_eq!(health.probe_unanswered(now + 1300 * MS), Some(Change::Demoted { log: true }));
-        assert!(health.timing(false).is_demoted() && !health.suspect(now + 2000 * MS));
+        assert_eq!(health.suspect(now + 900 * MS), Some(now + 900 * MS));
+        assert_eq!(health.probe_unanswered(now + 900 * MS, now + 1300 * MS), Some(Change::Demoted { log: true }));
+        assert!(health.timing(false).is_demoted() && health.suspect(now + 2000 * MS).is_none());
         assert_eq!(health.timing(false).rtt, Some(MS), "what it was is still the best guess");
         assert_eq!(health.answered(None, false, now + 2000 * MS), Some(Change::Back { log: true }));
         assert!(health.timing(false).is_up());

@@ -7,9 +7,9 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
 use super::attempt::{Attempt, AttemptError, AttemptOptions, Received, is_unreachable};
 use super::datagram::is_ours;
@@ -27,10 +27,11 @@ fn question() -> Question {
     Question { question: vec![0, 0, 2, 0, 1], flags: flag::RD, dnssec_ok: false }
 }
 
-/// Probes a suspected server, which is demoted if it does not reply within its patience.
-pub(super) fn suspected(server: &Arc<UpstreamState>) {
+/// Probes a server that is suspected since then, at that time, unless it has replied to something until then. It is demoted
+/// if it does not reply within its patience.
+pub(super) fn suspected(server: &Arc<UpstreamState>, since: Instant, at: Instant) {
     let probe = Suspicion { server: server.clone(), is_open: true };
-    tokio::spawn(probe.run());
+    tokio::spawn(probe.run(since, at));
 }
 
 /// Tries whether a demoted server is back, by a probe and by a copy of a question.
@@ -122,7 +123,13 @@ struct Suspicion {
 }
 
 impl Suspicion {
-    async fn run(mut self) {
+    async fn run(mut self, since: Instant, at: Instant) {
+        if at > since {
+            sleep_until(at.into()).await;
+            if self.server.with(|health| health.has_replied_since(since)) {
+                return;
+            }
+        }
         let timing = self.server.timing();
         let patience = timing.patience();
         let Some(mut query) = Query::send(&self.server, &question()) else { return };
@@ -131,12 +138,13 @@ impl Suspicion {
             Ok(Err(error)) if !is_ours(&error) && !is_unreachable(&error, query.0.is_datagram()) => {
                 // It hangs up on everybody.
                 self.is_open = false;
-                return self.server.probe_unanswered(&AttemptError::Network(error));
+                return self.server.probe_unanswered(at, &AttemptError::Network(error));
             }
             Ok(result) => result,
             Err(_) => {
                 self.is_open = false;
-                self.server.probe_unanswered(&format_args!("no reply to a query, nor to a probe within {patience:?}"));
+                let why = format!("no reply to a query, nor to a probe within {patience:?}");
+                self.server.probe_unanswered(at, &why);
                 let Ok(result) = timeout(LISTEN, query.wait()).await else { return };
                 result
             }

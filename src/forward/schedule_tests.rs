@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::super::health::Change;
+use super::super::health::{Change, Health, Timing};
 use super::super::ranking::tests::{Fake, servers_of};
 use super::super::ranking::{Ranking, rank};
 use super::*;
@@ -56,8 +56,9 @@ enum Happens {
     Ask,
     Wake(usize),
     Reply { server: usize, question: Option<usize>, say: Say, sent: u32, is_repeated: bool },
+    Probe { server: usize, since: u32 },
     RepeatProbe { server: usize },
-    ProbeUnanswered { server: usize },
+    ProbeUnanswered { server: usize, sent: u32 },
 }
 
 /// A question under way.
@@ -156,15 +157,22 @@ impl Simulation {
                         self.hear(question, server, say);
                     }
                 }
+                Happens::Probe { server, since } => {
+                    let since = self.start + since * MS;
+                    match self.health.with(server, |health| health.has_replied_since(since)) {
+                        true => self.health.with(server, Health::probe_ended),
+                        false => self.probe(server),
+                    }
+                }
                 Happens::RepeatProbe { server } => {
                     let is_open = self.health.with(server, |health| health.is_probed() && health.take_repeat());
                     if is_open {
                         self.send(server, None);
                     }
                 }
-                Happens::ProbeUnanswered { server } => {
-                    let now = self.instant();
-                    let change = self.health.with(server, |health| health.probe_unanswered(now));
+                Happens::ProbeUnanswered { server, sent } => {
+                    let (now, sent) = (self.instant(), self.start + sent * MS);
+                    let change = self.health.with(server, |health| health.probe_unanswered(sent, now));
                     self.changed(server, change);
                 }
             }
@@ -217,11 +225,13 @@ impl Simulation {
                     continue;
                 }
                 Step::Suspect(server) => {
-                    if self.health.with(server, |health| health.suspect(now)) {
-                        let patience = self.health.timing(server).patience().as_millis() as u32;
-                        self.send(server, None);
-                        self.plan(self.now + patience, Happens::ProbeUnanswered { server });
-                        self.repeat_probe(server, self.now + patience);
+                    if let Some(at) = self.health.with(server, |health| health.suspect(now)) {
+                        let at = (at - self.start).as_millis() as u32;
+                        if at > self.now {
+                            self.plan(at, Happens::Probe { server, since: self.now });
+                        } else {
+                            self.probe(server);
+                        }
                     }
                     continue;
                 }
@@ -240,8 +250,11 @@ impl Simulation {
         }
     }
 
-    /// Plans the repeats of a probe, for as long as it is waited for.
-    fn repeat_probe(&mut self, server: usize, until: u32) {
+    /// Sends a probe, and plans its repeats for as long as it is waited for.
+    fn probe(&mut self, server: usize) {
+        let until = self.now + self.health.timing(server).patience().as_millis() as u32;
+        self.send(server, None);
+        self.plan(until, Happens::ProbeUnanswered { server, sent: self.now });
         let mut interval = self.health.timing(server).repeat().as_millis() as u32;
         let mut at = self.now + interval;
         while at < until {
@@ -566,11 +579,11 @@ fn f6_connections_are_repeated_rarely() {
         fn count(&self) -> usize {
             self.0.count()
         }
-        fn with<T>(&self, server: usize, look: impl FnOnce(&mut super::super::health::Health) -> T) -> T {
+        fn with<T>(&self, server: usize, look: impl FnOnce(&mut Health) -> T) -> T {
             self.0.with(server, look)
         }
-        fn timing(&self, server: usize) -> super::super::health::Timing {
-            super::super::health::Timing { stream: true, ..self.0.timing(server) }
+        fn timing(&self, server: usize) -> Timing {
+            Timing { stream: true, ..self.0.timing(server) }
         }
     }
     let (servers, start) = (Stream(servers_of(&[50])), Instant::now());

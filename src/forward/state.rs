@@ -141,8 +141,9 @@ impl UpstreamState {
     /// It is later than usual with a question: a probe tells whether it replies at all.
     pub(super) fn suspect(self: &Arc<Self>) {
         self.counters.late.fetch_add(1, Ordering::Relaxed);
-        if self.with(|health| health.suspect(now())) {
-            probe::suspected(self);
+        let now = now();
+        if let Some(at) = self.with(|health| health.suspect(now)) {
+            probe::suspected(self, now, at);
         }
     }
 
@@ -152,9 +153,9 @@ impl UpstreamState {
         self.tell(change, why);
     }
 
-    /// The probe was not answered.
-    pub(super) fn probe_unanswered(&self, why: &dyn Display) {
-        let change = self.with(|health| health.probe_unanswered(now()));
+    /// The probe that was sent at `sent` was not answered.
+    pub(super) fn probe_unanswered(&self, sent: Instant, why: &dyn Display) {
+        let change = self.with(|health| health.probe_unanswered(sent, now()));
         self.tell(change, why);
     }
 

@@ -52,7 +52,8 @@ fn order(section: &Section<'_>) -> Option<OrderConfig> {
         ("round_robin", OrderConfig::RoundRobin),
         ("strict", OrderConfig::Strict),
     ];
-    if let Some(order) = section.string("order").filter(|order| *order.get_ref() == "sequential") {
+    let order = section.value("order")?;
+    if order.get_ref().as_str() == Some("sequential") {
         section.problem(&order.span(), "`order` has no \"sequential\" any more; write \"listed\"");
         return None;
     }
