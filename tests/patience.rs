@@ -5,8 +5,8 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use callsign::forward::{Failure, ForwardOptions, Forwarder, Order, Question};
@@ -14,6 +14,7 @@ use callsign::table::Upstream;
 use callsign::wire::message::{Header, flag, records};
 use callsign::wire::{ede, rcode, rtype};
 use support::DEADLINE;
+use support::log::Log;
 use support::upstream::{Act, Query, Scripted, a, record, refusing};
 
 const MS: Duration = Duration::from_millis(1);
@@ -76,56 +77,6 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
         assert!(Instant::now() < deadline, "never came to be: {what}");
         tokio::time::sleep(MS).await;
     }
-}
-
-/// Warnings and notices of the log. For all threads: tracing remembers whether anyone listens to a call site.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
-
-impl Log {
-    fn listen() -> Log {
-        static ALL: OnceLock<Log> = OnceLock::new();
-        let listen = || {
-            let log = Log::default();
-            tracing::subscriber::set_global_default(log.clone()).unwrap();
-            log
-        };
-        ALL.get_or_init(listen).clone()
-    }
-
-    /// What was said of a server so far.
-    fn of(&self, server: SocketAddr) -> Vec<String> {
-        let server = server.to_string();
-        self.0.lock().unwrap().iter().filter(|line| line.contains(&server)).cloned().collect()
-    }
-}
-
-struct Line(String);
-
-impl tracing::field::Visit for Line {
-    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        if field.name() == "message" {
-            self.0 += &format!("{value:?}");
-        }
-    }
-}
-
-impl tracing::Subscriber for Log {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() <= tracing::Level::INFO
-    }
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = Line(format!("{} ", event.metadata().level()));
-        event.record(&mut line);
-        self.0.lock().unwrap().push(line.0);
-    }
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,7 +16,6 @@ use super::datagram::is_ours;
 use super::health::Health;
 use super::query::Question;
 use super::state::{UpstreamState, now};
-use crate::table::Transport;
 use crate::wire::message::flag;
 
 /// How long a reply is listened to: also a late one says that the server is there.
@@ -39,7 +38,8 @@ pub(super) fn retry(server: &Arc<UpstreamState>, copied: Option<&Question>) {
     for question in copied.cloned().into_iter().chain([question()]) {
         let server = server.clone();
         tokio::spawn(async move {
-            let Some(mut query) = Query::send(&server, &question) else { return };
+            // Over a connection of its own: one that is there is as old as the trouble.
+            let Some(mut query) = Query::send(&server, &question, Some(now())) else { return };
             if let Ok(result) = timeout(LISTEN, query.wait()).await {
                 query.end(&server, result);
             }
@@ -51,7 +51,7 @@ pub(super) fn retry(server: &Arc<UpstreamState>, copied: Option<&Question>) {
 pub(super) fn copy(server: &Arc<UpstreamState>, question: &Question) {
     let (server, question) = (server.clone(), question.clone());
     tokio::spawn(async move {
-        let Some(mut query) = Query::send(&server, &question) else { return };
+        let Some(mut query) = Query::send(&server, &question, None) else { return };
         let late = server.timing().late();
         match timeout(late, query.wait()).await {
             Ok(result) => query.end(&server, result),
@@ -64,9 +64,8 @@ pub(super) fn copy(server: &Arc<UpstreamState>, question: &Question) {
 struct Query(Attempt);
 
 impl Query {
-    fn send(server: &Arc<UpstreamState>, question: &Question) -> Option<Query> {
-        // Over a connection of its own: the one in use may be dead, and the server not.
-        let newer_than = (server.upstream.transport() != Transport::Plain).then(now);
+    /// Asks; over a connection that is no older than said. `None` if it could not be sent, which is dealt with.
+    fn send(server: &Arc<UpstreamState>, question: &Question, newer_than: Option<Instant>) -> Option<Query> {
         let sent = now();
         match Attempt::start(0, server, question, AttemptOptions { newer_than, ..AttemptOptions::USUAL }) {
             Ok(attempt) => Some(Query(attempt)),
@@ -98,6 +97,12 @@ impl Query {
         self.wait().await
     }
 
+    /// Waits for as long as the server is worth; `None` if it says nothing until then.
+    async fn wait_patiently(&mut self, server: &UpstreamState) -> Option<io::Result<Received>> {
+        let timing = server.timing();
+        timeout(timing.patience(), self.wait_and_repeat(server, timing.repeat())).await.ok()
+    }
+
     fn end(self, server: &UpstreamState, result: io::Result<Received>) {
         let Query(attempt) = self;
         match result {
@@ -124,32 +129,37 @@ struct Suspicion {
 
 impl Suspicion {
     async fn run(mut self, since: Instant, at: Instant) {
+        let server = self.server.clone();
         if at > since {
             sleep_until(at.into()).await;
-            if self.server.with(|health| health.has_replied_since(since)) {
+            if server.with(|health| health.has_replied_since(since)) {
                 return;
             }
         }
-        let timing = self.server.timing();
-        let patience = timing.patience();
-        let Some(mut query) = Query::send(&self.server, &question()) else { return };
-        let answer = timeout(patience, query.wait_and_repeat(&self.server, timing.repeat())).await;
-        let result = match answer {
-            Ok(Err(error)) if !is_ours(&error) && !is_unreachable(&error, query.0.is_datagram()) => {
+        let Some(mut query) = Query::send(&server, &question(), None) else { return };
+        let mut result = query.wait_patiently(&server).await;
+        if !matches!(result, Some(Ok(_))) && !query.0.is_datagram() && server.streams.is_open() {
+            // It may be the connection that is dead, and not the server.
+            let Some(another) = Query::send(&server, &question(), Some(query.0.sent)) else { return };
+            query = another;
+            result = query.wait_patiently(&server).await;
+        }
+        match result {
+            Some(Err(error)) if !is_ours(&error) && !is_unreachable(&error, query.0.is_datagram()) => {
                 // It hangs up on everybody.
                 self.is_open = false;
-                return self.server.probe_unanswered(at, &AttemptError::Network(error));
+                server.probe_unanswered(at, &AttemptError::Network(error));
             }
-            Ok(result) => result,
-            Err(_) => {
+            Some(result) => query.end(&server, result),
+            None => {
                 self.is_open = false;
-                let why = format!("no reply to a query, nor to a probe within {patience:?}");
-                self.server.probe_unanswered(at, &why);
-                let Ok(result) = timeout(LISTEN, query.wait()).await else { return };
-                result
+                let patience = server.timing().patience();
+                server.probe_unanswered(at, &format!("no reply to a query, nor to a probe within {patience:?}"));
+                if let Ok(result) = timeout(LISTEN, query.wait()).await {
+                    query.end(&server, result);
+                }
             }
-        };
-        query.end(&self.server, result);
+        }
     }
 }
 
