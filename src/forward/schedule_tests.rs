@@ -297,16 +297,17 @@ impl Simulation {
     }
 }
 
-/// The same losses in each run.
+/// The same losses in each run (SplitMix64).
 fn random(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut x = *state;
+    x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ x >> 31
 }
 
 fn lossy(rtt: u32, percent: u64) -> Server {
-    let mut state = 0x9e37_79b9_7f4a_7c15;
+    let mut state = u64::from(rtt);
     let mut is_lost = move || random(&mut state) % 100 < percent;
     Box::new(move |_| if is_lost() || is_lost() { None } else { Some((rtt, Yes)) })
 }
@@ -337,7 +338,7 @@ fn f6_what_needs_6_s_is_given_up_after_4() {
 
 #[test]
 fn f6_over_a_path_that_loses_a_fifth_each_way_99_9_per_cent_of_questions_are_answered() {
-    for rtt in [1, 20, 35] {
+    for rtt in [1, 20, 200] {
         // 0.36⁷ of them are not, 39 with a standard deviation of 6: more of them than 10,000, so that it is not luck.
         let mut simulation = Simulation::new(Order::Listed, vec![lossy(rtt, 20)]);
         simulation.ask((0..50_000).map(|index| index / 2));
@@ -385,7 +386,7 @@ fn f6_a_repeat_follows_twice_the_usual_time_and_then_doubling() {
     assert_eq!(intervals.len(), 6, "{asked:?}");
     assert!((60..70).contains(&intervals[0]), "{intervals:?}");
     for pair in intervals.windows(2) {
-        assert!(pair[1].abs_diff((2 * pair[0]).min(1600)) <= 2, "{intervals:?}");
+        assert!(pair[1].abs_diff((2 * pair[0]).min(600)) <= 2, "{intervals:?}");
     }
 }
 
@@ -598,7 +599,7 @@ fn f6_connections_are_repeated_rarely() {
             _ => {}
         }
     }
-    assert_eq!(asked, [0, 1000, 2600]);
+    assert_eq!(asked, [0, 1000, 2000]);
 }
 
 #[test]
