@@ -290,8 +290,13 @@ impl Schedule {
         }
         turn.sent_at = now;
         turn.repeat_at = now.checked_add(turn.interval);
-        // Where another server could take its place a server is suspected until it has replied.
-        let late = if turn.is_unknown && !is_alone { Duration::ZERO } else { timing.late() };
+        let late = match () {
+            // Where another server could take its place a server is suspected until it has replied.
+            () if turn.is_unknown && !is_alone => Duration::ZERO,
+            () if self.is_listed => timing.late(),
+            // Later than this it is the answer of another one that counts.
+            () => timing.equals_hedge(),
+        };
         turn.suspect_at = if turn.is_demoted { None } else { now.checked_add(late) };
         turn.patience = timing.patience();
         turn.patience_ends = now + turn.patience;

@@ -560,6 +560,19 @@ fn f5_among_equals_the_first_answer_counts_and_the_late_are_hedged() {
 }
 
 #[test]
+fn f7_among_equals_a_dead_server_is_demoted_though_nobody_waits_for_it() {
+    for order in [Order::Fastest, Order::RoundRobin] {
+        let first: Server = Box::new(|packet| (packet.at < 1000).then_some((10, Yes)));
+        let mut simulation = Simulation::warm(order, vec![first, replies(20, Yes)], &[10, 20]);
+        simulation.ask((0..1000).map(|index| index * 4));
+        let [(demoted, 0)] = simulation.demoted[..] else { panic!("{order:?}: {:?}", simulation.demoted) };
+        assert!((1400..1600).contains(&demoted), "{order:?}: {demoted}");
+        assert!(simulation.done().iter().skip(demoted as usize / 4 + 1).all(|done| done.took == 20), "{order:?}");
+        assert!(simulation.all(|done| done.took <= 100), "{order:?}");
+    }
+}
+
+#[test]
 fn f6_a_truncated_reply_is_fetched_and_not_asked_for_again() {
     let (servers, start) = (servers_of(&[20, 20]), Instant::now());
     let ranking = rank(&servers, Order::Listed, 0, start);
