@@ -90,9 +90,12 @@ impl Steering {
     }
 
     /// Serves metrics as they are wanted, or no longer.
-    fn serve_metrics(self: &Arc<Steering>, server: &Arc<Server>, config: &MetricsConfig) {
-        // Two cannot listen at one address.
-        *self.metrics() = None;
+    async fn serve_metrics(self: &Arc<Steering>, server: &Arc<Server>, config: &MetricsConfig) {
+        let before = self.metrics().take();
+        if let Some(before) = before {
+            // Two cannot listen at one address.
+            before.stop().await;
+        }
         let Some(listen) = config.listen else { return };
         let options = MetricsOptions { listen, coredns: config.coredns };
         match Metrics::start(server.clone(), self.clone(), self.hub.clone(), &options) {
@@ -110,7 +113,7 @@ impl Steering {
 
     /// Opens the control socket, and puts the rest of what is said of operation into force. What cannot be opened is logged,
     /// and keeps nothing from being served. `name` is that of the socket, less its suffix.
-    pub(super) fn start(
+    pub(super) async fn start(
         self: &Arc<Steering>,
         server: &Arc<Server>,
         name: &str,
@@ -118,8 +121,9 @@ impl Steering {
     ) -> Option<Control> {
         self.lock().operation = operation.clone();
         self.log_queries(&operation.log);
-        self.serve_metrics(server, &operation.metrics);
-        let options = options(name, &operation.control)?;
+        self.serve_metrics(server, &operation.metrics).await;
+        let kind = self.lock().source.kind.clone();
+        let options = options(name, &operation.control, kind == "podman")?;
         let path = options.place.path.clone();
         match Control::start(server.clone(), self.clone(), self.hub.clone(), options) {
             Ok(control) => {
@@ -134,13 +138,13 @@ impl Steering {
     }
 
     /// Puts what a reload says of operation into force.
-    pub(super) fn change(self: &Arc<Steering>, server: &Arc<Server>, operation: &OperationConfig) {
+    pub(super) async fn change(self: &Arc<Steering>, server: &Arc<Server>, operation: &OperationConfig) {
         let before = std::mem::replace(&mut self.lock().operation, operation.clone());
         if before.control != operation.control {
             warn!("another [control] takes a restart");
         }
         if before.metrics != operation.metrics {
-            self.serve_metrics(server, &operation.metrics);
+            self.serve_metrics(server, &operation.metrics).await;
         }
         if before.log != operation.log {
             self.log_queries(&operation.log);
@@ -204,23 +208,33 @@ impl Host for Steering {
     }
 }
 
-/// Where the socket is, and the state; `None` for none.
-fn options(name: &str, config: &ControlConfig) -> Option<ControlOptions> {
+/// Where the socket is, and the state; `None` for none. What a service manager says of directories is not for Podman's
+/// server: its service is whichever one started a container first.
+fn options(name: &str, config: &ControlConfig, is_podman: bool) -> Option<ControlOptions> {
+    let given = |name: &str| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty() && !is_podman)?.into_string().ok()?;
+        // There may be several, with colons between them (systemd.exec(5)).
+        value.split(':').next().map(PathBuf::from)
+    };
     let group = config.control_group.clone();
     let place = match &config.socket {
         Some(path) if path.as_os_str().is_empty() => return None,
         Some(path) => Place { path: path.clone(), group, or_another: false },
-        None => Place { path: control::directory()?.join(format!("{name}.sock")), group, or_another: true },
+        None => Place {
+            path: control::directory().or_else(|| given("RUNTIME_DIRECTORY"))?.join(format!("{name}.sock")),
+            group,
+            or_another: true,
+        },
     };
-    Some(ControlOptions { place, state: config.state.clone().or_else(state_directory) })
+    Some(ControlOptions {
+        place,
+        state: config.state.clone().or_else(|| given("STATE_DIRECTORY")).or_else(state_directory),
+    })
 }
 
-/// The directory of what is kept over a restart: systemd's, `/var/lib/callsign` for root, `~/.local/state/callsign` for others.
+/// The directory of what is kept over a restart: `/var/lib/callsign` for root, `~/.local/state/callsign` for others.
 fn state_directory() -> Option<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(given) = variable("STATE_DIRECTORY") {
-        return Some(given);
-    }
     if control::directory().is_some_and(|directory| directory == Path::new("/run/callsign")) {
         return Some(PathBuf::from("/var/lib/callsign"));
     }

@@ -71,6 +71,13 @@ impl Metrics {
         Ok(Metrics { task, address, server })
     }
 
+    /// Ends it; when this returns nothing listens there.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        // It was cut off, which is what was asked for.
+        let _ = (&mut self.task).await;
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

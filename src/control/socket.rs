@@ -26,20 +26,22 @@ pub struct Place {
     pub or_another: bool,
 }
 
-/// The directory of the control sockets: what the service manager says (`$RUNTIME_DIRECTORY`), else `/run/callsign` for
-/// root, `$XDG_RUNTIME_DIR/callsign` for others; `None` where there is no such variable.
+/// The directory of the control sockets: `$CALLSIGN_RUNTIME_DIR`, else `/run/callsign` for root, `$XDG_RUNTIME_DIR/callsign`
+/// for others; `None` where there is no such variable.
 pub fn directory() -> Option<PathBuf> {
-    // There may be several, with colons between them (systemd.exec(5)).
-    if let Some(given) = std::env::var_os("RUNTIME_DIRECTORY").and_then(|given| given.into_string().ok())
-        && let Some(first) = given.split(':').next().filter(|first| !first.is_empty())
-    {
-        return Some(first.into());
+    if let Some(given) = given_directory() {
+        return Some(given);
     }
     if Uid::effective().is_root() && !is_in_user_namespace() {
         return Some(PathBuf::from("/run/callsign"));
     }
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").filter(|directory| !directory.is_empty())?;
     Some(Path::new(&runtime).join("callsign"))
+}
+
+/// The directory that the environment names for all that is callsign's.
+fn given_directory() -> Option<PathBuf> {
+    std::env::var_os("CALLSIGN_RUNTIME_DIR").filter(|directory| !directory.is_empty()).map(PathBuf::from)
 }
 
 /// True for the root of a user namespace, as rootless Podman's server is: it is somebody else outside.
@@ -51,8 +53,14 @@ fn is_in_user_namespace() -> bool {
 /// The control sockets of this machine at which somebody listens, sorted: those in [`directory`], and root's, which others
 /// may be allowed to open.
 pub fn running() -> Vec<PathBuf> {
-    let mut directories = vec![PathBuf::from("/run/callsign")];
-    directories.extend(directory().filter(|own| *own != directories[0]));
+    let directories = match given_directory() {
+        Some(given) => vec![given],
+        None => {
+            let mut directories = vec![PathBuf::from("/run/callsign")];
+            directories.extend(directory().filter(|own| *own != directories[0]));
+            directories
+        }
+    };
     let mut found: Vec<PathBuf> = directories.iter().flat_map(|directory| sockets_in(directory)).collect();
     // A socket that may not be opened has a server behind it, as far as can be told.
     found.retain(|path| match UnixStream::connect(path) {

@@ -111,6 +111,7 @@ fn why(event: &Event, answers: &[String], said: Option<&Said>) -> String {
         (Rule::F1, Origin::Upstream, "NXDOMAIN") => "not a container's name, and the upstream does not know it",
         (Rule::F1, Origin::Upstream, "SERVFAIL") => "not a container's name, and no upstream could answer",
         (Rule::F1, Origin::Upstream, _) => "not a container's name: the upstream answered",
+        (Rule::F1, Origin::Cache, "SERVFAIL") => "not a container's name, and no upstream could answer a moment ago",
         (Rule::F1, Origin::Cache, _) => "not a container's name: an upstream answered before",
         (Rule::F1, Origin::Stale, _) => "not a container's name: no upstream answers, so an old answer is given",
         (rule, ..) => rule.sentence(),

@@ -158,5 +158,5 @@ fn health_and_readiness() {
     assert!(scraped(metrics, "/metrics").1.contains("callsign_source_failed{kind=\"file\"} 1"));
     // Counted no longer, and not served, from the next reload on.
     program.reload_by_change(&config(port, ""));
-    assert!(std::net::TcpStream::connect(metrics).is_err());
+    assert!(std::net::TcpStream::connect(metrics).is_err(), "nobody listens any more");
 }

@@ -1,6 +1,7 @@
 //! `callsign watch` and the query log: what they show of queries.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use super::support::process::{Process, Source};
 use super::*;
@@ -16,21 +17,24 @@ fn watch(program: &Program, words: &str) -> Process {
 }
 
 /// Asks until a watcher shows it: nothing else says that it is on.
-fn first(process: &Process, port: u16, name: &str) -> Value {
-    for _ in 0..1000 {
-        addresses(port, name);
+fn first(process: &Process, port: u16, name: impl Fn(u32) -> String) -> Value {
+    let deadline = Instant::now() + DEADLINE;
+    for number in 0.. {
+        addresses(port, &name(number));
         if let Some(line) = process.lines(Source::Stdout).first() {
             return serde_json::from_str(line).unwrap();
         }
+        assert!(Instant::now() < deadline, "nothing is shown: {process:?}");
+        std::thread::sleep(Duration::from_millis(5));
     }
-    panic!("{name} is not shown: {process:?}");
+    unreachable!("there are enough numbers")
 }
 
 #[test]
 fn every_query_is_shown_with_who_what_and_why() {
     let (program, port) = started("");
     let process = watch(&program, "--name db");
-    let query = first(&process, port, "db");
+    let query = first(&process, port, |_| "db".to_owned());
     assert_eq!(
         [&query["network"], &query["name"], &query["type"], &query["rcode"], &query["from"], &query["rule"]],
         ["shop", "db", "A", "NOERROR", "local", "T1"]
@@ -48,8 +52,8 @@ fn every_query_is_shown_with_who_what_and_why() {
 fn only_what_failed_and_what_is_forwarded() {
     let (program, port) = started("");
     let (failed, forwarded) = (watch(&program, "--only failed"), watch(&program, "--only forwarded"));
-    assert_eq!(first(&failed, port, "nothere.internal")["rcode"], "NXDOMAIN");
-    let query = first(&forwarded, port, "www.example");
+    assert_eq!(first(&failed, port, |_| "nothere.internal".to_owned())["rcode"], "NXDOMAIN");
+    let query = first(&forwarded, port, |number| format!("www{number}.example"));
     assert_eq!((&query["from"], &query["rcode"]), (&"upstream".into(), &"SERVFAIL".into()), "{query}");
     assert!(query["why"].as_str().unwrap().contains("no upstream could answer"), "{query}");
     assert!(query["ms"].as_f64().is_some());

@@ -79,7 +79,7 @@ impl<'a> Launch<'a> {
         let mut command = command_in(self.place, CALLSIGN);
         command.args(["serve", "--config"]).arg(config_path(&directory)).args(self.arguments);
         // Its control socket and what it keeps are its own.
-        command.env("RUNTIME_DIRECTORY", directory.path()).env("STATE_DIRECTORY", directory.path().join("state"));
+        command.env("CALLSIGN_RUNTIME_DIR", directory.path()).env("STATE_DIRECTORY", directory.path().join("state"));
         command.env("NOTIFY_SOCKET", &socket).envs(self.environment);
         let process = Process::spawn(command);
         follow_notifications(notify.try_clone().unwrap(), &process);

@@ -10,6 +10,7 @@ use super::daemon::Caller;
 use super::pid_file::{Claim, PidFile};
 use super::service::Service;
 use super::signals::{Order, Signals};
+use crate::cli::steering::Steering;
 use crate::cli::{memory, output};
 
 /// Serves until there is nothing left to serve, or until told to stop.
@@ -38,7 +39,8 @@ pub(super) async fn live(job: &Job, caller: &mut Caller) -> Result<(), String> {
 
 async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: &PidFile) -> Result<(), String> {
     let starting = |error: String| format!("Error starting server {error}");
-    let mut service = Service::start(job).await.map_err(starting)?;
+    let (steering, mut orders) = Steering::new("podman", &job.directory);
+    let mut service = Service::start(job, steering.clone()).await.map_err(starting)?;
     service.read().await;
     // Half a file may be all that there is.
     while service.is_unsure() && !service.is_serving() {
@@ -61,7 +63,9 @@ async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: 
     caller.leave().map_err(|error| starting(error.to_string()))?;
     info!(version = env!("CARGO_PKG_VERSION"), directory = shown(&job.directory), port = job.port, "serving");
     memory::return_what_the_start_took();
+    let _control = service.open_control().await;
     loop {
+        let mut ordered = None;
         tokio::select! {
             order = signals.next() => match order {
                 Order::Stop => break,
@@ -72,9 +76,14 @@ async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: 
                 // Should somebody have removed it.
                 Order::Read => _ = pid_file.renew(),
             },
+            Some(order) = orders.recv() => ordered = Some(order),
             () = service.wait(), if service.is_unsure() => {}
         }
         service.read().await;
+        if let Some(order) = ordered {
+            // Who ordered it may have gone.
+            let _ = order.send(steering.last());
+        }
         if service.is_empty() && is_over(&mut service, pid_file).await {
             info!("no network is left: done");
             // At once: whoever might still wait for an answer is gone with its network.
@@ -82,6 +91,7 @@ async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: 
         }
     }
     info!("stopping: answering what was asked");
+    steering.stopping();
     pid_file.remove();
     service.stop().await;
     info!("stopped");

@@ -75,7 +75,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
     let operation = config.operation.clone();
     service.start(config).await?;
     // Whoever stops the server is answered no more.
-    let _control = steering.start(service.server(), "control", &operation);
+    let _control = steering.start(service.server(), "control", &operation).await;
     activation::warn_of_unused(&handed, service.server());
     supervisor::ready(service.server());
     memory::return_what_the_start_took();

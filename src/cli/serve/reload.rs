@@ -106,7 +106,7 @@ impl Service {
             self.server.set_limits(limits);
             (self.settings, self.routes) = (server, routes);
         }
-        self.steering.change(&self.server, &operation);
+        self.steering.change(&self.server, &operation).await;
         self.steering.note(Reloaded {
             added: applied.added.clone(),
             changed: applied.changed.clone(),
