@@ -312,7 +312,7 @@ impl Schedule {
     /// The server that is to be asked again, if there is one and its budget allows.
     fn repeat(&mut self, now: Instant, servers: &impl Servers) -> Option<usize> {
         for (server, turn) in self.turns.iter_mut().enumerate() {
-            if !turn.repeat_at.is_some_and(|at| now >= at) {
+            if turn.repeat_at.is_none_or(|at| now < at) {
                 continue;
             }
             let longest = if turn.is_unknown { self.timeout * 2 / 5 } else { self.timeout * 3 / 20 };
