@@ -32,6 +32,17 @@ pub(super) fn complain(message: impl Display) {
     let _ = io::stderr().write_all(format!("{message}\n").as_bytes());
 }
 
+/// Why a command failed, as `--json` has it.
+#[derive(Debug, Serialize)]
+struct Failure<'a> {
+    error: &'a str,
+}
+
+/// Writes why a command failed, as JSON if that was asked for, and gives the exit code.
+pub(super) fn failure(is_json: bool, message: &str, code: u8) -> ExitCode {
+    if is_json { json(&Failure { error: message }, code) } else { fail(message, code) }
+}
+
 /// Writes why a command failed, and gives the exit code.
 pub(super) fn fail(message: impl Display, code: u8) -> ExitCode {
     complain(format_args!("callsign: {message}"));

@@ -11,6 +11,7 @@ mod builder;
 mod change;
 mod datagrams;
 mod exchange;
+mod holder;
 mod host;
 mod limits;
 mod shared;

@@ -28,14 +28,18 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read`].
 pub(super) fn read_given(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    if ["/dev/stdin", "/dev/fd", "/proc/self/fd"].iter().any(|opened| path.starts_with(opened)) {
+    if path == Path::new("/dev/stdin") {
+        // What is a socket, as under sshd, cannot be opened by its path.
+        return read_at_most(io::stdin().lock(), most, 0);
+    }
+    if ["/dev/fd", "/proc/self/fd"].iter().any(|opened| path.starts_with(opened)) {
         return read_at_most(File::open(path)?, most, 0);
     }
     read(path, most)
 }
 
 /// Reads to the end; `expected` octets are likely.
-fn read_at_most(file: File, most: u64, expected: u64) -> io::Result<Vec<u8>> {
+fn read_at_most(file: impl Read, most: u64, expected: u64) -> io::Result<Vec<u8>> {
     let mut octets = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
     let len = file.take(most.saturating_add(1)).read_to_end(&mut octets)?;
     if len as u64 > most { Err(too_long(most)) } else { Ok(octets) }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callsign::forward::{FailOver, ForwardOptions, Unanswered};
-use callsign::source::config::{ConfigError, PodmanConfig};
+use callsign::source::config::{ConfigError, PodmanConfig, Surroundings};
 use callsign::table::NetworkBuilder;
 use tracing::{error, info, warn};
 
@@ -62,7 +62,8 @@ impl Policies {
             Ok(config) => {
                 match &config {
                     Some(config) => {
-                        config.warnings.iter().for_each(|warning| warn!("{warning}"));
+                        let Surroundings { errors, warnings, .. } = config.surroundings();
+                        config.warnings.iter().chain(&errors).chain(&warnings).for_each(|warning| warn!("{warning}"));
                         info!(path = self.origin(), "settings read");
                     }
                     None => info!(path = self.origin(), "there are no settings any more: the defaults hold"),

@@ -32,6 +32,7 @@ mod cache;
 mod endpoint;
 mod error;
 mod forward;
+mod lint;
 mod network;
 mod podman;
 mod policy;
@@ -40,6 +41,7 @@ mod section;
 mod server;
 mod shape;
 mod text;
+mod tlds;
 mod unique;
 mod values;
 mod watch;
@@ -50,6 +52,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
+pub use lint::Surroundings;
 pub use podman::PodmanConfig;
 pub use policy::NetworkPolicy;
 pub use values::{
@@ -88,8 +91,11 @@ impl Config {
     /// Reads the content of a file; `origin` as for [`Config::parse`].
     ///
     /// # Errors
-    /// [`ConfigError`] when it is not UTF-8, or has problems.
+    /// [`ConfigError`] when it is empty, is not UTF-8, or has problems. (A *text* may be empty: it has the defaults.)
     pub fn from_octets(octets: &[u8], origin: &str) -> Result<Config, ConfigError> {
+        if octets.trim_ascii().is_empty() {
+            return Err(ConfigError::empty(origin));
+        }
         Config::parse(text::utf8(octets, origin)?, origin)
     }
 
@@ -100,13 +106,19 @@ impl Config {
     pub fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
         let source = Text::new(text, origin);
         let (document, errors) = DeTable::parse_recoverable(text);
-        let source = source.without_errors(errors)?;
+        let source = source.without_errors(text, errors)?;
         let root = Section::root(&source, document.get_ref());
         let mut config =
             Config { server: server::read(&root, &shape::SERVER), cache: cache::read(&root), ..Config::default() };
         config.networks = network::read(&root, config.server.port);
         config.routes = forward::read(&root);
+        config.claims = lint::file(&root, lint::Kind::Own, config.server.port, config.cache.size, &config.networks);
         config.warnings = source.finish()?;
         Ok(config)
+    }
+
+    /// Looks whether this machine has what the file relies on: files that it names, and memory for its cache.
+    pub fn surroundings(&self) -> Surroundings {
+        lint::surroundings(&self.claims)
     }
 }

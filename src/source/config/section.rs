@@ -37,6 +37,16 @@ impl<'t> Section<'t> {
         &self.at
     }
 
+    /// The table itself.
+    pub(super) fn raw(&self) -> &'t DeTable<'t> {
+        self.table
+    }
+
+    /// The file, as its problems call it.
+    pub(super) fn origin(&self) -> &str {
+        self.text.origin()
+    }
+
     /// The line of a place.
     pub(super) fn line(&self, at: &Range<usize>) -> usize {
         self.text.line(at.start)

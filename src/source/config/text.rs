@@ -29,6 +29,11 @@ impl<'t> Text<'t> {
         Text { origin, starts, problems: RefCell::default(), warnings: RefCell::default() }
     }
 
+    /// The file, as its problems call it.
+    pub(super) fn origin(&self) -> &str {
+        self.origin
+    }
+
     /// The number of the line, from 1, that holds an offset.
     pub(super) fn line(&self, offset: usize) -> usize {
         self.starts.partition_point(|&start| start <= offset)
@@ -45,9 +50,14 @@ impl<'t> Text<'t> {
     }
 
     /// Itself, if it is TOML. What the parser saw behind a mistake is a guess: else only the parser's own errors are told.
-    pub(super) fn without_errors(self, errors: Vec<toml::de::Error>) -> Result<Text<'t>, ConfigError> {
+    pub(super) fn without_errors(self, text: &str, errors: Vec<toml::de::Error>) -> Result<Text<'t>, ConfigError> {
         if errors.is_empty() {
             return Ok(self);
+        }
+        if let Some(line) = yaml_at(text) {
+            let message = "this is YAML, and the file is TOML: write [[network]], and below it name = \"shop\"";
+            self.problems.borrow_mut().push(Problem::new(self.origin, line, message));
+            return Err(self.into_error());
         }
         errors.iter().for_each(|error| self.syntax_error(error));
         Err(self.into_error())
@@ -71,6 +81,16 @@ impl<'t> Text<'t> {
     pub(super) fn finish(self) -> Result<Vec<Problem>, ConfigError> {
         if self.problems.borrow().is_empty() { Ok(in_order(self.warnings)) } else { Err(self.into_error()) }
     }
+}
+
+/// The line, from 1, in which a text that is not TOML begins as YAML does: with `---`, `- item` or `key: value`.
+fn yaml_at(text: &str) -> Option<usize> {
+    let mut lines = text.lines().map(str::trim).zip(1..);
+    let (first, line) = lines.find(|(line, _)| !line.is_empty() && !line.starts_with('#'))?;
+    let key = first.split_once(':').filter(|(_, rest)| rest.is_empty() || rest.starts_with(' ')).map(|(key, _)| key);
+    let is_word =
+        |key: &str| !key.is_empty() && key.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"_-".contains(&octet));
+    (first == "---" || first.starts_with("- ") || key.is_some_and(is_word)).then_some(line)
 }
 
 /// In the order of lines; tables are read in another one.

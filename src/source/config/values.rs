@@ -7,6 +7,7 @@ use crate::table::{Network, Upstream};
 use crate::wire::Name;
 
 use super::Problem;
+use super::lint::Claim;
 
 /// A configuration file's content.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// What is allowed and most likely a mistake.
     pub warnings: Vec<Problem>,
+    /// What it relies on.
+    pub(super) claims: Vec<Claim>,
 }
 
 /// `[server]`: what holds for all networks.
