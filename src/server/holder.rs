@@ -33,8 +33,11 @@ struct Process {
 /// The processes that have sockets, as they were when last looked at.
 #[derive(Debug, Default)]
 pub(super) struct Holders {
-    seen: Mutex<Option<(Instant, Arc<HashMap<u64, u32>>)>>,
+    seen: Mutex<Option<(Instant, Owners)>>,
 }
+
+/// The process of each socket, by inode.
+type Owners = Arc<HashMap<u64, u32>>;
 
 impl Holders {
     /// Who has the port of `address`. The process's own sockets count too: two listeners may be in each other's way.
@@ -45,8 +48,7 @@ impl Holders {
         Holder { process: pid.and_then(Process::read), tcp, port: address.port() }
     }
 
-    /// The process of each socket, by inode.
-    fn processes(&self) -> Arc<HashMap<u64, u32>> {
+    fn processes(&self) -> Owners {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         match &*seen {
             Some((at, processes)) if at.elapsed() < FRESH => processes.clone(),

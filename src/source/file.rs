@@ -5,8 +5,21 @@ use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use nix::fcntl::OFlag;
+
+/// A file that was written to more recently than this may be half a file.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// How long to wait until nobody has written to a file for 50 ms; `None` if that is so, or cannot be told. Who writes a file in
+/// place truncates it first, and half of it may be valid.
+pub fn unsettled(path: &Path) -> Option<Duration> {
+    let written = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+    // A time in the future is that of another clock.
+    let age = SystemTime::now().duration_since(written).ok()?;
+    QUIET.checked_sub(age).filter(|left| !left.is_zero())
+}
 
 /// The content of a regular file of at most `most` octets.
 ///

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use callsign::forward::{FailOver, ForwardOptions, Unanswered};
 use callsign::source::config::{ConfigError, PodmanConfig, Surroundings};
+use callsign::source::file;
 use callsign::table::NetworkBuilder;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::arguments::Job;
@@ -23,6 +25,8 @@ pub(super) struct Policies {
     /// What the file said when it was last read, good or bad; `None` without a file.
     content: Option<Vec<u8>>,
     config: Arc<PodmanConfig>,
+    /// When to read it again without a signal: somebody was writing it.
+    again: Option<Instant>,
 }
 
 impl Policies {
@@ -34,8 +38,9 @@ impl Policies {
             strict: job.strict,
             content: None,
             config: Arc::default(),
+            again: None,
         };
-        policies.read_again();
+        policies.read_content();
         policies
     }
 
@@ -43,8 +48,18 @@ impl Policies {
         &self.config
     }
 
-    /// Reads the file again. True if other settings hold now.
+    /// When the file is to be read again without a signal.
+    pub(super) fn again(&self) -> Option<Instant> {
+        self.again
+    }
+
+    /// Reads the file again, unless somebody is writing it. True if other settings hold now.
     pub(super) fn read_again(&mut self) -> bool {
+        self.again = file::unsettled(&self.path).map(|left| Instant::now() + left);
+        self.again.is_none() && self.read_content()
+    }
+
+    fn read_content(&mut self) -> bool {
         let content = match PodmanConfig::content(&self.path) {
             Ok(content) => Some(content),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,

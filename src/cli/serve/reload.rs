@@ -3,18 +3,18 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use callsign::forward::ForwardOptions;
 use callsign::server::{Applied, ListenerState, Server};
 use callsign::source::config::{Config, ConfigError, Problem, RouteConfig, ServerConfig, Surroundings, Watcher};
+use callsign::source::file;
+use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use super::super::settings;
 use super::supervisor::Supervisor;
 
-/// A file that was written to more recently than this may be half a file.
-const QUIET: Duration = Duration::from_millis(50);
 /// How long a file that is being written is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Ports below this need a privilege.
@@ -206,26 +206,22 @@ pub(super) async fn first(path: &Path) -> Result<Config, ConfigError> {
     Config::load(path)
 }
 
-/// The content of the file once nobody has written to it for a moment. Who writes it in place truncates it first: half of
-/// it may be valid, and would remove the networks of the other half.
+/// The content of the file once nobody has written to it for a moment.
 ///
 /// # Errors
 /// As [`Config::content`]; or somebody writes to it all the time.
 async fn settled(path: &Path) -> io::Result<Vec<u8>> {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     loop {
-        let before = fs::metadata(path)?.modified()?;
-        // A time in the future is that of another clock.
-        let age = SystemTime::now().duration_since(before).unwrap_or(QUIET);
-        if age < QUIET {
-            if tokio::time::Instant::now() >= deadline {
+        while let Some(left) = file::unsettled(path) {
+            if Instant::now() >= deadline {
                 return Err(io::Error::other("it is still being written; it is read once that is done"));
             }
-            tokio::time::sleep(QUIET - age).await;
-            continue;
+            sleep(left).await;
         }
         let content = Config::content(path)?;
-        if fs::metadata(path)?.modified()? == before {
+        // Nobody has written to it while it was read.
+        if file::unsettled(path).is_none() {
             return Ok(content);
         }
     }
