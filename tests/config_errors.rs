@@ -332,7 +332,7 @@ fn what_surely_is_a_mistake_is_a_warning() {
     // What is near to each of these, and is fine.
     for text in [
         endpoint(
-            "names = [\"*.apps\", \"db.prod\"]\n[network.aliases]\n\"*.pay\" = \"payments.example\"\na = \"payments.example\"",
+            "names = [\"*.apps\", \"db.prod\"]\n[network.aliases]\n\"*.pay\" = \"payments.example\"\npay = \"payments.example\"",
         ),
         network("domains = [\"internal\", \"shop.dev\", \"corp\"]\nsubnets = [\"10.0.0.0/8\", \"10.1.0.0/16\"]"),
         two(["10.1.0.0/16", "10.2.0.0/16"]),
