@@ -132,8 +132,8 @@ pub(crate) fn of(results: &Results) -> Vec<Target> {
         library("1,000 names, detach it", " µs", Names, is_thousand, DETACHED, AtMost(20.0)),
         library("1,000,000 names, attach an endpoint", " µs", Names, is_million, ATTACHED, AtMost(100.0)),
         library("1,000,000 names, detach it", " µs", Names, is_million, DETACHED, AtMost(100.0)),
-        plain("one idle network, private memory", " MB", |setup| setup.networks == 1, PRIVATE, 4.0),
-        plain("500 idle networks, private memory", " MB", |setup| setup.networks == 500, PRIVATE, 30.0),
+        plain("one idle network, private memory", " MB", |setup| setup.networks == 1, PRIVATE, 3.0),
+        plain("500 idle networks, private memory", " MB", |setup| setup.networks == 500, PRIVATE, 10.0),
         plain("one network, start to the first answer", " ms", |setup| setup.networks == 1, START, 20.0),
         Target { what: "the program, stripped", unit: " MB", bound: AtMost(12.0), measured: results.binary },
     ]
