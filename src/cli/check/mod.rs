@@ -4,17 +4,19 @@ mod podman_networks;
 mod show;
 
 use std::fmt::{Debug, Display};
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use callsign::source::config::{
     Config, ConfigError, PodmanConfig, Problem, RouteConfig, RouteTarget, ServerConfig, Surroundings, UpstreamsConfig,
 };
 use callsign::source::podman;
-use callsign::table::{NameEntry, Network, Settings};
+use callsign::table::{NameEntry, Network, Settings, Snapshot};
 use callsign::wire::{fragment, rtype};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{NO, arguments, output};
 
@@ -81,7 +83,7 @@ struct Served {
     host_names: Vec<String>,
     policies: Policies,
     endpoints: usize,
-    names: Vec<Name>,
+    names: Names,
 }
 
 /// The policies of a network, in the words of the file.
@@ -93,6 +95,24 @@ struct Policies {
     merge: String,
     ptr: String,
     health: String,
+}
+
+/// The names of a network. There may be a million: each is made when it is written.
+#[derive(Debug)]
+struct Names(Arc<Snapshot>);
+
+impl Names {
+    fn all(&self) -> impl Iterator<Item = Name> {
+        let mut entries: Vec<&NameEntry> = self.0.names().collect();
+        entries.sort_by(|a, b| a.name().labels().cmp(b.name().labels()));
+        entries.into_iter().map(name)
+    }
+}
+
+impl Serialize for Names {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.all())
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -161,7 +181,7 @@ fn tell<C, D: Serialize>(
     path: &Path,
     config: Result<(C, Found), ConfigError>,
     document: impl FnOnce(&C, Vec<Note>) -> D,
-    show: impl FnOnce(&D) -> String,
+    show: impl FnOnce(&D, &mut dyn Write) -> io::Result<()>,
 ) -> ExitCode {
     let (config, Found { errors, warnings }) = match config {
         Ok(config) => config,
@@ -181,7 +201,11 @@ fn tell<C, D: Serialize>(
         );
     }
     warn(&warnings);
-    if arguments.quiet { code.into() } else { output::result(&show(&document(&config, Vec::new())), code) }
+    if arguments.quiet {
+        return code.into();
+    }
+    let document = document(&config, Vec::new());
+    output::written(code, |out| show(&document, out))
 }
 
 /// Writes what is wrong with a file that is not valid, and gives the exit code.
@@ -264,8 +288,6 @@ fn served(network: &Network) -> Served {
     let snapshot = network.snapshot();
     let settings = snapshot.settings();
     let Settings { listen, subnets, domains, gateways, internal, upstreams, allow, host_names, .. } = settings;
-    let mut names: Vec<Name> = snapshot.names().map(name).collect();
-    names.sort_by(|a, b| a.name.cmp(&b.name));
     Served {
         name: network.name().to_owned(),
         listen: strings(listen),
@@ -278,7 +300,7 @@ fn served(network: &Network) -> Served {
         host_names: strings(host_names),
         policies: policies(settings),
         endpoints: snapshot.endpoint_count(),
-        names,
+        names: Names(Arc::clone(&snapshot)),
     }
 }
 

@@ -105,25 +105,38 @@ pub(super) enum Kind {
     Podman,
 }
 
-/// Looks at a whole file, whose networks these are. `port` is that of listen addresses that have none, `cache_size` the
+/// Every server that is asked, and its line.
+pub(super) type Servers = Vec<(Upstream, usize)>;
+
+/// Looks at an endpoint.
+pub(super) fn endpoint(section: &Section<'_>, servers: &mut Servers) {
+    for name in texts(section.raw(), "names") {
+        spaces(section, &name);
+        wildcard(section, &name);
+    }
+    add_servers(section, section.raw(), "upstreams", servers);
+}
+
+/// Looks at a whole file but for its endpoints, whose servers are given. These are its networks. `port` is that of listen addresses that have none, `cache_size` the
 /// cache's in octets.
 pub(super) fn file(
     root: &Section<'_>,
     kind: Kind,
     port: u16,
     cache_size: Option<usize>,
+    servers: Servers,
     networks: &[Network],
 ) -> Vec<Claim> {
-    let mut lint = Lint { root, kind, port, servers: Vec::new(), listeners: HashMap::new(), subnets: Vec::new() };
+    let mut lint = Lint { root, kind, port, servers, listeners: HashMap::new(), subnets: Vec::new() };
     let built: HashMap<&str, &Network> = networks.iter().map(|network| (network.name(), network)).collect();
     for (table, _) in tables(root.raw(), "network") {
         lint.network(table, text(table, "name").and_then(|name| built.get(name.get_ref()).copied()));
     }
     if let Some(DeValue::Table(server)) = root.raw().get("server").map(Spanned::get_ref) {
-        lint.add_servers(server, "upstreams");
+        add_servers(root, server, "upstreams", &mut lint.servers);
     }
     for (table, _) in tables(root.raw(), "forward") {
-        lint.add_servers(table, "to");
+        add_servers(root, table, "to", &mut lint.servers);
     }
     lint.own_listeners();
     lint.overlaps();
@@ -134,8 +147,7 @@ struct Lint<'s, 't> {
     root: &'s Section<'t>,
     kind: Kind,
     port: u16,
-    /// Every server that is asked.
-    servers: Vec<Spanned<Upstream>>,
+    servers: Servers,
     /// Who listens at an address, and where that is said.
     listeners: HashMap<(IpAddr, u16), (String, usize)>,
     /// Every subnet, with its network.
@@ -159,17 +171,10 @@ impl<'t> Lint<'_, 't> {
                 self.subnets.push((Spanned::new(subnet.span(), net.trunc()), name));
             }
         }
-        self.add_servers(table, "upstreams");
-        for (endpoint, _) in tables(table, "endpoint") {
-            for name in texts(endpoint, "names") {
-                self.spaces(&name);
-                self.wildcard(&name);
-            }
-            self.add_servers(endpoint, "upstreams");
-        }
+        add_servers(self.root, table, "upstreams", &mut self.servers);
         for (record, _) in tables(table, "record") {
             if let Some(name) = text(record, "name") {
-                self.wildcard(&name);
+                wildcard(self.root, &name);
             }
         }
         self.aliases(&aliases_of(table), built);
@@ -189,8 +194,8 @@ impl<'t> Lint<'_, 't> {
     }
 
     fn domain(&self, domain: &Spanned<&str>) {
-        self.spaces(domain);
-        self.wildcard(domain);
+        spaces(self.root, domain);
+        wildcard(self.root, domain);
         let text = domain.get_ref().trim_end_matches('.').to_ascii_lowercase();
         let message = if text == "local" {
             "`local` belongs to multicast DNS (RFC 6762), and many resolvers never ask a server for it; write internal"
@@ -206,32 +211,11 @@ impl<'t> Lint<'_, 't> {
         self.root.warning(&domain.span(), message);
     }
 
-    fn spaces(&self, name: &Spanned<&str>) {
-        if name.get_ref().contains(char::is_whitespace) {
-            let text = name.get_ref();
-            let message = format!(
-                "{text:?} has a space in it, and programs do not ask for such names; write one name a string, without spaces"
-            );
-            self.root.warning(&name.span(), message);
-        }
-    }
-
-    fn wildcard(&self, name: &Spanned<&str>) {
-        let text = name.get_ref();
-        let rest = text.strip_prefix("*.").unwrap_or(text);
-        // `*` alone has an error of its own.
-        if *text != ANY && rest.contains('*') {
-            let message =
-                format!("{text:?}: `*` stands for any name only as the whole first label; write it so, as in *.apps");
-            self.root.problem(&name.span(), message);
-        }
-    }
-
     fn aliases(&self, aliases: &[(String, Spanned<&str>)], built: Option<&Network>) {
         let mut reported: HashSet<Name> = HashSet::new();
         for (written, target) in aliases {
-            self.spaces(&Spanned::new(target.span(), written));
-            self.wildcard(&Spanned::new(target.span(), written));
+            spaces(self.root, &Spanned::new(target.span(), written));
+            wildcard(self.root, &Spanned::new(target.span(), written));
             let (at, target) = (target.span(), target.get_ref());
             if let Ok(address) = target.trim_end_matches('.').parse::<IpAddr>() {
                 let message = format!(
@@ -291,24 +275,17 @@ impl<'t> Lint<'_, 't> {
         }
     }
 
-    fn add_servers(&mut self, table: &'t DeTable<'t>, key: &str) {
-        let servers = texts(table, key);
-        self.servers.extend(
-            servers.filter_map(|server| Some(Spanned::new(server.span(), server.get_ref().parse::<Upstream>().ok()?))),
-        );
-    }
-
     /// Servers that are listen addresses of this file (answers.md F4).
     fn own_listeners(&self) {
-        for server in &self.servers {
-            let address = server.get_ref().address();
-            let port = address.port().unwrap_or(server.get_ref().transport().port());
+        for (server, at) in &self.servers {
+            let address = server.address();
+            let port = address.port().unwrap_or(server.transport().port());
             if let Some((network, line)) = self.listeners.get(&(address.ip(), port)) {
                 let message = format!(
                     "{} is where network {network:?} listens (line {line}), and callsign never asks itself; write another server",
-                    server.get_ref()
+                    server
                 );
-                self.root.warning(&server.span(), message);
+                self.root.warning_in(*at, message);
             }
         }
     }
@@ -340,24 +317,48 @@ impl<'t> Lint<'_, 't> {
     }
 
     fn claims(&self, cache_size: Option<usize>) -> Vec<Claim> {
-        let claim =
-            |at: &Range<usize>, what| Claim { origin: self.root.origin().to_owned(), line: self.root.line(at), what };
-        let mut claims = Vec::new();
-        for server in &self.servers {
-            if let Some(path) = server.get_ref().ca_file() {
-                claims.push(claim(&server.span(), Claimed::CaFile(path.to_owned())));
-            }
-        }
+        let claim = |line, what| Claim { origin: self.root.origin().to_owned(), line, what };
+        let ca_file =
+            |(server, line): &(Upstream, usize)| Some(claim(*line, Claimed::CaFile(server.ca_file()?.to_owned())));
+        let mut claims: Vec<Claim> = self.servers.iter().filter_map(ca_file).collect();
         let table = |key: &str| self.root.raw().get(key).and_then(|value| value.get_ref().as_table());
         if let Some(path) = table("server").and_then(|server| text(server, "resolv_conf")) {
-            claims.push(claim(&path.span(), Claimed::ResolvConf(path.get_ref().into())));
+            claims.push(claim(self.root.line(&path.span()), Claimed::ResolvConf(path.get_ref().into())));
         }
         if let Some(size) = table("cache").and_then(|cache| cache.get("size"))
             && let Some(octets) = cache_size
         {
-            claims.push(claim(&size.span(), Claimed::CacheSize(octets as u64)));
+            claims.push(claim(self.root.line(&size.span()), Claimed::CacheSize(octets as u64)));
         }
         claims
+    }
+}
+
+fn spaces(section: &Section<'_>, name: &Spanned<&str>) {
+    let text = name.get_ref();
+    if text.contains(char::is_whitespace) {
+        let message = format!(
+            "{text:?} has a space in it, and programs do not ask for such names; write one name a string, without spaces"
+        );
+        section.warning(&name.span(), message);
+    }
+}
+
+fn wildcard(section: &Section<'_>, name: &Spanned<&str>) {
+    let text = name.get_ref();
+    let rest = text.strip_prefix("*.").unwrap_or(text);
+    // `*` alone has an error of its own.
+    if *text != ANY && rest.contains('*') {
+        let message =
+            format!("{text:?}: `*` stands for any name only as the whole first label; write it so, as in *.apps");
+        section.problem(&name.span(), message);
+    }
+}
+
+fn add_servers(section: &Section<'_>, table: &DeTable<'_>, key: &str, servers: &mut Servers) {
+    for server in texts(table, key) {
+        // What is none was told where it was read.
+        servers.extend(server.get_ref().parse().ok().map(|upstream| (upstream, section.line(&server.span()))));
     }
 }
 

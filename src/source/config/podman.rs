@@ -10,7 +10,7 @@ use crate::source::file;
 use crate::table::{Network, NetworkBuilder};
 
 use super::error::ConfigError;
-use super::lint::{self, Claim, Surroundings};
+use super::lint::{self, Claim, Servers, Surroundings};
 use super::policy::{self, NetworkPolicy};
 use super::section::Section;
 use super::shape::{PODMAN_NETWORK, PODMAN_SERVER};
@@ -114,7 +114,8 @@ impl PodmanConfig {
         };
         let build = |policy: &NetworkPolicy| config.apply(policy.name(), Network::builder(policy.name())).build().ok();
         let built: Vec<Network> = config.networks.iter().filter_map(build).collect();
-        config.claims = lint::file(&root, lint::Kind::Podman, config.server.port, config.cache.size, &built);
+        config.claims =
+            lint::file(&root, lint::Kind::Podman, config.server.port, config.cache.size, Servers::default(), &built);
         config.warnings = source.finish()?;
         Ok(config)
     }
