@@ -146,7 +146,6 @@ impl Process {
             "docker-proxy" | "rootlessport" | "conmon" | "pasta" | "pasta.avx2" | "slirp4netns" => format!(
                 "it publishes port {port} of a container: publish that on one address only, as in -p 192.0.2.1:{port}:{port}"
             ),
-            "named" | "unbound" => "let that server listen on its own addresses only".to_owned(),
             _ => return None,
         };
         Some(advice)
@@ -170,8 +169,8 @@ impl fmt::Display for Holder {
             }
             None => write!(
                 f,
-                "another user's process has {transport} port {port}; `{command}`, as root, tells which, and then stop it or \
-                 listen on another address or port"
+                "a process that /proc does not show to this user has {transport} port {port}; `{command}`, as root, tells which; \
+                 stop it, or listen on another address or port"
             ),
         }
     }
