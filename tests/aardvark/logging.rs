@@ -93,6 +93,12 @@ fn the_level_is_that_of_rust_log() {
         let lines = syslog.rest();
         assert_eq!(lines.iter().any(|line| line.contains("serving")), is_told, "{level}: {lines:?}");
         assert_eq!(lines.iter().any(|line| line.contains("directory read")), is_detailed, "{level}: {lines:?}");
+        let says = format!("RUST_LOG {level:?} is not a level, so info is logged");
+        assert_eq!(
+            lines.iter().any(|line| line.contains(&says)),
+            ["OFF", "callsign=debug"].contains(&level),
+            "{lines:?}"
+        );
     }
 }
 
