@@ -16,7 +16,7 @@ use callsign::wire::rtype;
 use super::control::text::Style;
 use super::control::{Failure, ask, block_on, socket};
 use super::question::Question;
-use super::{NO, USAGE, arguments, output, settings};
+use super::{NO, USAGE, arguments, check, output, settings};
 
 pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
     let question = Question::new(&arguments.name, arguments.rtype, rtype::A);
@@ -27,7 +27,10 @@ pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
         network: arguments.network.clone(),
     };
     let explained = match place(arguments) {
-        Place::File(path) => of_file(&path, &inquiry, arguments.ask),
+        Place::File(path) => match Config::load(&path) {
+            Ok(config) => of_file(config, &path, &inquiry, arguments.ask),
+            Err(error) => return check::invalid(&path, &error, Vec::new(), arguments.target.json),
+        },
         Place::Server => socket(&arguments.target).and_then(|socket| of_server(&socket, &inquiry, arguments.ask)),
     };
     match explained {
@@ -47,7 +50,7 @@ enum Place {
 
 fn place(arguments: &arguments::Explain) -> Place {
     match &arguments.config {
-        Some(path) => Place::File(path.clone()),
+        Some(path) => Place::File(arguments::or_stdin(path)),
         None if arguments.target.socket.is_none() && running().is_empty() => Place::File(arguments::CONFIG.into()),
         None => Place::Server,
     }
@@ -63,8 +66,7 @@ fn of_server(socket: &Path, inquiry: &Inquiry, is_asked: bool) -> Result<Explain
     ask(socket, &call).map(|(explained, _)| explained)
 }
 
-fn of_file(path: &Path, inquiry: &Inquiry, is_asked: bool) -> Result<Explained, Failure> {
-    let config = Config::load(path).map_err(|error| (NO, error.to_string()))?;
+fn of_file(config: Config, path: &Path, inquiry: &Inquiry, is_asked: bool) -> Result<Explained, Failure> {
     let table = NameTable::new();
     for network in config.networks {
         table.add(network).map_err(|error| (NO, error.to_string()))?;

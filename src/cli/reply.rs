@@ -11,6 +11,11 @@ use serde::Serialize;
 
 use callsign::control::rdata;
 
+/// Codes of extended errors (RFC 8914).
+const STALE_ANSWER: u16 = 3;
+const CACHED_ERROR: u16 = 13;
+const STALE_NXDOMAIN: u16 = 19;
+
 /// What a server said.
 #[derive(Debug, Serialize)]
 pub(super) struct Reply {
@@ -23,6 +28,20 @@ pub(super) struct Reply {
     pub(super) additional: Vec<Record>,
     /// Extended errors (RFC 8914).
     pub(super) errors: Vec<ExtendedError>,
+}
+
+/// Where an answer is from, as far as its reply tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Origin {
+    /// The server has authority for the name: it is one of its own.
+    Own,
+    /// A cache gave it past its TTL, as no upstream answered (RFC 8914 §4.4, §4.20).
+    StaleCache,
+    /// A cache remembered the failure (RFC 8914 §4.14).
+    CachedError,
+    /// Another server's answer. Whether it was asked now or kept in a cache, a reply does not tell.
+    ForwardedOrCached,
 }
 
 /// One record.
@@ -69,6 +88,22 @@ impl Reply {
         })
     }
 
+    /// Where the answer is from; `None` for an error that does not tell.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        let has = |codes: &[u16]| self.errors.iter().any(|error| codes.contains(&error.code));
+        if has(&[STALE_ANSWER, STALE_NXDOMAIN]) {
+            Some(Origin::StaleCache)
+        } else if has(&[CACHED_ERROR]) {
+            Some(Origin::CachedError)
+        } else if self.flags.contains(&"aa") {
+            Some(Origin::Own)
+        } else if matches!(&*self.status, "NOERROR" | "NXDOMAIN") {
+            Some(Origin::ForwardedOrCached)
+        } else {
+            None
+        }
+    }
+
     /// True if there is an answer.
     pub(super) fn is_positive(&self) -> bool {
         self.status == "NOERROR" && !self.answers.is_empty()
@@ -93,49 +128,11 @@ fn extended_errors(message: &Message) -> Vec<ExtendedError> {
             let (code, text) = value.split_first_chunk()?;
             let code = u16::from_be_bytes(*code);
             let text = rdata::printable(&String::from_utf8_lossy(text));
-            Some(ExtendedError { code, name: meaning(code), text })
+            Some(ExtendedError { code, name: rdata::meaning(code), text })
         }
         _ => None,
     });
     errors.collect()
-}
-
-/// The meaning of an extended error's code, by the IANA registry.
-fn meaning(code: u16) -> &'static str {
-    const MEANINGS: [&str; 31] = [
-        "Other",
-        "Unsupported DNSKEY Algorithm",
-        "Unsupported DS Digest Type",
-        "Stale Answer",
-        "Forged Answer",
-        "DNSSEC Indeterminate",
-        "DNSSEC Bogus",
-        "Signature Expired",
-        "Signature Not Yet Valid",
-        "DNSKEY Missing",
-        "RRSIGs Missing",
-        "No Zone Key Bit Set",
-        "NSEC Missing",
-        "Cached Error",
-        "Not Ready",
-        "Blocked",
-        "Censored",
-        "Filtered",
-        "Prohibited",
-        "Stale NXDOMAIN Answer",
-        "Not Authoritative",
-        "Not Supported",
-        "No Reachable Authority",
-        "Network Error",
-        "Invalid Data",
-        "Signature Expired before Valid",
-        "Too Early",
-        "Unsupported NSEC3 Iterations Value",
-        "Unable to conform to policy",
-        "Synthesized",
-        "Invalid Query Type",
-    ];
-    MEANINGS.get(usize::from(code)).copied().unwrap_or("Unknown")
 }
 
 impl fmt::Display for Record {

@@ -84,6 +84,55 @@ pub fn printable(text: &str) -> String {
     out
 }
 
+/// The meaning of an extended error's code, by the IANA registry.
+pub fn meaning(code: u16) -> &'static str {
+    const MEANINGS: [&str; 31] = [
+        "Other",
+        "Unsupported DNSKEY Algorithm",
+        "Unsupported DS Digest Type",
+        "Stale Answer",
+        "Forged Answer",
+        "DNSSEC Indeterminate",
+        "DNSSEC Bogus",
+        "Signature Expired",
+        "Signature Not Yet Valid",
+        "DNSKEY Missing",
+        "RRSIGs Missing",
+        "No Zone Key Bit Set",
+        "NSEC Missing",
+        "Cached Error",
+        "Not Ready",
+        "Blocked",
+        "Censored",
+        "Filtered",
+        "Prohibited",
+        "Stale NXDOMAIN Answer",
+        "Not Authoritative",
+        "Not Supported",
+        "No Reachable Authority",
+        "Network Error",
+        "Invalid Data",
+        "Signature Expired before Valid",
+        "Too Early",
+        "Unsupported NSEC3 Iterations Value",
+        "Unable to conform to policy",
+        "Synthesized",
+        "Invalid Query Type",
+    ];
+    MEANINGS.get(usize::from(code)).copied().unwrap_or("Unknown")
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Origin::Own => "the server's own name",
+            Origin::StaleCache => "from a cache, past its TTL",
+            Origin::CachedError => "a failure that a cache remembers",
+            Origin::ForwardedOrCached => "forwarded or from a cache",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,7 +36,9 @@ impl Said {
             EdnsOption::Unknown(_, value) if u16::from(*code) == option::EXTENDED_ERROR => {
                 let (code, text) = value.split_first_chunk()?;
                 let text = rdata::printable(&String::from_utf8_lossy(text));
-                Some(format!("{} {text}", u16::from_be_bytes(*code)).trim_end().to_owned())
+                let code = u16::from_be_bytes(*code);
+                let separator = if text.is_empty() { "" } else { ": " };
+                Some(format!("{code} ({}){separator}{text}", rdata::meaning(code)))
             }
             _ => None,
         });

@@ -13,6 +13,7 @@ mod counting;
 mod datagrams;
 mod exchange;
 mod held;
+mod holder;
 mod host;
 mod later;
 mod limits;

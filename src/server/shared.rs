@@ -13,6 +13,7 @@ use crate::responder::ResponderOptions;
 use crate::table::{Address, NameTable};
 
 use super::datagrams::Datagrams;
+use super::holder::Holders;
 use super::host::Host;
 use super::limits::Usage;
 use super::observe::Observer;
@@ -45,6 +46,8 @@ pub(super) struct Shared {
     pub(super) forwarder: Arc<Forwarder>,
     pub(super) usage: Usage,
     pub(super) host: Host,
+    /// Who has the ports that cannot be bound.
+    pub(super) holders: Holders,
     /// The port of listen addresses that name none.
     pub(super) port: u16,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
@@ -68,6 +71,7 @@ impl Shared {
             forwarder: Arc::new(forwarder),
             usage,
             host: Host::default(),
+            holders: Holders::default(),
             port,
             slots: Mutex::default(),
             observer: None,

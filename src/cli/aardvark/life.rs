@@ -10,8 +10,8 @@ use super::daemon::Caller;
 use super::pid_file::{Claim, PidFile};
 use super::service::Service;
 use super::signals::{Order, Signals};
+use crate::cli::output;
 use crate::cli::steering::Steering;
-use crate::cli::{memory, output};
 
 /// Serves until there is nothing left to serve, or until told to stop.
 ///
@@ -62,7 +62,6 @@ async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: 
     }
     caller.leave().map_err(|error| starting(error.to_string()))?;
     info!(version = env!("CARGO_PKG_VERSION"), directory = shown(&job.directory), port = job.port, "serving");
-    memory::return_what_the_start_took();
     let _control = service.open_control().await;
     loop {
         let mut ordered = None;

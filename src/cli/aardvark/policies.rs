@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callsign::forward::{ForwardOptions, Order, Unanswered};
-use callsign::source::config::{ConfigError, PodmanConfig};
+use callsign::source::config::{ConfigError, PodmanConfig, Surroundings};
+use callsign::source::file;
 use callsign::table::NetworkBuilder;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::arguments::Job;
@@ -28,6 +30,8 @@ pub(super) struct Policies {
     config: Arc<PodmanConfig>,
     /// What is wrong with the file, if it cannot be used.
     mistakes: Vec<String>,
+    /// When to read it again without a signal: somebody was writing it.
+    again: Option<Instant>,
 }
 
 impl Policies {
@@ -40,8 +44,9 @@ impl Policies {
             content: None,
             config: Arc::default(),
             mistakes: Vec::new(),
+            again: None,
         };
-        policies.read_again();
+        policies.read_content();
         policies
     }
 
@@ -54,8 +59,18 @@ impl Policies {
         &self.mistakes
     }
 
-    /// Reads the file again. True if other settings hold now.
+    /// When the file is to be read again without a signal.
+    pub(super) fn again(&self) -> Option<Instant> {
+        self.again
+    }
+
+    /// Reads the file again, unless somebody is writing it. True if other settings hold now.
     pub(super) fn read_again(&mut self) -> bool {
+        self.again = file::unsettled(&self.path).map(|left| Instant::now() + left);
+        self.again.is_none() && self.read_content()
+    }
+
+    fn read_content(&mut self) -> bool {
         let content = match PodmanConfig::content(&self.path) {
             Ok(content) => Some(content),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -76,7 +91,8 @@ impl Policies {
             Ok(config) => {
                 match &config {
                     Some(config) => {
-                        config.warnings.iter().for_each(|warning| warn!("{warning}"));
+                        let Surroundings { errors, warnings, .. } = config.surroundings();
+                        config.warnings.iter().chain(&errors).chain(&warnings).for_each(|warning| warn!("{warning}"));
                         info!(path = self.origin(), "settings read");
                     }
                     None => info!(path = self.origin(), "there are no settings any more: the defaults hold"),

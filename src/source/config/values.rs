@@ -7,6 +7,7 @@ use crate::table::{Network, Upstream};
 use crate::wire::Name;
 use crate::wire::reply::UDP_SIZE;
 
+use super::lint::Claim;
 use super::{OperationConfig, Problem};
 
 /// A configuration file's content.
@@ -25,6 +26,8 @@ pub struct Config {
     pub operation: OperationConfig,
     /// What is allowed and most likely a mistake.
     pub warnings: Vec<Problem>,
+    /// What it relies on.
+    pub(super) claims: Vec<Claim>,
 }
 
 /// `[server]`: what holds for all networks.
