@@ -135,6 +135,17 @@ fn extended_errors(message: &Message) -> Vec<ExtendedError> {
     errors.collect()
 }
 
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Origin::Own => "the server's own name",
+            Origin::StaleCache => "from a cache, past its TTL",
+            Origin::CachedError => "a failure that a cache remembers",
+            Origin::ForwardedOrCached => "forwarded or from a cache",
+        })
+    }
+}
+
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Record { name, ttl, class, rtype, data } = self;

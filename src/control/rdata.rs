@@ -122,17 +122,6 @@ pub fn meaning(code: u16) -> &'static str {
     MEANINGS.get(usize::from(code)).copied().unwrap_or("Unknown")
 }
 
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Origin::Own => "the server's own name",
-            Origin::StaleCache => "from a cache, past its TTL",
-            Origin::CachedError => "a failure that a cache remembers",
-            Origin::ForwardedOrCached => "forwarded or from a cache",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
