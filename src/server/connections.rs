@@ -32,8 +32,8 @@ const BUSY: Duration = Duration::from_secs(1);
 /// How often a connection that waits looks for one that has become idle by the passing of time.
 const LOOK: Duration = Duration::from_millis(250);
 /// Octets of replies that clients do not take, in all and of one client.
-const MAX_UNSENT: usize = 8 << 20;
-const MAX_UNSENT_PER_CLIENT: usize = 1 << 20;
+const MAX_UNSENT: usize = 2 << 20;
+const MAX_UNSENT_PER_CLIENT: usize = 256 << 10;
 
 /// See the module.
 #[derive(Debug)]

@@ -1,7 +1,6 @@
 //! A query on its way upstream and its reply on the way back: where responder and forwarder meet.
 
 use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
 
 use crate::forward::{Asked, AskedEdns, Choice, Forwarder, Question, relay};
@@ -63,7 +62,8 @@ impl Exchange {
     /// answered at once; that others who asked the same get their answer, it is finished all the same.
     pub(super) async fn run(self: Box<Exchange>, slot: Arc<Slot>, mut permit: Permit, deliver: impl FnOnce(Vec<u8>)) {
         let server = slot.server();
-        let mut reply = pin!(self.reply(&server.forwarder));
+        // On the heap: a future that is moved to where it is pinned takes its place twice.
+        let mut reply = Box::pin(self.reply(&server.forwarder));
         tokio::select! {
             biased;
             reply = &mut reply => return reply.map(deliver).unwrap_or_default(),
@@ -83,7 +83,8 @@ impl Exchange {
         }
         let dnssec_ok = self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
         let question = Question { question, flags: self.header.flags, dnssec_ok };
-        let upstream = match forwarder.resolve_here(&question, &self.choice).await {
+        let resolved = forwarder.resolve_here(&question, &self.choice).await;
+        let upstream = match resolved {
             Ok(upstream) => upstream,
             Err(failure) if forwarder.keeps_silent(&failure) => return None,
             Err(failure) => return Some(self.fail(failure.rcode, failure.ede, &failure.text)),

@@ -16,7 +16,7 @@ const BACKLOG: i32 = 1024;
 const RECEIVE_BUFFER: usize = 1 << 20;
 /// Octets of a connection's queries and replies in the kernel, which takes twice as much memory for them.
 const TCP_RECEIVE_BUFFER: usize = 4096;
-const TCP_SEND_BUFFER: usize = 16 << 10;
+const TCP_SEND_BUFFER: usize = 4096;
 /// The discard service's port (RFC 863).
 const DISCARD: u16 = 9;
 /// How often a pair of sockets at a port of the kernel's choice is tried.

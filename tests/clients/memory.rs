@@ -103,10 +103,8 @@ fn flood(source: IpAddr, prefix: &str, stop: &AtomicBool) {
         }
         let _ = socket.send(&Query::new(&format!("{prefix}{number}.{source}.example"), rtype::TXT).edns(1232).bytes());
         while socket.recv(&mut reply).is_ok() {}
-        if number % 2 == 0 {
-            // More than the cache takes and the upstream answers, and not more than the machine's other tests can bear.
-            thread::sleep(Duration::from_millis(1));
-        }
+        // More than the cache takes and the upstream answers, and not more than the machine's other tests can bear.
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -202,8 +200,8 @@ fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
             let mut asked = 0;
             while Instant::now() < end {
                 // Over UDP as a stub does it: the flood fills the socket's receive buffer, whoever reads it.
-                let patient = client.timeout(Duration::from_millis(500));
-                let mut tries = (0..20).filter_map(|_| patient.udp_bytes(&query().bytes()).ok());
+                let patient = client.timeout(Duration::from_secs(2));
+                let mut tries = (0..10).filter_map(|_| patient.udp_bytes(&query().bytes()).ok());
                 assert!(tries.next().is_some(), "no answer over UDP");
                 assert_eq!(client.tcp(&query()).addresses().len(), 1);
                 asked += 1;
