@@ -45,6 +45,7 @@ fn every_key_of_server() {
         never_forward = ["local", "home.arpa"]
         version = "callsign"
         identity = "host-1"
+        udp_size = 4096
         [server.limits]
         tcp_connections = 1
         tcp_connections_per_client = 2
@@ -63,6 +64,7 @@ fn every_key_of_server() {
     assert_eq!(upstreams, ["10.0.0.53:53", "[fd00::53]:5353"]);
     assert_eq!(server.never_forward, [name("local"), name("home.arpa")]);
     assert_eq!((server.version.as_deref(), server.identity.as_deref()), (Some("callsign"), Some("host-1")));
+    assert_eq!(server.udp_size, 4096);
     let LimitsConfig { tcp_connections, tcp_connections_per_client, tcp_queries_per_connection, .. } = server.limits;
     assert_eq!((tcp_connections, tcp_connections_per_client), (Some(1), Some(2)));
     assert_eq!(tcp_queries_per_connection, Some(3));
@@ -183,6 +185,17 @@ fn every_key_of_an_endpoint() {
 }
 
 #[test]
+fn n11_a_hold_is_seconds_or_a_time_with_its_unit() {
+    for (written, expected) in
+        [("2", 2000), ("0.25", 250), ("\"2s\"", 2000), ("\"1.5 s\"", 1500), ("\"500ms\"", 500), ("0", 0)]
+    {
+        let text = format!("[[network]]\nname = \"shop\"\nlisten = [\"10.10.1.1\"]\nhold = {written}\n");
+        let config = parse(&text);
+        assert_eq!(config.networks[0].snapshot().settings().hold, Duration::from_millis(expected), "{written}");
+    }
+}
+
+#[test]
 fn every_form_of_a_route() {
     let config = parse(
         r#"
@@ -249,4 +262,39 @@ fn the_example_is_valid() {
     assert_eq!(config.warnings, []);
     assert_eq!(config.networks.iter().map(|network| network.name()).collect::<Vec<_>>(), ["shop", "blog"]);
     assert_eq!(config.routes.len(), 1);
+}
+
+#[test]
+fn n12_names_outside_ascii_are_read_in_both_spellings() {
+    let config = parse(
+        r#"
+        [server]
+        never_forward = ["straße"]
+
+        [[network]]
+        name = "shop"
+        listen = ["10.10.1.1"]
+        domains = ["größe.example"]
+        aliases = { "naïve" = "münchen.example" }
+
+          [[network.endpoint]]
+          id = "db-1"
+          names = ["bücher"]
+
+        [[forward]]
+        domain = "zürich.example"
+        to = "system"
+        "#,
+    );
+    assert_eq!(config.server.never_forward, ["xn--strae-oqa", "straße"].map(name));
+    assert_eq!(
+        config.routes.iter().map(|route| route.domain.clone()).collect::<Vec<_>>(),
+        ["xn--zrich-kva.example", "zürich.example"].map(name)
+    );
+    let snapshot = config.networks[0].snapshot();
+    assert_eq!(snapshot.settings().domains, ["xn--gre-6ka8i.example", "größe.example"].map(name));
+    assert_eq!(snapshot.endpoint("db-1").unwrap().names(), ["xn--bcher-kva", "bücher"].map(name));
+    let records: Vec<_> = snapshot.records().iter().map(|record| (record.name().clone(), record.rdata())).collect();
+    let target = name("xn--mnchen-3ya.example");
+    assert_eq!(records, ["xn--nave-6pa", "naïve"].map(|alias| (name(alias), target.as_wire())));
 }

@@ -69,6 +69,13 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         ),
         (server("never_forward = [\"a..b\"]"), "2: \"a..b\" has an empty label; write never_forward = [\"local\"]"),
         (server("version = \"\""), "2: `version` has 0 octets; write 1 to 255"),
+        (server("udp_size = 511"), "2: `udp_size` is 511; write a number from 512 to 4096"),
+        (server("udp_size = 4097"), "2: `udp_size` is 4097; write a number from 512 to 4096"),
+        (
+            server("never_forward = [\"\u{301}a\"]"),
+            "2: \"\u{301}a\" has no A-labels (IDNA 2008, UTS 46), which programs ask for; write it in letters and digits of a \
+             language; write never_forward = [\"local\"]",
+        ),
         (server("limits = { forwards = 0 }"), "2: `forwards` is 0; write a number from 1 to 1000000"),
         (server("limits = { tcp_idle = 4000 }"), "2: `tcp_idle` is 4000; write seconds, from 0.001 to 3600"),
         // [cache]
@@ -110,6 +117,8 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         ),
         (network("gateways = [\"gw\"]"), "4: \"gw\" is not an IP address; write 172.18.0.2 or fd00::2"),
         (network("domains = [\"\"]"), "4: \"\" has an empty label; write domains = [\"internal\"]"),
+        (network("hold = 4"), "4: `hold` is 4; write seconds, from 0 to 3.5"),
+        (network("hold = \"2 minutes\""), "4: `hold` is \"2 minutes\"; write seconds, from 0 to 3.5"),
         (network("internal = \"yes\""), "4: `internal` cannot be a string; write internal = true"),
         (network("host_names = [\"*\"]"), "4: \"*\" alone would cover every name; write a parent, as in *.apps"),
         (network("ttl = -1"), "4: `ttl` is -1; write a number from 0 to 2147483647"),
@@ -179,8 +188,8 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
             endpoint("ports = [{ port = 80, name = \"_http\" }]"),
             "6: \"_http\" is not a service's name; write name = \"http\", up to 62 octets without a dot, and no _ in front",
         ),
-        (endpoint("health = \"ill\""), "6: `health` is \"ill\"; write \"healthy\" or \"unhealthy\""),
-        (endpoint("state = \"on\""), "6: `state` is \"on\"; write \"up\" or \"down\""),
+        (endpoint("health = \"ill\""), "6: `health` is \"ill\"; write \"healthy\" or \"unhealthy\" or \"starting\""),
+        (endpoint("state = \"on\""), "6: `state` is \"on\"; write \"up\" or \"starting\" or \"down\""),
         (endpoint("priority = \"high\""), "6: `priority` cannot be a string; write priority = 0"),
         // [[forward]]
         (route("to = []"), "1: [[forward]] has no `domain`; write domain = \"corp.example\""),
@@ -220,7 +229,7 @@ timeout = "5"
             "4: unknown key `subnet`; did you mean `subnets`?",
             "9: \"10.10.1.300\" is not an IP address; write 172.18.0.2 or fd00::2",
             "12: unknown key `prot`; did you mean `port`?",
-            "13: `timeout` cannot be a string; write timeout = 5",
+            "13: `timeout` is \"5\"; write seconds, from 0.001 to 3600",
         ]
     );
     // Where TOML itself ends, nothing behind is guessed at.

@@ -93,7 +93,7 @@ fn a_network_is_as_said_of_all_then_as_said_of_it() {
     assert_eq!(strings(&shop.domains), ["dns.podman", "shop.internal"], "besides Podman's");
     assert_eq!(strings(&shop.upstreams), ["10.0.0.53:53"], "instead of Podman's");
     assert_eq!(strings(&blog.upstreams), ["10.89.0.53:53"]);
-    assert_eq!(strings(shop.allow.as_deref().unwrap()), ["10.89.0.0/24"], "instead of everybody");
+    assert_eq!(strings(shop.allow.as_deref().unwrap()), ["10.89.0.0/24"], "instead of what was said");
     assert_eq!(strings(blog.allow.as_deref().unwrap()), ["0.0.0.0/0", "::/0"]);
     assert_eq!(strings(&shop.listen), ["10.89.0.1"]);
 }

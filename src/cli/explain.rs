@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use callsign::forward::{Forwarder, Reason};
-use callsign::responder::{Client, Explanation, Finding, Listener, Responder, Searched, Verdict, WhoAsks};
+use callsign::responder::{Client, Explanation, Finding, Responder, Searched, Verdict, WhoAsks};
 use callsign::source::config::Config;
 use callsign::table::{NameTable, Network};
 use callsign::wire::rtype;
@@ -101,8 +101,7 @@ fn explain(arguments: &arguments::Explain, config: Config) -> Result<(Document, 
     let from = arguments.from.to_canonical();
     let network = network_of(arguments, &networks, from)?;
     let address = listen_address(&network, from, config.server.port);
-    let listener = Listener::new(network, address);
-    listener.set_neighbours(server::neighbours(address));
+    let listener = server::listener(network, address);
 
     let question = Question::new(&arguments.name, arguments.rtype, rtype::A);
     let packet = question.packet(ID);

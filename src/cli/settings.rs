@@ -60,6 +60,7 @@ pub(super) fn responder(server: &ServerConfig) -> ResponderOptions {
     options.never_forward = server.never_forward.clone();
     options.version = server.version.clone();
     options.identity = server.identity.clone();
+    options.udp_size = server.udp_size;
     options
 }
 

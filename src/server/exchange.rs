@@ -5,22 +5,14 @@ use std::sync::Arc;
 
 use crate::forward::{Asked, AskedEdns, Choice, Forwarder, Question, relay};
 use crate::responder::Forward;
-use crate::table::Network;
 use crate::wire::message::{Header, flag};
 use crate::wire::reply::{self, Failure, ReplyEdns};
 use crate::wire::{Name, ede, rcode};
 
-use super::client_key::ClientKey;
-use super::forwards::Permit;
-use super::shared::Shared;
-use super::slot::Slot;
-
 /// Everything that a forwarded query needs once its packet is gone.
 #[derive(Debug)]
 pub(super) struct Exchange {
-    client: IpAddr,
-    /// The network of the listener that it came to.
-    network: Arc<Network>,
+    pub(super) client: IpAddr,
     header: Header,
     question: Vec<u8>,
     aliases: Vec<(Name, Name, u32)>,
@@ -33,11 +25,10 @@ pub(super) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(forward: Forward<'_>, choice: Choice, client: IpAddr, network: &Arc<Network>) -> Exchange {
+    pub(super) fn new(forward: Forward<'_>, choice: Choice, client: IpAddr) -> Exchange {
         let query = &forward.query;
         Exchange {
             client,
-            network: network.clone(),
             header: *query.header(),
             question: query.question_bytes().to_vec(),
             target: forward.aliases.last().map_or_else(|| query.to_name(), |(_, target, _)| target.clone()),
@@ -48,34 +39,8 @@ impl Exchange {
         }
     }
 
-    /// A place among the queries that wait.
-    ///
-    /// # Errors
-    /// The reply where there is none (answers.md L2).
-    pub(super) fn admit(&self, server: &Shared) -> Result<Permit, Vec<u8>> {
-        let limits = server.limits();
-        let permit = server.forwards.admit(&self.network, ClientKey::of(self.client), &limits);
-        permit.ok_or_else(|| self.overloaded(&server.forwarder))
-    }
-
-    /// Asks, and delivers the reply for the client if it is to hear anything. A query that has to give way meanwhile is
-    /// answered at once; that others who asked the same get their answer, it is finished all the same.
-    pub(super) async fn run(self: Box<Exchange>, slot: Arc<Slot>, mut permit: Permit, deliver: impl FnOnce(Vec<u8>)) {
-        let server = slot.server();
-        // On the heap: a future that is moved to where it is pinned takes its place twice.
-        let mut reply = Box::pin(self.reply(&server.forwarder));
-        tokio::select! {
-            biased;
-            reply = &mut reply => return reply.map(deliver).unwrap_or_default(),
-            () = permit.displaced() => deliver(self.overloaded(&server.forwarder)),
-        }
-        if let Some(_lingering) = server.forwards.linger() {
-            reply.await;
-        }
-    }
-
     /// The reply for the client; `None` where it is to hear nothing.
-    async fn reply(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
+    pub(super) async fn reply(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
         let mut question = self.question.clone();
         if !self.aliases.is_empty() {
             let tail = question.split_off(question.len() - 4);
@@ -97,7 +62,7 @@ impl Exchange {
     }
 
     /// The reply when too many queries wait already: what the cache has, however old, or that they are too many.
-    fn overloaded(&self, forwarder: &Arc<Forwarder>) -> Vec<u8> {
+    pub(super) fn overloaded(&self, forwarder: &Arc<Forwarder>) -> Vec<u8> {
         let mut out = vec![0; self.limit];
         match forwarder.cached_or_stale(self.target.as_wire(), &self.choice, &self.asked(), &mut out) {
             Some(len) => {

@@ -298,17 +298,18 @@ impl Connection {
         let len = match desk.respond(place, (self.peer, Transport::Tcp { idle }), message, out) {
             Outcome::Reply(len) => len,
             Outcome::Ignore => return None,
-            Outcome::Forward(exchange) => match exchange.admit(slot.server()) {
+            Outcome::Later(later) => match later.admit(slot) {
                 Ok(permit) => {
                     let (replies, _) = self.replies.get_or_insert_with(unbounded_channel);
                     let owed = Owed { replies: replies.clone(), reply: None };
                     self.owed += 1;
-                    tokio::spawn(exchange.run(slot.clone(), permit, |reply| owed.settle(reply)));
+                    tokio::spawn(later.run(slot.clone(), permit, |reply| owed.settle(reply)));
                     return None;
                 }
-                Err(refusal) => {
-                    out[..refusal.len()].copy_from_slice(&refusal);
-                    refusal.len()
+                Err(reply) => {
+                    let reply = reply?;
+                    out[..reply.len()].copy_from_slice(&reply);
+                    reply.len()
                 }
             },
         };

@@ -16,7 +16,7 @@ use crate::responder::Transport;
 
 use super::batch::{BATCH, Batch};
 use super::datagrams::Datagrams;
-use super::exchange::Exchange;
+use super::later::Later;
 use super::rate::OncePerMinute;
 use super::slot::Slot;
 use super::worker::{Desk, Outcome, Place};
@@ -26,8 +26,8 @@ const TURN: usize = 4;
 /// The pause after a failed receive.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Queries for upstreams, and where their replies go.
-type Forwards = Vec<(SocketAddr, Box<Exchange>)>;
+/// Queries that wait, and where their replies go.
+type Waiting = Vec<(SocketAddr, Later)>;
 
 /// Serves the socket until the slot is closed.
 pub(super) async fn serve(slot: &Arc<Slot>, socket: &Arc<Datagrams>) {
@@ -43,16 +43,16 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: &Arc<Datagrams>) {
     };
     // The runtime refuses only when it ends.
     while let Some(Ok(mut ready)) = poll_fn(&mut next).await {
-        let mut forwards = Vec::new();
-        let outcome = turn(slot, socket, is_v6, &mut forwards);
+        let mut waiting = Vec::new();
+        let outcome = turn(slot, socket, is_v6, &mut waiting);
         if let Ok(false) = outcome {
             ready.clear_ready();
         }
         if let Some(strays) = socket.strays() {
-            while batch(slot, socket, &strays, is_v6, &mut forwards).is_ok_and(|count| count == BATCH) {}
+            while batch(slot, socket, &strays, is_v6, &mut waiting).is_ok_and(|count| count == BATCH) {}
         }
-        for (receiver, exchange) in forwards {
-            forward(slot, socket, receiver, exchange);
+        for (receiver, later) in waiting {
+            wait(slot, socket, receiver, later);
         }
         match outcome {
             Ok(false) => {}
@@ -71,12 +71,12 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: &Arc<Datagrams>) {
 }
 
 /// Serves what is there, a few batches of it. False if nothing is left.
-fn turn(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, forwards: &mut Forwards) -> io::Result<bool> {
+fn turn(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, waiting: &mut Waiting) -> io::Result<bool> {
     for _ in 0..TURN {
-        match batch(slot, socket, socket, is_v6, forwards) {
+        match batch(slot, socket, socket, is_v6, waiting) {
             // Where several come at a time, the next have come while these were answered, mostly: looking costs less than
             // asking the kernel to tell.
-            Ok(2..) if forwards.is_empty() => {}
+            Ok(2..) if waiting.is_empty() => {}
             // A batch that is not full leaves nothing behind it: the kernel ended it because it found the socket empty, so
             // that no second receive is needed to hear that. What came since makes the socket ready anew, as each datagram
             // that comes does (epoll(7), edge-triggered), and the runtime looks at that only after this: nothing but this
@@ -96,10 +96,12 @@ fn batch(
     socket: &Datagrams,
     source: &impl AsRawFd,
     is_v6: bool,
-    forwards: &mut Forwards,
+    waiting: &mut Waiting,
 ) -> io::Result<usize> {
     Desk::with(|desk| {
-        let mut batch = desk.batch.take().unwrap_or_else(|| Box::new(Batch::new()));
+        let reply_size = slot.server().responder_options().largest_over_udp();
+        let known = desk.batch.take().filter(|batch| batch.reply_size() == reply_size);
+        let mut batch = known.unwrap_or_else(|| Box::new(Batch::new(reply_size)));
         let received = batch.receive(source, is_v6);
         if received.is_ok() {
             let place = Place::of(slot);
@@ -107,8 +109,8 @@ fn batch(
                 batch.answer(|source, query, out| match desk.respond(&place, (source, Transport::Udp), query, out) {
                     Outcome::Reply(len) => Some(len),
                     Outcome::Ignore => None,
-                    Outcome::Forward(exchange) => {
-                        forwards.push((source, exchange));
+                    Outcome::Later(later) => {
+                        waiting.push((source, later));
                         None
                     }
                 });
@@ -127,18 +129,18 @@ fn batch(
     })
 }
 
-/// Has an upstream asked, or says that too many questions wait.
-fn forward(slot: &Arc<Slot>, socket: &Arc<Datagrams>, receiver: SocketAddr, exchange: Box<Exchange>) {
+/// Lets a query wait, or gives it what there is for one that finds no place.
+fn wait(slot: &Arc<Slot>, socket: &Arc<Datagrams>, receiver: SocketAddr, later: Later) {
     let send = move |slot: &Slot, socket: &Datagrams, reply: &[u8]| {
         if !socket.send(reply, receiver) {
             slot.server().dropped.fetch_add(1, Ordering::Relaxed);
         }
     };
-    match exchange.admit(slot.server()) {
-        Err(refusal) => send(slot, socket, &refusal),
+    match later.admit(slot) {
+        Err(reply) => _ = reply.map(|reply| send(slot, socket, &reply)),
         Ok(permit) => {
             let (at, socket) = (slot.clone(), socket.clone());
-            tokio::spawn(exchange.run(slot.clone(), permit, move |reply| send(&at, &socket, &reply)));
+            tokio::spawn(later.run(slot.clone(), permit, move |reply| send(&at, &socket, &reply)));
         }
     }
 }

@@ -342,11 +342,19 @@ fn a_hit_is_written_as_relay_would_write_it() {
     let error = [0, 15, 0, 4, 0, 6, b'd', b's'];
     let opt = rr(b"\0", rtype::OPT, 0, &error);
     let odd = rr(b"\xc0\x10", 65_280, 300, b"\xc0\x0c");
+    // Up to the largest message there can be, and beyond: header and question have 29 octets, a record's own fields 12, an OPT
+    // 11 and its option 6.
+    let large = |octets: usize| rr(b"\xc0\x0c", rtype::A, 300, &vec![7; octets - 29 - 12]);
+    let large =
+        [65_535 - 17, 65_535 - 16, 65_535 - 11, 65_535 - 10].map(|octets| [vec![large(octets)], vec![], vec![]]);
     for sections in [
         [answers.clone(), vec![odd.clone(), soa(b"\xc0\x10", 300, 300)], vec![odd.clone(), opt.clone()]],
         [vec![], vec![soa(b"\xc0\x10", 300, 300)], vec![opt.clone(), odd.clone()]],
         [vec![a(300, 1)], vec![], vec![]],
-    ] {
+    ]
+    .into_iter()
+    .chain(large)
+    {
         for flags in [0, flag::AD | flag::AA] {
             let upstream = reply(NAME, rtype::A, flags, sections.each_ref().map(Vec::as_slice));
             kit.cache.replied(kit.key(rtype::A), &upstream, true, &RULES, at(0));

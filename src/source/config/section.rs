@@ -195,18 +195,25 @@ impl<'t> Section<'t> {
 
     /// A time in seconds, whole or with a fraction, up to an hour.
     pub(super) fn seconds(&self, key: &str) -> Option<Duration> {
+        self.duration(key, 0.001..=3600.0)
+    }
+
+    /// A time within a range of seconds: a number of seconds, or text with a unit such as `"2s"` or `"500ms"`.
+    pub(super) fn duration(&self, key: &str, range: RangeInclusive<f64>) -> Option<Duration> {
         let value = self.value(key)?;
         let (seconds, written): (Option<f64>, String) = match value.get_ref() {
             DeValue::Integer(integer) => (i64_of(integer).map(|seconds| seconds as f64), integer.to_string()),
             DeValue::Float(float) => (float.as_str().parse().ok(), float.to_string()),
+            DeValue::String(text) => (seconds_of(text), format!("{text:?}")),
             _ => {
                 self.wrong_kind(key, value);
                 return None;
             }
         };
-        let allowed = seconds.filter(|seconds| (0.001..=3600.0).contains(seconds));
+        let allowed = seconds.filter(|seconds| range.contains(seconds));
         if allowed.is_none() {
-            let message = format!("`{key}` is {written}; write seconds, from 0.001 to 3600");
+            let (least, most) = range.into_inner();
+            let message = format!("`{key}` is {written}; write seconds, from {least} to {most}");
             self.problem(&value.span(), message);
         }
         allowed.map(Duration::from_secs_f64)
@@ -279,4 +286,13 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
 
 fn i64_of(integer: &DeInteger<'_>) -> Option<i64> {
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// The seconds of a time with its unit: `2s`, `1.5s`, `500ms`.
+fn seconds_of(text: &str) -> Option<f64> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 0.001),
+        None => (text.strip_suffix('s')?, 1.0),
+    };
+    number.trim_end().parse::<f64>().ok().map(|number| number * unit)
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::table::Upstream;
-use crate::wire::Name;
+use crate::table::{Upstream, spellings};
+use crate::wire::reply::{UDP_SIZE_LARGEST, UDP_SIZE_PLAIN};
 
 use super::section::Section;
 use super::shape::{LIMITS, Shape};
@@ -35,10 +35,13 @@ pub(super) fn read(root: &Section<'_>, shape: &'static Shape) -> ServerConfig {
     server.unanswered = section.choice("unanswered", &unanswered).unwrap_or_default();
     server.case_randomization = section.flag("case_randomization").unwrap_or_default();
     server.timeout = section.seconds("timeout").unwrap_or(server.timeout);
-    server.never_forward =
-        section.list("never_forward", str::parse::<Name>).into_iter().map(toml::Spanned::into_inner).collect();
+    let suffixes = section.list("never_forward", spellings);
+    server.never_forward = suffixes.into_iter().flat_map(toml::Spanned::into_inner).collect();
     server.version = text(&section, "version");
     server.identity = text(&section, "identity");
+    if let Some(size) = section.number("udp_size", UDP_SIZE_PLAIN.into()..=UDP_SIZE_LARGEST.into()) {
+        server.udp_size = size as u16;
+    }
     if let Some(limits) = section.table("limits", &LIMITS) {
         server.limits = LimitsConfig {
             tcp_connections: count(&limits, "tcp_connections", 1_000_000),

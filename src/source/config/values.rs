@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::table::{Network, Upstream};
 use crate::wire::Name;
+use crate::wire::reply::UDP_SIZE;
 
 use super::Problem;
 
@@ -48,8 +49,11 @@ pub struct ServerConfig {
     pub never_forward: Vec<Name>,
     /// What `version.bind` says in class CH, at most 255 octets; `None` for REFUSED (answers.md P5).
     pub version: Option<String>,
-    /// What `id.server` says in class CH, at most 255 octets; `None` for REFUSED (answers.md P5).
+    /// What `id.server` says in class CH, and the name server identifier (RFC 5001), at most 255 octets; `None` for REFUSED
+    /// (answers.md P5), and no identifier.
     pub identity: Option<String>,
+    /// The largest reply over UDP, octets (answers.md H5). Default: 1232.
+    pub udp_size: u16,
     /// `[server.limits]`.
     pub limits: LimitsConfig,
 }
@@ -68,6 +72,7 @@ impl Default for ServerConfig {
             never_forward: Vec::new(),
             version: None,
             identity: None,
+            udp_size: UDP_SIZE,
             limits: LimitsConfig::default(),
         }
     }
