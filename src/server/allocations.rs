@@ -27,7 +27,8 @@ fn a_query_for_a_known_name_allocates_nothing_from_socket_to_socket() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let forwarding = ForwardOptions { upstreams: Upstreams::List(Vec::new()), ..Default::default() };
     let (slot, client) = runtime.block_on(async {
-        let shared = Arc::new(Shared::new(0, Forwarder::new(forwarding), Limits::default(), ResponderOptions::default()));
+        let shared =
+            Arc::new(Shared::new(0, Forwarder::new(forwarding), Limits::default(), ResponderOptions::default()));
         let db = Endpoint::builder("db").address("10.10.1.3").name("db").build().unwrap();
         let network = Network::builder("shop").subnet("10.10.1.0/24").listen("127.0.0.1").endpoint(db).build().unwrap();
         let network = shared.table.add(network).unwrap();

@@ -306,7 +306,8 @@ mod tests {
         let forwards = Arc::<Forwards>::default();
         let (shop, blog, limits) = (network("shop"), network("blog"), limits(4, 4));
         // As long as nobody else wants any, all are one network's.
-        let mut greedy: Vec<_> = (1..=4).map(|number| forwards.admit(&shop, client(number), &limits).unwrap()).collect();
+        let mut greedy: Vec<_> =
+            (1..=4).map(|number| forwards.admit(&shop, client(number), &limits).unwrap()).collect();
         let mut other = [(); 2].map(|()| forwards.admit(&blog, client(9), &limits).unwrap());
         assert_eq!(greedy.iter_mut().filter_map(|permit| is_displaced(permit).then_some(())).count(), 2);
         // Each has its half: neither takes from the other, however long that has waited.

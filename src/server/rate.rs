@@ -1,7 +1,7 @@
 //! Log lines that an attacker or a broken system could otherwise repeat without end.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// The least time between two lines.

@@ -14,8 +14,8 @@ use crate::table::{Address, NameTable};
 
 use super::connections::Connections;
 use super::datagrams::Datagrams;
-use super::host::Host;
 use super::forwards::Forwards;
+use super::host::Host;
 use super::limits::Limits;
 use super::slot::Slot;
 

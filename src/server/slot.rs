@@ -357,11 +357,9 @@ async fn surviving<F: Future<Output = ()>>(work: impl Fn() -> F) {
     loop {
         let mut working = pin!(work());
         // What it leaves half done is its own, and is dropped.
-        let outcome = poll_fn(|context| {
-            match catch_unwind(AssertUnwindSafe(|| working.as_mut().poll(context))) {
-                Ok(poll) => poll.map(|()| true),
-                Err(_) => Poll::Ready(false),
-            }
+        let outcome = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| working.as_mut().poll(context))) {
+            Ok(poll) => poll.map(|()| true),
+            Err(_) => Poll::Ready(false),
         });
         if outcome.await {
             return;
@@ -380,4 +378,23 @@ fn retry_after(attempts: u32) -> Duration {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is behind these locks is one value that is replaced: a panic leaves it whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn l4_a_panic_while_serving_does_not_end_a_listener() {
+        let served = AtomicUsize::new(0);
+        surviving(|| async {
+            tokio::task::yield_now().await;
+            let number = served.fetch_add(1, Ordering::Relaxed);
+            assert!(number >= 3, "a packet that panics");
+        })
+        .await;
+        assert_eq!(served.into_inner(), 4);
+    }
 }

@@ -266,7 +266,9 @@ impl Connection {
             };
             start = message.end;
             messages += 1;
-            if let Some(reply) = self.answer(slot, (desk, &place), &buffers.input[message], &mut buffers.output[written..]) {
+            if let Some(reply) =
+                self.answer(slot, (desk, &place), &buffers.input[message], &mut buffers.output[written..])
+            {
                 written += reply;
             }
             if written > buffers.output.len() / 2 {

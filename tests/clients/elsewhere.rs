@@ -28,7 +28,8 @@ async fn f4_an_address_of_another_namespace_is_not_ourselves() {
     let db = Endpoint::builder("db-1").name("db").address("10.10.1.3").build().unwrap();
     let shop = Network::builder("shop").endpoint(db).build().unwrap();
     server.add_network_at(shop, container.enter(|| sockets_at(address))).await.unwrap();
-    let inside = |query: Query| container.enter(|| [Client::new(address).udp(&query), Client::new(address).tcp(&query)]);
+    let inside =
+        |query: Query| container.enter(|| [Client::new(address).udp(&query), Client::new(address).tcp(&query)]);
     for reply in inside(Query::new("db", rtype::A)).iter().chain(&inside(Query::new("www.example", rtype::A))) {
         assert_eq!((reply.status().as_str(), reply.addresses().len()), ("NOERROR", 1), "{reply:?}");
     }

@@ -27,24 +27,16 @@ const ATTACK: Duration = Duration::from_secs(8);
 /// The attackers' addresses, each with as many connections as it may have, and more.
 const SOURCES: u8 = 16;
 const CONNECTIONS: usize = 80;
-/// Threads that flood.
+/// Threads that flood, each from an address of its own, and how many of them ask for what nobody answers.
 const FLOODS: usize = 8;
+const SILENT: usize = 2;
 
-/// Tells threads to end.
-struct Stop(AtomicBool);
-
-/// Tells them when it is dropped, also by a panic.
-struct StopGuard<'s>(&'s Stop);
-
-impl Stop {
-    fn guard(&self) -> StopGuard<'_> {
-        StopGuard(self)
-    }
-}
+/// Tells threads to end when it is dropped, also by a panic.
+struct StopGuard<'s>(&'s AtomicBool);
 
 impl Drop for StopGuard<'_> {
     fn drop(&mut self) {
-        self.0.0.store(true, Ordering::Relaxed);
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -159,11 +151,8 @@ fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
     let program = Program::with(&config()).inside(lab.host()).within(&cgroup).start();
     let at_rest = cgroup.memory();
 
-    let stop = Stop(AtomicBool::new(false));
+    let stop = &AtomicBool::new(false);
     let asked = thread::scope(|scope| {
-        // Set at the end, however it comes.
-        let stop_at_end = &stop;
-        let stop = &stop.0;
         scope.spawn(|| {
             upstream.enter(|| {
                 let socket = UdpSocket::bind(UPSTREAM).unwrap();
@@ -176,7 +165,7 @@ fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
             scope.spawn(move || evil.enter(|| hold(source, stop)));
         }
         for (number, &source) in sources.iter().enumerate().take(FLOODS) {
-            let (evil, prefix) = (&evil, if number % 2 == 0 { "silent" } else { "cached" });
+            let (evil, prefix) = (&evil, if number < SILENT { "silent" } else { "cached" });
             scope.spawn(move || evil.enter(|| flood(source, prefix, stop)));
         }
         scope.spawn(|| {
@@ -196,7 +185,7 @@ fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
         let asked = good.enter(|| {
             let (end, client) = (Instant::now() + ATTACK, Client::new(SERVER.parse().unwrap()));
             let query = || Query::new("db.internal", rtype::A);
-            let _stop = stop_at_end.guard();
+            let _stop = StopGuard(stop);
             let mut asked = 0;
             while Instant::now() < end {
                 // Over UDP as a stub does it: the flood fills the socket's receive buffer, whoever reads it.
@@ -213,7 +202,10 @@ fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
 
     assert_eq!(cgroup.killed(), 0, "{program:?}");
     assert!(asked > 5, "the good client was answered {asked} times only");
-    assert_eq!(good.enter(|| Client::new(SERVER.parse().unwrap()).tcp(&Query::new("db", rtype::A))).addresses().len(), 1);
+    assert_eq!(
+        good.enter(|| Client::new(SERVER.parse().unwrap()).tcp(&Query::new("db", rtype::A))).addresses().len(),
+        1
+    );
     println!(
         "at rest {} KiB, at most {} KiB, after it {} KiB; {asked} rounds of the good client",
         at_rest >> 10,

@@ -40,7 +40,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 fn nobody(server: IpAddr, number: u32) -> IpAddr {
     match server {
         IpAddr::V4(_) => Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(10, 10, 2, 0)) + number).into(),
-        IpAddr::V6(_) => Ipv6Addr::from_bits("fd00:10::1:0:0".parse::<Ipv6Addr>().unwrap().to_bits() + u128::from(number)).into(),
+        IpAddr::V6(_) => {
+            Ipv6Addr::from_bits("fd00:10::1:0:0".parse::<Ipv6Addr>().unwrap().to_bits() + u128::from(number)).into()
+        }
     }
 }
 

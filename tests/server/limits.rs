@@ -117,9 +117,8 @@ async fn l2_one_networks_slow_questions_leave_another_its_half() {
     server.add_network(network("blog").listen("127.0.0.1").build().unwrap()).await.unwrap();
     let blog = listening(&server, "blog");
     // 8 sources that take all there is, and go on.
-    let greedy: Vec<_> = (1..=8)
-        .map(|number| Client::new(shop).from(IpAddr::from([127, 0, 1, number])).udp_socket().unwrap())
-        .collect();
+    let greedy: Vec<_> =
+        (1..=8).map(|number| Client::new(shop).from(IpAddr::from([127, 0, 1, number])).udp_socket().unwrap()).collect();
     greedy.iter().for_each(|socket| (0..2).for_each(|_| _ = send_foreign(socket)));
     asked(&upstream, 15).await;
     assert_eq!(server.status().forwards, 16);

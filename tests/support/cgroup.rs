@@ -39,7 +39,8 @@ impl Cgroup {
         if let Err(error) = made {
             use std::io::Write;
             // Not `eprintln!`: the test runner keeps that of a test that passes to itself.
-            let _ = writeln!(std::io::stderr(), "SKIPPED (needs a memory cgroup: {error}): {}", cgroup.directory.display());
+            let _ =
+                writeln!(std::io::stderr(), "SKIPPED (needs a memory cgroup: {error}): {}", cgroup.directory.display());
             return None;
         }
         Some(cgroup)
