@@ -10,16 +10,19 @@
 //! twice the size, and with any size each such reply takes one of the 1,024 places of that table, which the replies to
 //! everybody else need, too. So the buffer stays small, which bounds what spoofed queries take of the table, and a second
 //! socket with the same address and a buffer of its own sends the replies that the first one has no room for, if the kernel
-//! knows the way to their receiver. It is made when it is first needed.
+//! knows the way to their receiver, or did a while ago: a full neighbor table drops entries that are in use. It is made when
+//! it is first needed.
 
+use std::collections::HashSet;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tracing::{debug, warn};
@@ -29,6 +32,9 @@ use super::{neighbors, socket};
 
 /// The pause after a second socket could not be made.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Receivers that are remembered.
+const MAX_KNOWN: usize = 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -43,6 +49,8 @@ pub(super) struct Datagrams {
 #[derive(Debug, Default)]
 struct Second {
     socket: Option<UdpSocket>,
+    /// Receivers that the way was known to: none that nobody has.
+    known: HashSet<IpAddr, RandomState>,
     failed: Option<Instant>,
 }
 
@@ -77,12 +85,25 @@ impl Datagrams {
     /// Sends a reply that the socket has no room for by the other one, if the way to its receiver is known. False if not: it
     /// is to be dropped.
     pub(super) fn send_aside(&self, reply: &[u8], receiver: SocketAddr) -> bool {
-        let is_known = self.is_here
-            && neighbors::is_known(receiver).unwrap_or_else(|error| {
-                debug!(%error, "the kernel was asked for a neighbor");
-                false
-            });
-        is_known && self.with_second(|second| send(second, reply, receiver)).unwrap_or(false)
+        self.is_here
+            && self.is_known(receiver)
+            && self.with_second(|second| send(second, reply, receiver)).unwrap_or(false)
+    }
+
+    /// True if the way to a receiver is known, or was.
+    fn is_known(&self, receiver: SocketAddr) -> bool {
+        let is_known = neighbors::is_known(receiver).unwrap_or_else(|error| {
+            debug!(%error, "the kernel was asked for a neighbor");
+            false
+        });
+        let known = &mut super::lock(&self.second).known;
+        if is_known && known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        if is_known {
+            known.insert(receiver.ip());
+        }
+        known.contains(&receiver.ip())
     }
 
     /// What came to the second socket before it was one for sending only; `None` for nothing.
