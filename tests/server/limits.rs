@@ -126,7 +126,7 @@ async fn l2_one_networks_slow_questions_leave_another_its_half() {
     let other = Client::new(blog).from("127.0.2.1".parse().unwrap()).udp_socket().unwrap();
     (0..8).for_each(|_| _ = send_foreign(&other));
     asked(&upstream, 23).await;
-    let displaced = greedy.iter().map(|socket| receive(socket)).inspect(assert_overloaded).count();
+    let displaced = greedy.iter().map(receive).inspect(assert_overloaded).count();
     assert_eq!((displaced, server.status().forwards), (8, 16));
     gate.open();
     for socket in greedy.iter().chain([&other; 8]) {

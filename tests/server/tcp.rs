@@ -191,8 +191,16 @@ async fn c_over_its_cap_a_clients_longest_idle_connection_gives_way() {
 async fn c_while_none_is_idle_a_new_connection_waits_unread_and_the_257th_is_closed() {
     let gate = Gate::closed();
     let upstream = upstream_behind(&gate).await;
-    let (server, address) =
-        shop_with(Some(upstream.address()), limits(|limits| limits.tcp_connections_per_client = 2)).await;
+    let limits = limits(|limits| {
+        limits.tcp_connections_per_client = 2;
+        limits.tcp_idle = Duration::from_secs(600);
+    });
+    let upstreams = vec![Upstream::new(upstream.address().into())];
+    // However slow the machine is, they wait until the gate opens.
+    let starting = builder().upstreams(upstreams.into()).limits(limits).forward_timeout(Duration::from_secs(600));
+    let server = starting.start().await.unwrap();
+    server.add_network(shop().build().unwrap()).await.unwrap();
+    let address = listening(&server, "shop");
     let mut busy = [(); 2].map(|()| connect_from("127.0.0.1", address).unwrap());
     let slow = [foreign(), foreign()];
     busy.iter_mut().zip(&slow).for_each(|(connection, query)| connection.send(&query.bytes()).unwrap());
