@@ -283,10 +283,10 @@ impl Records<'_, '_> {
     /// The name of an address (answers.md T3).
     fn reverse(&self, snapshot: &Snapshot, address: IpAddr, writer: &mut ReplyWriter<'_>) {
         let settings = snapshot.settings();
-        // As for clients: what runs before what does not, and the last one first (answers.md V2a, N7).
+        // As for clients: what is stopped only if nothing else has it, and the last one first (answers.md V2a, N7).
         let is_held = snapshot.client_at(address).is_some();
         let holders = snapshot.holders(address).iter().rev();
-        for holder in holders.filter(|holder| !is_held || holder.endpoint().is_running()) {
+        for holder in holders.filter(|holder| !is_held || !holder.endpoint().is_stopped()) {
             match settings.reverse_names {
                 ReverseNames::Canonical => {
                     if let Some(name) = holder.canonical_name(settings) {

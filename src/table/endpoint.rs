@@ -234,6 +234,11 @@ impl Endpoint {
         self.state() == EndpointState::Up
     }
 
+    /// True if it is [down](EndpointState::Down), and not about to run.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state() == EndpointState::Down
+    }
+
     /// The rank of this network among those that the endpoint is attached to; higher comes first (answers.md V1).
     pub fn priority(&self) -> i32 {
         self.extra.as_ref().map_or(0, |extra| extra.priority)

@@ -252,15 +252,16 @@ impl Snapshot {
         self.endpoints().filter(move |_| is_known).flat_map(Endpoint::addresses).copied()
     }
 
-    /// The endpoint with an address on this network. Of several the one that was attached last counts, a running one before
-    /// any that is not: an address may be given to another container while the one that had it is still known.
+    /// The endpoint with an address on this network. Of several the one that was attached last counts, and one that is stopped
+    /// after any that is not: an address may be given to another container while the one that had it is still known.
     pub fn endpoint_at(&self, address: IpAddr) -> Option<&Endpoint> {
         self.client_at(address).or(self.holders(address).last()).map(|attachment| attachment.endpoint())
     }
 
-    /// The endpoint that asks from an address: a running one, the last one attached of several (answers.md V2a).
+    /// The endpoint that asks from an address: one that is not stopped, the last one attached of several (answers.md V2a).
+    /// One that is about to run counts: the first process of a container may ask before anybody says that it runs.
     pub(crate) fn client_at(&self, address: IpAddr) -> Option<&Arc<Attachment>> {
-        self.holders(address).iter().rev().find(|attachment| attachment.endpoint().is_running())
+        self.holders(address).iter().rev().find(|attachment| !attachment.endpoint().is_stopped())
     }
 
     /// The longest domain of the network that `name` (lower-cased wire form) is or lies below.

@@ -1,7 +1,7 @@
 //! Views.
 
 use callsign::responder::{Finding, WhoAsks};
-use callsign::table::{Clients, Merge, Network, NetworkBuilder};
+use callsign::table::{Clients, EndpointState, Merge, Network, NetworkBuilder};
 use hickory_proto::rr::RecordType::{self, A, AAAA, ANY, PTR, SRV, TXT};
 
 use crate::kit::{World, ask, blog, check, endpoint, named, shop};
@@ -556,6 +556,10 @@ fn v2a_an_address_that_was_given_to_another_is_the_new_ones_and_nobodys_in_betwe
     shop.update("proxy-1", |proxy| proxy.with_running(false)).unwrap();
     assert_eq!((who("shop"), who("blog")), (WhoAsks::Stranger, of_shop()));
     check(world.client("shop", "10.10.1.6").ask("site", A), "forward: site");
+    // About to run it is itself: its first process may ask before anybody says that it runs.
+    shop.update("proxy-1", |proxy| proxy.with_state(EndpointState::Starting)).unwrap();
+    assert_eq!(who("shop"), WhoAsks::Endpoint("proxy-1".into()));
+    shop.update("proxy-1", |proxy| proxy.with_running(false)).unwrap();
     // The new one has it although the old one is still known, whichever of them came first.
     shop.attach(named("new-1", &["10.10.1.6"], &[])).unwrap();
     assert_eq!(who("shop"), WhoAsks::Endpoint("new-1".into()));
