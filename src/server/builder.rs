@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::forward::{ForwardOptions, Forwarder, Route, Upstreams};
 use crate::responder::ResponderOptions;
 
-use super::limits::{Limits, Usage};
+use super::limits::Limits;
 use super::shared::Shared;
 use super::socket::ReadySocket;
 use super::worker::Worker;
@@ -97,9 +97,9 @@ impl ServerBuilder {
         let count = self.workers.unwrap_or(cores);
         let workers: Vec<Worker> =
             (1..=count).map(Worker::start).collect::<Result<_, _>>().map_err(ServerError::Worker)?;
-        let (forwarder, usage) = (Forwarder::new(self.forward), Usage::new(self.limits));
+        let forwarder = Forwarder::new(self.forward);
         Ok(Server {
-            shared: Arc::new(Shared::new(self.port.unwrap_or(53), forwarder, usage, self.responder)),
+            shared: Arc::new(Shared::new(self.port.unwrap_or(53), forwarder, self.limits, self.responder)),
             handles: workers.iter().map(|worker| worker.handle().clone()).collect(),
             workers: Mutex::new(workers),
             ready: Mutex::new(self.ready),

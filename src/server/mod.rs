@@ -9,13 +9,19 @@ mod allocations;
 mod batch;
 mod builder;
 mod change;
+mod client_key;
+mod connections;
 mod datagrams;
 mod exchange;
+mod forwards;
 mod held;
 mod holder;
 mod host;
 mod later;
 mod limits;
+mod namespace;
+mod neighbors;
+mod rate;
 mod shared;
 mod slot;
 mod socket;
@@ -26,7 +32,7 @@ mod udp;
 mod worker;
 
 use std::io;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
@@ -125,7 +131,7 @@ impl Server {
 
     /// Replaces the limits. What is above a lower limit already stays until it ends by itself.
     pub fn set_limits(&self, limits: Limits) {
-        self.shared.usage.set_limits(limits);
+        self.shared.set_limits(limits);
     }
 
     /// Replaces the responder's options. The cookie secret stays the server's own.
@@ -140,8 +146,9 @@ impl Server {
         listeners.sort_by(|a, b| (&a.network, &a.listen, a.tcp).cmp(&(&b.network, &b.listen, b.tcp)));
         Status {
             listeners,
-            tcp_connections: self.shared.usage.connections(),
-            forwards: self.shared.usage.forwards(),
+            tcp_connections: self.shared.connections.count(),
+            forwards: self.shared.forwards.count(),
+            dropped_replies: self.shared.dropped.load(Ordering::Relaxed),
             forwarding: self.shared.forwarder.counters(),
             upstreams: self.shared.forwarder.upstreams(),
         }
@@ -157,11 +164,11 @@ impl Server {
     /// all threads and closes all sockets.
     pub async fn shutdown(&self) {
         let _turn = self.changing.lock().await;
-        let drain = self.shared.usage.limits().drain;
+        let drain = self.shared.limits().drain;
         let drained = async {
             let all = self.shared.slots().keys().cloned().collect();
             self.close(all).await;
-            self.shared.usage.drained().await;
+            self.shared.drained().await;
         };
         // Whoever is not done by then is cut off.
         let _ = tokio::time::timeout(drain, drained).await;
