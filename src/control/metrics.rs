@@ -444,6 +444,11 @@ impl Gatherer {
                 "Queries turned down because too many were waiting",
                 forwarding.overloaded,
             ),
+            Family::counter(
+                "callsign_replies_dropped",
+                "Replies that a full socket did not take",
+                status.dropped_replies,
+            ),
             Family::gauge("callsign_cache_entries", "Answers in the cache", forwarding.entries as f64),
             Family::gauge("callsign_cache_bytes", "Octets that they take", forwarding.bytes as f64),
             Family::counter("callsign_cache_hits", "Queries answered from the cache", forwarding.hits),

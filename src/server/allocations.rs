@@ -12,7 +12,7 @@ use crate::forward::{ForwardOptions, Forwarder, Upstreams};
 use crate::responder::ResponderOptions;
 use crate::table::{Endpoint, Network};
 
-use super::limits::{Limits, Usage};
+use super::limits::Limits;
 use super::shared::Shared;
 use super::slot::Slot;
 
@@ -26,9 +26,9 @@ const QUERIES: usize = super::batch::BATCH + 5;
 fn a_query_for_a_known_name_allocates_nothing_from_socket_to_socket() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let forwarding = ForwardOptions { upstreams: Upstreams::List(Vec::new()), ..Default::default() };
-    let usage = Usage::new(Limits::default());
     let (slot, client) = runtime.block_on(async {
-        let shared = Arc::new(Shared::new(0, Forwarder::new(forwarding), usage, ResponderOptions::default()));
+        let shared =
+            Arc::new(Shared::new(0, Forwarder::new(forwarding), Limits::default(), ResponderOptions::default()));
         let db = Endpoint::builder("db").address("10.10.1.3").name("db").build().unwrap();
         let network = Network::builder("shop").subnet("10.10.1.0/24").listen("127.0.0.1").endpoint(db).build().unwrap();
         let network = shared.table.add(network).unwrap();

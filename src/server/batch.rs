@@ -117,10 +117,10 @@ impl Batch {
         Ok(())
     }
 
-    /// A reply that is not sent yet, to be kept elsewhere.
-    pub(super) fn reply(&self, index: usize) -> Option<(SocketAddr, Vec<u8>)> {
+    /// A reply that is not sent yet.
+    pub(super) fn reply(&self, index: usize) -> Option<(SocketAddr, &[u8])> {
         let receiver = socket_addr(self.receivers[index].as_ref()?)?;
-        Some((receiver, self.replies[index * self.reply_size..][..self.lengths[index]].to_vec()))
+        Some((receiver, &self.replies[index * self.reply_size..][..self.lengths[index]]))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::forward::{ForwardOptions, Forwarder, Route, Upstreams};
 use crate::responder::ResponderOptions;
 
-use super::limits::{Limits, Usage};
+use super::limits::Limits;
 use super::observe::Observer;
 use super::shared::Shared;
 use super::socket::ReadySocket;
@@ -105,8 +105,8 @@ impl ServerBuilder {
         let count = self.workers.unwrap_or(cores);
         let workers: Vec<Worker> =
             (1..=count).map(Worker::start).collect::<Result<_, _>>().map_err(ServerError::Worker)?;
-        let (forwarder, usage) = (Forwarder::new(self.forward), Usage::new(self.limits));
-        let mut shared = Shared::new(self.port.unwrap_or(53), forwarder, usage, self.responder);
+        let forwarder = Forwarder::new(self.forward);
+        let mut shared = Shared::new(self.port.unwrap_or(53), forwarder, self.limits, self.responder);
         shared.observer = self.observer;
         Ok(Server {
             shared: Arc::new(shared),

@@ -40,21 +40,26 @@ pub const DURATION_BUCKETS: usize = 16;
 /// The bounds of the buckets of sizes, octets.
 pub const SIZE_BOUNDS: [u16; 14] = [0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16_000, 32_000, 48_000, 64_000];
 
-/// A counted query.
+/// A query to be counted.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Counted {
-    pub(super) rtype: u16,
-    pub(super) dnssec_ok: bool,
-    pub(super) query_len: usize,
-    /// Of the reply: its length and its response code.
-    pub(super) reply: Option<(usize, u16)>,
-    pub(super) origin: Origin,
-    pub(super) duration: Duration,
+pub struct Counted {
+    /// The type.
+    pub rtype: u16,
+    /// The query wants DNSSEC's records (DO).
+    pub dnssec_ok: bool,
+    /// Octets of the query.
+    pub query_len: usize,
+    /// Of the reply: its length, octets, and its response code.
+    pub reply: Option<(usize, u16)>,
+    /// Where the reply is from.
+    pub origin: Origin,
+    /// How long it took.
+    pub duration: Duration,
 }
 
 /// The counters of one listener and one transport.
 #[derive(Debug, Default)]
-pub(super) struct Counting {
+pub struct Counting {
     rows: [OnceLock<Box<[AtomicU64; CELLS]>>; ROWS],
     dnssec_ok: AtomicU64,
     durations: Histogram<{ DURATION_BUCKETS + 1 }>,
@@ -91,7 +96,8 @@ fn add(counter: &AtomicU64, value: u64) {
 }
 
 impl Counting {
-    pub(super) fn count(&self, query: &Counted) {
+    /// Counts a query.
+    pub fn count(&self, query: &Counted) {
         let row = match query.rtype {
             rtype::A => 0,
             rtype::AAAA => 1,
@@ -117,7 +123,7 @@ impl Counting {
     }
 
     /// What was counted so far.
-    pub(super) fn read(&self) -> Counts {
+    pub fn read(&self) -> Counts {
         let mut queries = Vec::new();
         for (row, cells) in self.rows.iter().enumerate() {
             let Some(cells) = cells.get() else { continue };

@@ -45,8 +45,8 @@ impl Exchange {
         }
     }
 
-    /// Asks, and gives the reply for the client; `None` where it is to hear nothing.
-    pub(super) async fn run(self: Box<Exchange>, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
+    /// The reply for the client; `None` where it is to hear nothing.
+    pub(super) async fn reply(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
         let reply = self.ask(forwarder).await;
         self.kept.tell(reply.as_deref(), Origin::Upstream);
         reply
@@ -60,7 +60,8 @@ impl Exchange {
         }
         let dnssec_ok = self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
         let question = Question { question, flags: self.header.flags, dnssec_ok };
-        let upstream = match forwarder.resolve_here(&question, &self.choice).await {
+        let resolved = forwarder.resolve_here(&question, &self.choice).await;
+        let upstream = match resolved {
             Ok(upstream) => upstream,
             Err(failure) if forwarder.keeps_silent(&failure) => return None,
             Err(failure) => return Some(self.fail(failure.rcode, failure.ede, &failure.text)),
@@ -82,7 +83,7 @@ impl Exchange {
                     (out, Origin::Stale)
                 }
                 None => {
-                    let reply = self.fail(rcode::REFUSED, ede::OTHER, "too many queries wait for an upstream");
+                    let reply = self.fail(rcode::SERVFAIL, ede::OTHER, "too many questions wait for upstreams");
                     (reply, Origin::Refused)
                 }
             };

@@ -43,7 +43,7 @@ impl Held {
     }
 
     /// Waits, and gives the reply, or the question to forward if the name is no longer ours.
-    pub(super) async fn run(self, slot: &Slot) -> Result<Option<Vec<u8>>, Box<Exchange>> {
+    pub(super) async fn run(&self, slot: &Slot) -> Result<Option<Vec<u8>>, Box<Exchange>> {
         let ends = Instant::now() + self.hold;
         // Followed from before the first look: no change passes unseen between a look and the wait for the next one.
         let mut changes = slot.server().table.follow();

@@ -1,8 +1,11 @@
 //! A query that is not answered at once.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use super::client_key::ClientKey;
 use super::exchange::Exchange;
+use super::forwards::Permit;
 use super::held::Held;
 use super::slot::Slot;
 
@@ -16,29 +19,59 @@ pub(super) enum Later {
 }
 
 impl Later {
+    /// A place among the queries that wait.
+    ///
+    /// # Errors
+    /// The reply where there is none (answers.md L2); `None` where the client is to hear nothing.
+    pub(super) fn admit(&self, slot: &Slot) -> Result<Permit, Option<Vec<u8>>> {
+        let (server, client) = (slot.server(), ClientKey::of(self.client()));
+        let permit = server.forwards.admit(&slot.network(), client, &server.limits());
+        permit.ok_or_else(|| self.overloaded(slot))
+    }
+
+    /// Waits, and delivers the reply if the client is to hear anything. A query that has to give way meanwhile is answered at
+    /// once; others may have asked the same, and that they get their answer, it is finished all the same.
+    pub(super) async fn run(self, slot: Arc<Slot>, mut permit: Permit, deliver: impl FnOnce(Vec<u8>)) {
+        // On the heap: a future that is moved to where it is pinned takes its place twice.
+        let mut reply = Box::pin(self.reply(&slot));
+        let given = tokio::select! {
+            biased;
+            reply = &mut reply => return reply.map(deliver).unwrap_or_default(),
+            () = permit.displaced() => self.overloaded(&slot),
+        };
+        given.map(deliver);
+        if let Some(_lingering) = slot.server().forwards.linger() {
+            reply.await;
+        }
+    }
+
     /// Who waits.
-    pub(super) fn client(&self) -> IpAddr {
+    fn client(&self) -> IpAddr {
         match self {
             Later::Upstream(exchange) => exchange.client,
             Later::Start(held) => held.client(),
         }
     }
 
-    /// Waits, and gives the reply; `None` where the client is to hear nothing.
-    pub(super) async fn run(self, slot: &Slot) -> Option<Vec<u8>> {
+    /// The reply; `None` where the client is to hear nothing.
+    async fn reply(&self, slot: &Slot) -> Option<Vec<u8>> {
+        let another;
         let exchange = match self {
             Later::Upstream(exchange) => exchange,
             Later::Start(held) => match held.run(slot).await {
                 // The name went away meanwhile, and is somebody else's now.
-                Err(exchange) => exchange,
+                Err(exchange) => {
+                    another = exchange;
+                    &another
+                }
                 Ok(reply) => return reply,
             },
         };
-        exchange.run(&slot.server().forwarder).await
+        exchange.reply(&slot.server().forwarder).await
     }
 
     /// The reply when too many queries wait already; `None` where the client is to hear nothing.
-    pub(super) fn overloaded(&self, slot: &Slot) -> Option<Vec<u8>> {
+    fn overloaded(&self, slot: &Slot) -> Option<Vec<u8>> {
         match self {
             Later::Upstream(exchange) => Some(exchange.overloaded(&slot.server().forwarder)),
             Later::Start(held) => match held.give_up(slot) {

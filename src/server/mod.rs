@@ -9,15 +9,21 @@ mod allocations;
 mod batch;
 mod builder;
 mod change;
+mod client_key;
+mod connections;
 mod counting;
 mod datagrams;
 mod exchange;
+mod forwards;
 mod held;
 mod holder;
 mod host;
 mod later;
 mod limits;
+mod namespace;
+mod neighbors;
 mod observe;
+mod rate;
 mod shared;
 mod sighting;
 mod slot;
@@ -41,6 +47,8 @@ use crate::table::{NameTable, TableError};
 pub use builder::ServerBuilder;
 use change::Adopted;
 pub use change::Applied;
+#[doc(hidden)]
+pub use counting::{Counted, Counting};
 pub use counting::{Counts, DURATION_BUCKETS, Distribution, ListenerCounts, QueryCount, SIZE_BOUNDS};
 pub use host::listener;
 pub use limits::Limits;
@@ -156,7 +164,7 @@ impl Server {
 
     /// Replaces the limits. What is above a lower limit already stays until it ends by itself.
     pub fn set_limits(&self, limits: Limits) {
-        self.shared.usage.set_limits(limits);
+        self.shared.set_limits(limits);
     }
 
     /// Replaces the responder's options. The cookie secret stays the server's own.
@@ -176,8 +184,9 @@ impl Server {
         Status {
             queries,
             listeners,
-            tcp_connections: self.shared.usage.connections(),
-            forwards: self.shared.usage.forwards(),
+            tcp_connections: self.shared.connections.count(),
+            forwards: self.shared.forwards.count(),
+            dropped_replies: self.shared.dropped.load(Ordering::Relaxed),
             forwarding: self.shared.forwarder.counters(),
             upstreams: self.shared.forwarder.upstreams(),
         }
@@ -193,11 +202,11 @@ impl Server {
     /// all threads and closes all sockets.
     pub async fn shutdown(&self) {
         let _turn = self.changing.lock().await;
-        let drain = self.shared.usage.limits().drain;
+        let drain = self.shared.limits().drain;
         let drained = async {
             let all = self.shared.slots().keys().cloned().collect();
             self.close(all).await;
-            self.shared.usage.drained().await;
+            self.shared.drained().await;
         };
         // Whoever is not done by then is cut off.
         let _ = tokio::time::timeout(drain, drained).await;

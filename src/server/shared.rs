@@ -12,10 +12,12 @@ use crate::forward::Forwarder;
 use crate::responder::ResponderOptions;
 use crate::table::{Address, NameTable};
 
+use super::connections::Connections;
 use super::datagrams::Datagrams;
+use super::forwards::Forwards;
 use super::holder::Holders;
 use super::host::Host;
-use super::limits::Usage;
+use super::limits::Limits;
 use super::observe::Observer;
 use super::slot::Slot;
 
@@ -44,7 +46,13 @@ impl Key {
 pub(super) struct Shared {
     pub(super) table: NameTable,
     pub(super) forwarder: Arc<Forwarder>,
-    pub(super) usage: Usage,
+    limits: Arc<ArcSwap<Limits>>,
+    pub(super) connections: Arc<Connections>,
+    pub(super) forwards: Arc<Forwards>,
+    /// Replies over UDP that could not be sent at once and were dropped (answers.md L1).
+    pub(super) dropped: AtomicU64,
+    /// The network namespace that the server's own sockets are in; `None` where the kernel does not tell.
+    pub(super) namespace: Option<u64>,
     pub(super) host: Host,
     /// Who has the ports that cannot be bound.
     pub(super) holders: Holders,
@@ -65,11 +73,16 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(port: u16, forwarder: Forwarder, usage: Usage, responder: ResponderOptions) -> Shared {
+    pub(super) fn new(port: u16, forwarder: Forwarder, limits: Limits, responder: ResponderOptions) -> Shared {
+        let limits = Arc::new(ArcSwap::from_pointee(limits));
         Shared {
             table: NameTable::new(),
             forwarder: Arc::new(forwarder),
-            usage,
+            connections: Arc::new(Connections::new(limits.clone())),
+            limits,
+            forwards: Arc::default(),
+            dropped: AtomicU64::new(0),
+            namespace: super::namespace::own(),
             host: Host::default(),
             holders: Holders::default(),
             port,
@@ -118,6 +131,20 @@ impl Shared {
     /// The observer, if there is something to see for it.
     pub(super) fn watching(&self) -> Option<&Arc<dyn Observer>> {
         self.observer.as_ref().filter(|observer| observer.is_on())
+    }
+
+    pub(super) fn limits(&self) -> Arc<Limits> {
+        self.limits.load_full()
+    }
+
+    pub(super) fn set_limits(&self, limits: Limits) {
+        self.limits.store(Arc::new(limits));
+    }
+
+    /// Waits until no query and no connection is left.
+    pub(super) async fn drained(&self) {
+        self.forwards.drained().await;
+        self.connections.drained().await;
     }
 
     pub(super) fn responder_options(&self) -> Guard<Arc<ResponderOptions>> {

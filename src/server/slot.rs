@@ -3,13 +3,18 @@
 //! The network that is answered at a slot can change while its sockets stay: a reload that moves an address from one
 //! network to another loses no query.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
@@ -19,11 +24,12 @@ use crate::table::{Address, Network};
 
 use super::counting::{Counting, ListenerCounts};
 use super::datagrams::Datagrams;
+use super::rate::OncePerMinute;
 use super::shared::Shared;
 use super::socket::{self, ReadySocket};
 use super::status::{ListenerState, ListenerStatus};
 use super::stop::Stop;
-use super::{tcp, udp};
+use super::{namespace, tcp, udp};
 
 /// The pause after the first failed attempt to bind, and the longest one.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -44,6 +50,8 @@ pub(super) struct Slot {
     received: [AtomicU64; 2],
     /// What they were, counted while somebody wants it: of UDP and of TCP.
     counting: [Arc<Counting>; 2],
+    /// Whether the UDP and the TCP socket were handed in and are not known to be in our network namespace.
+    is_elsewhere: [AtomicBool; 2],
     /// Tells its tasks to take nothing new.
     stop: Stop,
     /// What serves its sockets.
@@ -61,6 +69,12 @@ enum Transport {
     Tcp,
 }
 
+impl Transport {
+    fn of(socket: &ReadySocket) -> Transport {
+        if matches!(socket, ReadySocket::Udp(_)) { Transport::Udp } else { Transport::Tcp }
+    }
+}
+
 impl Slot {
     /// Opens a slot at a listen address, with whichever of its sockets are ready-made, and serves it on `worker`. A socket
     /// that cannot be made now is tried again until it can.
@@ -72,6 +86,7 @@ impl Slot {
         worker: &Handle,
     ) -> Arc<Slot> {
         let slot = Slot::new(server, network, Some(listen));
+        ready.iter().for_each(|socket| slot.take_in(socket));
         let mut ready: Vec<Option<ReadySocket>> = ready.into_iter().map(Some).collect();
         let mut take = |wanted: fn(&ReadySocket) -> bool| {
             ready.iter_mut().find(|socket| socket.as_ref().is_some_and(wanted)).and_then(Option::take)
@@ -100,7 +115,8 @@ impl Slot {
         worker: &Handle,
     ) -> Arc<Slot> {
         let slot = Slot::new(server, network, None);
-        let transport = if matches!(socket, ReadySocket::Udp(_)) { Transport::Udp } else { Transport::Tcp };
+        let transport = Transport::of(&socket);
+        slot.take_in(&socket);
         slot.begin(transport, Ok(socket), worker);
         slot
     }
@@ -116,6 +132,7 @@ impl Slot {
             tcp: not_yet(),
             received: Default::default(),
             counting: Default::default(),
+            is_elsewhere: Default::default(),
             stop: Stop::default(),
             tasks: Mutex::default(),
             is_looked_after: AtomicBool::new(false),
@@ -184,10 +201,24 @@ impl Slot {
         }
     }
 
-    /// Keeps in mind that a socket is open still though it is no longer listened at. Not one that was handed in: its address
-    /// may be that of another network namespace.
-    pub(super) fn leave(&self, socket: &Arc<Datagrams>) {
-        if self.listen.is_some() {
+    /// Notes whether a socket that was handed in is of our network namespace.
+    fn take_in(&self, socket: &ReadySocket) {
+        let is_here = self.server.namespace.is_some() && namespace::of(socket) == self.server.namespace;
+        self.is_elsewhere(Transport::of(socket)).store(!is_here, Ordering::Relaxed);
+    }
+
+    fn is_elsewhere(&self, transport: Transport) -> &AtomicBool {
+        &self.is_elsewhere[transport as usize]
+    }
+
+    fn is_here(&self, transport: Transport) -> bool {
+        !self.is_elsewhere(transport).load(Ordering::Relaxed)
+    }
+
+    /// Keeps in mind that a socket is open still though it is no longer listened at. Not one of another network namespace,
+    /// whose address means nothing here.
+    fn leave(&self, socket: &Arc<Datagrams>) {
+        if self.listen.is_some() && self.is_here(Transport::Udp) {
             self.server.leave(socket);
         }
     }
@@ -237,9 +268,10 @@ impl Slot {
         self.received.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
-    /// The addresses that it listens on.
+    /// The addresses that it listens on in our network namespace.
     pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        [&self.udp, &self.tcp].into_iter().filter_map(|state| match *lock(state) {
+        let here = [Transport::Udp, Transport::Tcp].into_iter().filter(|&transport| self.is_here(transport));
+        here.filter_map(|transport| match *self.state(transport) {
             ListenerState::Listening(address) => Some(address),
             ListenerState::Failed { .. } => None,
         })
@@ -367,18 +399,14 @@ impl Slot {
             if socket.is_some() {
                 self.look_after_address();
             }
-            let served = match socket {
-                Some(ReadySocket::Udp(socket)) => Some(udp::serve(&self, socket).await),
-                Some(ReadySocket::Tcp(socket)) => Some(tcp::serve(&self, socket).await),
-                None => None,
-            };
-            match served {
-                Some(Ok(())) => return,
-                Some(Err(error)) => _ = self.note(transport, Err(error), attempts),
-                None => {}
+            if let Some(socket) = socket {
+                match self.serve(socket).await {
+                    Ok(()) => return,
+                    Err(error) => _ = self.note(transport, Err(error), attempts),
+                }
             }
             if self.listen.is_none() {
-                // Nobody but its maker can make this socket again.
+                // Only its maker can make this socket again.
                 return;
             }
             tokio::select! {
@@ -388,9 +416,51 @@ impl Slot {
             attempts = attempts.saturating_add(1);
             // What was in the way is gone perhaps because an interface came.
             self.server.host.forget();
+            self.is_elsewhere(transport).store(false, Ordering::Relaxed);
             socket = self.note(transport, self.bind(transport), attempts);
             self.server.note_own_addresses();
         }
+    }
+
+    /// Serves a socket until the slot is closed.
+    ///
+    /// # Errors
+    /// When the runtime cannot take the socket.
+    async fn serve(self: &Arc<Slot>, socket: ReadySocket) -> io::Result<()> {
+        match socket {
+            ReadySocket::Udp(socket) => {
+                let socket = Arc::new(Datagrams::new(socket, self.is_here(Transport::Udp))?);
+                surviving(|| udp::serve(self, &socket)).await;
+                self.leave(&socket);
+            }
+            ReadySocket::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                let listener = TcpListener::from_std(socket)?;
+                surviving(|| tcp::serve(self, &listener)).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Does work to its end, from its beginning again where it panics: a bug costs the packet that it is met with, and not the
+/// listener (answers.md L4).
+async fn surviving<F: Future<Output = ()>>(work: impl Fn() -> F) {
+    static LOGGED: OncePerMinute = OncePerMinute::new();
+    loop {
+        let mut working = pin!(work());
+        // What it leaves half done is its own, and is dropped.
+        let outcome = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| working.as_mut().poll(context))) {
+            Ok(poll) => poll.map(|()| true),
+            Err(_) => Poll::Ready(false),
+        });
+        if outcome.await {
+            return;
+        }
+        if LOGGED.is_due() {
+            error!("a bug: serving a socket panicked; going on with it");
+        }
+        tokio::task::yield_now().await;
     }
 }
 
@@ -401,4 +471,23 @@ fn retry_after(attempts: u32) -> Duration {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is behind these locks is one value that is replaced: a panic leaves it whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn l4_a_panic_while_serving_does_not_end_a_listener() {
+        let served = AtomicUsize::new(0);
+        surviving(|| async {
+            tokio::task::yield_now().await;
+            let number = served.fetch_add(1, Ordering::Relaxed);
+            assert!(number >= 3, "a packet that panics");
+        })
+        .await;
+        assert_eq!(served.into_inner(), 4);
+    }
 }

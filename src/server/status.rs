@@ -18,6 +18,8 @@ pub struct Status {
     pub tcp_connections: usize,
     /// Queries that wait for an upstream.
     pub forwards: usize,
+    /// Replies over UDP that were dropped because they could not be sent at once.
+    pub dropped_replies: u64,
     /// What the forwarder has done, and its cache.
     pub forwarding: Counters,
     /// How each upstream does that was asked lately.

@@ -3,18 +3,21 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tracing::debug;
+use tracing::warn;
 
 use crate::responder::Transport;
 
 use super::batch::{BATCH, Batch};
 use super::datagrams::Datagrams;
 use super::later::Later;
+use super::rate::OncePerMinute;
 use super::slot::Slot;
 use super::worker::{Desk, Outcome, Place};
 
@@ -23,21 +26,13 @@ const TURN: usize = 4;
 /// The pause after a failed receive.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// What a batch leaves to be done that has to wait.
-#[derive(Default)]
-struct Left {
-    later: Vec<(SocketAddr, Later)>,
-    /// Replies that the socket did not take at once.
-    unsent: Vec<(SocketAddr, Vec<u8>)>,
-}
+/// Queries that wait, and where their replies go.
+type Waiting = Vec<(SocketAddr, Later)>;
 
 /// Serves the socket until the slot is closed.
-///
-/// # Errors
-/// When the runtime cannot take the socket.
-pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::UdpSocket) -> io::Result<()> {
-    let socket = Arc::new(Datagrams::new(socket)?);
-    let is_v6 = socket.local_addr()?.is_ipv6();
+pub(super) async fn serve(slot: &Arc<Slot>, socket: &Arc<Datagrams>) {
+    static LOGGED: OncePerMinute = OncePerMinute::new();
+    let is_v6 = socket.local_addr().is_ok_and(|address| address.is_ipv6());
     let mut stopped = pin!(slot.stop().wait());
     let mut is_waiting = false;
     // `None` for a stop. A task has one waker all its life: left with the stop once, it need not be left again at each query.
@@ -46,15 +41,18 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::UdpSocket) -> io::
         Poll::Pending if !std::mem::replace(&mut is_waiting, true) => stopped.as_mut().poll(context).map(|()| None),
         ready => ready.map(Some),
     };
-    while let Some(ready) = poll_fn(&mut next).await {
-        let mut ready = ready?;
-        let mut left = Left::default();
-        let outcome = turn(slot, &socket, is_v6, &mut left);
+    // The runtime refuses only when it ends.
+    while let Some(Ok(mut ready)) = poll_fn(&mut next).await {
+        let mut waiting = Vec::new();
+        let outcome = turn(slot, socket, is_v6, &mut waiting);
         if let Ok(false) = outcome {
             ready.clear_ready();
         }
-        if !left.is_nothing() {
-            finish(slot, &socket, left).await;
+        if let Some(strays) = socket.strays() {
+            while batch(slot, socket, &strays, is_v6, &mut waiting).is_ok_and(|count| count == BATCH) {}
+        }
+        for (receiver, later) in waiting {
+            wait(slot, socket, receiver, later);
         }
         match outcome {
             Ok(false) => {}
@@ -63,28 +61,22 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::UdpSocket) -> io::
             Err(error) => {
                 // The fate of some earlier reply, or the kernel lacks memory: not the end of the socket. The pause is for
                 // an error that stays.
-                debug!(%error, "receiving");
+                if LOGGED.is_due() {
+                    warn!(%error, "cannot receive; trying again");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
-    slot.leave(&socket);
-    Ok(())
-}
-
-impl Left {
-    fn is_nothing(&self) -> bool {
-        self.later.is_empty() && self.unsent.is_empty()
-    }
 }
 
 /// Serves what is there, a few batches of it. False if nothing is left.
-fn turn(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, left: &mut Left) -> io::Result<bool> {
+fn turn(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, waiting: &mut Waiting) -> io::Result<bool> {
     for _ in 0..TURN {
-        match batch(slot, socket, is_v6, left) {
+        match batch(slot, socket, socket, is_v6, waiting) {
             // Where several come at a time, the next have come while these were answered, mostly: looking costs less than
             // asking the kernel to tell.
-            Ok(2..) if left.is_nothing() => {}
+            Ok(2..) if waiting.is_empty() => {}
             // A batch that is not full leaves nothing behind it: the kernel ended it because it found the socket empty, so
             // that no second receive is needed to hear that. What came since makes the socket ready anew, as each datagram
             // that comes does (epoll(7), edge-triggered), and the runtime looks at that only after this: nothing but this
@@ -97,13 +89,20 @@ fn turn(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, left: &mut Left) -> i
     Ok(true)
 }
 
-/// Receives a batch, answers what can be answered at once, and sends the replies. Gives the number of datagrams that came.
-fn batch(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, left: &mut Left) -> io::Result<usize> {
+/// Receives a batch of what came to `source`, answers what can be answered at once, and sends the replies. Gives the number
+/// of datagrams that came.
+fn batch(
+    slot: &Arc<Slot>,
+    socket: &Datagrams,
+    source: &impl AsRawFd,
+    is_v6: bool,
+    waiting: &mut Waiting,
+) -> io::Result<usize> {
     Desk::with(|desk| {
         let reply_size = slot.server().responder_options().largest_over_udp();
         let known = desk.batch.take().filter(|batch| batch.reply_size() == reply_size);
         let mut batch = known.unwrap_or_else(|| Box::new(Batch::new(reply_size)));
-        let received = batch.receive(socket, is_v6);
+        let received = batch.receive(source, is_v6);
         if received.is_ok() {
             let place = Place::of(slot);
             slot.count_received(false, *received.as_ref().unwrap_or(&0));
@@ -112,45 +111,37 @@ fn batch(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, left: &mut Left) -> 
                     Outcome::Reply(len) => Some(len),
                     Outcome::Ignore => None,
                     Outcome::Later(later) => {
-                        left.later.push((source, later));
+                        waiting.push((source, later));
                         None
                     }
                 });
-            // The error says only that the socket is full; the rest is sent when it is not.
-            let _ = batch.send(socket, &mut unsent);
-            left.unsent.extend(unsent.filter_map(|index| batch.reply(index)));
+            while batch.send(socket, &mut unsent).is_err() {
+                // The socket is full: the reply goes another way or nowhere, and those behind it are tried as before.
+                let Some(index) = unsent.next() else { break };
+                if let Some((receiver, reply)) = batch.reply(index)
+                    && !socket.send_aside(reply, receiver)
+                {
+                    slot.server().dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
         }
         desk.batch = Some(batch);
         received
     })
 }
 
-async fn finish(slot: &Arc<Slot>, socket: &Arc<Datagrams>, left: Left) {
-    for (receiver, reply) in left.unsent {
-        send(socket, receiver, &reply).await;
-    }
-    for (receiver, later) in left.later {
-        match slot.server().usage.forward(later.client()) {
-            None => {
-                if let Some(reply) = later.overloaded(slot) {
-                    send(socket, receiver, &reply).await;
-                }
-            }
-            Some(permit) => {
-                let (slot, socket) = (slot.clone(), socket.clone());
-                tokio::spawn(async move {
-                    if let Some(reply) = later.run(&slot).await {
-                        send(&socket, receiver, &reply).await;
-                    }
-                    drop(permit);
-                });
-            }
+/// Lets a query wait, or gives it what there is for one that finds no place.
+fn wait(slot: &Arc<Slot>, socket: &Arc<Datagrams>, receiver: SocketAddr, later: Later) {
+    let send = move |slot: &Slot, socket: &Datagrams, reply: &[u8]| {
+        if !socket.send(reply, receiver) {
+            slot.server().dropped.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-async fn send(socket: &Datagrams, receiver: SocketAddr, reply: &[u8]) {
-    if let Err(error) = socket.send_to(reply, receiver).await {
-        debug!(%error, %receiver, "a reply could not be sent");
+    };
+    match later.admit(slot) {
+        Err(reply) => _ = reply.map(|reply| send(slot, socket, &reply)),
+        Ok(permit) => {
+            let (at, socket) = (slot.clone(), socket.clone());
+            tokio::spawn(later.run(slot.clone(), permit, move |reply| send(&at, &socket, &reply)));
+        }
     }
 }

@@ -26,6 +26,7 @@ use super::later::Later;
 use super::observe::Origin;
 use super::sighting::{Sighting, origin_of};
 use super::slot::Slot;
+use super::tcp::Buffers;
 
 /// A thread that serves some of the listeners.
 #[derive(Debug)]
@@ -62,12 +63,11 @@ impl Worker {
 pub(super) struct Desk {
     responder: Option<(Arc<ResponderOptions>, Responder)>,
     pub(super) batch: Option<Box<Batch>>,
-    /// The reply to a TCP query.
-    tcp_reply: Vec<u8>,
+    pub(super) tcp: Option<Buffers>,
 }
 
 thread_local! {
-    static DESK: RefCell<Desk> = const { RefCell::new(Desk { responder: None, batch: None, tcp_reply: Vec::new() }) };
+    static DESK: RefCell<Desk> = const { RefCell::new(Desk { responder: None, batch: None, tcp: None }) };
 }
 
 /// Where and when a batch of queries is answered: what is looked up once for all of them.
@@ -204,26 +204,6 @@ impl Desk {
         }
         outcome
     }
-
-    /// Decides on one packet that came over TCP; a reply has its length in front.
-    pub(super) fn respond_tcp(
-        &mut self,
-        slot: &Slot,
-        source: SocketAddr,
-        idle: u16,
-        packet: &[u8],
-    ) -> Result<Option<Vec<u8>>, Later> {
-        let mut out = std::mem::take(&mut self.tcp_reply);
-        out.resize(usize::from(u16::MAX), 0);
-        let outcome = self.respond(&Place::of(slot), (source, Transport::Tcp { idle }), packet, &mut out);
-        let reply = match outcome {
-            Outcome::Reply(len) => Ok(Some(framed(&out[..len]))),
-            Outcome::Later(later) => Err(later),
-            Outcome::Ignore => Ok(None),
-        };
-        self.tcp_reply = out;
-        reply
-    }
 }
 
 /// Answers a question for the rest of the DNS, if that takes no asking.
@@ -246,14 +226,6 @@ fn forwarded(slot: &Slot, listener: &Listener, forward: Forward<'_>, client: IpA
         Some(len) => Outcome::Reply(len),
         None => Outcome::Later(Later::Upstream(Box::new(Exchange::new(forward, choice, client)))),
     }
-}
-
-/// A message as it goes over TCP: its length in two octets, then itself (RFC 1035 §4.2.2).
-pub(super) fn framed(message: &[u8]) -> Vec<u8> {
-    let mut framed = Vec::with_capacity(2 + message.len());
-    framed.extend_from_slice(&(message.len() as u16).to_be_bytes());
-    framed.extend_from_slice(message);
-    framed
 }
 
 fn is_refused(reply: &[u8]) -> bool {

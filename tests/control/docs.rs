@@ -8,12 +8,12 @@ use super::*;
 #[test]
 fn what_troubleshooting_shows_is_what_explain_says() {
     let text = include_str!("../../docs/troubleshooting.md");
-    let block = |kind: &str| text.split(&format!("```{kind}\n")).skip(1).map(|rest| rest.split("```").next().unwrap());
+    let block = |kind: &'static str| text.split(kind).skip(1).map(|rest| rest.split("```").next().unwrap());
     let port = free_port(&[LOCAL, "127.0.0.2".parse().unwrap()]);
-    let config = block("toml").next().unwrap().replacen("[server]", &format!("[server]\nport = {port}"), 1);
+    let config = block("```toml\n").next().unwrap().replacen("[server]", &format!("[server]\nport = {port}"), 1);
     let program = Program::with(&config).start();
     let mut shown = 0;
-    for example in block("console") {
+    for example in block("```console\n") {
         let (line, expected) = example.split_once('\n').unwrap();
         let Some(words) = line.strip_prefix("$ callsign ").filter(|_| !expected.is_empty()) else { continue };
         let (code, said) = command(&program, words);

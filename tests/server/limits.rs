@@ -22,12 +22,12 @@ fn receive(socket: &UdpSocket) -> Reply {
 
 #[track_caller]
 fn assert_overloaded(reply: &Reply) {
-    assert_eq!(reply.status(), "REFUSED", "{reply:?}");
-    assert_eq!(reply.extended_errors(), [(ede::OTHER, "too many queries wait for an upstream".to_owned())]);
+    assert_eq!(reply.status(), "SERVFAIL", "{reply:?}");
+    assert_eq!(reply.extended_errors(), [(ede::OTHER, "too many questions wait for upstreams".to_owned())]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn one_client_has_its_share_of_the_queries_that_wait() {
+async fn l2_one_client_has_its_share_of_the_queries_that_wait() {
     let gate = Gate::closed();
     let upstream = upstream_behind(&gate).await;
     let limits = limits(|limits| limits.forwards_per_client = 2);
@@ -67,7 +67,7 @@ async fn one_client_has_its_share_of_the_queries_that_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn all_clients_together_have_a_number_of_queries_that_wait() {
+async fn l2_all_clients_together_have_a_number_of_queries_that_wait() {
     let gate = Gate::closed();
     let upstream = upstream_behind(&gate).await;
     let (server, address) = shop_with(Some(upstream.address()), limits(|limits| limits.forwards = 3)).await;
@@ -93,7 +93,7 @@ async fn all_clients_together_have_a_number_of_queries_that_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_client_that_is_gone_gives_its_share_back() {
+async fn l2_a_client_that_is_gone_gives_its_share_back() {
     let gate = Gate::closed();
     let upstream = upstream_behind(&gate).await;
     let (server, address) = shop_with(Some(upstream.address()), Limits::default()).await;
@@ -107,4 +107,68 @@ async fn a_client_that_is_gone_gives_its_share_back() {
     gate.open();
     until("nothing is taken", || (server.status().forwards, server.status().tcp_connections) == (0, 0));
     assert_served(address);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn l2_one_networks_slow_questions_leave_another_its_half() {
+    let gate = Gate::closed();
+    let upstream = upstream_behind(&gate).await;
+    let (server, shop) = shop_with(Some(upstream.address()), limits(|limits| limits.forwards = 16)).await;
+    server.add_network(network("blog").listen("127.0.0.1").build().unwrap()).await.unwrap();
+    let blog = listening(&server, "blog");
+    // 8 sources that take all there is, and go on.
+    let greedy: Vec<_> =
+        (1..=8).map(|number| Client::new(shop).from(IpAddr::from([127, 0, 1, number])).udp_socket().unwrap()).collect();
+    greedy.iter().for_each(|socket| (0..2).for_each(|_| _ = send_foreign(socket)));
+    asked(&upstream, 15).await;
+    assert_eq!(server.status().forwards, 16);
+    // The other network gets its half, and those that give way are told.
+    let other = Client::new(blog).from("127.0.2.1".parse().unwrap()).udp_socket().unwrap();
+    (0..8).for_each(|_| _ = send_foreign(&other));
+    asked(&upstream, 23).await;
+    let displaced = greedy.iter().map(receive).inspect(assert_overloaded).count();
+    assert_eq!((displaced, server.status().forwards), (8, 16));
+    gate.open();
+    for socket in greedy.iter().chain([&other; 8]) {
+        assert_eq!(receive(socket).answers().len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn l2_a_question_that_gives_way_after_a_second_costs_others_who_asked_the_same_nothing() {
+    let gate = Gate::closed();
+    let upstream = upstream_behind(&gate).await;
+    let (server, address) = shop_with(Some(upstream.address()), limits(|limits| limits.forwards = 3)).await;
+    let [first, second, third] = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+        .map(|source| Client::new(address).from(source.parse().unwrap()).udp_socket().unwrap());
+    let shared = foreign().bytes();
+    first.send(&shared).unwrap();
+    asked(&upstream, 0).await;
+    let start = Instant::now();
+    send_foreign(&first);
+    asked(&upstream, 1).await;
+    second.send(&shared).unwrap();
+    until("all wait", || server.status().forwards == 3);
+    // As long as none is old, a newer one is turned away; then the oldest of the one that has most gives way.
+    let mut refused = 0;
+    while receive_within(&first, Duration::from_millis(1)).is_none() {
+        send_foreign(&third);
+        if let Some(reply) = receive_within(&third, Duration::from_millis(100)) {
+            assert_overloaded(&reply);
+            refused += 1;
+        }
+        assert!(start.elapsed() < DEADLINE);
+    }
+    assert!(start.elapsed() >= Duration::from_secs(1) && refused > 0, "{refused} in {:?}", start.elapsed());
+    gate.open();
+    second.set_read_timeout(Some(DEADLINE)).unwrap();
+    assert_eq!(receive(&second).answers().len(), 1, "its question is the one that gave way");
+}
+
+fn receive_within(socket: &UdpSocket, time: Duration) -> Option<Reply> {
+    socket.set_read_timeout(Some(time)).unwrap();
+    let mut bytes = vec![0; 1232];
+    let len = socket.recv(&mut bytes).ok()?;
+    bytes.truncate(len);
+    Some(Reply::new(bytes))
 }

@@ -9,6 +9,7 @@ use callsign::wire::message::flag;
 use callsign::wire::{option, rtype};
 use socket2::SockRef;
 
+use super::floods::assert_served_from;
 use super::*;
 
 /// Receives the reply to `query` next.
@@ -104,7 +105,7 @@ async fn c_a_message_that_does_not_end_ends_its_connection() {
         limits.tcp_idle = Duration::from_secs(600);
     });
     let (_server, address) = shop_with(None, limits).await;
-    for half in [&b"\x00"[..], &b"\x00\x20"[..], &b"\xff\xffhalf of it"[..]] {
+    for half in [&b"\x00"[..], &b"\x00\x20"[..], &b"\x0f\xffhalf of it"[..]] {
         let mut connection = Client::new(address).connect().unwrap();
         let query = local();
         connection.send(&query.bytes()).unwrap();
@@ -148,46 +149,166 @@ async fn p1_what_is_no_query_is_passed_over_on_a_connection_too() {
     receive(&mut connection, &query);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn c_one_client_has_its_share_of_connections() {
-    let (server, address) = shop_with(None, limits(|limits| limits.tcp_connections_per_client = 3)).await;
-    let mut open: Vec<Connection> = (0..3).map(|_| connect_from("127.0.0.1", address).unwrap()).collect();
-    until("three are taken", || server.status().tcp_connections == 3);
-    assert_closed(&mut connect_from("127.0.0.1", address).unwrap());
-    open.push(connect_from("127.0.0.2", address).unwrap());
-    for connection in &mut open {
-        let query = local();
-        connection.send(&query.bytes()).unwrap();
-        receive(connection, &query);
-    }
-    drop(open.remove(0));
-    until("one is given back", || server.status().tcp_connections == 3);
-    let mut next = connect_from("127.0.0.1", address).unwrap();
+/// Asks over a connection, which has to be served.
+#[track_caller]
+fn ask(connection: &mut Connection) {
     let query = local();
-    next.send(&query.bytes()).unwrap();
-    receive(&mut next, &query);
+    connection.send(&query.bytes()).unwrap();
+    receive(connection, &query);
+}
+
+/// Connections that have all been served once, the first of them first.
+fn served(count: usize, source: &str, address: SocketAddr) -> Vec<Connection> {
+    let connect = |_| {
+        let mut connection = connect_from(source, address).unwrap();
+        ask(&mut connection);
+        // The next one is idle for less long, by the clock that the server has.
+        let now = Instant::now();
+        until("a millisecond is over", || now.elapsed() >= Duration::from_millis(2));
+        connection
+    };
+    (0..count).map(connect).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn c_all_clients_together_have_a_number_of_connections() {
-    let (server, address) = shop_with(None, limits(|limits| limits.tcp_connections = 4)).await;
-    let sources = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"];
-    let mut open = sources.map(|source| connect_from(source, address).unwrap());
-    until("four are taken", || server.status().tcp_connections == 4);
-    assert_closed(&mut connect_from("127.0.0.5", address).unwrap());
-    for connection in &mut open {
-        let query = local();
-        connection.send(&query.bytes()).unwrap();
-        receive(connection, &query);
+async fn c_over_its_cap_a_clients_longest_idle_connection_gives_way() {
+    let (server, address) = shop_with(None, limits(|limits| limits.tcp_connections_per_client = 3)).await;
+    let mut open = served(3, "127.0.0.1", address);
+    let mut other = served(1, "127.0.0.2", address);
+    // Used again, it is not the one that has been idle for longest.
+    ask(&mut open[0]);
+    let mut next = connect_from("127.0.0.1", address).unwrap();
+    ask(&mut next);
+    assert_closed(&mut open[1]);
+    for connection in [&mut next, &mut open[0], &mut other[0]] {
+        ask(connection);
     }
-    // UDP needs no connection.
-    Client::new(address).from("127.0.0.5".parse().unwrap()).udp(&local());
+    ask(&mut open[2]);
+    assert_eq!(server.status().tcp_connections, 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn c_while_none_is_idle_a_new_connection_waits_unread_and_the_257th_is_closed() {
+    let gate = Gate::closed();
+    let upstream = upstream_behind(&gate).await;
+    let limits = limits(|limits| {
+        limits.tcp_connections_per_client = 2;
+        limits.tcp_idle = Duration::from_secs(600);
+    });
+    let upstreams = vec![Upstream::new(upstream.address().into())];
+    // However slow the machine is, they wait until the gate opens.
+    let starting = builder().upstreams(upstreams.into()).limits(limits).forward_timeout(Duration::from_secs(600));
+    let server = starting.start().await.unwrap();
+    server.add_network(shop().build().unwrap()).await.unwrap();
+    let address = listening(&server, "shop");
+    let mut busy = [(); 2].map(|()| connect_from("127.0.0.1", address).unwrap());
+    let slow = [foreign(), foreign()];
+    busy.iter_mut().zip(&slow).for_each(|(connection, query)| connection.send(&query.bytes()).unwrap());
+    asked(&upstream, 1).await;
+    let mut waiting: Vec<Connection> = (0..256).map(|_| connect_from("127.0.0.1", address).unwrap()).collect();
+    waiting.iter_mut().for_each(|connection| connection.send(&local().bytes()).unwrap());
+    assert_closed(&mut connect_from("127.0.0.1", address).unwrap());
+    assert_served_from("127.0.0.2", address);
+    until("the busy ones alone are served", || server.status().tcp_connections == 2);
+    // As soon as the busy ones are done they make room, one after the other for all who wait.
+    gate.open();
+    busy.iter_mut().zip(&slow).for_each(|(connection, query)| _ = receive(connection, query));
+    for connection in &mut waiting {
+        assert_eq!(Reply::new(connection.receive().expect("an answer")).answers().len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn c_a_query_that_has_arrived_is_answered_before_its_connection_gives_way() {
+    let (_server, address) = shop_with(None, limits(|limits| limits.tcp_connections_per_client = 4)).await;
+    // Each asks, and all are over the cap, again and again: no query is lost.
+    let threads: Vec<_> = (0..32)
+        .map(|_| {
+            std::thread::spawn(move || {
+                for _ in 0..20 {
+                    let mut connection = connect_from("127.0.0.1", address).unwrap();
+                    ask(&mut connection);
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn c_over_the_servers_cap_the_client_that_has_most_loses_its_longest_idle_connection() {
+    let (server, address) = shop_with(None, limits(|limits| limits.tcp_connections = 4)).await;
+    let mut large = served(3, "127.0.0.1", address);
+    let mut small = served(1, "127.0.0.2", address);
+    let mut next = connect_from("127.0.0.3", address).unwrap();
+    ask(&mut next);
+    assert_closed(&mut large[0]);
+    for connection in large[1..].iter_mut().chain([&mut small[0], &mut next]) {
+        ask(connection);
+    }
     // A lower limit takes nothing from those who are in.
     server.set_limits(limits(|limits| limits.tcp_connections = 1));
-    let [mut first, ..] = open;
-    let query = local();
-    first.send(&query.bytes()).unwrap();
-    receive(&mut first, &query);
+    ask(&mut large[1]);
+    assert_eq!(server.status().tcp_connections, 4);
+}
+
+#[test]
+fn c_18_addresses_cannot_take_all_connections() {
+    alone(async {
+        const SOURCES: u8 = 18;
+        let gate = Gate::closed();
+        let upstream = upstream_behind(&gate).await;
+        let limits = limits(|limits| {
+            limits.tcp_connections = 72;
+            limits.tcp_message = Duration::from_secs(600);
+            limits.tcp_idle = Duration::from_secs(600);
+        });
+        let (server, address) = shop_with(Some(upstream.address()), limits).await;
+        // Those that say nothing, those that stop in the middle of a message, and those that ask what nobody answers.
+        for say in [0, 1, 2] {
+            let mut held: Vec<Connection> = Vec::new();
+            for number in (0..72).map(|number| number % SOURCES + 1) {
+                let mut connection = connect_from(&format!("127.0.1.{number}"), address).unwrap();
+                match say {
+                    0 => {}
+                    1 => connection.stream.write_all(b"\x00\x20half").unwrap(),
+                    _ => connection.send(&foreign().bytes()).unwrap(),
+                }
+                held.push(connection);
+            }
+            until("all are taken", || server.status().tcp_connections == 72);
+            let start = Instant::now();
+            // More of them, who want their share again, and one who asks.
+            let _more: Vec<Connection> =
+                (1..=SOURCES).map(|number| connect_from(&format!("127.0.1.{number}"), address).unwrap()).collect();
+            let mut good = connect_from("127.0.0.9", address).unwrap();
+            ask(&mut good);
+            assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+            drop(held);
+        }
+        gate.open();
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn c_a_query_of_more_than_4096_octets_ends_its_connection() {
+    let (_server, address) = shop_with(None, limits(|limits| limits.tcp_message = Duration::from_secs(600))).await;
+    let mut connection = Client::new(address).connect().unwrap();
+    let query = local().edns(1232);
+    let padding = 4096 - query.bytes().len() - 4;
+    let longest = query.option(option::PADDING, &vec![0; padding]);
+    assert_eq!(longest.bytes().len(), 4096);
+    connection.send(&longest.bytes()).unwrap();
+    receive(&mut connection, &longest);
+    // What came before it is answered. Not one octet of it need come.
+    let last = local();
+    connection.stream.write_all(&[&framed(&last)[..], &4097_u16.to_be_bytes()].concat()).unwrap();
+    receive(&mut connection, &last);
+    assert_closed(&mut connection);
+}
+
+fn framed(query: &Query) -> Vec<u8> {
+    [&(query.bytes().len() as u16).to_be_bytes()[..], &query.bytes()].concat()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -9,6 +9,7 @@
 
 #[cfg(feature = "encrypted")]
 pub mod certificates;
+pub mod cgroup;
 pub mod client;
 pub mod dnsmasq;
 #[cfg(feature = "encrypted")]
@@ -30,6 +31,7 @@ pub mod process;
 #[cfg(feature = "cli")]
 pub mod program;
 pub mod sockets;
+pub mod spoof;
 pub mod unbound;
 #[cfg(feature = "server")]
 pub mod upstream;

@@ -16,6 +16,7 @@ use std::thread;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
+use super::cgroup::Cgroup;
 use super::needs;
 use super::netns::{Namespace, command_in};
 use super::process::{Mark, Process, Source};
@@ -36,6 +37,7 @@ pub struct Program {
 pub struct Launch<'a> {
     config: &'a str,
     place: Option<&'a Namespace>,
+    cgroup: Option<&'a Cgroup>,
     arguments: Vec<&'a str>,
     environment: Vec<(&'a str, &'a str)>,
 }
@@ -44,6 +46,12 @@ impl<'a> Launch<'a> {
     /// Inside a namespace.
     pub fn inside(mut self, namespace: &'a Namespace) -> Launch<'a> {
         self.place = Some(namespace);
+        self
+    }
+
+    /// In a control group, from its first instruction on.
+    pub fn within(mut self, cgroup: &'a Cgroup) -> Launch<'a> {
+        self.cgroup = Some(cgroup);
         self
     }
 
@@ -78,6 +86,9 @@ impl<'a> Launch<'a> {
         fs::write(config_path(&directory), self.config).unwrap();
         let mut command = command_in(self.place, CALLSIGN);
         command.args(["serve", "--config"]).arg(config_path(&directory)).args(self.arguments);
+        if let Some(cgroup) = self.cgroup {
+            command = cgroup.command(&command);
+        }
         // Its control socket and what it keeps are its own.
         command.env("CALLSIGN_RUNTIME_DIR", directory.path()).env("STATE_DIRECTORY", directory.path().join("state"));
         command.env("NOTIFY_SOCKET", &socket).envs(self.environment);
@@ -90,7 +101,7 @@ impl<'a> Launch<'a> {
 impl Program {
     /// The program with this configuration: `Program::with(&config).inside(lab.host()).start()`.
     pub fn with(config: &str) -> Launch<'_> {
-        Launch { config, place: None, arguments: Vec::new(), environment: Vec::new() }
+        Launch { config, place: None, cgroup: None, arguments: Vec::new(), environment: Vec::new() }
     }
 
     /// The configuration file.

@@ -1,0 +1,220 @@
+//! Memory under everything that clients can do at once (answers.md L3): the program runs with its default limits in a control
+//! group of 64 MiB, and lives.
+
+use std::io::{ErrorKind, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use callsign::wire::message::HEADER;
+use callsign::wire::rtype;
+use socket2::{Domain, Socket, Type};
+
+use super::support::DEADLINE;
+use super::support::cgroup::Cgroup;
+use super::support::client::{Client, Query};
+use super::support::netns::Lab;
+use super::support::program::Program;
+use super::support::spoof;
+use super::support::upstream::record;
+use crate::needs_root;
+
+const SERVER: &str = "10.10.0.1:53";
+const UPSTREAM: &str = "10.99.0.1:53";
+/// How long the attack lasts: longer than any deadline of the server.
+const ATTACK: Duration = Duration::from_secs(8);
+/// The attackers' addresses, each with as many connections as it may have, and more.
+const SOURCES: u8 = 16;
+const CONNECTIONS: usize = 80;
+/// Threads that flood, each from an address of its own, and how many of them ask for what nobody answers.
+const FLOODS: usize = 8;
+const SILENT: usize = 2;
+
+/// Tells threads to end when it is dropped, also by a panic.
+struct StopGuard<'s>(&'s AtomicBool);
+
+impl Drop for StopGuard<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A name whose answer over TCP is as long as can be.
+fn config() -> String {
+    let huge = "5a".repeat(60_000);
+    format!(
+        r#"
+[server]
+upstreams = ["10.99.0.1"]
+
+[[network]]
+name = "shop"
+listen = ["10.10.0.1"]
+subnets = ["10.10.0.0/16"]
+domains = ["internal"]
+
+  [[network.endpoint]]
+  id = "db-1"
+  addresses = ["10.10.1.9"]
+  names = ["db"]
+
+  [[network.record]]
+  name = "huge"
+  type = "TYPE65280"
+  value = "\\# 60000 {huge}"
+"#
+    )
+}
+
+/// Answers with a kilobyte what does not begin with `silent`.
+fn answer(upstream: &UdpSocket, stop: &AtomicBool) {
+    let text = [255; 1].iter().chain(&[b'x'; 255]).copied().collect::<Vec<u8>>().repeat(4);
+    let record = record(16, &text);
+    let mut query = [0; 2048];
+    while !stop.load(Ordering::Relaxed) {
+        let Ok((len, client)) = upstream.recv_from(&mut query) else { continue };
+        let Some(end) = callsign::wire::message::question_end(&query[..len]) else { continue };
+        if query[HEADER + 1..].starts_with(b"silent") {
+            continue;
+        }
+        let header = [query[0], query[1], 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+        let _ = upstream.send_to(&[&header, &query[HEADER..end], &record].concat(), client);
+    }
+}
+
+/// Asks as fast as it can, for another name each time.
+fn flood(source: IpAddr, prefix: &str, stop: &AtomicBool) {
+    let socket = UdpSocket::bind((source, 0)).unwrap();
+    socket.connect(SERVER).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let mut reply = [0; 2048];
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let _ = socket.send(&Query::new(&format!("{prefix}{number}.{source}.example"), rtype::TXT).edns(1232).bytes());
+        while socket.recv(&mut reply).is_ok() {}
+        // More than the cache takes and the upstream answers, and not more than the machine's other tests can bear.
+        thread::sleep(Duration::from_millis(4));
+    }
+}
+
+/// Opens connections from one address and holds them: some promise the longest message there is and send all of a long one
+/// but its end, some ask for long answers and take none. Those that are closed are opened again.
+fn hold(source: IpAddr, stop: &AtomicBool) {
+    let connect = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
+        socket.connect_timeout(&SERVER.parse::<SocketAddr>().unwrap().into(), Duration::from_secs(1))?;
+        let stream = TcpStream::from(socket);
+        stream.set_nonblocking(true)?;
+        std::io::Result::Ok(stream)
+    };
+    let query = Query::new("huge", 65_280).bytes();
+    let huge = [&(query.len() as u16).to_be_bytes()[..], &query].concat().repeat(64);
+    let says = [[&b"\xff\xff"[..], &[0; 4000]].concat(), [&b"\x10\x00"[..], &[0; 4095]].concat(), huge, Vec::new()];
+    let mut held: Vec<Option<TcpStream>> = (0..CONNECTIONS).map(|_| None).collect();
+    while !stop.load(Ordering::Relaxed) {
+        for (number, place) in held.iter_mut().enumerate() {
+            if place.is_none()
+                && let Ok(mut stream) = connect()
+            {
+                // Perhaps it is closed already.
+                let _ = stream.write_all(&says[number % says.len()]);
+                *place = Some(stream);
+            }
+            let is_open = |stream: &TcpStream| match stream.peek(&mut [0]) {
+                Ok(octets) => octets > 0,
+                Err(error) => error.kind() == ErrorKind::WouldBlock,
+            };
+            if !place.as_ref().is_some_and(is_open) {
+                *place = None;
+            }
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
+    needs_root!();
+    let Some(cgroup) = Cgroup::with_memory(64 << 20) else { return };
+    let lab = Lab::new();
+    let shop = lab.bridge("shop", &["10.10.0.1/16"]);
+    let upstream = lab.outside("upstream", "10.99.0.254/24", "10.99.0.1/24");
+    let good = lab.container("good", &[(&shop, &["10.10.1.2/16"])]);
+    let evil = lab.container("evil", &[(&shop, &["10.10.3.1/16"])]);
+    let sources: Vec<IpAddr> = (1..=SOURCES).map(|number| IpAddr::from([10, 10, 3, number])).collect();
+    let more: Vec<String> = sources[1..].iter().map(|source| format!("address add {source}/16 dev eth0\n")).collect();
+    evil.configure(&more.concat());
+    let program = Program::with(&config()).inside(lab.host()).within(&cgroup).start();
+    let at_rest = cgroup.memory();
+
+    let stop = &AtomicBool::new(false);
+    let asked = thread::scope(|scope| {
+        scope.spawn(|| {
+            upstream.enter(|| {
+                let socket = UdpSocket::bind(UPSTREAM).unwrap();
+                socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+                answer(&socket, stop);
+            })
+        });
+        for &source in &sources {
+            let evil = &evil;
+            scope.spawn(move || evil.enter(|| hold(source, stop)));
+        }
+        for (number, &source) in sources.iter().enumerate().take(FLOODS) {
+            let (evil, prefix) = (&evil, if number < SILENT { "silent" } else { "cached" });
+            scope.spawn(move || evil.enter(|| flood(source, prefix, stop)));
+        }
+        scope.spawn(|| {
+            evil.enter(|| {
+                for number in (0..=u16::MAX).cycle() {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let [high, low] = number.to_be_bytes();
+                    if let Ok(socket) = spoof::socket_from(IpAddr::from([10, 10, 128 | high, low])) {
+                        let _ = socket.send_to(&Query::new("db", rtype::A).bytes(), SERVER);
+                    }
+                    thread::sleep(Duration::from_millis(4));
+                }
+            })
+        });
+        good.enter(|| {
+            let (end, client) = (Instant::now() + ATTACK, Client::new(SERVER.parse().unwrap()));
+            let query = || Query::new("db.internal", rtype::A);
+            let _stop = StopGuard(stop);
+            let mut asked = 0;
+            while Instant::now() < end {
+                // Over UDP as a stub does it: the flood fills the socket's receive buffer, whoever reads it.
+                let patient = client.timeout(Duration::from_secs(5));
+                let mut tries = (0..6).filter_map(|_| patient.udp_bytes(&query().bytes()).ok());
+                assert!(tries.next().is_some(), "no answer over UDP");
+                assert_eq!(client.tcp(&query()).addresses().len(), 1);
+                asked += 1;
+            }
+            asked
+        })
+    });
+
+    assert_eq!(cgroup.killed(), 0, "{program:?}");
+    assert!(asked > 0, "the good client was answered {asked} times");
+    assert_eq!(
+        good.enter(|| Client::new(SERVER.parse().unwrap()).tcp(&Query::new("db", rtype::A))).addresses().len(),
+        1
+    );
+    println!(
+        "at rest {} KiB, at most {} KiB, after it {} KiB; {asked} rounds of the good client",
+        at_rest >> 10,
+        cgroup.most_memory() >> 10,
+        cgroup.memory() >> 10
+    );
+    // What connections took comes back; what the cache has stays.
+    let deadline = Instant::now() + DEADLINE;
+    while program.descriptors() > 64 {
+        assert!(Instant::now() < deadline, "{} descriptors are open", program.descriptors());
+        thread::sleep(Duration::from_millis(50));
+    }
+}
