@@ -7,6 +7,7 @@ mod commands;
 mod docs;
 mod hostile;
 mod openapi;
+mod prometheus;
 mod scrape;
 mod watching;
 
