@@ -5,8 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use callsign::source::config::{
-    CacheConfig, Config, FailOverConfig, LimitsConfig, OrderConfig, RouteTarget, ServerConfig, UnansweredConfig,
-    UpstreamsConfig,
+    CacheConfig, Config, LimitsConfig, OrderConfig, RouteTarget, ServerConfig, UnansweredConfig, UpstreamsConfig,
 };
 use callsign::table::{Clients, Health, HealthPolicy, Merge, Protocol, ReverseNames};
 use callsign::wire::Name;
@@ -24,7 +23,7 @@ fn parse(text: &str) -> Config {
 fn an_empty_file_is_valid_and_has_the_defaults() {
     let config = parse("");
     assert_eq!(config.server, ServerConfig::default());
-    assert_eq!((config.server.port, config.server.timeout), (53, Duration::from_secs(5)));
+    assert_eq!((config.server.port, config.server.timeout, config.server.order), (53, None, OrderConfig::Listed));
     assert_eq!(config.server.upstreams, UpstreamsConfig::ResolvConf("/etc/resolv.conf".into()));
     assert!(config.networks.is_empty() && config.routes.is_empty() && config.warnings.is_empty());
 }
@@ -38,7 +37,6 @@ fn every_key_of_server() {
         workers = 3
         upstreams = ["10.0.0.53", "[fd00::53]:5353"]
         order = "round_robin"
-        fail_over = "sequential"
         unanswered = "silence"
         case_randomization = true
         timeout = 2.5
@@ -56,9 +54,9 @@ fn every_key_of_server() {
         "#,
     );
     let server = config.server;
-    assert_eq!((server.port, server.workers, server.timeout), (5300, Some(3), Duration::from_millis(2500)));
+    assert_eq!((server.port, server.workers, server.timeout), (5300, Some(3), Some(Duration::from_millis(2500))));
     assert_eq!((server.order, server.case_randomization), (OrderConfig::RoundRobin, true));
-    assert_eq!((server.fail_over, server.unanswered), (FailOverConfig::Sequential, UnansweredConfig::Silence));
+    assert_eq!(server.unanswered, UnansweredConfig::Silence);
     let UpstreamsConfig::List(upstreams) = &server.upstreams else { panic!("{:?}", server.upstreams) };
     let upstreams: Vec<String> = upstreams.iter().map(ToString::to_string).collect();
     assert_eq!(upstreams, ["10.0.0.53:53", "[fd00::53]:5353"]);
@@ -71,6 +69,14 @@ fn every_key_of_server() {
     assert_eq!((server.limits.forwards, server.limits.forwards_per_client), (Some(4), Some(5)));
     assert_eq!(server.limits.tcp_idle, Some(Duration::from_secs(6)));
 
+    for (text, order) in [
+        ("listed", OrderConfig::Listed),
+        ("fastest", OrderConfig::Fastest),
+        ("round_robin", OrderConfig::RoundRobin),
+        ("strict", OrderConfig::Strict),
+    ] {
+        assert_eq!(parse(&format!("[server]\norder = {text:?}")).server.order, order);
+    }
     let config = parse("[server]\nresolv_conf = \"/run/resolv.conf\"");
     assert_eq!(config.server.upstreams, UpstreamsConfig::ResolvConf("/run/resolv.conf".into()));
 }

@@ -51,7 +51,7 @@ fn the_sections_of_the_configuration_file_hold_here_too() {
         [server]
         workers = 3
         upstreams = ["10.0.0.53"]
-        order = "sequential"
+        order = "strict"
         limits.forwards = 100
 
         [cache]
@@ -62,7 +62,7 @@ fn the_sections_of_the_configuration_file_hold_here_too() {
         to = []
         "#,
     );
-    assert_eq!((config.server.workers, config.server.order), (Some(3), OrderConfig::Sequential));
+    assert_eq!((config.server.workers, config.server.order), (Some(3), OrderConfig::Strict));
     assert_eq!(config.server.limits.forwards, Some(100));
     assert_eq!(config.server.upstreams, UpstreamsConfig::List(vec!["10.0.0.53".parse().unwrap()]));
     assert_eq!(config.cache.size, Some(0));

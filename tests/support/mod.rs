@@ -14,6 +14,8 @@ pub mod dnsmasq;
 #[cfg(feature = "encrypted")]
 pub mod encrypted;
 pub mod knot;
+#[cfg(feature = "server")]
+pub mod log;
 #[cfg(feature = "cli")]
 pub mod machine;
 pub mod needs;

@@ -44,6 +44,8 @@ pub(in crate::forward) struct Answer {
     pub(super) stored: Moment,
     /// How long it is fresh, seconds.
     pub(super) lifetime: u32,
+    /// The shortest TTL of the additional records, seconds.
+    pub(super) extras_last: u32,
     /// It was asked for with AD or DO, so that its AD bit says something (RFC 6840 §5.7).
     pub(super) with_ad: bool,
     /// False once the name was said not to exist.
@@ -135,6 +137,10 @@ impl Answer {
             }
             own_options = &[];
         };
+        let count = match age {
+            Age::Fresh(age) if age >= self.extras_last => count.min(self.before_expired(age)),
+            _ => count,
+        };
         let marks = &self.marks[..count];
         let end = marks.last().map_or(self.question_end, |mark| mark.end.into());
         out[..end].copy_from_slice(&self.message[..end]);
@@ -168,6 +174,14 @@ impl Answer {
             opt.push(error);
         }
         Some(opt.finish(edns.dnssec_ok))
+    }
+
+    /// How many records there are before the first additional one whose TTL is over: what follows it may point into it.
+    fn before_expired(&self, age: u32) -> usize {
+        let extras = usize::from(self.counts[0]) + usize::from(self.counts[1]);
+        let ttl = |mark: &Mark| self.message[mark.ttl.into()..].first_chunk().map_or(0, |ttl| u32::from_be_bytes(*ttl));
+        let expired = self.marks.iter().skip(extras).position(|mark| ttl(mark) <= age);
+        expired.map_or(self.marks.len(), |index| extras + index)
     }
 
     /// How many of the first `count` records stand in each section, and the section of the one behind them.
