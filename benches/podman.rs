@@ -74,19 +74,19 @@ fn main() -> ExitCode {
         }
     }
     let Sizes { containers, networks, reloads, .. } = sizes;
-    println!("\n{:<58}{}", "", columns.iter().map(|(name, _)| format!("{name:>14}")).collect::<String>());
+    println!("\n{:<58}{}", "", columns.iter().map(|(name, _)| format!("{name:>20}")).collect::<String>());
     let rows = [
         "one network, one container: start to ready".to_owned(),
-        "  resident memory".to_owned(),
+        "  private memory (resident)".to_owned(),
         format!("one network, {containers} containers: start to ready"),
-        "  resident memory".to_owned(),
+        "  private memory (resident)".to_owned(),
         "  one container added: signal to answer".to_owned(),
-        format!("  resident memory after {reloads} reloads more"),
+        format!("  private memory (resident) after {reloads} reloads more"),
         format!("{networks} networks of 100 containers: start to ready"),
         "  one container added: signal to answer".to_owned(),
     ];
     for (index, row) in rows.iter().enumerate() {
-        println!("{row:<58}{}", columns.iter().map(|(_, cells)| format!("{:>14}", cells[index])).collect::<String>());
+        println!("{row:<58}{}", columns.iter().map(|(_, cells)| format!("{:>20}", cells[index])).collect::<String>());
     }
     ExitCode::SUCCESS
 }
@@ -107,7 +107,7 @@ fn idle(program: &Path, sizes: &Sizes, cells: &mut Vec<String>) {
     cells.push(milliseconds(median(starts)));
     let (daemon, _) = start(&home);
     assert_eq!(home.addresses(SHOP, "web"), ["10.0.0.2"]);
-    cells.push(resident(&daemon));
+    cells.push(memory(&daemon));
 }
 
 fn large(program: &Path, sizes: &Sizes, cells: &mut Vec<String>) {
@@ -117,7 +117,7 @@ fn large(program: &Path, sizes: &Sizes, cells: &mut Vec<String>) {
     let (daemon, took) = start(&home);
     assert_eq!(home.addresses(SHOP, &format!("c{}", sizes.containers - 1)).len(), 1);
     cells.push(milliseconds(took));
-    cells.push(resident(&daemon));
+    cells.push(memory(&daemon));
     let mut next = sizes.containers;
     cells.push(added(&home, &daemon, "shop", SHOP, &mut next, sizes.times));
     for reload in 0..sizes.reloads {
@@ -128,7 +128,7 @@ fn large(program: &Path, sizes: &Sizes, cells: &mut Vec<String>) {
         known(&home, SHOP, next);
         next += 1;
     }
-    cells.push(resident(&daemon));
+    cells.push(memory(&daemon));
 }
 
 fn many(program: &Path, sizes: &Sizes, cells: &mut Vec<String>) {
@@ -199,9 +199,13 @@ fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
-fn resident(daemon: &Daemon) -> String {
+/// Private memory, and resident memory in parentheses: what is of no file, and with the pages of files.
+fn memory(daemon: &Daemon) -> String {
     let status = fs::read_to_string(daemon.proc("status")).expect("a running server");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a VmRSS line");
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().expect("a number of kB");
-    format!("{:.1} MiB", kib / 1024.0)
+    let mib = |label: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(label)).expect("a line of memory");
+        let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().expect("a number of kB");
+        kib / 1024.0
+    };
+    format!("{:.1} ({:.1}) MiB", mib("RssAnon:"), mib("VmRSS:"))
 }

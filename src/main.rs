@@ -2,7 +2,7 @@
 //!
 //! See `callsign --help`; and `aardvark-dns --help` for what it does under that name.
 
-// Two modules, for forking and for memory, call the system in a way that is unsafe, and say why they may.
+// One module, for forking, calls the system in a way that is unsafe, and says why it may.
 #![deny(unsafe_code)]
 
 mod cli;

@@ -3,7 +3,9 @@
 mod support;
 
 use std::fs;
-use std::io::pipe;
+use std::io::{Write, pipe};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -50,6 +52,10 @@ fn help_teaches_and_version_says_which() {
         assert!(help.stdout.contains("Examples:"), "{}", help.stdout);
         assert!(help.stdout.contains(&format!("  callsign {command} ")), "{}", help.stdout);
     }
+    let (code, help) = ran(&["help"]);
+    assert_eq!((code, &help.stdout), (Some(0), &ran(&["--help"]).1.stdout));
+    let (code, help) = ran(&["help", "check"]);
+    assert_eq!((code, &help.stdout), (Some(0), &ran(&["check", "--help"]).1.stdout));
     let (code, version) = ran(&["--version"]);
     assert_eq!((code, &*version.stdout), (Some(0), concat!("callsign ", env!("CARGO_PKG_VERSION"), "\n")));
 }
@@ -65,6 +71,14 @@ fn what_cannot_be_understood_ends_with_2() {
         &["lookup", "a..b"],
         &["lookup", "db", "NOTYPE"],
         &["lookup", "db", "--server", "10.0.0.300"],
+        &["lookup", "db", "@10.0.0.300"],
+        &["lookup", "db", "@10.0.0.1", "@10.0.0.2"],
+        &["lookup", "db", "@10.0.0.1", "--server", "10.0.0.2"],
+        &["lookup", "@10.0.0.1"],
+        &["lookup", "db", "A", "AAAA"],
+        &["lookup", "-x", "db"],
+        &["lookup", "-x", "10.0.0.1", "db"],
+        &["serve", "a.toml", "--config", "b.toml"],
         &["explain", "db"],
         &["explain", "db", "--from", "shop"],
         &["explain", "db", "--from", "10.10.1.2", "--network", "none", "--config", EXAMPLE],
@@ -232,8 +246,121 @@ fn check_warns_and_is_content() {
     let (_directory, path) = file("[[network]]\nname = \"a\"\n");
     let (code, checked) = ran(&["check", &path]);
     assert_eq!(code, Some(0));
-    let warning = "nobody can ask this network, as it listens nowhere; write listen = [\"172.18.0.1\"] (a warning)";
-    assert_eq!(checked.stderr, format!("{path}:1: {warning}\n"));
+    let warning = "nobody can ask this network, as it listens nowhere; write listen = [\"172.18.0.1\"]";
+    assert_eq!(checked.stderr, format!("{path}:1: {warning} (a warning)\n"));
+    assert!(checked.stdout.contains("is valid"));
+
+    // `--strict` fails on warnings, `--quiet` writes nothing else, in each kind of output.
+    for (arguments, code, is_shown) in
+        [(&["--strict"][..], 1, true), (&["--quiet"], 0, false), (&["-q", "--strict"], 1, false)]
+    {
+        let (ended, checked) = ran(&[&["check", &path][..], arguments].concat());
+        assert_eq!((ended, !checked.stdout.is_empty()), (Some(code), is_shown), "{checked:?}");
+        assert_eq!(checked.stderr, format!("{path}:1: {warning} (a warning)\n"));
+        let (ended, checked) = ran(&[&["check", "--json", &path][..], arguments].concat());
+        let document = parse(&checked);
+        assert_eq!((ended, &document["valid"]), (Some(code), &json!(true)));
+        assert_eq!(document["warnings"], json!([{ "line": 1, "message": warning }]));
+        assert_eq!(document["networks"].is_array(), is_shown);
+    }
+    let (code, checked) = ran(&["check", "--strict", "--quiet", EXAMPLE]);
+    assert_eq!((code, &*checked.stdout, &*checked.stderr), (Some(0), "", ""));
+}
+
+/// What a file names and the machine lacks.
+#[test]
+fn check_looks_for_the_files_that_are_named() {
+    let (_directory, path) = file("[server]\nresolv_conf = \"/nonexistent/resolv.conf\"\n");
+    let (code, checked) = ran(&["check", "-q", &path]);
+    assert_eq!(code, Some(0));
+    assert!(checked.stderr.starts_with(&format!("{path}:2: /nonexistent/resolv.conf cannot be read: ")), "{checked:?}");
+    let (_directory, path) = file("[server]\nupstreams = [\"tls://10.0.0.53?ca=/nonexistent/ca.pem\"]\n");
+    let (code, checked) = ran(&["check", &path]);
+    assert_eq!((code, &*checked.stdout), (Some(1), ""));
+    assert!(
+        checked.stderr.starts_with(&format!("{path}:2: the CA file /nonexistent/ca.pem cannot be read: ")),
+        "{checked:?}"
+    );
+    let (code, checked) = ran(&["check", "--podman", "--json", &path]);
+    assert_eq!((code, &parse(&checked)["errors"][0]["line"]), (Some(1), &json!(2)));
+}
+
+#[test]
+fn check_takes_the_file_in_every_way() {
+    let valid = "[[network]]\nname = \"a\"\nlisten = [\"10.0.0.1\"]\n";
+    let (_directory, path) = file(valid);
+    let shown = ran(&["check", &path]).1.stdout;
+    assert!(shown.starts_with(&format!("{path} is valid: 1 network")));
+    for arguments in [&["check", "-c", &path][..], &["check", "--config", &path]] {
+        assert_eq!(ran(arguments).1.stdout, shown);
+    }
+    let checked = run_with_input(callsign(&["check", "-"]), valid);
+    assert!(checked.stdout.starts_with("/dev/stdin is valid: 1 network"), "{checked:?}");
+    let checked = run_with_input(callsign(&["check", "-c", "-", "--podman"]), "[server]\nprot = 53\n");
+    assert_eq!((checked.status.code(), checked.stderr.starts_with("/dev/stdin:2: unknown key")), (Some(1), true));
+    let explained =
+        run_with_input(callsign(&["explain", "db", "--from", "10.0.0.2", "--network", "a", "-c", "-"]), valid);
+    assert!(explained.stdout.contains("of network a"), "{explained:?}");
+    // Standard input of a program that sshd starts is a socket, which has no path.
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    (&ours).write_all(valid.as_bytes()).unwrap();
+    drop(ours);
+    let output = callsign(&["check", "-"]).stdin(OwnedFd::from(theirs)).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// In the place of /etc is a directory of the test's own.
+#[test]
+fn check_knows_the_networks_of_podman() {
+    needs_root!("unshare", "mount");
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir_all(directory.path().join("containers/networks")).unwrap();
+    fs::create_dir_all(directory.path().join("callsign")).unwrap();
+    fs::write(directory.path().join("containers/networks/shop.json"), "{}").unwrap();
+    let networks = ["shop", "podman", "*", "shpo", "other"].map(|name| format!("[[network]]\nname = \"{name}\"\n"));
+    fs::write(directory.path().join("callsign/podman.toml"), networks.concat()).unwrap();
+    let mount = format!("mount --bind {} /etc && exec \"$0\" check --podman -q \"$@\"", directory.path().display());
+    let check = |arguments: &[&str]| {
+        let mut command = needs::command("unshare");
+        command.args(["--mount", "sh", "-c", &mount, CALLSIGN]).args(arguments);
+        run(command)
+    };
+    let checked = check(&[]).expect_success();
+    let told: Vec<&str> =
+        checked.stderr.lines().map(|line| line.strip_prefix("/etc/callsign/podman.toml:").unwrap()).collect();
+    assert_eq!(
+        told,
+        [
+            "8: Podman has no network \"shpo\"; did you mean \"shop\"? (a warning)",
+            "10: Podman has no network \"other\"; `podman network ls` shows all (a warning)",
+        ]
+    );
+    assert_eq!(check(&["--strict"]).status.code(), Some(1));
+    // Where Podman keeps none, which there are is not known.
+    fs::remove_dir_all(directory.path().join("containers")).unwrap();
+    assert_eq!(check(&[]).expect_success().stderr, "");
+}
+
+#[test]
+fn failures_are_json_too() {
+    let (_directory, path) = file("[server]\nprot = 53\n");
+    let from = ["--from", "192.0.2.1", "--json", "--config"];
+    let explain = |path: &str| ran(&[&["explain", "db"][..], &from, &[path]].concat());
+    let (code, explained) = explain(&path);
+    let expected = json!([{ "line": 2, "message": "unknown key `prot`; did you mean `port`?" }]);
+    assert_eq!((code, &parse(&explained)["errors"], &*explained.stderr), (Some(1), &expected, ""));
+    let (code, explained) = explain("/nonexistent");
+    assert_eq!((code, &parse(&explained)["valid"]), (Some(1), &json!(false)));
+    let (code, explained) = explain(EXAMPLE);
+    assert_eq!((code, &*explained.stderr), (Some(2), ""));
+    assert!(
+        parse(&explained)["error"].as_str().unwrap().starts_with("192.0.2.1 is on no network of "),
+        "{explained:?}"
+    );
+    for arguments in [&["lookup", "a..b", "--json"][..], &["lookup", "--json"], &["explain", "db", "--json"]] {
+        let (code, failed) = ran(arguments);
+        assert_eq!((code, parse(&failed)["error"].is_string(), &*failed.stderr), (Some(2), true, ""), "{arguments:?}");
+    }
 }
 
 #[test]

@@ -270,6 +270,48 @@ fn the_example_is_valid() {
     assert_eq!(config.routes.len(), 1);
 }
 
+/// The parser takes some ten times the memory of what it reads: endpoints are read one by one.
+#[test]
+fn many_endpoints_are_read_in_little_more_memory_than_they_are_kept_in() {
+    const COUNT: usize = 10_000;
+    let mut text = "[[network]]\nname = \"big\"\nlisten = [\"10.255.0.1\"]\nsubnets = [\"10.0.0.0/8\"]\n".to_owned();
+    for number in 0..COUNT {
+        text += &format!(
+            "[[network.endpoint]]\nid = \"container-{number}\"\naddresses = [\"10.{}.{}.1\"]\nnames = [\"name-{number}\"]\n\
+             [[network.endpoint.ports]]\nport = 80\n",
+            number / 256,
+            number % 256
+        );
+    }
+    let mut config = None;
+    let taken = allocation_counter::measure(|| config = Some(parse(&text)));
+    let config = config.unwrap();
+    assert_eq!(config.warnings, []);
+    let snapshot = config.networks[0].snapshot();
+    assert_eq!(snapshot.endpoint_count(), COUNT);
+    assert_eq!(snapshot.endpoint("container-9999").unwrap().ports().len(), 1);
+    let (peak, kept) = (taken.bytes_max as usize / COUNT, taken.bytes_current as usize / COUNT);
+    assert!(peak <= kept + 500, "{peak} octets for each endpoint to read it, {kept} to keep it");
+}
+
+/// Whatever is read one by one or in the whole text: mistakes have their lines.
+#[test]
+fn mistakes_in_endpoints_are_told_with_their_lines() {
+    let good = "[[network]]\nname = \"a\"\nlisten = [\"10.0.0.1\"]\n[[network.endpoint]]\nid = \"1\"\n\n[[network.endpoint]]\nid = \"2\"\n";
+    let problems = |text: &str| Config::parse(text, "x").unwrap_err().to_string();
+    assert_eq!(
+        problems(&good.replace("\"2\"", "\"1\"")),
+        "x:8: there is an endpoint \"1\" already (line 5); write another id"
+    );
+    assert!(problems(&good.replace("id = \"2\"", "id = ")).starts_with("x:8: this is not TOML: "));
+    assert!(problems(&format!("{good}id = \"3\"\n")).starts_with("x:9: this is not TOML: duplicate key"));
+    // A list of both kinds is none in TOML.
+    let both = good.replace("listen", "endpoint = [{ id = \"3\" }]\nlisten");
+    assert!(problems(&both).contains("this is not TOML: "), "{}", problems(&both));
+    let dotted = good.replace("listen", "endpoint.id = \"3\"\nlisten");
+    assert!(problems(&dotted).contains("this is not TOML: "), "{}", problems(&dotted));
+}
+
 #[test]
 fn n12_names_outside_ascii_are_read_in_both_spellings() {
     let config = parse(

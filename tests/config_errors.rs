@@ -28,10 +28,16 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
     let route = |lines: &str| format!("[[forward]]\n{lines}");
     for (text, expected) in [
         // The shape of the file.
-        ("[network]\nname = \"a\"".to_owned(), "1: `network` cannot be a table; write [[network]]"),
+        (
+            "[network]\nname = \"a\"".to_owned(),
+            "1: `network` cannot be a table; write [[network]], with two brackets, as there can be several",
+        ),
         ("[[server]]".to_owned(), "1: `server` cannot be a list; write [server]"),
         ("[[networks]]".to_owned(), "1: unknown key `networks`; did you mean `network`?"),
-        ("network = [5]".to_owned(), "1: `network` cannot have a whole number in it; write [[network]]"),
+        (
+            "network = [5]".to_owned(),
+            "1: `network` cannot have a whole number in it; write [[network]], with two brackets, as there can be several",
+        ),
         ("[server\n".to_owned(), "1: this is not TOML: unclosed table, expected `]`"),
         // [server]
         (server("port = 0"), "2: `port` is 0; write a number from 1 to 65535"),
@@ -213,6 +219,242 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
     }
 }
 
+/// What can be read and cannot work.
+#[test]
+fn what_cannot_work_is_an_error() {
+    const STAR: &str = "`*` stands for any name only as the whole first label; write it so, as in *.apps";
+    let network = |lines: &str| format!("[[network]]\nname = \"shop\"\nlisten = [\"10.0.0.1\"]\n{lines}");
+    let endpoint = |names: &str| network(&format!("[[network.endpoint]]\nid = \"a\"\nnames = [{names}]"));
+    let twelve: String = (0..12).map(|number| format!("a{number} = \"a{}\"\n", number + 1)).collect();
+    let names: Vec<String> = (0..10).map(|number| format!("a{number}")).collect();
+    for (text, expected) in [
+        (
+            network("[network.aliases]\npayments = \"10.0.0.5\""),
+            "5: alias \"payments\": 10.0.0.5 is an address, and an alias leads to a name; write an endpoint with addresses = \
+             [\"10.0.0.5\"]"
+                .to_owned(),
+        ),
+        (
+            network("record = [{ name = \"pay\", type = \"cname\", value = \"fd00::5\" }]"),
+            "4: alias \"pay\": fd00::5 is an address, and an alias leads to a name; write an endpoint with addresses = \
+             [\"fd00::5\"]"
+                .to_owned(),
+        ),
+        (
+            network("[network.aliases]\na = \"b\"\nb = \"c.shop\"\nc = \"a\"\nd = \"elsewhere.example\""),
+            "5: aliases lead in a circle: a -> b -> c.shop -> a; let one of them lead to a name elsewhere".to_owned(),
+        ),
+        (
+            network("[network.aliases]\n\"*.x\" = \"y.x\""),
+            "5: aliases lead in a circle: *.x -> y.x -> y.x; let one of them lead to a name elsewhere".to_owned(),
+        ),
+        (
+            network(&format!("[network.aliases]\n{twelve}")),
+            format!("5: more than 8 aliases in a row: {}; write the last name at once", names.join(" -> ")),
+        ),
+        (endpoint("\"a.*.b\""), format!("6: \"a.*.b\": {STAR}")),
+        (endpoint("\"web*\""), format!("6: \"web*\": {STAR}")),
+        (endpoint("\"*.*.b\""), format!("6: \"*.*.b\": {STAR}")),
+        (network("aliases = { \"a.*.b\" = \"x.example\" }"), format!("4: \"a.*.b\": {STAR}")),
+        (network("record = [{ name = \"a.*\", type = \"TXT\", value = \"x\" }]"), format!("4: \"a.*\": {STAR}")),
+        (network("domains = [\"*.internal.*\"]"), format!("4: \"*.internal.*\": {STAR}")),
+        (
+            "[[network]]\nname = \"*\"\nlisten = [\"10.0.0.1\"]".to_owned(),
+            "2: `*` stands for every network in podman.toml only; write this network's own name".to_owned(),
+        ),
+        (
+            "[[network]]\nname = \"shop\"\nlisten = [\"fe80::1\"]".to_owned(),
+            "3: fe80::1 is on every interface; write the one that is meant, as in [fe80::1%eth0]:53".to_owned(),
+        ),
+    ] {
+        assert_eq!(problems(&text), [expected], "{text}");
+    }
+}
+
+/// The warnings of a text, one a line, without the file's name.
+#[track_caller]
+fn warnings(text: &str) -> Vec<String> {
+    let config = Config::parse(text, "callsign.toml").unwrap_or_else(|error| panic!("{text}\n{error}"));
+    config
+        .warnings
+        .iter()
+        .map(|warning| warning.to_string().strip_prefix("callsign.toml:").unwrap().to_owned())
+        .collect()
+}
+
+/// What works, and surely is a mistake.
+#[test]
+fn what_surely_is_a_mistake_is_a_warning() {
+    let network = |lines: &str| format!("[[network]]\nname = \"shop\"\nlisten = [\"10.0.0.1\"]\n{lines}\n");
+    let endpoint = |lines: &str| network(&format!("[[network.endpoint]]\nid = \"a\"\n{lines}"));
+    let two = |subnets: [&str; 2]| {
+        format!(
+            "{}[[network]]\nname = \"blog\"\nlisten = [\"10.0.0.2\"]\nsubnets = [\"{}\"]",
+            network(&format!("subnets = [\"{}\"]", subnets[0])),
+            subnets[1]
+        )
+    };
+    let public = |domain: &str| {
+        format!(
+            "4: `{domain}` is a public top-level domain, and of all names below it only those of this network would exist; \
+             write internal, or a domain of your own"
+        )
+    };
+    let own = |line: usize, server: &str| {
+        format!(
+            "{line}: {server} is where network \"shop\" listens (line 3), and callsign never asks itself; write another server"
+        )
+    };
+    for (text, expected) in [
+        (
+            endpoint("names = [\"db\"]\n[network.aliases]\nDB = \"db.example.com\""),
+            vec!["8: alias \"DB\" is never used, as endpoint \"a\" has that name; leave one of them out".to_owned()],
+        ),
+        (
+            endpoint("names = [\"my db\"]"),
+            vec![
+                "6: \"my db\" has a space in it, and programs do not ask for such names; write one name a string, without \
+                 spaces"
+                    .to_owned(),
+            ],
+        ),
+        (
+            network("domains = [\"Local\"]"),
+            vec![
+                "4: `local` belongs to multicast DNS (RFC 6762), and many resolvers never ask a server for it; write internal"
+                    .to_owned(),
+            ],
+        ),
+        (network("domains = [\"dev\"]"), vec![public("dev")]),
+        (network("domains = [\"de.\"]"), vec![public("de")]),
+        (
+            two(["10.0.0.0/8", "10.1.0.0/16"]),
+            vec!["8: 10.1.0.0/16 overlaps 10.0.0.0/8 of network \"shop\" (line 4); give each network subnets of its own".to_owned()],
+        ),
+        (
+            two(["fd00:1::/64", "fd00::/16"]),
+            vec!["8: fd00::/16 overlaps fd00:1::/64 of network \"shop\" (line 4); give each network subnets of its own".to_owned()],
+        ),
+        (network("upstreams = [\"10.0.0.1\"]"), vec![own(4, "10.0.0.1:53")]),
+        (endpoint("upstreams = [\"tcp://10.0.0.1\"]"), vec![own(6, "tcp://10.0.0.1:53")]),
+        (
+            network("[[forward]]\ndomain = \"corp.example\"\nto = [\"10.0.0.53\", \"10.0.0.1\"]"),
+            vec![own(6, "10.0.0.1:53")],
+        ),
+        (network("[server]\nupstreams = [\"10.0.0.1:53\"]"), vec![own(5, "10.0.0.1:53")]),
+    ] {
+        assert_eq!(warnings(&text), expected, "{text}");
+    }
+    // What is near to each of these, and is fine.
+    for text in [
+        endpoint(
+            "names = [\"*.apps\", \"db.prod\"]\n[network.aliases]\n\"*.pay\" = \"payments.example\"\npay = \"payments.example\"",
+        ),
+        network("domains = [\"internal\", \"shop.dev\", \"corp\"]\nsubnets = [\"10.0.0.0/8\", \"10.1.0.0/16\"]"),
+        two(["10.1.0.0/16", "10.2.0.0/16"]),
+        network("upstreams = [\"10.0.0.1:5353\", \"tls://10.0.0.1\"]"),
+        network("").replace("10.0.0.1", "[fe80::1%eth0]:53"),
+        network("record = [{ name = \"My Printer._ipp._tcp\", type = \"SRV\", value = \"0 0 631 printer\" }]"),
+    ] {
+        assert_eq!(warnings(&text), Vec::<String>::new(), "{text}");
+    }
+}
+
+#[test]
+fn what_the_machine_lacks_is_told_when_it_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let there = directory.path().join("there");
+    fs::write(&there, "").unwrap();
+    let there = there.display();
+    let text = format!(
+        "[server]\nresolv_conf = \"/nonexistent/resolv.conf\"\n[cache]\nsize = \"1024 GiB\"\n[[forward]]\ndomain = \"a\"\n\
+         to = [\"tls://10.0.0.53?ca={there}\", \"tls://10.0.0.54?ca=/nonexistent/ca.pem\"]\n"
+    );
+    let config = Config::parse(&text, "callsign.toml").unwrap();
+    assert_eq!(config.warnings, []);
+    let found = config.surroundings();
+    let lines =
+        |problems: &[callsign::source::config::Problem]| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(
+        lines(&found.errors),
+        [
+            "callsign.toml:7: the CA file /nonexistent/ca.pem cannot be read: No such file or directory (os error 2); without it \
+          this server is never asked"
+        ]
+    );
+    let warnings = lines(&found.warnings);
+    assert_eq!(warnings.len(), 2);
+    assert_eq!(
+        warnings[0],
+        "callsign.toml:2: /nonexistent/resolv.conf cannot be read: No such file or directory (os error 2); until it is there \
+         nothing is forwarded by default"
+    );
+    assert!(warnings[1].starts_with("callsign.toml:4: the cache may take 1048576 MiB, and there are "), "{warnings:?}");
+    let fine = Config::parse(&format!("[server]\nresolv_conf = \"{there}\"\n[cache]\nsize = 1024\n"), "x").unwrap();
+    assert_eq!(fine.surroundings(), Default::default());
+}
+
+/// Keys and forms of other programs' files.
+#[test]
+fn habits_get_a_sentence_that_helps() {
+    const YAML: &str = "this is YAML, and the file is TOML: write [[network]], and below it name = \"shop\"";
+    let network = |line: &str| format!("[[network]]\nname = \"shop\"\nlisten = [\"10.0.0.1\"]\n{line}");
+    let endpoint = |line: &str| network(&format!("[[network.endpoint]]\nid = \"a\"\n{line}"));
+    for (text, expected) in [
+        (
+            endpoint("ip = \"10.0.0.2\""),
+            "6: unknown key `ip` in [[network.endpoint]]; write addresses = [\"172.18.0.2\"]".to_owned(),
+        ),
+        (
+            endpoint("alias = \"db\""),
+            "6: unknown key `alias` in [[network.endpoint]]; write names = [\"db\", \"database\"]; a name elsewhere goes into \
+             [network.aliases]"
+                .to_owned(),
+        ),
+        (
+            endpoint("hostname = \"db\""),
+            "6: unknown key `hostname` in [[network.endpoint]]; write names = [\"db\"]".to_owned(),
+        ),
+        (
+            endpoint("dns = \"10.0.0.53\""),
+            "6: unknown key `dns` in [[network.endpoint]]; write upstreams = [\"10.0.0.53\"]".to_owned(),
+        ),
+        (
+            network("alias = \"db\""),
+            "4: unknown key `alias` in [[network]]; write [network.aliases], and below it payments = \
+             \"payments.example.com\""
+                .to_owned(),
+        ),
+        (
+            network("ip = \"10.0.0.1\""),
+            "4: unknown key `ip` in [[network]]; write listen = [\"172.18.0.1\"]".to_owned(),
+        ),
+        (
+            network("dns = [\"10.0.0.53\"]"),
+            "4: unknown key `dns` in [[network]]; write upstreams = [\"10.0.0.53\"]".to_owned(),
+        ),
+        (
+            "[server]\ndns = \"10.0.0.53\"".to_owned(),
+            "2: unknown key `dns` in [server]; write upstreams = [\"10.0.0.53\"]".to_owned(),
+        ),
+        (
+            "dns = \"10.0.0.53\"".to_owned(),
+            "1: unknown key `dns` in the file; write [server], and below it upstreams = [\"10.0.0.53\"]".to_owned(),
+        ),
+        (
+            "[[forward]]\ndomain = \"a\"\nto = []\nnameserver = \"10.0.0.53\"".to_owned(),
+            "4: unknown key `nameserver` in [[forward]]; write to = [\"10.0.0.53\"]".to_owned(),
+        ),
+        ("# Networks\n\nnetworks:\n  - name: shop\n".to_owned(), format!("3: {YAML}")),
+        ("---\nserver:\n  port: 53\n".to_owned(), format!("1: {YAML}")),
+        ("- name: shop\n".to_owned(), format!("1: {YAML}")),
+        ("port: 53\n".to_owned(), format!("1: {YAML}")),
+    ] {
+        assert_eq!(problems(&text), [expected], "{text}");
+    }
+    assert!(problems("[server\nport = 53").concat().contains("this is not TOML"), "TOML with a slip is no YAML");
+}
+
 #[test]
 fn all_mistakes_are_told_at_once_in_the_order_of_their_lines() {
     let text = r#"[[network]]
@@ -269,6 +511,11 @@ fn a_file_that_cannot_be_read() {
     let path = directory.path().join("callsign.toml");
     let error = Config::load(&path).unwrap_err().to_string();
     let expected = "cannot be read: No such file or directory (os error 2); write one, or name the file where it is";
+    assert_eq!(error, format!("{}: {expected}", path.display()));
+    fs::write(&path, b" \n").unwrap();
+    let error = Config::load(&path).unwrap_err().to_string();
+    let expected =
+        "the file is empty, and is not used; write [[network]], or a comment (#) if nothing is meant to be in it";
     assert_eq!(error, format!("{}: {expected}", path.display()));
     fs::write(&path, b"[server]\n# \xff\n").unwrap();
     let error = Config::load(&path).unwrap_err().to_string();

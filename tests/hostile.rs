@@ -52,6 +52,8 @@ impl Polar {
         fs::write(copy.join("polardns.toml"), config.replace("0.0.0.0:53", &address.to_string())).unwrap();
         let mut command = Command::new(&python);
         command.args(["-u", "-c", "from polardns.core import main; main()"]).env("PYTHONPATH", directory.path());
+        // It writes `polardns_real.py` into its working directory.
+        command.current_dir(directory.path());
         let process = Process::spawn(command);
         process.wait_for(Source::Stdout, "listener at udp://");
         Polar { address, examples: examples(&copy.join("modules")), _process: process, _directory: directory }

@@ -4,10 +4,11 @@ mod support;
 
 use std::net::SocketAddr;
 
-use callsign::wire::rtype;
+use callsign::wire::{Name, rtype};
 use serde_json::{Value, json};
+use support::netns::Lab;
 use support::process::{Finished, run};
-use support::program::callsign;
+use support::program::{CALLSIGN, callsign};
 use support::upstream::{Act, Query, Scripted, a, big_txt, record, refusing};
 use tokio::runtime::Runtime;
 
@@ -62,6 +63,11 @@ fn qtype(query: &Query) -> u16 {
     u16::from_be_bytes([question[question.len() - 4], question[question.len() - 3]])
 }
 
+fn name(query: &Query) -> String {
+    let question = query.question();
+    Name::from_wire(&question[..question.len() - 4]).unwrap().to_string()
+}
+
 #[test]
 fn a_name_is_asked_for_both_families() {
     let server = Server::start(|query| match qtype(query) {
@@ -97,6 +103,7 @@ fn json_is_stable() {
             "type": "TXT",
             "transport": "udp",
             "milliseconds": null,
+            "origin": "forwarded_or_cached",
             "status": "NOERROR",
             "flags": ["qr", "rd", "ra"],
             "answers": [{ "name": "db", "ttl": 300, "class": "IN", "type": "TXT", "data": "\"a\\\"b\" \"\\027[\"" }],
@@ -213,6 +220,123 @@ fn no_reply_is_1_and_says_why() {
 }
 
 #[test]
+fn the_server_is_named_with_an_at_sign_too() {
+    let server = Server::start(|query| vec![query.answer(&[a([10, 10, 1, 3])])]);
+    let at = format!("@{}", server.address);
+    for words in [["db", "A", &*at], ["db", &*at, "A"], [&*at, "db", "A"]] {
+        let found = run(callsign(&[&["lookup"][..], &words].concat())).expect_success();
+        assert_eq!(lines(&found)[1], "  db  300  IN  A  10.10.1.3");
+    }
+    assert_eq!(server.queries().len(), 3);
+}
+
+#[test]
+fn x_is_the_name_of_an_address() {
+    let server = Server::start(|query| vec![query.answer(&[record(rtype::PTR, b"\x02db\x08internal\x00")])]);
+    let found = server.look_up(&["-x", "10.10.1.3", "--short"]).expect_success();
+    assert_eq!((&*found.stdout, qtype(&server.queries()[0])), ("db.internal\n", rtype::PTR));
+    server.look_up(&["-x", "fd00::3"]).expect_success();
+}
+
+#[test]
+fn short_is_the_data_alone() {
+    let server = Server::start(|query| match qtype(query) {
+        rtype::A => vec![query.answer(&[a([10, 10, 1, 3]), a([10, 10, 1, 4])])],
+        rtype::TXT => vec![query.error(3)],
+        _ => vec![query.answer(&[])],
+    });
+    let found = server.look_up(&["db", "--short"]).expect_success();
+    assert_eq!((&*found.stdout, &*found.stderr), ("10.10.1.3\n10.10.1.4\n", ""));
+    let found = server.look_up(&["db", "TXT", "--short"]);
+    assert_eq!((found.status.code(), &*found.stdout), (Some(1), ""));
+}
+
+#[test]
+fn where_an_answer_is_from_is_said_as_far_as_it_can_be_told() {
+    const AA: u8 = 0x04;
+    // An OPT with an extended error of this code.
+    let with_error = |code: u8| {
+        move |reply: &mut Vec<u8>| {
+            reply.extend_from_slice(b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x06\x00\x0f\x00\x02\x00");
+            reply.push(code);
+            reply[11] = 1;
+        }
+    };
+    let own: fn(&Query) -> Act = |query| query.answer(&[a([10, 0, 0, 1])]).changed(|reply| reply[2] |= AA);
+    let own_error: fn(&Query) -> Act = |query| query.error(3).changed(|reply| reply[2] |= AA);
+    let other: fn(&Query) -> Act = |query| query.answer(&[a([10, 0, 0, 1])]);
+    let stale = move |query: &Query| query.answer(&[a([10, 0, 0, 1])]).changed(with_error(3));
+    let cached_error = move |query: &Query| query.error(2).changed(with_error(13));
+    let error: fn(&Query) -> Act = |query| query.error(2);
+    type Script = Box<dyn Fn(&Query) -> Act + Send + Sync>;
+    let scripts: [(Script, Value, &str); 6] = [
+        (Box::new(own), json!("own"), ", the server's own name"),
+        (Box::new(own_error), json!("own"), ", the server's own name"),
+        (Box::new(other), json!("forwarded_or_cached"), ", forwarded or from a cache"),
+        (Box::new(stale), json!("stale_cache"), ", from a cache, past its TTL"),
+        (Box::new(cached_error), json!("cached_error"), ", a failure that a cache remembers"),
+        (Box::new(error), Value::Null, " ms"),
+    ];
+    for (script, origin, text) in scripts {
+        let server = Server::start(move |query| vec![script(query)]);
+        let document: Value = serde_json::from_str(&server.look_up(&["db", "A", "--json"]).stdout).unwrap();
+        assert_eq!(document["lookups"][0]["origin"], origin);
+        let found = server.look_up(&["db", "A"]);
+        assert!(found.stdout.lines().next().unwrap().ends_with(text), "{text}: {}", found.stdout);
+    }
+}
+
+/// In a namespace with a resolv.conf of its own, at whose server only `db.b.example` exists.
+#[test]
+fn the_search_list_is_followed_as_the_c_library_does() {
+    needs_root!("getent");
+    let lab = Lab::new();
+    // getaddrinfo looks for addresses of IPv4 where the host has one besides loopback.
+    lab.bridge("shop", &["10.10.1.1/24"]);
+    let host = lab.host();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let scripted = host.enter(|| {
+        runtime.block_on(async {
+            let udp = tokio::net::UdpSocket::bind("127.0.0.53:53").await.unwrap();
+            let tcp = tokio::net::TcpListener::bind("127.0.0.53:53").await.unwrap();
+            Scripted::on(udp, tcp, |query: &Query| {
+                let is_it = name(query) == "db.b.example" && qtype(query) == rtype::A;
+                vec![if is_it { query.answer(&[a([10, 10, 1, 3])]) } else { query.error(3) }]
+            })
+        })
+    });
+    host.set_resolv_conf("nameserver 127.0.0.53\nsearch a.example b.example c.example\noptions ndots:2\n");
+    let look_up = |wanted: &str| {
+        let before = scripted.queries().len();
+        let found = host.run(&[CALLSIGN, "lookup", wanted, "A", "--short"]);
+        let asked: Vec<String> = scripted.queries()[before..].iter().map(name).collect();
+        (found.status.code(), found.stdout, asked)
+    };
+    let (code, answer, asked) = look_up("db");
+    assert_eq!((code, &*answer), (Some(0), "10.10.1.3\n"));
+    assert_eq!(asked, ["db.a.example", "db.b.example"]);
+    // The C library itself asks for the same.
+    let before = scripted.queries().len();
+    host.run(&["getent", "ahostsv4", "db"]).expect_success();
+    assert_eq!(scripted.queries()[before..].iter().map(name).collect::<Vec<_>>(), ["db.a.example", "db.b.example"]);
+    let (code, _, asked) = look_up("x.y");
+    assert_eq!(
+        (code, asked),
+        (Some(1), ["x.y.a.example", "x.y.b.example", "x.y.c.example", "x.y"].map(str::to_owned).into())
+    );
+    let (_, _, asked) = look_up("x.y.z");
+    assert_eq!(asked[0], "x.y.z");
+    let (_, _, asked) = look_up("db.");
+    assert_eq!(asked, ["db"]);
+    // A server that is named is asked for the name as it stands.
+    let before = scripted.queries().len();
+    host.run(&[CALLSIGN, "lookup", "db", "A", "@127.0.0.53"]);
+    assert_eq!(scripted.queries()[before..].iter().map(name).collect::<Vec<_>>(), ["db"]);
+    let _runtime = runtime.enter();
+    drop(scripted);
+}
+
+#[test]
 fn without_a_server_the_hosts_own_is_asked() {
     // Which one that is, is the host's affair; that it is one, is in the document, if there is such a file.
     let found = run(callsign(&["lookup", "localhost", "A", "--json"]));
@@ -221,6 +345,6 @@ fn without_a_server_the_hosts_own_is_asked() {
             let document: Value = serde_json::from_str(&found.stdout).unwrap();
             assert!(document["server"].as_str().unwrap().ends_with(":53"), "{document}");
         }
-        Err(_) => assert!(found.stderr.contains("name a server, as in --server"), "{found:?}"),
+        Err(_) => assert!(found.stderr.contains("name a server, as in @10.10.1.1"), "{found:?}"),
     }
 }

@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -117,6 +117,85 @@ fn a_bad_file_changes_nothing_and_says_so() {
 
     program.reload_by_change(&[server(port), network("shop", SHOP, "10.10.1.9")].concat());
     assert_eq!(db_at(SHOP, port), [ip("10.10.1.9")]);
+}
+
+/// Truncated and not written again: by a writer that is killed, or because the disk is full.
+#[test]
+fn an_empty_file_changes_nothing() {
+    let port = free_port(&[ip(SHOP)]);
+    let program = Program::with(&[server(port), network("shop", SHOP, "10.10.1.3")].concat()).start();
+    for (content, by_signal) in [("", false), ("", true), (" \n", false)] {
+        let mark = program.mark();
+        fs::write(program.config_path(), content).unwrap();
+        if by_signal {
+            program.signal(Signal::SIGHUP);
+        }
+        program.wait_after(mark, Source::Stderr, "callsign.toml: the file is empty, and is not used");
+        program.wait_after(mark, Source::Stderr, "not reloaded: the file has errors, so everything stays as it is");
+        program.wait_after(mark, Source::Notify, "READY=1");
+        assert_eq!(db_at(SHOP, port), [ip("10.10.1.3")]);
+    }
+    program.reload_by_change(&[server(port), network("shop", SHOP, "10.10.1.4")].concat());
+    assert_eq!(db_at(SHOP, port), [ip("10.10.1.4")]);
+}
+
+/// Half of a file may be valid, and lacks the other half's networks. A signal comes in the middle.
+#[test]
+fn a_file_that_is_being_written_is_waited_for() {
+    let port = free_port(&[ip(SHOP), ip(BLOG)]);
+    let (shop, blog) = (network("shop", SHOP, "10.10.1.3"), network("blog", BLOG, "10.10.2.3"));
+    let program = Program::with(&[server(port), shop.clone(), blog.clone()].concat()).start();
+    // Until the machine lets the test write as fast as it means to.
+    for attempt in 0..50 {
+        let address = format!("10.10.1.{}", 100 + attempt);
+        let mark = program.mark();
+        let mut file = fs::File::create(program.config_path()).unwrap();
+        program.signal(Signal::SIGHUP);
+        let mut last = Instant::now();
+        let mut longest = Duration::ZERO;
+        for part in [server(port), shop.replace("10.10.1.3", &address), blog.clone()] {
+            // The program waits for 50 ms without a write.
+            std::thread::sleep(Duration::from_millis(15));
+            file.write_all(part.as_bytes()).unwrap();
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+        }
+        drop(file);
+        program.wait_after(mark, Source::Stderr, "changed=\"shop");
+        assert_eq!((db_at(SHOP, port), db_at(BLOG, port)), (vec![ip(&address)], vec![ip("10.10.2.3")]));
+        let lines = program.lines(Source::Stderr);
+        let is_whole = !lines.iter().any(|line| line.contains("removed=\"blog\"") || line.contains("ERROR"));
+        if is_whole && longest < Duration::from_millis(40) {
+            return;
+        }
+        assert!(longest >= Duration::from_millis(40), "{lines:?}");
+    }
+    panic!("the machine is too busy to write three lines in a row: {program:?}");
+}
+
+#[test]
+fn a_failed_reload_stays_in_the_status_until_one_succeeds() {
+    let port = free_port(&[ip(SHOP)]);
+    let good = [server(port), network("shop", SHOP, "10.10.1.3")].concat();
+    let program = Program::with(&good).start();
+    let path = program.config_path();
+    let fails = |text: &str| {
+        let mark = program.mark();
+        program.write_config(text);
+        program.wait_after(mark, Source::Stderr, "ERROR not reloaded");
+        program.wait_after(mark, Source::Notify, "STATUS=Reloads fail since ")
+    };
+    let first = fails("[server]\nport = 0\nworkers = 0\n");
+    // The first mistake, and a time as of `date -u`.
+    let (since, rest) = first.strip_prefix("STATUS=Reloads fail since ").unwrap().split_once(" UTC: ").unwrap();
+    let mistake = format!("{}:2: `port` is 0; write a number from 1 to 65535. Listening on 2 sockets", path.display());
+    assert_eq!((since.len(), rest), ("2026-11-24 20:31:05".len(), &*mistake));
+    // Another mistake, and the time of the first.
+    let second = fails("[server]\nprot = 1\n");
+    assert!(second.contains(since) && second.contains(":2: unknown key `prot`; did you mean `port`?"), "{second}");
+    let mark = program.mark();
+    program.write_config(&good);
+    assert_eq!(program.wait_after(mark, Source::Notify, "STATUS="), "STATUS=Listening on 2 sockets");
 }
 
 #[test]

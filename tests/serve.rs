@@ -4,7 +4,7 @@ mod support;
 
 use std::fs;
 use std::io::Read;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -102,24 +102,127 @@ fn a_bad_file_at_the_start_is_told_and_ends_with_1() {
 #[test]
 fn without_a_network_it_waits_for_one() {
     let port = free_port(&[LOCAL]);
-    let program = Program::with("").start();
+    let program = Program::with("# None as yet.\n").start();
     program.wait_for(Source::Stderr, "there is no network: nothing is answered until the file has one");
     program.reload_by_change(&local(port));
     assert_serves(port);
 }
 
 #[test]
-fn an_address_in_use_is_told_and_taken_when_it_is_free() {
+fn an_empty_file_at_the_start_is_an_error() {
+    let mut program = Program::with("\n").spawn();
+    assert_eq!(program.wait_exit(DEADLINE).code(), Some(1));
+    program.wait_for(Source::Stderr, "callsign.toml: the file is empty, and is not used; write [[network]]");
+}
+
+#[test]
+fn the_file_is_named_with_or_without_an_option() {
+    let port = free_port(&[LOCAL]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("callsign.toml");
+    fs::write(&path, local(port)).unwrap();
+    for words in [&["serve"][..], &["serve", "-c"], &["serve", "--config"]] {
+        let mut command = callsign(words);
+        command.arg(&path);
+        let process = Process::spawn(command);
+        process.wait_for(Source::Stderr, "network is served");
+        assert_serves(port);
+    }
+    let process = Process::spawn_with_input(callsign(&["serve", "-"]), &local(port));
+    process.wait_for(Source::Stderr, "network is served");
+    assert_serves(port);
+}
+
+#[test]
+fn a_misspelt_level_is_an_error_that_names_the_levels() {
+    let port = free_port(&[LOCAL]);
+    let says = |level: &str| format!("{level:?} is not a level; write error, warn, info, debug or trace");
+    for (level, word) in [("loud", "loud"), ("info,callsign=debgu", "debgu"), ("", "")] {
+        let mut program = Program::with(&local(port)).arguments(&["--log-level", level]).spawn();
+        assert_eq!(program.wait_exit(DEADLINE).code(), Some(2));
+        program.wait_for(Source::Stderr, &says(word));
+    }
+    let mut program = Program::with(&local(port)).environment("RUST_LOG", "debgu").spawn();
+    assert_eq!(program.wait_exit(DEADLINE).code(), Some(2));
+    assert_eq!(program.lines(Source::Stderr), [format!("callsign: RUST_LOG \"debgu\": {}", says("debgu"))]);
+}
+
+#[test]
+fn a_start_that_fails_says_why_at_every_level() {
+    for level in ["off", "error", "callsign::forward=trace", "trace"] {
+        let mut program = Program::with("[server]\nprot = 5\n").arguments(&["--log-level", level]).spawn();
+        assert_eq!(program.wait_exit(DEADLINE).code(), Some(1));
+        let lines = program.lines(Source::Stderr);
+        assert_eq!(lines.iter().filter(|line| line.contains("unknown key `prot`")).count(), 1, "{level}: {lines:?}");
+    }
+}
+
+#[test]
+fn a_port_in_use_is_told_with_who_has_it_and_taken_when_it_is_free() {
     let port = free_port(&[LOCAL]);
     let other = UdpSocket::bind(at(port)).unwrap();
     let program = Program::with(&local(port)).start();
-    program.wait_for(Source::Stderr, "cannot listen; trying again");
+    let told = program.wait_for(Source::Stderr, "cannot listen; trying again");
+    let name = fs::read_to_string("/proc/self/comm").unwrap();
+    let who = format!("{} (pid {}) has UDP port {port}; stop it, or listen on", name.trim_end(), std::process::id());
+    assert!(told.contains("ERROR") && told.contains(&who) && told.contains("`ss -lunp` lists all"), "{told}");
     program.wait_for(Source::Notify, "STATUS=Listening on 1 sockets; 1 could not be bound");
     let reply = Client::new(at(port)).tcp(&Query::new("db", rtype::A));
     assert_eq!(reply.status(), "NOERROR", "what could be bound is served");
+    let mark = program.mark();
     drop(other);
     program.wait_for(Source::Stderr, "listening, after");
+    program.wait_after(mark, Source::Notify, "STATUS=Listening on 2 sockets");
     assert_serves(port);
+}
+
+#[test]
+fn it_is_ready_once_something_listens() {
+    let port = free_port(&[LOCAL]);
+    let (udp, tcp) = (UdpSocket::bind(at(port)).unwrap(), TcpListener::bind(at(port)).unwrap());
+    let program = Program::with(&local(port)).spawn();
+    program.wait_for(Source::Notify, "STATUS=Listening on 0 sockets; 2 could not be bound");
+    // A reload in between makes it no readier.
+    let mark = program.mark();
+    program.signal(Signal::SIGHUP);
+    program.wait_after(mark, Source::Stderr, "reloaded: nothing changed");
+    program.wait_after(mark, Source::Notify, "STATUS=Listening on 0 sockets");
+    let notified = program.lines(Source::Notify);
+    assert!(!notified.iter().any(|line| line == "READY=1" || line == "RELOADING=1"), "{notified:?}");
+    drop((udp, tcp));
+    program.wait_for(Source::Notify, "READY=1");
+    assert_serves(port);
+}
+
+#[test]
+fn require_listen_makes_a_port_in_use_the_end_of_the_start() {
+    let port = free_port(&[LOCAL]);
+    let other = TcpListener::bind(at(port)).unwrap();
+    let mut program = Program::with(&local(port)).arguments(&["--require-listen"]).spawn();
+    assert_eq!(program.wait_exit(DEADLINE).code(), Some(1));
+    program.wait_for(
+        Source::Stderr,
+        &format!("--require-listen: shop: tcp 127.0.0.1:{port} not listening: Address already in use"),
+    );
+    assert!(!program.lines(Source::Notify).contains(&"READY=1".to_owned()));
+    drop(other);
+    Program::with(&local(port)).arguments(&["--require-listen"]).start();
+}
+
+#[test]
+fn a_listen_address_that_stays_on_no_interface_is_told_once() {
+    let port = free_port(&[LOCAL]);
+    // TEST-NET-1 (RFC 5737); and 127.0.0.1, which is there.
+    let config = local(port).replace("listen = [\"127.0.0.1\"]", "listen = [\"127.0.0.1\", \"192.0.2.77\"]");
+    let program = Program::with(&config).start();
+    program.wait_for(Source::Stderr, "network is served");
+    assert!(!program.lines(Source::Stderr).iter().any(|line| line.contains("WARN")), "bridges come later: {program:?}");
+    let told = program.wait_for(Source::Stderr, "the listen address is on no interface after 10 s");
+    assert!(told.contains("WARN") && told.contains(&format!("address=192.0.2.77:{port}")), "{told}");
+    // The other transport has had its time too, by the next reload.
+    program.reload_by_signal();
+    let lines = program.lines(Source::Stderr);
+    assert_eq!(lines.iter().filter(|line| line.contains("on no interface")).count(), 1, "{lines:?}");
 }
 
 #[test]

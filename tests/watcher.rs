@@ -1,6 +1,7 @@
 //! Following the configuration file, however it is written.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
@@ -51,6 +52,22 @@ fn the_file_is_followed_however_it_is_written() {
     replace(&path, "4");
     assert_eq!(next(&calls), "4");
     assert!(calls.try_recv().is_err());
+}
+
+#[test]
+fn a_file_that_is_being_written_is_told_of_once_it_is_closed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("callsign.toml");
+    fs::write(&path, "1").unwrap();
+    let (_watcher, calls) = follow(&path);
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(b"half").unwrap();
+    // Longer than a change is waited for otherwise.
+    let silence = calls.recv_timeout(Duration::from_millis(700));
+    assert!(silence.is_err(), "{silence:?}");
+    file.write_all(b" and half").unwrap();
+    drop(file);
+    assert_eq!(next(&calls), "half and half");
 }
 
 /// A reload on demand in between must not hide that the file went back to what it was.

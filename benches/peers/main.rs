@@ -69,7 +69,7 @@ use workload::Workload;
 #[command(
     name = "peers",
     bin_name = "cargo bench --bench peers --",
-    about = "Compares callsign with other DNS servers: processor time per query, beside a UDP echo, latency and memory."
+    about = "Compares callsign with other DNS servers: processor time per query, beside a UDP echo, latency, private and resident memory."
 )]
 pub(crate) struct Arguments {
     /// Measure each server this many times, in turn with the others

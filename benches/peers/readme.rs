@@ -9,7 +9,7 @@ use crate::about;
 use crate::chart;
 use crate::peer::Peer;
 use crate::report::{P99_IS, RATIOS_ARE, cell, markdown};
-use crate::results::{CPU, Figure, P99, P99_OF_ALL, PACED_CPU, RESIDENT, Results, Row};
+use crate::results::{CPU, Figure, P99, P99_OF_ALL, PACED_CPU, PRIVATE, RESIDENT, Results, Row};
 use crate::setup::{Setup, thousands};
 use crate::targets;
 use crate::workload::Workload;
@@ -64,8 +64,9 @@ pub(crate) fn section(results: &Results) -> String {
     writeln!(
         text,
         "{date}, {commit}: {machine}. {medians}; {RATIOS_ARE}.\n\n{cpu}\nAt {steady} queries a second, {upstream} where each has to be forwarded; \
-         {P99_IS}, and in parentheses is that of all questions:\n\n{p99}\nAs they grow, CPU µs a query and resident \
-         memory; networks at the steady rate, all asked in turn:\n\n{}\n{}\n![The same as bars]({CHART})",
+         {P99_IS}, and in parentheses is that of all questions:\n\n{p99}\nAs they grow, CPU µs a query, private \
+         memory (RssAnon: what is of no file) and in parentheses resident memory (RSS: with the pages of files); networks at the \
+         steady rate, all asked in turn:\n\n{}\n{}\n![The same as bars]({CHART})",
         growth(results),
         shortcomings(results)
     )
@@ -123,7 +124,11 @@ fn growth(results: &Results) -> String {
             // dnsperf asks one address only.
             let cpu = if workload == Workload::Networks { PACED_CPU } else { CPU };
             match row {
-                Some(_) => format!("{} µs, {} MB", cell(figure(cpu), 1), cell(figure(RESIDENT), 0)),
+                Some(_) => {
+                    let [cpu, private, resident] =
+                        [(cpu, 1), (PRIVATE, 0), (RESIDENT, 0)].map(|(of, digits)| cell(figure(of), digits));
+                    format!("{cpu} µs, {private} ({resident}) MB")
+                }
                 None => "–".to_owned(),
             }
         });

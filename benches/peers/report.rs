@@ -2,21 +2,24 @@
 
 use std::fmt;
 
-use crate::results::{CPU, Figure, MEDIAN, P99, P99_OF_ALL, P99_WORST, PACED_CPU, QPS, RESIDENT, Results, Row, START};
+use crate::results::{
+    CPU, Figure, MEDIAN, P99, P99_OF_ALL, P99_WORST, PACED_CPU, PRIVATE, QPS, RESIDENT, Results, Row, START,
+};
 use crate::targets;
 use crate::workload::Workload;
 
 /// A column: its heading, the figure, and digits after the point.
 type Column = (&'static str, Figure, usize);
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     ("QPS", QPS, 0),
     ("median µs", MEDIAN, 1),
     ("p99 µs", P99, 1),
     ("of all", P99_OF_ALL, 0),
     ("at worst", P99_WORST, 0),
     ("CPU at that rate", PACED_CPU, 2),
-    ("MB", RESIDENT, 1),
+    ("private MB", PRIVATE, 1),
+    ("resident MB", RESIDENT, 1),
     ("start ms", START, 1),
     ("CPU µs/query", CPU, 2),
 ];

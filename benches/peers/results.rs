@@ -20,6 +20,8 @@ pub(crate) struct Taken {
     pub(crate) paced: Option<Paced>,
     /// Resident memory afterwards, MB.
     pub(crate) resident: f64,
+    /// Private memory afterwards, MB.
+    pub(crate) private: f64,
     /// From the start of the server to its first answer, milliseconds.
     pub(crate) start: f64,
     /// Of callsign as a library: what loading the names took of that, milliseconds.
@@ -47,7 +49,7 @@ impl fmt::Display for Taken {
             write!(f, "; at {asked:.0} queries/s {median:.1} µs median, p99 {p99:.1} µs")?;
             write!(f, " ({p99_of_all:.0} of all, {p99_worst:.0} at worst), {:.3} % lost", lost * 100.0)?;
         }
-        write!(f, "; {:.1} MB", self.resident)
+        write!(f, "; {:.1} MB private, {:.1} MB resident", self.private, self.resident)
     }
 }
 
@@ -75,6 +77,7 @@ pub(crate) const P99_OF_ALL: Figure = |taken| Some(taken.paced?.p99_of_all);
 pub(crate) const P99_WORST: Figure = |taken| Some(taken.paced?.p99_worst);
 pub(crate) const PACED_CPU: Figure = |taken| Some(taken.paced?.cpu);
 pub(crate) const RESIDENT: Figure = |taken| Some(taken.resident);
+pub(crate) const PRIVATE: Figure = |taken| Some(taken.private);
 pub(crate) const START: Figure = |taken| Some(taken.start);
 pub(crate) const LOADED: Figure = |taken| taken.loaded;
 pub(crate) const ATTACHED: Figure = |taken| taken.attached;
@@ -155,6 +158,7 @@ impl Row {
             "latency_p99_us_worst": self.spread(P99_WORST).1,
             "cpu_us_per_query_at_steady_rate": self.median(PACED_CPU),
             "resident_mb": self.median(RESIDENT),
+            "private_mb": self.median(PRIVATE),
             "start_ms": self.median(START),
             "names_loaded_ms": self.median(LOADED),
             "attach_us": self.median(ATTACHED),
@@ -174,6 +178,7 @@ impl Row {
                 "cpu_us_per_query_at_steady_rate": of(PACED_CPU),
                 "lost_at_steady_rate": of(|taken| Some(taken.paced?.lost)),
                 "resident_mb": of(RESIDENT),
+                "private_mb": of(PRIVATE),
                 "start_ms": of(START),
             },
         })

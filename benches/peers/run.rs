@@ -133,6 +133,7 @@ fn of(server: &Server) -> Taken {
         load: None,
         paced: None,
         resident: server.resident(),
+        private: server.private(),
         start: server.start.as_secs_f64() * 1e3,
         loaded: server.told(host::LOADED),
         attached: server.told(host::ATTACHED),

@@ -66,6 +66,11 @@ impl Server {
         tree::resident(self.pid())
     }
 
+    /// Its private memory, MB.
+    pub(crate) fn private(&self) -> f64 {
+        tree::private(self.pid())
+    }
+
     /// What it has told last behind a label: callsign as a library does.
     pub(crate) fn told<T: FromStr>(&self, label: &str) -> Option<T> {
         self.process.lines(Source::Stdout).iter().rev().find_map(|line| line.strip_prefix(label)?.parse().ok())

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::peer::Peer;
 use crate::report::cell;
-use crate::results::{ATTACHED, CHANGES, CPU, DETACHED, Figure, LOADED, P99, PACED_CPU, RESIDENT, Results, START};
+use crate::results::{ATTACHED, CHANGES, CPU, DETACHED, Figure, LOADED, P99, PACED_CPU, PRIVATE, Results, START};
 use crate::setup::Setup;
 use crate::workload::Workload;
 
@@ -122,7 +122,7 @@ pub(crate) fn of(results: &Results) -> Vec<Target> {
         ),
         growth("1,000,000 names, CPU beside 1,000", Names, Peer::Library, CPU, is_thousand, is_million, 1.15),
         Target {
-            what: "1,000,000 names, memory beside 10 names",
+            what: "1,000,000 names, private memory beside 10 names",
             unit: " bytes a name",
             bound: AtMost(250.0),
             measured: bytes_a_name(results),
@@ -132,17 +132,17 @@ pub(crate) fn of(results: &Results) -> Vec<Target> {
         library("1,000 names, detach it", " µs", Names, is_thousand, DETACHED, AtMost(20.0)),
         library("1,000,000 names, attach an endpoint", " µs", Names, is_million, ATTACHED, AtMost(100.0)),
         library("1,000,000 names, detach it", " µs", Names, is_million, DETACHED, AtMost(100.0)),
-        plain("one idle network, resident memory", " MB", |setup| setup.networks == 1, RESIDENT, 6.0),
-        plain("500 idle networks, resident memory", " MB", |setup| setup.networks == 500, RESIDENT, 40.0),
+        plain("one idle network, private memory", " MB", |setup| setup.networks == 1, PRIVATE, 3.0),
+        plain("500 idle networks, private memory", " MB", |setup| setup.networks == 500, PRIVATE, 10.0),
         plain("one network, start to the first answer", " ms", |setup| setup.networks == 1, START, 20.0),
         Target { what: "the program, stripped", unit: " MB", bound: AtMost(12.0), measured: results.binary },
     ]
 }
 
-/// What a name takes of resident memory, as callsign grows by them.
+/// What a name takes of private memory, as callsign grows by them.
 fn bytes_a_name(results: &Results) -> Option<f64> {
     let row = |names: u32| results.row(Workload::Names, Peer::Library, move |setup| setup.names == names);
     let (few, many) = (10, 1_000_000);
-    let grown = row(many)?.median(RESIDENT)? - row(few)?.median(RESIDENT)?;
+    let grown = row(many)?.median(PRIVATE)? - row(few)?.median(PRIVATE)?;
     Some(grown * 1e6 / f64::from(many - few))
 }

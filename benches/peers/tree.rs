@@ -35,21 +35,35 @@ pub(crate) fn cpu_time(root: u32) -> Duration {
 /// The resident memory of all of them, MB. What some of them share is counted once, in parts for each.
 pub(crate) fn resident(root: u32) -> f64 {
     let processes = tree(root);
+    // A server alone is told as `ps` tells it: what it shares with programs that are not measured is in its memory, too.
     let is_alone = processes.len() == 1;
-    let kib = |pid: u32| -> Option<f64> {
-        let of = |file: &str, label: &str| -> Option<f64> {
-            let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
-            let line = text.lines().find_map(|line| line.strip_prefix(label))?;
-            line.trim().trim_end_matches("kB").trim().parse().ok()
-        };
-        // A server alone is told as `ps` tells it: what it shares with programs that are not measured is in its memory, too.
-        let (resident, proportional) = ("VmRSS:", "Pss:");
-        match is_alone {
-            true => of("status", resident),
-            false => of("smaps_rollup", proportional).or_else(|| of("status", resident)),
-        }
-    };
+    sum(&processes, |pid| match is_alone {
+        true => kib(pid, "status", "VmRSS:"),
+        false => kib(pid, "smaps_rollup", "Pss:").or_else(|| kib(pid, "status", "VmRSS:")),
+    })
+}
+
+/// The private memory of all of them, MB: what is resident of no file (proc_pid_status(5), RssAnon). It is what the machine has
+/// less of for a server; the pages of files the system takes back where memory is short. Processes that were forked and have
+/// not written to a page share it: it is counted in parts for each.
+pub(crate) fn private(root: u32) -> f64 {
+    let processes = tree(root);
+    let is_alone = processes.len() == 1;
+    sum(&processes, |pid| match is_alone {
+        true => kib(pid, "status", "RssAnon:"),
+        false => kib(pid, "smaps_rollup", "Pss_Anon:").or_else(|| kib(pid, "status", "RssAnon:")),
+    })
+}
+
+/// The sum of a figure in KiB, MB.
+fn sum(processes: &[u32], kib: impl Fn(u32) -> Option<f64>) -> f64 {
     processes.iter().filter_map(|&pid| kib(pid)).sum::<f64>() * 1024.0 / 1e6
+}
+
+fn kib(pid: u32, file: &str, label: &str) -> Option<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(label))?;
+    line.trim().trim_end_matches("kB").trim().parse().ok()
 }
 
 /// True if the process is there and has not ended.

@@ -1,12 +1,15 @@
 //! The arguments, and the help that teaches them.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use callsign::table::Address;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::question::{Rtype, Subject};
+
+/// What stands for standard input.
+const STDIN: &str = "-";
 
 /// Where the configuration is unless said otherwise.
 pub(super) const CONFIG: &str = "/etc/callsign/callsign.toml";
@@ -18,7 +21,7 @@ pub(super) const PODMAN_CONFIG: &str = "/etc/callsign/podman.toml";
 /// Containers find each other by name: callsign listens on the gateway address of each container network, answers the
 /// names of that network to those who may see them, and forwards everything else to the host's resolvers.
 #[derive(Debug, Parser)]
-#[command(version, after_long_help = EXAMPLES, disable_help_subcommand = true)]
+#[command(version, after_long_help = EXAMPLES)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -26,13 +29,13 @@ pub(super) struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  callsign serve --config callsign.toml      answer the networks of a file
+  callsign serve callsign.toml               answer the networks of a file
   callsign check callsign.toml               is it valid, and what would be answered?
-  callsign lookup db --server 10.10.1.1      ask a server for db
+  callsign lookup db @10.10.1.1              ask a server for db
   callsign explain db --from 10.10.1.2       why does 10.10.1.2 get the answer it gets?
 
 Exit codes:
-  0  as wished    1  not (invalid, no such name, no answer)    2  wrongly called";
+  0  success    1  failure (invalid, no such name, no answer)    2  usage error";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -40,6 +43,34 @@ pub(super) enum Command {
     Check(Check),
     Lookup(Lookup),
     Explain(Explain),
+}
+
+/// The configuration file, in one of the two places where people write it.
+#[derive(Debug, Args)]
+pub(super) struct File {
+    /// The configuration file; `-` is standard input [default: /etc/callsign/callsign.toml]
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The same
+    #[arg(long, short, value_name = "FILE", conflicts_with = "file")]
+    config: Option<PathBuf>,
+}
+
+impl File {
+    /// The file, or the usual one.
+    pub(super) fn path(&self) -> PathBuf {
+        self.given().unwrap_or_else(|| CONFIG.into())
+    }
+
+    /// The file, if one was named.
+    pub(super) fn given(&self) -> Option<PathBuf> {
+        self.file.as_deref().or(self.config.as_deref()).map(or_stdin)
+    }
+}
+
+/// The file that an argument names.
+pub(super) fn or_stdin(path: &Path) -> PathBuf {
+    if path == Path::new(STDIN) { "/dev/stdin".into() } else { path.to_owned() }
 }
 
 /// Answer the networks of a configuration file until stopped
@@ -50,9 +81,11 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 #[command(after_long_help = SERVE_EXAMPLES)]
 pub(super) struct Serve {
-    /// The configuration file
-    #[arg(long, short, value_name = "FILE", default_value = CONFIG)]
-    pub(super) config: PathBuf,
+    #[command(flatten)]
+    pub(super) file: File,
+    /// Fail unless every listen address can be bound at the start; without it those that cannot are tried again
+    #[arg(long)]
+    pub(super) require_listen: bool,
     /// How the log is written to standard error: lines for people, or one JSON object a line
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
@@ -66,7 +99,7 @@ pub(super) struct Serve {
 const SERVE_EXAMPLES: &str = "\
 Examples:
   callsign serve                                   what /etc/callsign/callsign.toml says
-  callsign serve --config examples/two-networks.toml --log-level debug
+  callsign serve examples/two-networks.toml --log-level debug
   systemctl reload callsign                        or: kill -HUP PID, or just save the file
 
 With systemd: Type=notify (readiness, reloads), ExecReload=kill -HUP $MAINPID, and socket activation:
@@ -82,17 +115,23 @@ pub(super) enum LogFormat {
 
 /// Say whether a configuration file is valid, and what would be answered
 ///
-/// Shows each network with its listeners, its domains, and every name with what it answers. Errors are all told at once,
-/// each with its line and what to write instead.
+/// Shows each network with its listeners, its domains, and every name with what it answers. Errors and warnings are all told
+/// at once, each with its line and what to write instead. Exits with 1 if there is an error, with --strict also if there is a
+/// warning.
 #[derive(Debug, Args)]
 #[command(after_long_help = CHECK_EXAMPLES)]
 pub(super) struct Check {
-    /// The configuration file; with --podman /etc/callsign/podman.toml unless given
-    #[arg(value_name = "FILE", default_value = CONFIG, default_value_if("podman", "true", PODMAN_CONFIG))]
-    pub(super) file: PathBuf,
-    /// It is what is said beside Podman's own files, for the server under the name aardvark-dns
+    #[command(flatten)]
+    pub(super) file: File,
+    /// Check the settings of the server under the name aardvark-dns [default: /etc/callsign/podman.toml]
     #[arg(long)]
     pub(super) podman: bool,
+    /// Fail on warnings too
+    #[arg(long)]
+    pub(super) strict: bool,
+    /// Write errors and warnings only
+    #[arg(long, short)]
+    pub(super) quiet: bool,
     /// Write JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -101,26 +140,35 @@ pub(super) struct Check {
 const CHECK_EXAMPLES: &str = "\
 Examples:
   callsign check callsign.toml && systemctl reload callsign
+  callsign check --strict --quiet callsign.toml      for scripts: silent unless something is wrong
+  generate | callsign check -
   callsign check --podman
   callsign check callsign.toml --json | jq -r '.networks[].names[].name'";
 
 /// Ask a DNS server, and show its answer
 ///
-/// Without a type, a name is asked for its A and AAAA records, and an address for its name. Exits with 0 if there is an
-/// answer, with 1 if there is none: no such name, no record of this type, an error, no reply.
+/// Without a type, a name is asked for its A and AAAA records, and an address for its name. Without a server, the first
+/// nameserver of /etc/resolv.conf is asked, for the name and for the name below each domain of its search list, in the order
+/// of the C library. A server that is named is asked for the name as it stands. Exits with 0 if there is an answer, with 1 if
+/// there is none: no such name, no record of this type, an error, no reply.
 #[derive(Debug, Args)]
-#[command(after_long_help = LOOKUP_EXAMPLES)]
+#[command(
+    after_long_help = LOOKUP_EXAMPLES,
+    override_usage = "callsign lookup [OPTIONS] NAME [TYPE] [@SERVER]\n       callsign lookup [OPTIONS] -x ADDRESS [@SERVER]"
+)]
 pub(super) struct Lookup {
-    /// A domain name, or an IP address to look up the name of
-    pub(super) name: Subject,
-    /// The type of record: A, AAAA, SRV, TXT, PTR, ANY, TYPE65280, ...
-    #[arg(value_name = "TYPE")]
-    pub(super) rtype: Option<Rtype>,
-    /// The server, at port 53 unless another is given: 10.10.1.1, 10.10.1.1:5300, [fd00::1]:5300
-    ///
-    /// Without it: the first nameserver of /etc/resolv.conf.
+    /// A domain name or an IP address; the type of record (A, AAAA, SRV, TXT, PTR, ANY, TYPE65280, ...); the server
+    #[arg(value_name = "NAME [TYPE] [@SERVER]", required_unless_present = "reverse")]
+    pub(super) words: Vec<String>,
+    /// Look up the name of an address
+    #[arg(short = 'x', value_name = "ADDRESS")]
+    pub(super) reverse: Option<IpAddr>,
+    /// The server, at port 53 unless another is given: 10.10.1.1, 10.10.1.1:5300, [fd00::1]:5300; as @SERVER
     #[arg(long, short, value_name = "ADDR[:PORT]")]
     pub(super) server: Option<Address>,
+    /// Write only the data of the answer, one record a line
+    #[arg(long, conflicts_with = "json")]
+    pub(super) short: bool,
     /// Ask over TCP; without it only answers too long for UDP are asked for again over TCP
     #[arg(long)]
     pub(super) tcp: bool,
@@ -132,9 +180,10 @@ pub(super) struct Lookup {
 const LOOKUP_EXAMPLES: &str = "\
 Examples:
   callsign lookup db                                   as this host or container resolves it
-  callsign lookup db --server 127.0.0.1:5300           on the network that listens there
+  callsign lookup db @127.0.0.1:5300                   on the network that listens there
   callsign lookup _http._tcp.api SRV                   the port of a service
-  callsign lookup 10.10.1.3                            the name of an address";
+  callsign lookup -x 10.10.1.3                         the name of an address
+  callsign lookup db A --short                         addresses alone, for scripts";
 
 /// Say why a client gets the answer it gets
 ///
@@ -155,7 +204,7 @@ pub(super) struct Explain {
     /// The network whose listener is asked; without it the one that the client's address belongs to
     #[arg(long, value_name = "NET")]
     pub(super) network: Option<String>,
-    /// The configuration file
+    /// The configuration file; `-` is standard input
     #[arg(long, short, value_name = "FILE", default_value = CONFIG)]
     pub(super) config: PathBuf,
     /// Write JSON

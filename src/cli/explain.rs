@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::question::Question;
 use super::reply::Reply;
-use super::{NO, USAGE, arguments, output, settings};
+use super::{NO, USAGE, arguments, check, output, settings};
 
 /// The ID of the query, which nobody ever sees.
 const ID: u16 = 1;
@@ -74,17 +74,15 @@ struct Forwarded {
 }
 
 pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
-    let config = match Config::load(&arguments.config) {
+    let path = arguments::or_stdin(&arguments.config);
+    let config = match Config::load(&path) {
         Ok(config) => config,
-        Err(error) => {
-            output::complain(error);
-            return NO.into();
-        }
+        Err(error) => return check::invalid(&path, &error, Vec::new(), arguments.json),
     };
     match explain(arguments, config) {
         Ok((document, _)) if arguments.json => output::json(&document, 0),
         Ok((document, explanation)) => output::result(&show(&document, &explanation), 0),
-        Err((code, message)) => output::fail(message, code),
+        Err((code, message)) => output::failure(arguments.json, &message, code),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The program's commands: `serve`, `check`, `lookup`, `explain`; and what it is under the name `aardvark-dns`.
 //!
 //! Only here are arguments read, signals taken, logs written and the process ended; the library does none of it. Exit codes
-//! are the same for all commands: 0 as wished, 1 not, 2 wrongly called.
+//! are the same for all commands: 0 success, 1 failure, 2 usage error.
 
 mod aardvark;
 mod arguments;
@@ -9,7 +9,6 @@ mod check;
 mod explain;
 mod log;
 mod lookup;
-mod memory;
 mod output;
 mod question;
 mod rdata;
@@ -33,8 +32,15 @@ pub(crate) fn run() -> ExitCode {
     if aardvark::is_called() {
         return aardvark::run();
     }
-    // Wrong arguments end the process here, with 2.
-    match Arguments::parse().command {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() && std::env::args_os().any(|argument| argument == "--json") => {
+            return output::failure(true, error.to_string().trim_end().trim_start_matches("error: "), USAGE);
+        }
+        // Help too ends the process here, with 0.
+        Err(error) => error.exit(),
+    };
+    match arguments.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Lookup(arguments) => lookup::run(&arguments),

@@ -2,7 +2,7 @@
 //! head -1`): that is no error, and no reason to panic.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -11,18 +11,24 @@ use super::NO;
 
 /// Writes a result and gives the exit code: `code`, unless the result could not be written.
 pub(super) fn result(text: &str, code: u8) -> ExitCode {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(format_args!("cannot write: {error}"), NO),
-        _ => code.into(),
-    }
+    written(code, |out| out.write_all(text.as_bytes()))
 }
 
 /// Writes a result as one JSON document, and gives the exit code.
 pub(super) fn json(value: &impl Serialize, code: u8) -> ExitCode {
-    match serde_json::to_string_pretty(value) {
-        Ok(text) => result(&format!("{text}\n"), code),
-        Err(error) => fail(error, NO),
+    written(code, |out| {
+        // Whoever reads may have gone, which is an error of the kind that it is for the writer.
+        serde_json::to_writer_pretty(&mut *out, value).map_err(io::Error::from)?;
+        out.write_all(b"\n")
+    })
+}
+
+/// Writes a result piece by piece, and gives the exit code.
+pub(super) fn written(code: u8, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> ExitCode {
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    match write(&mut stdout).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(format_args!("cannot write: {error}"), NO),
+        _ => code.into(),
     }
 }
 
@@ -30,6 +36,17 @@ pub(super) fn json(value: &impl Serialize, code: u8) -> ExitCode {
 pub(super) fn complain(message: impl Display) {
     // In one piece: others may write there, too. If it cannot be written there is nobody left to tell.
     let _ = io::stderr().write_all(format!("{message}\n").as_bytes());
+}
+
+/// Why a command failed, as `--json` has it.
+#[derive(Debug, Serialize)]
+struct Failure<'a> {
+    error: &'a str,
+}
+
+/// Writes why a command failed, as JSON if that was asked for, and gives the exit code.
+pub(super) fn failure(is_json: bool, message: &str, code: u8) -> ExitCode {
+    if is_json { json(&Failure { error: message }, code) } else { fail(message, code) }
 }
 
 /// Writes why a command failed, and gives the exit code.

@@ -11,6 +11,11 @@ use serde::Serialize;
 
 use super::rdata;
 
+/// Codes of extended errors (RFC 8914).
+const STALE_ANSWER: u16 = 3;
+const CACHED_ERROR: u16 = 13;
+const STALE_NXDOMAIN: u16 = 19;
+
 /// What a server said.
 #[derive(Debug, Serialize)]
 pub(super) struct Reply {
@@ -23,6 +28,20 @@ pub(super) struct Reply {
     pub(super) additional: Vec<Record>,
     /// Extended errors (RFC 8914).
     pub(super) errors: Vec<ExtendedError>,
+}
+
+/// Where an answer is from, as far as its reply tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Origin {
+    /// The server has authority for the name: it is one of its own.
+    Own,
+    /// A cache gave it past its TTL, as no upstream answered (RFC 8914 §4.4, §4.20).
+    StaleCache,
+    /// A cache remembered the failure (RFC 8914 §4.14).
+    CachedError,
+    /// Another server's answer. Whether it was asked now or kept in a cache, a reply does not tell.
+    ForwardedOrCached,
 }
 
 /// One record.
@@ -67,6 +86,22 @@ impl Reply {
             additional: records(&decoded.additionals),
             errors: extended_errors(&decoded),
         })
+    }
+
+    /// Where the answer is from; `None` for an error that does not tell.
+    pub(super) fn origin(&self) -> Option<Origin> {
+        let has = |codes: &[u16]| self.errors.iter().any(|error| codes.contains(&error.code));
+        if has(&[STALE_ANSWER, STALE_NXDOMAIN]) {
+            Some(Origin::StaleCache)
+        } else if has(&[CACHED_ERROR]) {
+            Some(Origin::CachedError)
+        } else if self.flags.contains(&"aa") {
+            Some(Origin::Own)
+        } else if matches!(&*self.status, "NOERROR" | "NXDOMAIN") {
+            Some(Origin::ForwardedOrCached)
+        } else {
+            None
+        }
     }
 
     /// True if there is an answer.
@@ -136,6 +171,17 @@ fn meaning(code: u16) -> &'static str {
         "Invalid Query Type",
     ];
     MEANINGS.get(usize::from(code)).copied().unwrap_or("Unknown")
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Origin::Own => "the server's own name",
+            Origin::StaleCache => "from a cache, past its TTL",
+            Origin::CachedError => "a failure that a cache remembers",
+            Origin::ForwardedOrCached => "forwarded or from a cache",
+        })
+    }
 }
 
 impl fmt::Display for Record {

@@ -12,6 +12,7 @@ mod change;
 mod datagrams;
 mod exchange;
 mod held;
+mod holder;
 mod host;
 mod later;
 mod limits;

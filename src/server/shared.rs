@@ -12,6 +12,7 @@ use crate::responder::ResponderOptions;
 use crate::table::{Address, NameTable};
 
 use super::datagrams::Datagrams;
+use super::holder::Holders;
 use super::host::Host;
 use super::limits::Usage;
 use super::slot::Slot;
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     pub(super) forwarder: Arc<Forwarder>,
     pub(super) usage: Usage,
     pub(super) host: Host,
+    /// Who has the ports that cannot be bound.
+    pub(super) holders: Holders,
     /// The port of listen addresses that name none.
     pub(super) port: u16,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
@@ -60,6 +63,7 @@ impl Shared {
             forwarder: Arc::new(forwarder),
             usage,
             host: Host::default(),
+            holders: Holders::default(),
             port,
             slots: Mutex::default(),
             telling: Mutex::default(),

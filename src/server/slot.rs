@@ -5,13 +5,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::responder::Listener;
 use crate::table::{Address, Network};
@@ -26,6 +27,8 @@ use super::{tcp, udp};
 /// The pause after the first failed attempt to bind, and the longest one.
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
+/// How long a listen address may be on no interface before that is told: bridges come after their listeners.
+const ABSENT: Duration = Duration::from_secs(10);
 
 /// See the module.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(super) struct Slot {
     stop: Stop,
     /// What serves its sockets.
     tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// True once somebody looks after [`ABSENT`] whether the address is on an interface.
+    is_looked_after: AtomicBool,
     /// The last look at the host's addresses, for a refused client, that the listener's neighbours are of.
     looked: Mutex<Option<Instant>>,
 }
@@ -106,6 +111,7 @@ impl Slot {
             tcp: not_yet(),
             stop: Stop::default(),
             tasks: Mutex::default(),
+            is_looked_after: AtomicBool::new(false),
             looked: Mutex::default(),
         })
     }
@@ -240,6 +246,37 @@ impl Slot {
         lock(&self.tasks).push(task);
     }
 
+    /// Looks after a while, once, whether there is an interface with the address that it listens on by now.
+    fn look_after_address(self: &Arc<Slot>) {
+        // A socket that was handed in may be of another network namespace.
+        let address = self.listener.load().address();
+        if self.listen.is_some()
+            && !self.server.host.has(address.ip())
+            && !self.is_looked_after.swap(true, Ordering::Relaxed)
+        {
+            let look = Handle::current().spawn(self.clone().tell_if_absent(address));
+            lock(&self.tasks).push(look);
+        }
+    }
+
+    /// Says that the address it listens on is still on no interface.
+    async fn tell_if_absent(self: Arc<Slot>, address: SocketAddr) {
+        tokio::select! {
+            () = self.stop.wait() => return,
+            () = tokio::time::sleep(ABSENT) => {}
+        }
+        self.server.host.forget();
+        if !self.server.host.has(address.ip()) {
+            let network = self.network();
+            warn!(
+                network = network.name(),
+                %address,
+                "the listen address is on no interface after {} s, so nobody can ask there; check `listen`, or make the bridge",
+                ABSENT.as_secs()
+            );
+        }
+    }
+
     /// Notes the outcome of an attempt to bind.
     fn note(&self, transport: Transport, socket: io::Result<ReadySocket>, attempts: u32) -> Option<ReadySocket> {
         let listening = socket.and_then(|socket| socket.local_addr().map(|address| (socket, address)));
@@ -248,9 +285,7 @@ impl Slot {
                 *self.state(transport) = ListenerState::Listening(address);
                 self.change_listener(|old| (old.network().clone(), address));
                 let network = self.network();
-                if !self.server.host.has(address.ip()) {
-                    warn!(network = network.name(), %address, "listening on an address that is on no interface yet");
-                } else if attempts > 1 {
+                if attempts > 1 {
                     info!(network = network.name(), %address, ?transport, "listening, after {attempts} attempts");
                 } else {
                     debug!(network = network.name(), %address, ?transport, "listening");
@@ -261,7 +296,7 @@ impl Slot {
                 let retry = retry_after(attempts);
                 let (network, listen) = (self.network(), self.describe());
                 if attempts == 1 {
-                    warn!(network = network.name(), listen, ?transport, %error, "cannot listen; trying again");
+                    self.tell_of_failure(transport, &error, &listen);
                 } else {
                     debug!(network = network.name(), listen, ?transport, %error, attempts, "still cannot listen");
                 }
@@ -271,9 +306,24 @@ impl Slot {
         }
     }
 
+    /// Says why a socket could not be bound, and of a port in use who has it.
+    fn tell_of_failure(&self, transport: Transport, error: &io::Error, listen: &str) {
+        let network = self.network();
+        match self.address() {
+            Ok(address) if error.kind() == io::ErrorKind::AddrInUse => {
+                let holder = self.server.holders.of(address, transport == Transport::Tcp);
+                error!(network = network.name(), listen, ?transport, "cannot listen; trying again: {holder}");
+            }
+            _ => warn!(network = network.name(), listen, ?transport, %error, "cannot listen; trying again"),
+        }
+    }
+
     async fn run(self: Arc<Slot>, transport: Transport, mut socket: Option<ReadySocket>) {
         let mut attempts = 1;
         loop {
+            if socket.is_some() {
+                self.look_after_address();
+            }
             let served = match socket {
                 Some(ReadySocket::Udp(socket)) => Some(udp::serve(&self, socket).await),
                 Some(ReadySocket::Tcp(socket)) => Some(tcp::serve(&self, socket).await),

@@ -5,8 +5,21 @@ use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use nix::fcntl::OFlag;
+
+/// A file that was written to more recently than this may be half a file.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// How long to wait until nobody has written to a file for 50 ms; `None` if that is so, or cannot be told. Who writes a file in
+/// place truncates it first, and half of it may be valid.
+pub fn unsettled(path: &Path) -> Option<Duration> {
+    let written = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+    // A time in the future is that of another clock.
+    let age = SystemTime::now().duration_since(written).ok()?;
+    QUIET.checked_sub(age).filter(|left| !left.is_zero())
+}
 
 /// The content of a regular file of at most `most` octets.
 ///
@@ -28,14 +41,18 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`read`].
 pub(super) fn read_given(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    if ["/dev/stdin", "/dev/fd", "/proc/self/fd"].iter().any(|opened| path.starts_with(opened)) {
+    if path == Path::new("/dev/stdin") {
+        // What is a socket, as under sshd, cannot be opened by its path.
+        return read_at_most(io::stdin().lock(), most, 0);
+    }
+    if ["/dev/fd", "/proc/self/fd"].iter().any(|opened| path.starts_with(opened)) {
         return read_at_most(File::open(path)?, most, 0);
     }
     read(path, most)
 }
 
 /// Reads to the end; `expected` octets are likely.
-fn read_at_most(file: File, most: u64, expected: u64) -> io::Result<Vec<u8>> {
+fn read_at_most(file: impl Read, most: u64, expected: u64) -> io::Result<Vec<u8>> {
     let mut octets = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
     let len = file.take(most.saturating_add(1)).read_to_end(&mut octets)?;
     if len as u64 > most { Err(too_long(most)) } else { Ok(octets) }

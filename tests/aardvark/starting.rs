@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use callsign::wire::rtype;
 use nix::sys::signal::Signal;
@@ -15,7 +16,7 @@ use crate::kit::{BLOG, Home, SHOP, network, until};
 use crate::needs_root;
 use crate::support::client::Query;
 use crate::support::needs;
-use crate::support::process::run;
+use crate::support::process::{Process, Source, run};
 
 #[test]
 fn when_the_parent_has_ended_every_gateway_answers_over_udp_and_tcp() {
@@ -284,4 +285,28 @@ fn an_unprivileged_user_can_run_it_in_the_rootless_network_namespace() {
     daemon.hang_up();
     daemon.wait();
     assert!(!home.pid_file().exists());
+}
+
+/// Whoever may read the directory can lock it. The test's own lock is one of another user.
+#[test]
+fn a_lock_of_another_user_delays_no_start() {
+    needs_root!("python3");
+    const LOCK: &str = "import fcntl, os, signal, sys\n\
+        os.setuid(65534)\n\
+        fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)\n\
+        print('locked', flush=True)\n\
+        signal.pause()";
+    let home = Home::new();
+    for directory in [home.path(), &home.directory()] {
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    let mut command = needs::command("python3");
+    command.args(["-c", LOCK]).arg(home.directory());
+    let locker = Process::spawn(command);
+    locker.wait_for(Source::Stdout, "locked");
+    let start = Instant::now();
+    let _daemon = home.start();
+    assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+    assert_eq!(home.addresses(SHOP, "web"), ["10.89.0.2"]);
 }

@@ -167,6 +167,15 @@ impl Scripted {
                 break (udp, tcp);
             }
         };
+        Scripted::on(udp, tcp, script)
+    }
+
+    /// Starts a server on these sockets, which have one address.
+    pub fn on(
+        udp: UdpSocket,
+        tcp: TcpListener,
+        script: impl Fn(&Query) -> Vec<Act> + Send + Sync + 'static,
+    ) -> Scripted {
         let address = udp.local_addr().unwrap();
         let seen = Arc::new(watch::Sender::new(Vec::new()));
         let script: Script = Arc::new(script);

@@ -12,7 +12,6 @@ use crate::cli::serve::activation::raise_descriptor_limit;
 
 use super::arguments::Job;
 use super::{NO, fail, fork, life, syslog};
-use crate::cli::memory;
 
 /// Starts the server and waits until it is ready.
 pub(super) fn run(job: &Job) -> ExitCode {
@@ -46,7 +45,6 @@ fn wait(mut ready: PipeReader) -> ExitCode {
 
 /// The child.
 fn serve(job: &Job, mut caller: Caller) -> ExitCode {
-    memory::return_large_blocks();
     syslog::install(job.log.as_deref());
     raise_descriptor_limit();
     // Whoever starts us may have blocked signals; we live on them. It fails for signals that do not exist.

@@ -10,7 +10,7 @@ use super::daemon::Caller;
 use super::pid_file::{Claim, PidFile};
 use super::service::Service;
 use super::signals::{Order, Signals};
-use crate::cli::{memory, output};
+use crate::cli::output;
 
 /// Serves until there is nothing left to serve, or until told to stop.
 ///
@@ -60,7 +60,6 @@ async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: 
     }
     caller.leave().map_err(|error| starting(error.to_string()))?;
     info!(version = env!("CARGO_PKG_VERSION"), directory = shown(&job.directory), port = job.port, "serving");
-    memory::return_what_the_start_took();
     loop {
         tokio::select! {
             order = signals.next() => match order {

@@ -3,7 +3,8 @@
 //! netavark reads the file at any moment, and starts a server where the file is absent or names nobody. So two servers of
 //! one directory can meet: a container comes just when the last one has gone and the server is about to end, or two
 //! containers come at the same time. The lock, on the directory itself, has one of them serve, and ends with its holder
-//! however that ends; the other one leaves the work to it.
+//! however that ends; the other one leaves the work to it. Anybody who may read the directory can lock it, too: a lock of
+//! another user's counts for nothing.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tracing::{debug, error, info};
 
-use super::beside::{is_beside_us, tell_servers_of};
+use super::beside::{is_beside_us, is_locked_by_strangers, tell_servers_of};
 
 /// The file's name; it is no network.
 const NAME: &str = "aardvark.pid";
@@ -66,6 +67,7 @@ impl PidFile {
         // Not waiting for a writer, should it be a pipe.
         let mut file = File::options().read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(directory)?;
         let ours = |hold| Claim::Ours(PidFile { directory: directory.to_owned(), path: path.clone(), hold });
+        let inode = file.metadata()?.ino();
         let start = tokio::time::Instant::now();
         let mut is_looked_for = false;
         loop {
@@ -82,6 +84,10 @@ impl PidFile {
                 && kill(pid, Signal::SIGHUP).is_ok()
             {
                 return Ok(Claim::Theirs(pid));
+            }
+            if is_locked_by_strangers(inode) {
+                info!("another user has locked this directory; starting without a lock");
+                return Ok(ours(Hold::Open(file)));
             }
             if start.elapsed() >= SUSPICIOUS && !is_looked_for {
                 // Somebody has removed its pid file: told to look, it writes it again.

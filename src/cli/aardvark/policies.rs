@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callsign::forward::{ForwardOptions, Order, Unanswered};
-use callsign::source::config::{ConfigError, PodmanConfig};
+use callsign::source::config::{ConfigError, PodmanConfig, Surroundings};
+use callsign::source::file;
 use callsign::table::NetworkBuilder;
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::arguments::Job;
@@ -26,6 +28,8 @@ pub(super) struct Policies {
     /// What the file said when it was last read, good or bad; `None` without a file.
     content: Option<Vec<u8>>,
     config: Arc<PodmanConfig>,
+    /// When to read it again without a signal: somebody was writing it.
+    again: Option<Instant>,
 }
 
 impl Policies {
@@ -37,8 +41,9 @@ impl Policies {
             strict: job.strict,
             content: None,
             config: Arc::default(),
+            again: None,
         };
-        policies.read_again();
+        policies.read_content();
         policies
     }
 
@@ -46,8 +51,18 @@ impl Policies {
         &self.config
     }
 
-    /// Reads the file again. True if other settings hold now.
+    /// When the file is to be read again without a signal.
+    pub(super) fn again(&self) -> Option<Instant> {
+        self.again
+    }
+
+    /// Reads the file again, unless somebody is writing it. True if other settings hold now.
     pub(super) fn read_again(&mut self) -> bool {
+        self.again = file::unsettled(&self.path).map(|left| Instant::now() + left);
+        self.again.is_none() && self.read_content()
+    }
+
+    fn read_content(&mut self) -> bool {
         let content = match PodmanConfig::content(&self.path) {
             Ok(content) => Some(content),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -65,7 +80,8 @@ impl Policies {
             Ok(config) => {
                 match &config {
                     Some(config) => {
-                        config.warnings.iter().for_each(|warning| warn!("{warning}"));
+                        let Surroundings { errors, warnings, .. } = config.surroundings();
+                        config.warnings.iter().chain(&errors).chain(&warnings).for_each(|warning| warn!("{warning}"));
                         info!(path = self.origin(), "settings read");
                     }
                     None => info!(path = self.origin(), "there are no settings any more: the defaults hold"),

@@ -114,12 +114,16 @@ impl Service {
 
     /// True if the directory is to be read again before long, without a signal.
     pub(super) fn is_unsure(&self) -> bool {
-        self.again.is_some()
+        self.again().is_some()
+    }
+
+    fn again(&self) -> Option<Instant> {
+        self.again.into_iter().chain(self.policies.again()).min()
     }
 
     /// Waits until then.
     pub(super) async fn wait(&self) {
-        match self.again {
+        match self.again() {
             Some(again) => sleep_until(again).await,
             None => std::future::pending().await,
         }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::process;
 
-use tracing::{Level, Metadata};
+use tracing::{Level, Metadata, warn};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -21,7 +21,8 @@ const USER: u8 = 1 << 3;
 pub(super) fn install(level: Option<&str>) {
     // Without a socket of our own there is no log, and nobody to tell.
     let Ok(syslog) = Syslog::new() else { return };
-    let level = level.and_then(parse).unwrap_or(LevelFilter::INFO);
+    let asked = level.filter(|level| !level.is_empty());
+    let level = asked.and_then(parse).unwrap_or(LevelFilter::INFO);
     // Libraries tell of their own affairs at the lower levels.
     let filter = Targets::new().with_default(level.min(LevelFilter::WARN)).with_target("callsign", level);
     let lines = tracing_subscriber::fmt::layer()
@@ -33,6 +34,10 @@ pub(super) fn install(level: Option<&str>) {
         .log_internal_errors(false);
     // It fails only where there is a log already.
     let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    if let Some(asked) = asked.filter(|asked| parse(asked).is_none()) {
+        // No reason to refuse a container.
+        warn!("RUST_LOG {asked:?} is not a level, so info is logged; write error, warn, info, debug or trace");
+    }
 }
 
 /// One bare level, in capitals or not.

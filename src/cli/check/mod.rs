@@ -1,19 +1,22 @@
 //! `callsign check`: whether a configuration file is valid, and what would be answered.
 
+mod podman_networks;
 mod show;
 
 use std::fmt::{Debug, Display};
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use callsign::source::config::{
-    Config, ConfigError, PodmanConfig, Problem, RouteConfig, RouteTarget, ServerConfig, UpstreamsConfig,
+    Config, ConfigError, PodmanConfig, Problem, RouteConfig, RouteTarget, ServerConfig, Surroundings, UpstreamsConfig,
 };
 use callsign::source::podman;
-use callsign::table::{NameEntry, Network, Settings};
+use callsign::table::{NameEntry, Network, Settings, Snapshot};
 use callsign::wire::{fragment, rtype};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{NO, arguments, output};
 
@@ -48,6 +51,15 @@ struct Invalid {
     file: String,
     valid: bool,
     errors: Vec<Note>,
+    warnings: Vec<Note>,
+}
+
+/// The document of `--json --quiet` for a valid file.
+#[derive(Debug, Serialize)]
+struct Checked {
+    file: String,
+    valid: bool,
+    warnings: Vec<Note>,
 }
 
 /// A problem or a warning.
@@ -71,7 +83,7 @@ struct Served {
     host_names: Vec<String>,
     policies: Policies,
     endpoints: usize,
-    names: Vec<Name>,
+    names: Names,
 }
 
 /// The policies of a network, in the words of the file.
@@ -83,6 +95,24 @@ struct Policies {
     merge: String,
     ptr: String,
     health: String,
+}
+
+/// The names of a network. There may be a million: each is made when it is written.
+#[derive(Debug)]
+struct Names(Arc<Snapshot>);
+
+impl Names {
+    fn all(&self) -> impl Iterator<Item = Name> {
+        let mut entries: Vec<&NameEntry> = self.0.names().collect();
+        entries.sort_by(|a, b| a.name().labels().cmp(b.name().labels()));
+        entries.into_iter().map(name)
+    }
+}
+
+impl Serialize for Names {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.all())
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -106,72 +136,118 @@ struct Route {
 }
 
 pub(super) fn run(arguments: &arguments::Check) -> ExitCode {
-    let file = arguments.file.display().to_string();
     if arguments.podman {
+        let given = arguments.file.given();
+        let path = given.clone().unwrap_or_else(|| arguments::PODMAN_CONFIG.into());
         // There need not be one; whoever names one means it to be there.
-        let is_there = arguments.file != Path::new(arguments::PODMAN_CONFIG) || arguments.file.exists();
-        let told = if is_there { PodmanConfig::load(&arguments.file) } else { Ok(PodmanConfig::default()) };
-        let file = is_there.then_some(file);
-        return tell(arguments, told, |config| &config.warnings, |config| podman_document(file, config), show::podman);
+        let is_there = given.is_some() || path.exists();
+        let config = if is_there { PodmanConfig::load(&path) } else { Ok(PodmanConfig::default()) };
+        let config = config.map(|mut config| {
+            let mut found = Found::new(std::mem::take(&mut config.warnings), config.surroundings());
+            found.warnings.extend(podman_networks::missing(&config));
+            found.warnings.sort_by_key(Problem::line);
+            (config, found)
+        });
+        let file = is_there.then(|| path.display().to_string());
+        let document = |config: &PodmanConfig, warnings| podman_document(file, config, warnings);
+        return tell(arguments, &path, config, document, show::podman);
     }
-    tell(
-        arguments,
-        Config::load(&arguments.file),
-        |config| &config.warnings,
-        |config| document(file, config),
-        show::served,
-    )
+    let path = arguments.file.path();
+    let config = Config::load(&path).map(|mut config| {
+        let found = Found::new(std::mem::take(&mut config.warnings), config.surroundings());
+        (config, found)
+    });
+    let document = |config: &Config, warnings| document(path.display().to_string(), config, warnings);
+    tell(arguments, &path, config, document, show::served)
+}
+
+/// What is wrong with a file that can be read.
+struct Found {
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Found {
+    fn new(warnings: Vec<Problem>, surroundings: Surroundings) -> Found {
+        let mut warnings = [warnings, surroundings.warnings].concat();
+        warnings.sort_by_key(Problem::line);
+        Found { errors: surroundings.errors, warnings }
+    }
 }
 
 /// Writes what is to be said of a file of either kind.
 fn tell<C, D: Serialize>(
     arguments: &arguments::Check,
-    config: Result<C, ConfigError>,
-    warnings: impl Fn(&C) -> &Vec<Problem>,
-    document: impl FnOnce(&C) -> D,
-    show: impl FnOnce(&D) -> String,
+    path: &Path,
+    config: Result<(C, Found), ConfigError>,
+    document: impl FnOnce(&C, Vec<Note>) -> D,
+    show: impl FnOnce(&D, &mut dyn Write) -> io::Result<()>,
 ) -> ExitCode {
-    match config {
-        Ok(config) if arguments.json => output::json(&document(&config), 0),
-        Ok(config) => {
-            for warning in warnings(&config) {
-                output::complain(format_args!("{warning} (a warning)"));
-            }
-            output::result(&show(&document(&config)), 0)
-        }
-        Err(error) if arguments.json => {
-            let file = arguments.file.display().to_string();
-            output::json(&Invalid { file, valid: false, errors: notes(error.problems()) }, NO)
-        }
-        Err(error) => invalid(&error),
+    let (config, Found { errors, warnings }) = match config {
+        Ok(config) => config,
+        Err(error) => return invalid(path, &error, Vec::new(), arguments.json),
+    };
+    if let Some(error) = ConfigError::of(errors) {
+        return invalid(path, &error, warnings, arguments.json);
     }
+    let code = if arguments.strict && !warnings.is_empty() { NO } else { 0 };
+    if arguments.json && !arguments.quiet {
+        return output::json(&document(&config, notes(&warnings)), code);
+    }
+    if arguments.json {
+        return output::json(
+            &Checked { file: path.display().to_string(), valid: true, warnings: notes(&warnings) },
+            code,
+        );
+    }
+    warn(&warnings);
+    if arguments.quiet {
+        return code.into();
+    }
+    let document = document(&config, Vec::new());
+    output::written(code, |out| show(&document, out))
 }
 
-fn invalid(error: &ConfigError) -> ExitCode {
+/// Writes what is wrong with a file that is not valid, and gives the exit code.
+pub(super) fn invalid(path: &Path, error: &ConfigError, warnings: Vec<Problem>, is_json: bool) -> ExitCode {
+    if is_json {
+        let file = path.display().to_string();
+        return output::json(
+            &Invalid { file, valid: false, errors: notes(error.problems()), warnings: notes(&warnings) },
+            NO,
+        );
+    }
     output::complain(error);
+    warn(&warnings);
     NO.into()
+}
+
+fn warn(warnings: &[Problem]) {
+    for warning in warnings {
+        output::complain(format_args!("{warning} (a warning)"));
+    }
 }
 
 fn notes(problems: &[Problem]) -> Vec<Note> {
     problems.iter().map(|problem| Note { line: problem.line(), message: problem.message().to_owned() }).collect()
 }
 
-fn document(file: String, config: &Config) -> Document {
+fn document(file: String, config: &Config, warnings: Vec<Note>) -> Document {
     Document {
         file,
         valid: true,
-        warnings: notes(&config.warnings),
+        warnings,
         upstreams: upstreams(&config.server),
         networks: config.networks.iter().map(served).collect(),
         routes: routes(&config.routes),
     }
 }
 
-fn podman_document(file: Option<String>, config: &PodmanConfig) -> PodmanDocument {
+fn podman_document(file: Option<String>, config: &PodmanConfig, warnings: Vec<Note>) -> PodmanDocument {
     PodmanDocument {
         file,
         valid: true,
-        warnings: notes(&config.warnings),
+        warnings,
         upstreams: upstreams(&config.server),
         networks: config
             .networks
@@ -212,8 +288,6 @@ fn served(network: &Network) -> Served {
     let snapshot = network.snapshot();
     let settings = snapshot.settings();
     let Settings { listen, subnets, domains, gateways, internal, upstreams, allow, host_names, .. } = settings;
-    let mut names: Vec<Name> = snapshot.names().map(name).collect();
-    names.sort_by(|a, b| a.name.cmp(&b.name));
     Served {
         name: network.name().to_owned(),
         listen: strings(listen),
@@ -226,7 +300,7 @@ fn served(network: &Network) -> Served {
         host_names: strings(host_names),
         policies: policies(settings),
         endpoints: snapshot.endpoint_count(),
-        names,
+        names: Names(Arc::clone(&snapshot)),
     }
 }
 

@@ -1,33 +1,29 @@
 //! The documents of `callsign check` as people read them.
 
-use std::fmt::Write;
+use std::io::{self, Write};
 
 use super::{Document, Name, PodmanDocument, Policies, Route, Served, strings};
 use crate::cli::arguments;
 
-// Writing to memory does not fail: outcomes are dropped.
-
 /// What would be served.
-pub(super) fn served(document: &Document) -> String {
+pub(super) fn served(document: &Document, out: &mut dyn Write) -> io::Result<()> {
     let Document { file, networks, routes, upstreams, .. } = document;
-    let mut text = String::new();
     let endpoints: usize = networks.iter().map(|network| network.endpoints).sum();
-    let _ = writeln!(
-        text,
+    writeln!(
+        out,
         "{file} is valid: {}, {}, {}",
         count(networks.len(), "network"),
         count(endpoints, "endpoint"),
         count(routes.len(), "route")
-    );
+    )?;
     for served in networks {
-        network(&mut text, &format!("network {}", served.name), served);
+        network(out, &format!("network {}", served.name), served)?;
     }
-    forwarding(&mut text, routes, upstreams);
-    text
+    forwarding(out, routes, upstreams)
 }
 
-fn network(text: &mut String, title: &str, network: &Served) {
-    let _ = writeln!(text, "\n{title}{}", if network.internal { " (internal)" } else { "" });
+fn network(out: &mut dyn Write, title: &str, network: &Served) -> io::Result<()> {
+    writeln!(out, "\n{title}{}", if network.internal { " (internal)" } else { "" })?;
     let Policies { ttl, negative_ttl, clients, merge, ptr, health } = &network.policies;
     let policies =
         format!("ttl {ttl}, negative_ttl {negative_ttl}, clients {clients}, merge {merge}, ptr {ptr}, health {health}");
@@ -42,41 +38,41 @@ fn network(text: &mut String, title: &str, network: &Served) {
         ("policies", &vec![policies]),
     ] {
         if !values.is_empty() {
-            let _ = writeln!(text, "  {what:<12}{}", values.join(", "));
+            writeln!(out, "  {what:<12}{}", values.join(", "))?;
         }
     }
-    let width = network.names.iter().map(|name| name.name.len()).max().unwrap_or_default();
-    for name in &network.names {
-        let _ = writeln!(text, "    {:<width$}  {}", name.name, answers(name));
+    let width = network.names.all().map(|name| name.name.len()).max().unwrap_or_default();
+    for name in network.names.all() {
+        writeln!(out, "    {:<width$}  {}", name.name, answers(&name))?;
     }
+    Ok(())
 }
 
 /// What is said beside Podman's files.
-pub(super) fn podman(document: &PodmanDocument) -> String {
+pub(super) fn podman(document: &PodmanDocument, out: &mut dyn Write) -> io::Result<()> {
     let PodmanDocument { file, networks, routes, upstreams, .. } = document;
-    let mut text = match file {
-        Some(file) => format!("{file} is valid: {}\n", count(routes.len(), "route")),
-        None => format!("no file at {}: the defaults hold\n", arguments::PODMAN_CONFIG),
-    };
+    match file {
+        Some(file) => writeln!(out, "{file} is valid: {}", count(routes.len(), "route"))?,
+        None => writeln!(out, "no file at {}: the defaults hold", arguments::PODMAN_CONFIG)?,
+    }
     for served in networks {
         let title = match &*served.name {
             "*" => "settings of every network".to_owned(),
             name => format!("settings of network {name}"),
         };
-        network(&mut text, &title, served);
+        network(out, &title, served)?;
     }
-    forwarding(&mut text, routes, upstreams);
-    text
+    forwarding(out, routes, upstreams)
 }
 
-fn forwarding(text: &mut String, routes: &[Route], upstreams: &[String]) {
-    let _ = writeln!(text, "\nforwarded");
+fn forwarding(out: &mut dyn Write, routes: &[Route], upstreams: &[String]) -> io::Result<()> {
+    writeln!(out, "\nforwarded")?;
     let width = routes.iter().map(|route| route.domain.len()).max().unwrap_or_default().max("the rest".len());
     for route in routes {
         let to = if route.to.is_empty() { "nowhere: blocked".to_owned() } else { route.to.join(", ") };
-        let _ = writeln!(text, "  {:<width$}  {to}", route.domain);
+        writeln!(out, "  {:<width$}  {to}", route.domain)?;
     }
-    let _ = writeln!(text, "  {:<width$}  {}", "the rest", upstreams.join(", "));
+    writeln!(out, "  {:<width$}  {}", "the rest", upstreams.join(", "))
 }
 
 fn answers(name: &Name) -> String {

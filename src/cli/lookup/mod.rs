@@ -1,6 +1,7 @@
 //! `callsign lookup`: asks one server, and shows what it says.
 
 mod ask;
+mod search;
 
 use std::fmt::Write;
 use std::fs;
@@ -9,15 +10,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use callsign::table::Address;
-use callsign::wire::rtype;
+use callsign::wire::{NameError, rtype};
 use nix::net::if_::if_nametoindex;
 use serde::Serialize;
 
 use super::arguments;
-use super::question::{Question, Subject};
-use super::reply::Reply;
-use super::{NO, output};
+use super::question::{Question, Rtype, Subject};
+use super::reply::{Origin, Reply};
+use super::{NO, USAGE, output};
 use ask::Transport;
+use search::Search;
 
 /// Where the host keeps its name servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -48,37 +50,96 @@ struct Lookup {
 struct Received {
     transport: Transport,
     milliseconds: f64,
+    /// Where the answer is from, as far as the reply tells.
+    origin: Option<Origin>,
     #[serde(flatten)]
     reply: Reply,
 }
 
 pub(super) fn run(arguments: &arguments::Lookup) -> ExitCode {
-    let server = match &arguments.server {
-        Some(address) => socket_address(address),
-        None => first_nameserver(),
+    let wanted = match Wanted::read(arguments) {
+        Ok(wanted) => wanted,
+        Err(message) => {
+            return output::failure(arguments.json, &format!("{message}; see callsign lookup --help"), USAGE);
+        }
     };
-    let server = match server {
-        Ok(server) => server,
-        Err(message) => return output::fail(message, NO),
+    let resolver = match &wanted.server {
+        Some(address) => socket_address(address).map(|server| (server, Search::none())),
+        None => own_resolver(),
+    };
+    let (server, search) = match resolver {
+        Ok(resolver) => resolver,
+        Err(message) => return output::failure(arguments.json, &message, NO),
     };
     let transport = if arguments.tcp { Transport::Tcp } else { Transport::Udp };
     let mut document = Document { server, lookups: Vec::new() };
-    for question in questions(arguments) {
-        document.lookups.push(look_up(server, &question, transport));
-        // A server that says nothing once is not waited for a second time.
-        if document.lookups.iter().any(|lookup| lookup.failure.is_some()) {
+    let is_found = |lookup: &Lookup| lookup.reply.as_ref().is_some_and(|received| received.reply.is_positive());
+    'search: for subject in wanted.subjects(&search) {
+        for question in questions(&subject, wanted.rtype) {
+            document.lookups.push(look_up(server, &question, transport));
+            // A server that says nothing once is not waited for a second time.
+            if document.lookups.iter().any(|lookup| lookup.failure.is_some()) {
+                break 'search;
+            }
+        }
+        if document.lookups.iter().any(is_found) {
             break;
         }
     }
-    let is_found = |lookup: &Lookup| lookup.reply.as_ref().is_some_and(|received| received.reply.is_positive());
     let code = if document.lookups.iter().any(is_found) { 0 } else { NO };
-    if arguments.json { output::json(&document, code) } else { show(&document, code) }
+    if arguments.json { output::json(&document, code) } else { show(&document, arguments.short, code) }
+}
+
+/// What the command line asks for.
+struct Wanted {
+    subject: Subject,
+    /// The name as it was written: with a final dot it is whole.
+    text: String,
+    rtype: Option<Rtype>,
+    server: Option<Address>,
+}
+
+impl Wanted {
+    fn read(arguments: &arguments::Lookup) -> Result<Wanted, String> {
+        let (servers, words): (Vec<&str>, Vec<&str>) =
+            arguments.words.iter().map(String::as_str).partition(|word| word.starts_with('@'));
+        let server = match (servers[..].first(), &arguments.server) {
+            (Some(word), None) if servers.len() == 1 => {
+                Some(word[1..].parse().map_err(|error| format!("{word}: {error}"))?)
+            }
+            (None, server) => server.clone(),
+            _ => return Err("several servers are named; name one".to_owned()),
+        };
+        let words = match (&arguments.reverse, &words[..]) {
+            (Some(_), []) => [None, None],
+            (None, [name]) => [Some(*name), None],
+            (None, [name, rtype]) => [Some(*name), Some(*rtype)],
+            (None, []) => return Err("no name is given".to_owned()),
+            (Some(_), [word, ..]) => return Err(format!("-x takes no name and no type, and {word:?} is given")),
+            (None, [_, _, word, ..]) => return Err(format!("{word:?} is one word too many")),
+        };
+        let [name, rtype] = words;
+        let subject = match (arguments.reverse, name) {
+            (Some(address), _) => Subject::Address(address),
+            (None, name) => name.unwrap_or_default().parse().map_err(|error: NameError| error.to_string())?,
+        };
+        let read = |word: &str| word.parse().map_err(|error| format!("{word:?}: {error}"));
+        Ok(Wanted { subject, text: name.unwrap_or_default().to_owned(), rtype: rtype.map(read).transpose()?, server })
+    }
+
+    /// What to ask for until there is an answer.
+    fn subjects(&self, search: &Search) -> Vec<Subject> {
+        match &self.subject {
+            Subject::Name(name) => search.candidates(name, &self.text).into_iter().map(Subject::Name).collect(),
+            Subject::Address(_) => vec![self.subject.clone()],
+        }
+    }
 }
 
 /// A name without a type is asked for its addresses of both families.
-fn questions(arguments: &arguments::Lookup) -> Vec<Question> {
-    let question = |default| Question::new(&arguments.name, arguments.rtype, default);
-    match (&arguments.name, arguments.rtype) {
+fn questions(subject: &Subject, rtype: Option<Rtype>) -> Vec<Question> {
+    let question = |default| Question::new(subject, rtype, default);
+    match (subject, rtype) {
         (Subject::Name(_), None) => vec![question(rtype::A), question(rtype::AAAA)],
         _ => vec![question(rtype::A)],
     }
@@ -88,7 +149,7 @@ fn look_up(server: SocketAddr, question: &Question, transport: Transport) -> Loo
     let outcome = ask::ask(server, question, transport).and_then(|answer| {
         let reply = Reply::read(&answer.message).map_err(|error| format!("its reply is malformed: {error}"))?;
         let milliseconds = milliseconds(answer.took);
-        Ok(Received { transport: answer.transport, milliseconds, reply })
+        Ok(Received { transport: answer.transport, milliseconds, origin: reply.origin(), reply })
     });
     let (reply, failure) = match outcome {
         Ok(received) => (Some(received), None),
@@ -102,24 +163,33 @@ fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 100_000.0).round() / 100.0
 }
 
-fn show(document: &Document, code: u8) -> ExitCode {
+fn show(document: &Document, is_short: bool, code: u8) -> ExitCode {
     let mut text = String::new();
+    // Writing to memory does not fail.
     for Lookup { name, rtype, failure, reply } in &document.lookups {
         if let Some(failure) = failure {
             output::complain(format_args!("callsign: {name} {rtype}: {}: {failure}", document.server));
         }
-        if let Some(Received { transport, milliseconds, reply }) = reply {
-            // Writing to memory does not fail.
-            let _ = writeln!(text, "{name} {rtype}: {reply}, {} over {transport}, {milliseconds} ms", document.server);
+        let Some(Received { transport, milliseconds, origin, reply }) = reply else { continue };
+        if is_short {
             for record in &reply.answers {
-                let _ = writeln!(text, "  {record}");
+                let _ = writeln!(text, "{}", record.data);
             }
-            for record in &reply.additional {
-                let _ = writeln!(text, "  {record}  (additional)");
-            }
-            for error in &reply.errors {
-                let _ = writeln!(text, "  error {error}");
-            }
+            continue;
+        }
+        let _ = write!(text, "{name} {rtype}: {reply}, {} over {transport}, {milliseconds} ms", document.server);
+        let _ = match origin {
+            Some(origin) => writeln!(text, ", {origin}"),
+            None => writeln!(text),
+        };
+        for record in &reply.answers {
+            let _ = writeln!(text, "  {record}");
+        }
+        for record in &reply.additional {
+            let _ = writeln!(text, "  {record}  (additional)");
+        }
+        for error in &reply.errors {
+            let _ = writeln!(text, "  error {error}");
         }
     }
     output::result(&text, code)
@@ -138,17 +208,18 @@ fn socket_address(address: &Address) -> Result<SocketAddr, String> {
     }
 }
 
-/// The server that this host's own resolver asks first.
-fn first_nameserver() -> Result<SocketAddr, String> {
+/// The server that this host's own resolver asks first, and its search list.
+fn own_resolver() -> Result<(SocketAddr, Search), String> {
     let octets = fs::read(RESOLV_CONF)
-        .map_err(|error| format!("{RESOLV_CONF} cannot be read: {error}; name a server, as in --server 10.10.1.1"))?;
+        .map_err(|error| format!("{RESOLV_CONF} cannot be read: {error}; name a server, as in @10.10.1.1"))?;
     let (file, _) = resolv_conf::Config::parse_with_errors(&octets);
-    match file.nameservers.first() {
+    let server = match file.nameservers.first() {
         Some(server) => {
             let text = server.to_string();
-            socket_address(&text.parse().map_err(|error| format!("{RESOLV_CONF}: {error}"))?)
+            socket_address(&text.parse().map_err(|error| format!("{RESOLV_CONF}: {error}"))?)?
         }
         // As resolv.conf(5) says.
-        None => Ok((Ipv4Addr::LOCALHOST, 53).into()),
-    }
+        None => (Ipv4Addr::LOCALHOST, 53).into(),
+    };
+    Ok((server, Search::of(&file)))
 }

@@ -6,15 +6,19 @@ mod supervisor;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callsign::server::{ReadySocket, Server};
-use callsign::source::config::{Config, Watcher};
+use callsign::source::config::{Problem, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use super::{NO, USAGE, arguments, log, memory, output, settings};
+use super::{NO, USAGE, arguments, log, output, settings};
 use reload::Service;
+
+/// The pause between two looks at sockets that could not be bound yet, for the service manager.
+const LOOK: Duration = Duration::from_millis(200);
 
 pub(super) fn run(arguments: &arguments::Serve) -> ExitCode {
     if let Err(message) = log::install(arguments.log_format, arguments.log_level.as_deref()) {
@@ -25,27 +29,25 @@ pub(super) fn run(arguments: &arguments::Serve) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            error!(%error, "cannot start the runtime");
+            log::start_failed(format_args!("cannot start the runtime: {error}"));
             return NO.into();
         }
     };
     match runtime.block_on(serve(arguments, sockets)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            if !message.is_empty() {
-                error!("{message}");
-            }
+        Err(messages) => {
+            messages.iter().for_each(log::start_failed);
             NO.into()
         }
     }
 }
 
-/// Serves until told to stop. The error is what to log last; each of several was logged already.
-async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Result<(), String> {
-    let listen = |kind| signal(kind).map_err(|error| format!("cannot take signals: {error}"));
+/// Serves until told to stop. The errors are why it could not start.
+async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Result<(), Vec<String>> {
+    let listen = |kind| signal(kind).map_err(|error| vec![format!("cannot take signals: {error}")]);
     let (mut hangup, mut terminate, mut interrupt) =
         (listen(SignalKind::hangup())?, listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    let path = &arguments.config;
+    let path = &arguments.file.path();
     // Before the file is read, so that no change falls in between.
     let changed = Arc::new(Notify::new());
     let notify = changed.clone();
@@ -53,10 +55,9 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
     if let Err(error) = &watcher {
         warn!("{error}; send SIGHUP after a change");
     }
-    let config = Config::load(path).map_err(|error| {
-        error.problems().iter().for_each(|problem| error!("{problem}"));
-        String::new()
-    })?;
+    let config = reload::first(path)
+        .await
+        .map_err(|error| error.problems().iter().map(Problem::to_string).collect::<Vec<_>>())?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "callsign starts");
     let mut builder = Server::builder()
         .port(config.server.port)
@@ -67,16 +68,21 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         builder = builder.workers(workers);
     }
     let handed = activation::addresses(&sockets);
-    let server = builder.sockets(sockets).start().await.map_err(|error| error.to_string())?;
+    let server = builder.sockets(sockets).start().await.map_err(|error| vec![error.to_string()])?;
     let mut service = Service::new(server, path.clone());
-    service.start(config).await?;
+    service.start(config).await.map_err(|error| vec![error])?;
     activation::warn_of_unused(&handed, service.server());
-    supervisor::ready(service.server());
-    memory::return_what_the_start_took();
+    if arguments.require_listen {
+        service.require_listeners()?;
+    }
+    let mut is_incomplete = service.settled();
     loop {
         tokio::select! {
-            _ = hangup.recv() => service.reload("SIGHUP", watcher.as_ref().ok()).await,
-            () = changed.notified() => service.reload("the file changed", watcher.as_ref().ok()).await,
+            _ = hangup.recv() => is_incomplete = service.reload("SIGHUP", watcher.as_ref().ok()).await,
+            () = changed.notified() => {
+                is_incomplete = service.reload("the file changed", watcher.as_ref().ok()).await;
+            }
+            () = tokio::time::sleep(LOOK), if is_incomplete => is_incomplete = service.look(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }

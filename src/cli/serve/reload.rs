@@ -1,21 +1,29 @@
 //! Putting a configuration into force: at the start, and over a running server at each reload.
 
-use std::path::PathBuf;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use callsign::forward::ForwardOptions;
 use callsign::server::{Applied, ListenerState, Server};
-use callsign::source::config::{Config, ConfigError, RouteConfig, ServerConfig, Watcher};
+use callsign::source::config::{Config, ConfigError, Problem, RouteConfig, ServerConfig, Surroundings, Watcher};
+use callsign::source::file;
+use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use super::super::settings;
-use super::supervisor;
+use super::supervisor::Supervisor;
 
+/// How long a file that is being written is waited for.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Ports below this need a privilege.
 const UNPRIVILEGED: u16 = 1024;
 
 /// A server and the configuration that is in force.
 pub(super) struct Service {
     server: Server,
+    supervisor: Supervisor,
     path: PathBuf,
     settings: ServerConfig,
     routes: Vec<RouteConfig>,
@@ -24,7 +32,13 @@ pub(super) struct Service {
 impl Service {
     /// A server that has no networks yet.
     pub(super) fn new(server: Server, path: PathBuf) -> Service {
-        Service { server, path, settings: ServerConfig::default(), routes: Vec::new() }
+        Service {
+            server,
+            supervisor: Supervisor::default(),
+            path,
+            settings: ServerConfig::default(),
+            routes: Vec::new(),
+        }
     }
 
     pub(super) fn server(&self) -> &Server {
@@ -36,7 +50,7 @@ impl Service {
     /// # Errors
     /// Why the networks were not taken.
     pub(super) async fn start(&mut self, config: Config) -> Result<(), String> {
-        config.warnings.iter().for_each(|warning| warn!("{warning}"));
+        tell_of_warnings(&config.warnings, config.surroundings());
         if config.networks.is_empty() {
             warn!(config = %self.path.display(), "there is no network: nothing is answered until the file has one");
         }
@@ -47,10 +61,32 @@ impl Service {
         Ok(())
     }
 
-    /// Reads the file again. If it has an error nothing changes.
-    pub(super) async fn reload(&mut self, reason: &str, watcher: Option<&Watcher>) {
-        supervisor::reloading();
-        let content = Config::content(&self.path);
+    /// Tells the service manager that the start is done. True if some socket could not be bound.
+    pub(super) fn settled(&mut self) -> bool {
+        self.supervisor.settled(&self.server);
+        self.look()
+    }
+
+    /// Tells the service manager what is new of the sockets. True if some could not be bound.
+    pub(super) fn look(&mut self) -> bool {
+        self.supervisor.look(&self.server)
+    }
+
+    /// Every socket is to be bound.
+    ///
+    /// # Errors
+    /// One line for each that is not.
+    pub(super) fn require_listeners(&self) -> Result<(), Vec<String>> {
+        let listeners = self.server.status().listeners;
+        let failed = listeners.iter().filter(|listener| !matches!(listener.state, ListenerState::Listening(_)));
+        let failed: Vec<String> = failed.map(|listener| format!("--require-listen: {listener}")).collect();
+        if failed.is_empty() { Ok(()) } else { Err(failed) }
+    }
+
+    /// Reads the file again. If it has an error nothing changes. True if some socket could not be bound.
+    pub(super) async fn reload(&mut self, reason: &str, watcher: Option<&Watcher>) -> bool {
+        self.supervisor.reloading();
+        let content = settled(&self.path).await;
         if let (Some(watcher), Ok(content)) = (watcher, &content) {
             watcher.note(content.clone());
         }
@@ -59,31 +95,36 @@ impl Service {
             Ok(content) => Config::from_octets(&content, &origin),
             Err(cause) => Err(ConfigError::unreadable(&origin, &cause)),
         };
-        match config {
-            Ok(config) => self.replace(config, reason).await,
+        let mistake = match config {
+            Ok(config) => self.replace(config, reason).await.err(),
             Err(error) => {
                 error.problems().iter().for_each(|problem| error!("{problem}"));
                 error!(reason, "not reloaded: the file has errors, so everything stays as it is");
+                error.problems().first().map(Problem::to_string)
             }
-        }
-        supervisor::ready(&self.server);
+        };
+        self.supervisor.reloaded(mistake, &self.server);
+        self.look()
     }
 
-    async fn replace(&mut self, config: Config, reason: &str) {
+    /// # Errors
+    /// Why everything stays as it is.
+    async fn replace(&mut self, config: Config, reason: &str) -> Result<(), String> {
         let options = (
             settings::forwarding(&config.server, &config.cache, &config.routes),
             settings::responder(&config.server),
             settings::limits(&config.server),
         );
+        let surroundings = config.surroundings();
         let Config { server, networks, routes, warnings, .. } = config;
         let applied = match self.server.apply(networks).await {
             Ok(applied) => applied,
             Err(error) => {
                 error!(reason, %error, "not reloaded: everything stays as it is");
-                return;
+                return Err(error.to_string());
             }
         };
-        warnings.iter().for_each(|warning| warn!("{warning}"));
+        tell_of_warnings(&warnings, surroundings);
         if server.workers != self.settings.workers {
             warn!("another number of workers takes a restart");
         }
@@ -97,6 +138,7 @@ impl Service {
         }
         tell_of_reload(reason, &applied, is_changed);
         self.tell_of_networks(&[&applied.added[..], &applied.changed[..]].concat());
+        Ok(())
     }
 
     /// One line for each of these networks.
@@ -142,6 +184,45 @@ impl Service {
                 listen = listener.listen,
                 "ports below {UNPRIVILEGED} need root or CAP_NET_BIND_SERVICE; or write port = 5300 in [server]"
             );
+        }
+    }
+}
+
+/// What this machine lacks is no reason not to serve the rest.
+fn tell_of_warnings(warnings: &[Problem], surroundings: Surroundings) {
+    let Surroundings { errors, warnings: more, .. } = surroundings;
+    warnings.iter().chain(&errors).chain(&more).for_each(|warning| warn!("{warning}"));
+}
+
+/// The configuration at the start. A file that is empty may be about to be written.
+///
+/// # Errors
+/// As [`Config::load`].
+pub(super) async fn first(path: &Path) -> Result<Config, ConfigError> {
+    if fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
+        // Why it cannot be read is told below.
+        let _ = settled(path).await;
+    }
+    Config::load(path)
+}
+
+/// The content of the file once nobody has written to it for a moment.
+///
+/// # Errors
+/// As [`Config::content`]; or somebody writes to it all the time.
+async fn settled(path: &Path) -> io::Result<Vec<u8>> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        while let Some(left) = file::unsettled(path) {
+            if Instant::now() >= deadline {
+                return Err(io::Error::other("it is still being written; it is read once that is done"));
+            }
+            sleep(left).await;
+        }
+        let content = Config::content(path)?;
+        // Nobody has written to it while it was read.
+        if file::unsettled(path).is_none() {
+            return Ok(content);
         }
     }
 }

@@ -1,27 +1,78 @@
-//! What the service manager is told (sd_notify): ready, reloading, stopping. Without one nothing is said.
+//! What the service manager is told (sd_notify): ready, reloading, stopping, and how it stands. Without one nothing is said.
+
+use std::time::SystemTime;
 
 use callsign::server::{ListenerState, Server};
 use sd_notify::NotifyState;
 use tracing::debug;
 
-/// All listeners are bound or reported, or a reload is done.
-pub(super) fn ready(server: &Server) {
-    let listeners = server.status().listeners;
-    let failed = listeners.iter().filter(|listener| !matches!(listener.state, ListenerState::Listening(_))).count();
-    let status = match failed {
-        0 => format!("Listening on {} sockets", listeners.len()),
-        _ => format!("Listening on {} sockets; {failed} could not be bound", listeners.len() - failed),
-    };
-    tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+/// What the service manager knows of us.
+#[derive(Debug, Default)]
+pub(super) struct Supervisor {
+    is_ready: bool,
+    /// Why the last reload changed nothing, and since when reloads fail.
+    failed: Option<(SystemTime, String)>,
+    status: String,
 }
 
-/// A reload begins.
-pub(super) fn reloading() {
-    // Since systemd 253 with the time, in the same message.
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(_) => tell(&[NotifyState::Reloading]),
+impl Supervisor {
+    /// A reload begins.
+    pub(super) fn reloading(&self) {
+        if !self.is_ready {
+            // It is starting still, for systemd.
+            return;
+        }
+        // Since systemd 253 with the time, in the same message.
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell(&[NotifyState::Reloading, now]),
+            Err(_) => tell(&[NotifyState::Reloading]),
+        }
     }
+
+    /// A reload is done; `mistake` is why it changed nothing.
+    pub(super) fn reloaded(&mut self, mistake: Option<String>, server: &Server) {
+        self.failed = mistake.map(|mistake| {
+            let since = self.failed.take().map_or_else(SystemTime::now, |(since, _)| since);
+            (since, mistake)
+        });
+        self.settled(server);
+    }
+
+    /// The start, or a reload, is done. Ready is who listens somewhere, or has nothing to listen on.
+    pub(super) fn settled(&mut self, server: &Server) {
+        let (listening, failed) = sockets(server);
+        self.is_ready |= listening > 0 || failed == 0;
+        self.status = self.describe(listening, failed);
+        let status = NotifyState::Status(&self.status);
+        if self.is_ready { tell(&[NotifyState::Ready, status]) } else { tell(&[status]) }
+    }
+
+    /// Looks at the sockets again, and tells what is new. False once all listen.
+    pub(super) fn look(&mut self, server: &Server) -> bool {
+        let (listening, failed) = sockets(server);
+        if self.status != self.describe(listening, failed) {
+            self.settled(server);
+        }
+        failed > 0
+    }
+
+    fn describe(&self, listening: usize, failed: usize) -> String {
+        let sockets = match failed {
+            0 => format!("Listening on {listening} sockets"),
+            _ => format!("Listening on {listening} sockets; {failed} could not be bound"),
+        };
+        match &self.failed {
+            Some((since, mistake)) => format!("Reloads fail since {}: {mistake}. {sockets}", utc(*since)),
+            None => sockets,
+        }
+    }
+}
+
+/// How many sockets listen, and how many do not.
+fn sockets(server: &Server) -> (usize, usize) {
+    let listeners = server.status().listeners;
+    let failed = listeners.iter().filter(|listener| !matches!(listener.state, ListenerState::Listening(_))).count();
+    (listeners.len() - failed, failed)
 }
 
 /// The stop begins.
@@ -32,5 +83,42 @@ pub(super) fn stopping() {
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         debug!(%error, "the service manager was not told");
+    }
+}
+
+/// `2026-11-24 20:31:05 UTC`.
+fn utc(time: SystemTime) -> String {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    // Years from March on, of which 400 have 146,097 days: the leap day is the last one.
+    let day = days + 719_468;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let date = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = if month < 10 { (year, month + 3) } else { (year + 1, month - 9) };
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{:04}-{month:02}-{date:02} {hour:02}:{minute:02}:{second:02} UTC", 400 * era + year)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_told_in_utc() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (951_868_800, "2000-03-01 00:00:00 UTC"),
+            (1_709_164_800, "2024-02-29 00:00:00 UTC"),
+            (1_735_689_599, "2024-12-31 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(utc(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
     }
 }

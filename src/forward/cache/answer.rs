@@ -123,17 +123,17 @@ impl Answer {
         let limit = asked.limit.min(out.len()).min(u16::MAX.into());
         let mut own_options = asked.edns.map_or(&[][..], |edns| edns.options);
         let opt_len = asked.edns.map_or(0, |_| OPT_LEN + if stale { STALE_ERROR.len() } else { 0 });
-        let (count, counts, cut) = loop {
+        let (count, cut) = loop {
             let reserved = opt_len + own_options.len();
             let room = limit.checked_sub(reserved).filter(|&room| room >= self.question_end)?;
             let count = match self.message.len() <= room {
                 true => self.marks.len(),
                 false => self.marks.partition_point(|mark| usize::from(mark.end) <= room),
             };
-            let (counts, cut) = self.sections(count);
+            let (_, cut) = self.sections(count);
             let cut = cut == Some(Section::Answer) || cut == Some(Section::Authority) && self.counts[0] == 0;
             if !cut || own_options.is_empty() || !is_last_resort(asked.limit) {
-                break (count, counts, cut);
+                break (count, cut);
             }
             own_options = &[];
         };
@@ -141,6 +141,7 @@ impl Answer {
             Age::Fresh(age) if age >= self.extras_last => count.min(self.before_expired(age)),
             _ => count,
         };
+        let (counts, _) = self.sections(count);
         let marks = &self.marks[..count];
         let end = marks.last().map_or(self.question_end, |mark| mark.end.into());
         out[..end].copy_from_slice(&self.message[..end]);

@@ -3,29 +3,46 @@
 use std::net::IpAddr;
 
 use toml::Spanned;
+use toml::de::DeTable;
 
 use crate::table::{Endpoint, EndpointBuilder, EndpointState, Health, Port, Protocol, TableError};
 
+use super::lint::{self, Servers};
 use super::section::Section;
 use super::shape::{ENDPOINT, PORT};
+use super::split::Block;
 use super::unique::Unique;
 
 /// The longest service name: a label has at most 63 octets, and one is its underscore.
 const MAX_SERVICE: usize = 62;
 
-/// The endpoints of a network, and where each of their addresses stands.
-pub(super) fn read(network: &Section<'_>) -> Vec<(Endpoint, Vec<Spanned<IpAddr>>)> {
+/// An endpoint, and each of its addresses with its line.
+pub(super) type Placed = (Endpoint, Vec<(IpAddr, usize)>);
+
+/// The endpoints of a network: those of its own text, and of blocks that were split off. `None` if a block cannot be read by
+/// itself.
+pub(super) fn read(network: &Section<'_>, blocks: &[Block<'_>], servers: &mut Servers) -> Option<Vec<Placed>> {
     let mut ids = Unique::default();
     let mut holders = Unique::default();
-    let sections = network.tables("endpoint", &ENDPOINT);
-    sections.iter().filter_map(|section| endpoint(section, &mut ids, &mut holders)).collect()
+    let mut endpoints = Vec::new();
+    let mut take = |section: &Section<'_>| {
+        lint::endpoint(section, servers);
+        endpoints.extend(endpoint(section, &mut ids, &mut holders));
+    };
+    network.tables("endpoint", &ENDPOINT).iter().for_each(&mut take);
+    for block in blocks {
+        let text = network.text().piece(block.text, block.line);
+        let (document, errors) = DeTable::parse_recoverable(block.text);
+        // `[[network.endpoint]]`, alone: a list with one table in a table.
+        let found = document.get_ref().get("network").and_then(|network| network.get_ref().as_table()?.get("endpoint"));
+        let item = found.and_then(|found| found.get_ref().as_array()?.first());
+        let (Some(item), true) = (item, errors.is_empty()) else { return None };
+        take(&Section::of_item(&text, &ENDPOINT, item)?);
+    }
+    Some(endpoints)
 }
 
-fn endpoint(
-    section: &Section<'_>,
-    ids: &mut Unique<String>,
-    holders: &mut Unique<IpAddr>,
-) -> Option<(Endpoint, Vec<Spanned<IpAddr>>)> {
+fn endpoint(section: &Section<'_>, ids: &mut Unique<String>, holders: &mut Unique<IpAddr>) -> Option<Placed> {
     let id = section.required("id");
     let mut builder = Endpoint::builder(id.as_ref().map_or("", |id| id.get_ref()));
     if let Some(id) = &id
@@ -49,6 +66,7 @@ fn endpoint(
     builder = state(section, builder);
     let id = id?;
     // What is wrong with a part was told at its own place, and the part left out.
+    let addresses = addresses.iter().map(|address| (*address.get_ref(), section.line(&address.span()))).collect();
     Some((section.check("id", &id.span(), builder.build())?, addresses))
 }
 

@@ -33,6 +33,18 @@ impl ConfigError {
         ConfigError { problems: vec![Problem { origin: origin.to_owned(), line: None, message }] }
     }
 
+    /// The error of a file that has nothing in it: it was truncated and not written again, perhaps as the disk is full.
+    pub(super) fn empty(origin: &str) -> ConfigError {
+        let message =
+            "the file is empty, and is not used; write [[network]], or a comment (#) if nothing is meant to be in it";
+        ConfigError { problems: vec![Problem { origin: origin.to_owned(), line: None, message: message.to_owned() }] }
+    }
+
+    /// The error that has these problems, if there are any.
+    pub fn of(problems: Vec<Problem>) -> Option<ConfigError> {
+        (!problems.is_empty()).then_some(ConfigError { problems })
+    }
+
     /// All problems, at least one.
     pub fn problems(&self) -> &[Problem] {
         &self.problems

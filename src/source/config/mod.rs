@@ -32,6 +32,7 @@ mod cache;
 mod endpoint;
 mod error;
 mod forward;
+mod lint;
 mod network;
 mod podman;
 mod policy;
@@ -39,7 +40,9 @@ mod record;
 mod section;
 mod server;
 mod shape;
+mod split;
 mod text;
+mod tlds;
 mod unique;
 mod values;
 mod watch;
@@ -50,6 +53,7 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use error::{ConfigError, Problem};
+pub use lint::Surroundings;
 pub use podman::PodmanConfig;
 pub use policy::NetworkPolicy;
 pub use values::{
@@ -59,7 +63,9 @@ pub use values::{
 pub use watch::{WatchError, Watcher};
 
 use super::file;
+use lint::Servers;
 use section::Section;
+use split::{Block, Split};
 use text::Text;
 
 /// The longest file, octets: that of a million endpoints is a tenth of it.
@@ -88,8 +94,11 @@ impl Config {
     /// Reads the content of a file; `origin` as for [`Config::parse`].
     ///
     /// # Errors
-    /// [`ConfigError`] when it is not UTF-8, or has problems.
+    /// [`ConfigError`] when it is empty, is not UTF-8, or has problems. (A *text* may be empty: it has the defaults.)
     pub fn from_octets(octets: &[u8], origin: &str) -> Result<Config, ConfigError> {
+        if octets.trim_ascii().is_empty() {
+            return Err(ConfigError::empty(origin));
+        }
         Config::parse(text::utf8(octets, origin)?, origin)
     }
 
@@ -98,15 +107,37 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with all problems.
     pub fn parse(text: &str, origin: &str) -> Result<Config, ConfigError> {
+        if let Some(split) = Split::of(text)
+            && let Some(config) = Config::read(&split.outline, &split.endpoints, origin)?
+        {
+            return Ok(config);
+        }
+        Ok(Config::read(text, &[], origin)?.unwrap_or_default())
+    }
+
+    /// Reads a text, and endpoints that were split off it. `None` if what is wrong with them shows in the whole text only.
+    fn read(text: &str, endpoints: &[Vec<Block<'_>>], origin: &str) -> Result<Option<Config>, ConfigError> {
         let source = Text::new(text, origin);
         let (document, errors) = DeTable::parse_recoverable(text);
-        let source = source.without_errors(errors)?;
+        if !errors.is_empty() && !endpoints.is_empty() {
+            return Ok(None);
+        }
+        let source = source.without_errors(text, errors)?;
         let root = Section::root(&source, document.get_ref());
         let mut config =
             Config { server: server::read(&root, &shape::SERVER), cache: cache::read(&root), ..Config::default() };
-        config.networks = network::read(&root, config.server.port);
+        let mut servers = Servers::default();
+        let Some(networks) = network::read(&root, config.server.port, endpoints, &mut servers) else { return Ok(None) };
+        config.networks = networks;
         config.routes = forward::read(&root);
+        let cache_size = config.cache.size;
+        config.claims = lint::file(&root, lint::Kind::Own, config.server.port, cache_size, servers, &config.networks);
         config.warnings = source.finish()?;
-        Ok(config)
+        Ok(Some(config))
+    }
+
+    /// Looks whether this machine has what the file relies on: files that it names, and memory for its cache.
+    pub fn surroundings(&self) -> Surroundings {
+        lint::surroundings(&self.claims)
     }
 }

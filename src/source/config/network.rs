@@ -1,11 +1,14 @@
 //! `[[network]]`: what is said of a network as a whole.
 
-use toml::Spanned;
+use std::net::IpAddr;
 
 use crate::table::{Address, Network, NetworkBuilder};
 
+use super::endpoint::Placed;
+use super::lint::Servers;
 use super::section::Section;
 use super::shape::NETWORK;
+use super::split::Block;
 use super::unique::Unique;
 use super::{endpoint, policy};
 
@@ -23,13 +26,31 @@ impl Neighbours {
     }
 }
 
-/// All networks.
-pub(super) fn read(root: &Section<'_>, port: u16) -> Vec<Network> {
+/// All networks; `endpoints` are blocks that were split off, by network. `None` if one of them cannot be read by itself.
+pub(super) fn read(
+    root: &Section<'_>,
+    port: u16,
+    endpoints: &[Vec<Block<'_>>],
+    servers: &mut Servers,
+) -> Option<Vec<Network>> {
     let mut neighbours = Neighbours::new(port);
-    root.tables("network", &NETWORK).iter().filter_map(|section| network(section, &mut neighbours)).collect()
+    let sections = root.tables("network", &NETWORK);
+    if !endpoints.is_empty() && sections.len() != endpoints.len() {
+        return None;
+    }
+    let mut networks = Vec::new();
+    for (index, section) in sections.iter().enumerate() {
+        let blocks = endpoints.get(index).map_or(&[][..], Vec::as_slice);
+        if !blocks.is_empty() && section.value("endpoint").is_some() {
+            return None;
+        }
+        let endpoints = endpoint::read(section, blocks, servers)?;
+        networks.extend(network(section, endpoints, &mut neighbours));
+    }
+    Some(networks)
 }
 
-fn network(section: &Section<'_>, neighbours: &mut Neighbours) -> Option<Network> {
+fn network(section: &Section<'_>, endpoints: Vec<Placed>, neighbours: &mut Neighbours) -> Option<Network> {
     let name = section.required("name");
     let mut builder = Network::builder(name.as_ref().map_or("", |name| name.get_ref()));
     match &name {
@@ -48,15 +69,15 @@ fn network(section: &Section<'_>, neighbours: &mut Neighbours) -> Option<Network
     }
     builder = listen(section, builder, neighbours);
     builder = policy::steps(section).iter().fold(builder, |builder, step| step(builder));
-    let endpoints = endpoint::read(section);
-    for (endpoint, _) in &endpoints {
-        builder = builder.endpoint(endpoint.clone());
+    let mut addresses = Vec::new();
+    for (endpoint, placed) in endpoints {
+        builder = builder.endpoint(endpoint);
+        addresses.extend(placed);
     }
     let name = name.filter(|name| !name.get_ref().is_empty())?;
     // What is wrong with a part was told at its own place, and the part left out.
     let network = section.check("name", &name.span(), builder.build())?;
-    let addresses = endpoints.iter().flat_map(|(_, addresses)| addresses);
-    warn_of_strays(section, &network, addresses);
+    warn_of_strays(section, &network, &addresses);
     Some(network)
 }
 
@@ -87,19 +108,14 @@ fn listen(section: &Section<'_>, mut builder: NetworkBuilder, neighbours: &mut N
 }
 
 /// An address outside the network's subnets is served, and its reverse name too; mostly it is a slip of the pen.
-fn warn_of_strays<'a>(
-    section: &Section<'_>,
-    network: &Network,
-    addresses: impl Iterator<Item = &'a Spanned<std::net::IpAddr>>,
-) {
+fn warn_of_strays(section: &Section<'_>, network: &Network, addresses: &[(IpAddr, usize)]) {
     let snapshot = network.snapshot();
     let subnets = &snapshot.settings().subnets;
-    for address in addresses {
-        let ip = *address.get_ref();
+    for &(ip, line) in addresses {
         let mut of_family = subnets.iter().filter(|subnet| subnet.addr().is_ipv4() == ip.is_ipv4()).peekable();
         if of_family.peek().is_some() && !of_family.any(|subnet| subnet.contains(&ip)) {
             let message = format!("{ip} is in none of the subnets of {:?}; is it another network's?", network.name());
-            section.warning(&address.span(), message);
+            section.warning_in(line, message);
         }
     }
 }

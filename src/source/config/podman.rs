@@ -1,21 +1,23 @@
 //! The file beside Podman, `podman.toml`: what netavark's files cannot say.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
 use toml::de::DeTable;
 
 use crate::source::file;
-use crate::table::NetworkBuilder;
+use crate::table::{Network, NetworkBuilder};
 
 use super::error::ConfigError;
+use super::lint::{self, Claim, Servers, Surroundings};
 use super::policy::{self, NetworkPolicy};
 use super::section::Section;
 use super::shape::{PODMAN_NETWORK, PODMAN_SERVER};
 use super::text::{self, Text};
 use super::unique::Unique;
 use super::values::{CacheConfig, RouteConfig, ServerConfig};
-use super::{Problem, cache, forward, server};
+use super::{Problem, cache, forward, server, shape};
 
 /// The longest file, octets: it has no endpoints.
 const MAX_SIZE: u64 = 16 << 20;
@@ -56,6 +58,9 @@ pub struct PodmanConfig {
     pub routes: Vec<RouteConfig>,
     /// What is allowed and most likely a mistake.
     pub warnings: Vec<Problem>,
+    origin: String,
+    /// What it relies on.
+    claims: Vec<Claim>,
 }
 
 impl PodmanConfig {
@@ -81,8 +86,11 @@ impl PodmanConfig {
     /// Reads the content of a file; `origin` as for [`PodmanConfig::parse`].
     ///
     /// # Errors
-    /// [`ConfigError`] when it is not UTF-8, or has problems.
+    /// [`ConfigError`] when it is empty, is not UTF-8, or has problems. (A *text* may be empty: it has the defaults.)
     pub fn from_octets(octets: &[u8], origin: &str) -> Result<PodmanConfig, ConfigError> {
+        if octets.trim_ascii().is_empty() {
+            return Err(ConfigError::empty(origin));
+        }
         PodmanConfig::parse(text::utf8(octets, origin)?, origin)
     }
 
@@ -93,7 +101,7 @@ impl PodmanConfig {
     pub fn parse(text: &str, origin: &str) -> Result<PodmanConfig, ConfigError> {
         let source = Text::new(text, origin);
         let (document, errors) = DeTable::parse_recoverable(text);
-        let source = source.without_errors(errors)?;
+        let source = source.without_errors(text, errors)?;
         let root = Section::root(&source, document.get_ref());
         let mut config = PodmanConfig {
             server: server::read(&root, &PODMAN_SERVER),
@@ -101,9 +109,34 @@ impl PodmanConfig {
             networks: networks(&root),
             routes: forward::read(&root),
             warnings: Vec::new(),
+            origin: origin.to_owned(),
+            claims: Vec::new(),
         };
+        let build = |policy: &NetworkPolicy| config.apply(policy.name(), Network::builder(policy.name())).build().ok();
+        let built: Vec<Network> = config.networks.iter().filter_map(build).collect();
+        config.claims =
+            lint::file(&root, lint::Kind::Podman, config.server.port, config.cache.size, Servers::default(), &built);
         config.warnings = source.finish()?;
         Ok(config)
+    }
+
+    /// Looks whether this machine has what the file relies on: files that it names, and memory for its cache.
+    pub fn surroundings(&self) -> Surroundings {
+        lint::surroundings(&self.claims)
+    }
+
+    /// A warning for each network that it speaks of and that is not one of these.
+    pub fn unknown_networks(&self, known: &BTreeSet<String>) -> Vec<Problem> {
+        let unknown = self.networks.iter().filter(|policy| !policy.is_for_all() && !known.contains(policy.name()));
+        let problem = |policy: &NetworkPolicy| {
+            let name = policy.name();
+            let message = match shape::nearest(name, known.iter().map(String::as_str)) {
+                Some(near) => format!("Podman has no network {name:?}; did you mean {near:?}?"),
+                None => format!("Podman has no network {name:?}; `podman network ls` shows all"),
+            };
+            Problem::new(&self.origin, policy.line, message)
+        };
+        unknown.map(problem).collect()
     }
 
     /// Lets a network be as the file says: as of every network, then as of this one.
@@ -130,5 +163,5 @@ fn network(section: &Section<'_>, names: &mut Unique<String>) -> Option<NetworkP
     if text.is_empty() {
         section.problem(&name.span(), "write the network's name as Podman has it, or name = \"*\" for every network");
     }
-    Some(NetworkPolicy { name: text, steps })
+    Some(NetworkPolicy { name: text, line: section.line(&name.span()), steps })
 }

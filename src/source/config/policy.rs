@@ -11,7 +11,7 @@ use super::record;
 use super::section::Section;
 
 /// The name that stands for every network, in the file beside Podman.
-const ANY: &str = "*";
+pub(super) const ANY: &str = "*";
 
 /// One step of a builder.
 type Step = Box<dyn Fn(NetworkBuilder) -> NetworkBuilder + Send + Sync>;
@@ -19,6 +19,8 @@ type Step = Box<dyn Fn(NetworkBuilder) -> NetworkBuilder + Send + Sync>;
 /// What a `[[network]]` says of a network that somebody else makes.
 pub struct NetworkPolicy {
     pub(super) name: String,
+    /// Where the name stands.
+    pub(super) line: usize,
     pub(super) steps: Vec<Step>,
 }
 

@@ -32,9 +32,28 @@ impl<'t> Section<'t> {
         Section { text, shape, table, at }
     }
 
+    /// An item of a list, if it is a table.
+    pub(super) fn of_item(
+        text: &'t Text<'t>,
+        shape: &'static Shape,
+        item: &'t Spanned<DeValue<'t>>,
+    ) -> Option<Section<'t>> {
+        Some(Section::new(text, shape, item.get_ref().as_table()?, item.span()))
+    }
+
     /// Where it stands.
     pub(super) fn at(&self) -> &Range<usize> {
         &self.at
+    }
+
+    /// The table itself.
+    pub(super) fn raw(&self) -> &'t DeTable<'t> {
+        self.table
+    }
+
+    /// The file, as its problems call it.
+    pub(super) fn origin(&self) -> &str {
+        self.text.origin()
     }
 
     /// The line of a place.
@@ -50,6 +69,16 @@ impl<'t> Section<'t> {
     /// Notes what is allowed, and most likely a mistake.
     pub(super) fn warning(&self, at: &Range<usize>, message: impl AsRef<str>) {
         self.text.warning(at, message);
+    }
+
+    /// The same, by the number of the line.
+    pub(super) fn warning_in(&self, line: usize, message: impl AsRef<str>) {
+        self.text.warning_in(line, message);
+    }
+
+    /// The text that it is of.
+    pub(super) fn text(&self) -> &'t Text<'t> {
+        self.text
     }
 
     /// The value, or the problem at its place.

@@ -23,7 +23,7 @@ pub(super) static ROOT: Shape = Shape {
     keys: &[
         Key("server", "[server]"),
         Key("cache", "[cache]"),
-        Key("network", "[[network]]"),
+        Key("network", "[[network]], with two brackets, as there can be several"),
         Key("forward", "[[forward]]"),
     ],
     elsewhere: NOTHING,
@@ -159,6 +159,30 @@ impl Shape {
         self.keys.iter().any(|known| known.0 == key) && !self.elsewhere.0.contains(&key)
     }
 
+    /// What to write for a key that other programs' files have.
+    fn habit(&self, key: &str) -> Option<String> {
+        let write = |key: &str| Some(self.example(key)).filter(|example| !example.is_empty());
+        let instead = match (key.to_ascii_lowercase().as_str(), self.heading) {
+            ("ip" | "ips" | "ipv4" | "ipv6" | "ip_address" | "ipv4_address" | "ipv6_address", _) => {
+                write("addresses").or_else(|| write("listen"))?
+            }
+            ("hostname" | "hostnames" | "container_name", "[[network.endpoint]]") => write("names")?,
+            ("alias" | "aliases", "[[network.endpoint]]") => {
+                return Some(
+                    "write names = [\"db\", \"database\"]; a name elsewhere goes into [network.aliases]".to_owned(),
+                );
+            }
+            ("alias", "[[network]]") => {
+                return Some("write [network.aliases], and below it payments = \"payments.example.com\"".to_owned());
+            }
+            ("dns" | "dns_servers" | "nameserver" | "nameservers" | "resolver" | "resolvers", _) => write("upstreams")
+                .or_else(|| write("to"))
+                .unwrap_or("[server], and below it upstreams = [\"10.0.0.53\"]"),
+            _ => return None,
+        };
+        Some(format!("write {instead}"))
+    }
+
     /// What to say of a key that is not one of these.
     pub(super) fn unknown(&self, key: &str) -> String {
         if self.heading == SERVER.heading && key == "fail_over" {
@@ -169,13 +193,14 @@ impl Shape {
         if elsewhere.contains(&key) {
             return format!("`{key}` is not for the {} of this file: {who}; leave it out", self.heading);
         }
+        if let Some(instead) = self.habit(key) {
+            return format!("unknown key `{key}` in {}; {instead}", self.heading);
+        }
         let homes: Vec<&str> = ALL.iter().filter(|shape| shape.has(key)).map(|shape| shape.heading).collect();
         let homes = homes.join(" or ");
-        let distance = |known: &&Key| edits(key, known.0);
-        let limit = if key.len() < 5 { 1 } else { 2 };
-        match self.own_keys().min_by_key(distance).filter(|known| distance(known) <= limit) {
-            Some(Key(near, _)) if homes.is_empty() => return format!("unknown key `{key}`; did you mean `{near}`?"),
-            Some(Key(near, _)) => {
+        match nearest(key, self.own_keys().map(|known| known.0)) {
+            Some(near) if homes.is_empty() => return format!("unknown key `{key}`; did you mean `{near}`?"),
+            Some(near) => {
                 return format!(
                     "unknown key `{key}` in {}; did you mean `{near}`, or does it belong in {homes}?",
                     self.heading
@@ -187,6 +212,13 @@ impl Shape {
         let known: Vec<String> = self.own_keys().map(|Key(name, _)| format!("`{name}`")).collect();
         format!("unknown key `{}` in {}; known are {}", key, self.heading, known.join(", "))
     }
+}
+
+/// The word that somebody meant who wrote another one.
+pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> Option<&'w str> {
+    let limit = if word.len() < 5 { 1 } else { 2 };
+    let near = known.map(|known| (edits(word, known), known)).min_by_key(|(distance, _)| *distance);
+    near.filter(|(distance, _)| *distance <= limit).map(|(_, known)| known)
 }
 
 /// The insertions, deletions, replacements and swaps of neighbours that make `b` of `a`.

@@ -8,6 +8,7 @@ use crate::wire::Name;
 use crate::wire::reply::UDP_SIZE;
 
 use super::Problem;
+use super::lint::Claim;
 
 /// A configuration file's content.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
     /// What is allowed and most likely a mistake.
     pub warnings: Vec<Problem>,
+    /// What it relies on.
+    pub(super) claims: Vec<Claim>,
 }
 
 /// `[server]`: what holds for all networks.

@@ -103,13 +103,17 @@ impl Drop for Watcher {
     }
 }
 
-/// False for what happens all the time and changes nothing: opening, reading, and writing that is not done yet.
+/// False for what happens all the time and changes nothing: opening, reading.
 fn tells_of_a_change(event: &Event) -> bool {
     match event.kind {
         EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
-        EventKind::Modify(ModifyKind::Data(_)) => false,
         _ => true,
     }
+}
+
+/// True for writing that is not done: the file is closed later, and until then may be half a file.
+fn is_writing(event: &Event) -> bool {
+    matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)))
 }
 
 /// The thread's own.
@@ -154,7 +158,7 @@ impl Follower {
             match inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)? {
                 Message::Read(content) => self.content = Some(content),
                 Message::Stop => return Err(RecvTimeoutError::Disconnected),
-                Message::Event(event) if self.concerns(&event, is_there) => break,
+                Message::Event(event) if !is_writing(&event) && self.concerns(&event, is_there) => break,
                 Message::Event(_) => {}
             }
         }
@@ -165,7 +169,9 @@ impl Follower {
                 Ok(Message::Read(content)) => self.content = Some(content),
                 Ok(Message::Stop) => return Err(RecvTimeoutError::Disconnected),
                 Ok(Message::Event(event)) if self.concerns(&event, is_there) => {
-                    quiet = (Instant::now() + QUIET).min(last)
+                    let next = Instant::now() + QUIET;
+                    // Who writes is waited for however long it takes.
+                    quiet = if is_writing(&event) { next } else { next.min(last).max(quiet) };
                 }
                 Ok(Message::Event(_)) => {}
                 Err(RecvTimeoutError::Timeout) => return Ok(()),
