@@ -32,8 +32,9 @@ impl Paths {
         let [fast, general] = &mut self.out;
         let size = if tcp { 65_535 } else { 1232 };
         let (fast, general) = (&mut fast[..size], &mut general[..size]);
-        fast.fill(0xaa);
-        general.fill(0x55);
+        // Nearly all replies are no longer than this.
+        fast[..1232].fill(0xaa);
+        general[..1232].fill(0x55);
         let verdicts =
             (self.fast.respond(packet, &client, fast), self.general.respond_general(packet, &client, general));
         match verdicts {

@@ -5,6 +5,7 @@
 //! gateways of networks that are gone among them. Each octet decides one thing; where they end, everything is the first of
 //! its kind. Any octets are a program, so that a few changed ones are mostly a similar program.
 
+use std::cell::Cell;
 use std::net::{IpAddr, SocketAddr};
 
 use callsign::responder::{Listener, ResponderOptions};
@@ -49,9 +50,24 @@ const SUFFIXES: [&str; 8] = ["", "", "", "lan", "red", "tic.tac", "red.lan", "co
 const TYPES: [u16; 20] = [1, 1, 1, 1, 1, 28, 28, 12, 12, 33, 33, 16, 5, 6, 255, 255, 65, 252, 41, 61_000];
 const SIZES: [u16; 8] = [1232, 512, 0, 511, 600, 1231, 4096, 65_535];
 
+/// The octets of an input that count: some twenty steps. A longer program finds nothing that several short ones do not, and
+/// takes the time of as many.
+const ENOUGH: usize = 480;
+
 /// Takes the input as one program.
 pub fn run(input: &[u8]) {
-    Program::of(input).run();
+    Program::of(&input[..input.len().min(ENOUGH)]).run();
+}
+
+thread_local! {
+    /// Made once, as its buffers and counts are more than most programs need; and again behind a program that failed.
+    static PATHS: Cell<Option<Paths>> = const { Cell::new(None) };
+}
+
+fn options() -> ResponderOptions {
+    let mut options = ResponderOptions::default();
+    options.version = Some("callsign".to_owned());
+    options
 }
 
 /// What happens to a table, and what is asked of it.
@@ -92,12 +108,12 @@ impl Program {
 
     /// Takes every step.
     pub fn run(self) {
-        let mut options = ResponderOptions::default();
-        options.version = Some("callsign".to_owned());
-        let mut world = World { table: NameTable::new(), listeners: Default::default(), paths: Paths::new(options) };
+        let paths = PATHS.take().unwrap_or_else(|| Paths::new(options()));
+        let mut world = World { table: NameTable::new(), listeners: Default::default(), paths };
         for step in self.0 {
             world.take(step);
         }
+        PATHS.set(Some(world.paths));
     }
 }
 
@@ -211,7 +227,7 @@ impl Octets<'_> {
             .internal(self.one_in(3))
             .ttl(self.below(3) as u32 * 300)
             .negative_ttl(self.below(2) as u32 * 7)
-            .clients(self.one_of(&[Clients::Listener, Clients::Table]))
+            .clients(self.one_of(&[Clients::Listener, Clients::Table, Clients::Table, Clients::Identify]))
             .merge(self.one_of(&[Merge::Nearest, Merge::All]))
             .reverse_names(self.one_of(&[ReverseNames::Canonical, ReverseNames::All]))
             .health(self.one_of(&[HealthPolicy::Prefer, HealthPolicy::Ignore, HealthPolicy::Require]));

@@ -108,6 +108,7 @@ fn why(event: &Event, answers: &[String], said: Option<&Said>) -> String {
     let sentence = match (event.rule, event.origin, rcode) {
         (Rule::T1, _, "NOERROR") if answers.is_empty() => "the container has no address of this kind",
         (Rule::T5, _, "NOERROR") if answers.is_empty() => "the name is known here, and has no record of this type",
+        (Rule::F1, Origin::Local, _) => "not a container's name, and blocked by a route",
         (Rule::F1, Origin::Upstream, "NXDOMAIN") => "not a container's name, and the upstream does not know it",
         (Rule::F1, Origin::Upstream, "SERVFAIL") => "not a container's name, and no upstream could answer",
         (Rule::F1, Origin::Upstream, _) => "not a container's name: the upstream answered",

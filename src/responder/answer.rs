@@ -46,9 +46,7 @@ impl<'p> Draft<'_, 'p, '_> {
                 (rcode::NXDOMAIN, Some((ede::BLOCKED, "this network is internal: nothing is forwarded".into())))
             }
             End::Unknown => (rcode::NXDOMAIN, None),
-            End::Names(hits) if hits.iter().all(|hit| hit.is_stopped(self.query.rtype())) => {
-                (rcode::NOERROR, Some(not_running(hits[0].entry)))
-            }
+            End::Stopped(hit) => (rcode::NOERROR, Some(not_running(hit.entry))),
             End::Service { entry, .. } if entry.is_down() => (rcode::NOERROR, Some(not_running(entry))),
             _ => (rcode::NOERROR, None),
         };
@@ -87,7 +85,9 @@ impl<'p> Draft<'_, 'p, '_> {
     /// How long the question waits for an endpoint that is about to run (answers.md N11).
     fn hold(&self, end: &End<'_>) -> Duration {
         match end {
-            End::Names(hits) if self.may_hold && matches!(self.query.rtype(), rtype::A | rtype::AAAA) => {
+            _ if !self.may_hold || !matches!(self.query.rtype(), rtype::A | rtype::AAAA) => Duration::ZERO,
+            End::Stopped(hit) => hit.hold(),
+            End::Names(hits) => {
                 // With all of them pending; one that answers, or is stopped for good, is no reason to wait.
                 let holds = hits.iter().map(Hit::hold);
                 if holds.clone().any(|hold| hold.is_zero()) { Duration::ZERO } else { holds.max().unwrap_or_default() }
@@ -194,7 +194,7 @@ impl Records<'_, '_> {
             End::Gateway => self.addresses_of(&self.view.gateway().settings().gateways, writer),
             End::Localhost => self.addresses_of(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], writer),
             End::Loopback => self.pointer(&[b"\x09localhost\x00"], self.view.own().settings().ttl, writer),
-            End::Parent | End::Unknown | End::Blocked | End::AliasLoop | End::Elsewhere => {}
+            End::Stopped(_) | End::Parent | End::Unknown | End::Blocked | End::AliasLoop | End::Elsewhere => {}
         }
     }
 

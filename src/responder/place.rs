@@ -27,6 +27,8 @@ pub(super) struct Place<'v> {
 pub(super) enum End<'v> {
     /// Networks know it, in view order; more than one only where their answers are merged.
     Names(SmallVec<[Hit<'v>; 4]>),
+    /// A network knows it, and none of its endpoints there is running.
+    Stopped(Hit<'v>),
     /// The name is an alias, and the question is for the alias itself.
     Alias { target: &'v Name, ttl: u32 },
     /// `_service._protocol.n` on a network.
@@ -59,7 +61,7 @@ pub(super) struct Hit<'v> {
 
 impl Hit<'_> {
     /// True if nothing answers for the name because its endpoints are stopped (answers.md N7).
-    pub(super) fn is_stopped(&self, rtype: u16) -> bool {
+    fn is_stopped(&self, rtype: u16) -> bool {
         let mut sets = self.entry.record_sets().iter();
         self.entry.is_down() && !sets.any(|set| set.rtype == rtype || rtype == rtype::ANY)
     }
@@ -177,8 +179,8 @@ fn on_networks<'v>(
     let mut hits: SmallVec<[Hit<'v>; 4]> = SmallVec::new();
     let mut first_match = Matched::Whole;
     let mut parent = Parent::default();
-    // What is stopped gives way to what runs on a later network (answers.md N7).
-    let mut stopped: Option<(End<'v>, Matched<'v>)> = None;
+    // The first network where it is stopped, which gives way to what runs on a later one (answers.md N7).
+    let mut stopped: Option<&'v Snapshot> = None;
     for seat in view.seats() {
         let snapshot = seat.snapshot();
         let found = snapshot.find(name);
@@ -204,7 +206,7 @@ fn on_networks<'v>(
                 }
                 let hit = Hit { snapshot, entry };
                 if hit.is_stopped(rtype) {
-                    stopped.get_or_insert_with(|| (End::Names(SmallVec::from_iter([hit])), how));
+                    stopped.get_or_insert(snapshot);
                     continue;
                 }
                 if hits.is_empty() {
@@ -216,14 +218,12 @@ fn on_networks<'v>(
                 }
             }
             Found::Service { entry, service, protocol } if hits.is_empty() => {
-                let is_stopped = entry.is_down();
-                let end = (End::Service { snapshot, entry, service, protocol }, Matched::Whole);
-                if is_stopped {
-                    stopped.get_or_insert(end);
+                if entry.is_down() {
+                    stopped.get_or_insert(snapshot);
                     continue;
                 }
                 trace.rule(Rule::T4);
-                return (Some(end), parent);
+                return (Some((End::Service { snapshot, entry, service, protocol }, Matched::Whole)), parent);
             }
             Found::Service { .. } => {}
             Found::Parent { is_below_name } => {
@@ -233,18 +233,33 @@ fn on_networks<'v>(
         }
     }
     if hits.is_empty() {
-        if stopped.is_some() {
-            trace.rule(Rule::N7);
-        }
-        return (stopped, parent);
+        return match stopped {
+            None => (None, parent),
+            Some(snapshot) => {
+                trace.rule(Rule::N7);
+                (stopped_on(snapshot, name), parent)
+            }
+        };
     }
     trace.rule(match rtype {
-        _ if hits.iter().all(|hit| hit.is_stopped(rtype)) => Rule::N7,
         rtype::A | rtype::AAAA => Rule::T1,
         rtype::ANY => Rule::T6,
         _ => Rule::T5,
     });
     (Some((End::Names(hits), first_match)), parent)
+}
+
+/// The end of a name that is stopped on a network. It is looked up again: rarely, and what most questions carry along
+/// stays small.
+#[cold]
+fn stopped_on<'v>(snapshot: &'v Snapshot, name: &[u8]) -> Option<(End<'v>, Matched<'v>)> {
+    match snapshot.find(name)? {
+        Found::Name { entry, how } => Some((End::Stopped(Hit { snapshot, entry }), how)),
+        Found::Service { entry, service, protocol } => {
+            Some((End::Service { snapshot, entry, service, protocol }, Matched::Whole))
+        }
+        Found::Parent { .. } => None,
+    }
 }
 
 /// The reverse names that are ours: of known addresses, of unknown ones in known subnets, of the loopback (answers.md T3).

@@ -10,7 +10,7 @@ use crate::wire::reply::{self, Failure, ReplyEdns};
 use crate::wire::{Name, ede, rcode};
 
 use super::observe::Origin;
-use super::sighting::Kept;
+use super::sighting::{Kept, says_stale};
 
 /// Everything that a forwarded query needs once its packet is gone.
 #[derive(Debug)]
@@ -48,7 +48,12 @@ impl Exchange {
     /// The reply for the client; `None` where it is to hear nothing.
     pub(super) async fn reply(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
         let reply = self.ask(forwarder).await;
-        self.kept.tell(reply.as_deref(), Origin::Upstream);
+        let origin = if reply.as_deref().is_some_and(says_stale) { Origin::Stale } else { Origin::Upstream };
+        let upstream = match &*self.choice.servers {
+            [only] if origin == Origin::Upstream => Some(only),
+            _ => None,
+        };
+        self.kept.tell(reply.as_deref(), origin, upstream);
         reply
     }
 
@@ -87,7 +92,7 @@ impl Exchange {
                     (reply, Origin::Refused)
                 }
             };
-        self.kept.tell(Some(&reply), origin);
+        self.kept.tell(Some(&reply), origin, None);
         reply
     }
 

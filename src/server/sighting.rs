@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::responder::{Listener, Notes, Rule};
-use crate::wire::message::Header;
-use crate::wire::rcode;
+use crate::table::Upstream;
+use crate::wire::message::{self, Header};
+use crate::wire::{ede, option, rcode, rtype};
 
 use super::counting::{Counted, Counting};
 use super::observe::{Observed, Origin};
@@ -26,7 +27,7 @@ pub(super) struct Sighting<'s> {
 impl Sighting<'_> {
     /// Counts and shows what came of it.
     pub(super) fn tell(&self, slot: &Slot, packet: &[u8], reply: Option<&[u8]>, origin: Origin) {
-        tell(self, slot.server(), slot.counting(self.tcp), packet, reply, origin);
+        tell(self, slot.server(), slot.counting(self.tcp), packet, (reply, origin, None));
     }
 
     /// Keeps it, with its packet, until its reply is known.
@@ -63,12 +64,12 @@ struct Waiting {
 
 impl Kept {
     /// Counts and shows what came of it, the first time.
-    pub(super) fn tell(&self, reply: Option<&[u8]>, origin: Origin) {
+    pub(super) fn tell(&self, reply: Option<&[u8]>, origin: Origin, upstream: Option<&Upstream>) {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(kept) = kept {
             let Waiting { listener, client, tcp, arrived, notes, .. } = &*kept;
             let sighting = Sighting { listener, client: *client, tcp: *tcp, arrived: *arrived, notes: *notes };
-            tell(&sighting, &kept.server, &kept.counting, &kept.packet, reply, origin);
+            tell(&sighting, &kept.server, &kept.counting, &kept.packet, (reply, origin, upstream));
         }
     }
 }
@@ -78,8 +79,7 @@ fn tell(
     server: &Shared,
     counting: &Counting,
     packet: &[u8],
-    reply: Option<&[u8]>,
-    origin: Origin,
+    (reply, origin, upstream): (Option<&[u8]>, Origin, Option<&Upstream>),
 ) {
     let Sighting { listener, client, tcp, arrived, notes } = sighting;
     let duration = arrived.elapsed();
@@ -104,6 +104,7 @@ fn tell(
         observed.reply = reply;
         observed.rule = notes.rule;
         observed.origin = origin;
+        observed.upstream = upstream;
         observed.duration = duration;
         observer.observe(&observed);
     }
@@ -117,4 +118,19 @@ pub(super) fn origin_of(rule: Rule, reply: &[u8]) -> Origin {
         _ if is_refused => Origin::Refused,
         _ => Origin::Local,
     }
+}
+
+/// True if a reply says that its answer is past its TTL (RFC 8914 §4.4), which a client without EDNS is not told.
+pub(super) fn says_stale(reply: &[u8]) -> bool {
+    let opt = message::records(reply).flatten().find(|record| record.rtype == rtype::OPT);
+    let mut options = opt.and_then(|opt| reply.get(opt.rdata())).unwrap_or_default();
+    while let Some((&[c0, c1, l0, l1], rest)) = options.split_first_chunk() {
+        let Some((value, rest)) = rest.split_at_checked(u16::from_be_bytes([l0, l1]).into()) else { return false };
+        let code = value.first_chunk().map(|code| u16::from_be_bytes(*code));
+        if u16::from_be_bytes([c0, c1]) == option::EXTENDED_ERROR && code == Some(ede::STALE_ANSWER) {
+            return true;
+        }
+        options = rest;
+    }
+    false
 }

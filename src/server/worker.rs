@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::forward::{Asked, AskedEdns, Reason};
+use crate::forward::{Asked, AskedEdns, CacheState, Reason};
 use crate::responder::{Client, Forward, Listener, Notes, Responder, ResponderOptions, Transport, Verdict};
 use crate::table::Snapshot;
 use crate::wire::message::{Header, flag};
@@ -172,9 +172,7 @@ impl Desk {
         }
         let (mut outcome, origin) = match verdict {
             Verdict::Reply(len) => (Outcome::Reply(len), None),
-            Verdict::Forward(forward) => {
-                (forwarded(place.slot, &place.listener, forward, client.ip(), out), Some(Origin::Cache))
-            }
+            Verdict::Forward(forward) => forwarded(place.slot, &place.listener, forward, client.ip(), out),
             Verdict::Hold(hold) => (Outcome::Later(Later::Start(Held::new((source, transport), packet, hold))), None),
             Verdict::Ignore => (Outcome::Ignore, None),
         };
@@ -207,12 +205,18 @@ impl Desk {
 }
 
 /// Answers a question for the rest of the DNS, if that takes no asking.
-fn forwarded(slot: &Slot, listener: &Listener, forward: Forward<'_>, client: IpAddr, out: &mut [u8]) -> Outcome {
+fn forwarded(
+    slot: &Slot,
+    listener: &Listener,
+    forward: Forward<'_>,
+    client: IpAddr,
+    out: &mut [u8],
+) -> (Outcome, Option<Origin>) {
     let forwarder = &slot.server().forwarder;
     let choice = forwarder.choose(forward.target(), &forward.upstreams);
     if let Reason::Blocked(domain) = &choice.reason {
         let negative_ttl = listener.network().snapshot().settings().negative_ttl;
-        return Outcome::Reply(forward.blocked(domain, negative_ttl, out));
+        return (Outcome::Reply(forward.blocked(domain, negative_ttl, out)), Some(Origin::Local));
     }
     let asked = Asked {
         id: forward.query.header().id,
@@ -222,9 +226,10 @@ fn forwarded(slot: &Slot, listener: &Listener, forward: Forward<'_>, client: IpA
         edns: forward.edns.as_ref().map(AskedEdns::from),
         aliases: &forward.aliases,
     };
-    match forwarder.cached(forward.query.name(), &choice, &asked, out) {
-        Some(len) => Outcome::Reply(len),
-        None => Outcome::Later(Later::Upstream(Box::new(Exchange::new(forward, choice, client)))),
+    match forwarder.cached_as(forward.query.name(), &choice, &asked, out) {
+        Some((len, CacheState::Expired)) => (Outcome::Reply(len), Some(Origin::Stale)),
+        Some((len, _)) => (Outcome::Reply(len), Some(Origin::Cache)),
+        None => (Outcome::Later(Later::Upstream(Box::new(Exchange::new(forward, choice, client)))), None),
     }
 }
 

@@ -293,6 +293,7 @@ impl Snapshot {
         for (key, how) in self.candidates(whole) {
             let entry = self.names.get(key);
             let found = match entry.filter(|entry| entry.is_own()) {
+                Some(entry) if stopped.is_none() && !entry.is_down() => return Some(Found::Name { entry, how }),
                 Some(entry) => Found::Name { entry, how },
                 None => match self.find_service(key) {
                     Some(found @ Found::Service { .. }) => found,

@@ -298,7 +298,7 @@ proptest! {
         let mut at = 0;
         for step in steps {
             world.take(step);
-            for round in 0..240 {
+            for round in 0..160 {
                 at += 37;
                 let (name, kind) = &questions[at % questions.len()];
                 let listener = round % 4;

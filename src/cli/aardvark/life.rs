@@ -1,6 +1,7 @@
 //! The life of the server: from the pid file to the last container.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -12,6 +13,9 @@ use super::service::Service;
 use super::signals::{Order, Signals};
 use crate::cli::output;
 use crate::cli::steering::Steering;
+
+/// How long somebody who orders a reading waits for files that are being written.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Serves until there is nothing left to serve, or until told to stop.
 ///
@@ -80,6 +84,11 @@ async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: 
         }
         service.read().await;
         if let Some(order) = ordered {
+            let deadline = Instant::now() + PATIENCE;
+            while service.is_unsure() && Instant::now() < deadline {
+                service.wait().await;
+                service.read().await;
+            }
             // Who ordered it may have gone.
             let _ = order.send(steering.last());
         }
