@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::server::{ListenerCounts, Origin, Status};
 
 use super::look;
-use super::metrics::{Family, Labels, durations, sizes};
+use super::metrics::{Bars, Family, Labels, Measured, durations, sizes};
 
 /// The label of all listeners.
 const SERVER: &str = "dns://.:53";
@@ -62,7 +62,7 @@ pub(super) fn families(all: &[ListenerCounts], status: &Status) -> Vec<Family> {
         let refused = counts.counts.queries.iter().filter(|query| query.origin == Origin::Refused);
         refused.map(|query| (base(&counts.network), query.count as f64))
     });
-    let by_proto = |of: fn(&ListenerCounts) -> (f64, Vec<(f64, u64)>)| {
+    let by_proto = |of: fn(&ListenerCounts) -> Measured| {
         let sized = all.iter().map(|counts| {
             let (sum, buckets) = of(counts);
             (with(base(&counts.network), &[("proto", look::transport(counts.tcp))]), sum, buckets)
@@ -169,8 +169,8 @@ fn zones() -> Labels {
 }
 
 /// Histograms with the same labels, added up.
-fn distributions(all: impl Iterator<Item = (Labels, f64, Vec<(f64, u64)>)>) -> Vec<(Labels, f64, Vec<(f64, u64)>)> {
-    let mut merged: BTreeMap<Labels, (f64, Vec<(f64, u64)>)> = BTreeMap::new();
+fn distributions(all: impl Iterator<Item = Bars>) -> Vec<Bars> {
+    let mut merged: BTreeMap<Labels, Measured> = BTreeMap::new();
     for (labels, sum, buckets) in all {
         match merged.get_mut(&labels) {
             Some((known, counts)) => {

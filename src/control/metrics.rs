@@ -220,12 +220,17 @@ impl fmt::Debug for Gatherer {
 /// Labels, in the order in which they are written.
 pub(super) type Labels = Vec<(&'static str, String)>;
 
+/// A histogram: its sum, and the bounds with what fell below each and above the one before.
+pub(super) type Measured = (f64, Vec<(f64, u64)>);
+
+/// A histogram with its labels.
+pub(super) type Bars = (Labels, f64, Vec<(f64, u64)>);
+
 /// A family's samples.
 enum Samples {
     Counter(Vec<(Labels, f64)>),
     Gauge(Vec<(Labels, f64)>),
-    /// Labels, sum, and the bounds with what fell below each and above the one before.
-    Histogram(Vec<(Labels, f64, Vec<(f64, u64)>)>),
+    Histogram(Vec<Bars>),
 }
 
 /// Metrics of one name.
@@ -253,11 +258,7 @@ impl Family {
         Family::gauges(name, help, vec![(Vec::new(), value)])
     }
 
-    pub(super) fn histograms(
-        name: &'static str,
-        help: &'static str,
-        samples: Vec<(Labels, f64, Vec<(f64, u64)>)>,
-    ) -> Family {
+    pub(super) fn histograms(name: &'static str, help: &'static str, samples: Vec<Bars>) -> Family {
         Family { name, help, samples: Samples::Histogram(samples) }
     }
 
@@ -335,7 +336,7 @@ fn queries(all: &[ListenerCounts]) -> Vec<Family> {
             (labels, query.count as f64)
         })
     });
-    let histogram = |of: fn(&ListenerCounts) -> (f64, Vec<(f64, u64)>)| {
+    let histogram = |of: fn(&ListenerCounts) -> Measured| {
         all.iter()
             .map(|counts| {
                 let (sum, buckets) = of(counts);
@@ -368,13 +369,13 @@ pub(super) fn family(ipv6: bool) -> String {
 }
 
 /// Durations as seconds, with their bounds.
-pub(super) fn durations(distribution: &Distribution) -> (f64, Vec<(f64, u64)>) {
+pub(super) fn durations(distribution: &Distribution) -> Measured {
     let bounds = (0..DURATION_BUCKETS).map(|power| 0.000_25 * f64::from(1_u32 << power)).chain([f64::INFINITY]);
     (distribution.sum as f64 / 1e6, bounds.zip(distribution.counts.iter().copied()).collect())
 }
 
 /// Sizes with their bounds.
-pub(super) fn sizes(distribution: &Distribution) -> (f64, Vec<(f64, u64)>) {
+pub(super) fn sizes(distribution: &Distribution) -> Measured {
     let bounds = SIZE_BOUNDS.iter().map(|&bound| f64::from(bound)).chain([f64::INFINITY]);
     (distribution.sum as f64, bounds.zip(distribution.counts.iter().copied()).collect())
 }

@@ -86,7 +86,7 @@ impl QueryLog {
     pub(super) fn wants(&self, query: &Observed<'_>) -> bool {
         (!self.options.failed_only || is_failed(query))
             && (self.options.sample <= 1
-                || self.seen.fetch_add(1, Ordering::Relaxed) % u64::from(self.options.sample) == 0)
+                || self.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.options.sample.into()))
     }
 
     pub(super) fn write(&self, event: impl FnOnce() -> Event) {

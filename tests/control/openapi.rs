@@ -32,7 +32,8 @@ fn mismatch(document: &Value, schema: &Value, value: &Value, place: &str) -> Opt
         Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
         other => panic!("{place}: no type in the schema: {other}"),
     };
-    if !allowed.contains(&kind) && !(kind == "integer" && allowed.contains(&"number")) {
+    let is_allowed = allowed.contains(&kind) || kind == "integer" && allowed.contains(&"number");
+    if !is_allowed {
         return Some(format!("{place} is of type {kind}, not {allowed:?}"));
     }
     if let Some(words) = schema["enum"].as_array()
