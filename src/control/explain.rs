@@ -585,7 +585,9 @@ impl Teller<'_> {
         };
         let states = self.world.forwarder.upstreams();
         let is_down = |server: &&String| {
-            states.iter().any(|state| state.upstream.to_string() == **server && !state.well && state.queries > 0)
+            states
+                .iter()
+                .any(|state| state.upstream.to_string() == **server && super::look::is_up(state) == Some(false))
         };
         let down: Vec<&String> = servers.iter().filter(is_down).collect();
         let mut cause = elsewhere;

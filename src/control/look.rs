@@ -57,12 +57,21 @@ fn network(network: &Network) -> shapes::Network {
     }
 }
 
+/// Whether an upstream answers; `None` where that is not known, as of one that was not needed yet.
+pub(super) fn is_up(status: &UpstreamStatus) -> Option<bool> {
+    let never_answered = status.replies == 0 && status.failures + status.late > 0;
+    match status.well {
+        true => Some(true),
+        false => (status.demoted || never_answered).then_some(false),
+    }
+}
+
 /// An upstream.
 pub(super) fn upstream(status: &UpstreamStatus) -> shapes::Upstream {
-    let state = match (status.well, status.queries > 0) {
-        (true, _) => "up",
-        (false, true) => "down",
-        (false, false) => "unknown",
+    let state = match is_up(status) {
+        Some(true) => "up",
+        Some(false) => "down",
+        None => "unknown",
     };
     shapes::Upstream {
         address: status.upstream.to_string(),

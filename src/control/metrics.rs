@@ -502,7 +502,7 @@ fn upstreams(status: &crate::server::Status) -> Vec<Family> {
         Family::gauges(
             "callsign_upstream_up",
             "1 if the upstream answers",
-            of(|upstream| Some(f64::from(u8::from(upstream.well)))),
+            of(|upstream| look::is_up(upstream).map(|is_up| f64::from(u8::from(is_up)))),
         ),
         Family::gauges(
             "callsign_upstream_rtt_seconds",
