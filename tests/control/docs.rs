@@ -13,7 +13,7 @@ fn what_troubleshooting_shows_is_what_explain_says() {
     let config = block("```toml\n").next().unwrap().replacen("[server]", &format!("[server]\nport = {port}"), 1);
     let program = Program::with(&config).start();
     let mut shown = 0;
-    for example in block("```console\n") {
+    for example in block("```shell-session\n") {
         let (line, expected) = example.split_once('\n').unwrap();
         let Some(words) = line.strip_prefix("$ callsign ").filter(|_| !expected.is_empty()) else { continue };
         let (code, said) = command(&program, words);

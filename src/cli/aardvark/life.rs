@@ -77,7 +77,10 @@ async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: 
                     return Ok(());
                 }
                 // Should somebody have removed it.
-                Order::Read => _ = pid_file.renew(),
+                Order::Read => {
+                    pid_file.renew();
+                    steering.reopen_log();
+                }
             },
             Some(order) = orders.recv() => ordered = Some(order),
             () = service.wait(), if service.is_unsure() => {}
