@@ -187,7 +187,7 @@ impl Watcher {
     }
 }
 
-/// See the module.
+/// Where the queries of a server go that somebody watches or logs: its [`Observer`]. While nobody does, it is off.
 #[derive(Default)]
 pub struct Hub {
     /// Somebody watches or logs.

@@ -40,7 +40,7 @@ pub struct QueryLogOptions {
     pub sample: u32,
 }
 
-/// See the module.
+/// A log of queries, written by a thread of its own. Dropping it writes what is left.
 #[derive(Debug)]
 pub struct QueryLog {
     options: QueryLogOptions,
