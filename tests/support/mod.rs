@@ -11,6 +11,8 @@
 pub mod certificates;
 pub mod client;
 pub mod dnsmasq;
+#[cfg(feature = "cli")]
+pub mod docker;
 #[cfg(feature = "encrypted")]
 pub mod encrypted;
 pub mod knot;

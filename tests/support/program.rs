@@ -37,7 +37,7 @@ pub struct Launch<'a> {
     config: &'a str,
     place: Option<&'a Namespace>,
     arguments: Vec<&'a str>,
-    environment: Vec<(&'a str, &'a str)>,
+    environment: Vec<(&'a str, String)>,
 }
 
 impl<'a> Launch<'a> {
@@ -54,8 +54,8 @@ impl<'a> Launch<'a> {
     }
 
     /// With a variable in its environment.
-    pub fn environment(mut self, name: &'a str, value: &'a str) -> Launch<'a> {
-        self.environment.push((name, value));
+    pub fn environment(mut self, name: &'a str, value: impl Into<String>) -> Launch<'a> {
+        self.environment.push((name, value.into()));
         self
     }
 
