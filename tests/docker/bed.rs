@@ -28,7 +28,7 @@ fn containers_ask_the_gateway_and_dockers_own_resolver() {
 fn a_daemon_that_is_killed_is_started_again_beside_its_containers() {
     needs_docker!();
     let outside = Outside::new();
-    let mut docker = Docker::with(&outside, &["--live-restore"]);
+    let docker = Docker::with(&outside, &["--live-restore"]);
     let pid = docker.container("plain", &[]).pid;
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
         docker.end_daemon(signal);

@@ -7,13 +7,13 @@
 mod support;
 
 mod bed;
-// mod changes;
+mod changes;
 // mod compose;
-// mod daemon;
-// mod first;
+mod daemon;
+mod first;
 // mod image;
 // mod load;
-// mod networks;
+mod networks;
 // mod podman;
 // mod truth;
-// mod views;
+mod views;

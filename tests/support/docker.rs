@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -46,7 +47,7 @@ macro_rules! needs_docker {
 pub struct Docker<'a> {
     machine: Machine<'a>,
     /// Of the daemon: `nsenter`, which waits for it.
-    daemon: Option<Process>,
+    daemon: Mutex<Option<Process>>,
     options: Vec<String>,
     group: Group,
 }
@@ -64,7 +65,7 @@ impl<'a> Docker<'a> {
         let group = Group::new();
         let machine = outside.docker_machine();
         let options = options.iter().map(|&option| option.to_owned()).collect();
-        let mut docker = Docker { machine, daemon: None, options, group };
+        let docker = Docker { machine, daemon: Mutex::default(), options, group };
         docker.start_daemon();
         docker.import("busybox", "image");
         docker
@@ -100,14 +101,14 @@ impl<'a> Docker<'a> {
 
     /// Starts the daemon, and waits until it answers.
     #[track_caller]
-    pub fn start_daemon(&mut self) {
+    pub fn start_daemon(&self) {
         let mut command = self.machine.command("dockerd");
         command.args(["--host", &format!("unix://{SOCKET}"), "--exec-root", "/run/docker", "--storage-driver", "vfs"]);
         command.arg("--data-root").arg(self.machine.base().join("data")).arg("--cgroup-parent").arg(self.group.path());
         command.args(&self.options);
         let daemon = Process::spawn(command);
         daemon.wait_for(Source::Stderr, "API listen on");
-        self.daemon = Some(daemon);
+        *self.daemon.lock().unwrap() = Some(daemon);
     }
 
     /// The daemon's process on its machine.
@@ -119,7 +120,7 @@ impl<'a> Docker<'a> {
     /// Ends the daemon by `SIGTERM` or `SIGKILL`, and waits until it is gone. The containerd that it started ends, too, so that
     /// the next daemon can start its own; what runs in containers does not.
     #[track_caller]
-    pub fn end_daemon(&mut self, signal: Signal) {
+    pub fn end_daemon(&self, signal: Signal) {
         let daemon = self.daemon();
         self.signal(daemon, signal);
         // Not a zombie either, for which the next daemon takes the old one to be running.
@@ -131,7 +132,7 @@ impl<'a> Docker<'a> {
             }
             becomes("containerd is there", false, || self.machine.proc(containerd, "").exists());
         }
-        self.daemon = None;
+        *self.daemon.lock().unwrap() = None;
     }
 
     /// Sends a signal to a process of the machine.

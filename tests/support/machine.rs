@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -206,12 +207,12 @@ impl<'a> Machine<'a> {
 
     /// The network of a process of the machine.
     pub fn network_of(&self, pid: u32) -> Network {
-        Network { file: self.proc(pid, "ns/net") }
+        Network { file: self.proc(pid, "ns/net"), held: None }
     }
 
     /// A network namespace of the machine, by the name that `ip netns` knows it by.
     pub fn network_named(&self, name: &str) -> Network {
-        Network { file: self.file(Path::new("/run/netns").join(name)) }
+        Network { file: self.file(Path::new("/run/netns").join(name)), held: None }
     }
 
     /// The processes of the machine whose command line has `text` in it.
@@ -238,12 +239,13 @@ pub fn command_line(file: &Path) -> String {
 #[derive(Debug, Clone)]
 pub struct Network {
     file: PathBuf,
+    held: Option<Arc<File>>,
 }
 
 impl Network {
     /// Does `work` in a thread whose sockets are inside.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let file = File::open(&self.file).unwrap_or_else(|error| panic!("{}: {error}", self.file.display()));
+        let file = self.held.clone().unwrap_or_else(|| Arc::new(self.open()));
         thread::scope(|scope| {
             let inside = scope.spawn(move || {
                 setns(file, CloneFlags::CLONE_NEWNET).expect("root may enter");
@@ -251,6 +253,15 @@ impl Network {
             });
             inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
+    }
+
+    /// The same network, which stays when its last process is gone.
+    pub fn hold(self) -> Network {
+        Network { held: Some(Arc::new(self.open())), ..self }
+    }
+
+    fn open(&self) -> File {
+        File::open(&self.file).unwrap_or_else(|error| panic!("{}: {error}", self.file.display()))
     }
 
     /// Keeps the addresses of the bridges inside as they are. A bridge that was given none takes the least of its ports', which
