@@ -69,7 +69,9 @@ fn d3_6_a_start_that_fails_before_the_network_leaves_nothing() {
     let asker = asker(&docker, "bridge");
     docker.container("holder", &["--publish", "8080:80"]);
     becomes_at!(asker, GATEWAY, "holder", [docker.running("holder").address_on("bridge")]);
-    let run = |words: &[&str]| docker.try_run(&[&["run", "--publish", "8080:80"], words, &["busybox", "sleep", "9"]].concat());
+    let run = |words: &[&str]| {
+        docker.try_run(&[&["run", "--publish", "8080:80"], words, &["busybox", "sleep", "9"]].concat())
+    };
     let finished = run(&["--rm", "--name", "fails"]);
     assert!(finished.stderr.contains("port is already allocated"), "{finished:?}");
     becomes_at!(asker, GATEWAY, "fails", NXDOMAIN);

@@ -32,8 +32,9 @@ fn d3_21_the_first_question_of_the_first_process_is_answered_with_its_own_view_1
         if found == [own, &address] { None } else { Some(output) }
     };
     let failed: Vec<String> = thread::scope(|scope| {
-        let workers: Vec<_> =
-            (0..2).map(|worker| scope.spawn(move || (0..50).filter_map(|turn| ask(worker * 50 + turn)).collect::<Vec<_>>())).collect();
+        let workers: Vec<_> = (0..2)
+            .map(|worker| scope.spawn(move || (0..50).filter_map(|turn| ask(worker * 50 + turn)).collect::<Vec<_>>()))
+            .collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
     assert_eq!(failed.len(), 0, "{} of 100, the first: {}", failed.len(), failed[0]);

@@ -8,12 +8,12 @@ mod support;
 
 mod bed;
 mod changes;
-// mod compose;
+mod compose;
 mod daemon;
 mod first;
-// mod image;
-// mod load;
+mod image;
+mod load;
 mod networks;
-// mod podman;
-// mod truth;
+mod podman;
+mod truth;
 mod views;

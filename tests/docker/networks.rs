@@ -134,5 +134,8 @@ fn hold_for_start_waits_for_a_container_that_is_about_to_run() {
         docker.run(&["start", "late"]);
         asking.join().unwrap()
     });
-    assert_eq!(asked.iter().map(ToString::to_string).collect::<Vec<_>>(), [docker.running("late").address_on("bridge")]);
+    assert_eq!(
+        asked.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [docker.running("late").address_on("bridge")]
+    );
 }

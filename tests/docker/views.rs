@@ -26,7 +26,9 @@ const NO_ADDRESS: [&str; 0] = [];
 /// The reply that the host of the engine gets.
 fn ask_from_host(outside: &Outside, server: &str, name: &str) -> Vec<String> {
     let query = Query::new(name, rtype::A).edns(1232);
-    let reply = outside.host().enter(|| Client::new(at_port_53(server)).timeout(Duration::from_secs(1)).udp_bytes(&query.bytes()));
+    let reply = outside
+        .host()
+        .enter(|| Client::new(at_port_53(server)).timeout(Duration::from_secs(1)).udp_bytes(&query.bytes()));
     match reply.map(Reply::new) {
         Ok(reply) if reply.status() == "NOERROR" => addresses(&reply),
         Ok(reply) => vec![reply.status()],
@@ -65,7 +67,9 @@ fn d1_1_the_default_bridge_has_names() {
     assert!(name.answers()[0].ends_with(" second."), "{name:?}");
     // Names of other networks do not exist, here or there.
     becomes_at!(elsewhere, GATEWAY, "elsewhere", [elsewhere.address_on("n1")]);
-    for (container, name) in [(&first, "elsewhere"), (&first, "elsewhere.n1"), (&elsewhere, "first"), (&elsewhere, "second")] {
+    for (container, name) in
+        [(&first, "elsewhere"), (&first, "elsewhere.n1"), (&elsewhere, "first"), (&elsewhere, "second")]
+    {
         assert_eq!(container.resolves(GATEWAY, name), NXDOMAIN, "{name}");
     }
     assert_eq!(first.getent("www.example.com"), ["192.0.2.80"]);
@@ -97,7 +101,11 @@ fn d1_2_a_user_network_behind_dockers_resolver() {
     let asked = upstream.queries().len();
     for rtype in [rtype::TXT, 65, rtype::SRV, rtype::NS] {
         let reply = a.ask(EMBEDDED, "b1", rtype);
-        assert_eq!((reply.status().as_str(), reply.answers().len(), reply.authority().len()), ("NOERROR", 0, 1), "{rtype}");
+        assert_eq!(
+            (reply.status().as_str(), reply.answers().len(), reply.authority().len()),
+            ("NOERROR", 0, 1),
+            "{rtype}"
+        );
         assert!(reply.flags().contains("aa"), "{reply:?}");
     }
     assert_eq!(a.resolves(EMBEDDED, "b1.N1"), [address.as_str()]);
@@ -246,8 +254,12 @@ fn d1_7_overlay_clients_are_known_by_their_gateway_bridge() {
     let verbose = docker.get("/networks/ovl?verbose=true");
     let service = &verbose["Services"]["svc"];
     becomes_at!(me, GATEWAY, "svc", [service["VIP"].as_str().unwrap()]);
-    let mut expected: Vec<_> =
-        service["Tasks"].as_array().unwrap().iter().map(|task| task["EndpointIP"].as_str().unwrap().to_owned()).collect();
+    let mut expected: Vec<_> = service["Tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| task["EndpointIP"].as_str().unwrap().to_owned())
+        .collect();
     expected.sort();
     becomes("the tasks of svc", expected, tasks);
     becomes_at!(stranger, GATEWAY, "svc", NXDOMAIN);
@@ -259,7 +271,17 @@ fn d1_8_networks_without_a_gateway_of_ours_are_named_once() {
     let outside = Outside::new();
     let docker = Docker::start(&outside);
     // The host's end of the cable to the outside.
-    docker.run(&["network", "create", "--driver", "macvlan", "--opt", "parent=link0", "--subnet", "10.98.0.0/24", "mac"]);
+    docker.run(&[
+        "network",
+        "create",
+        "--driver",
+        "macvlan",
+        "--opt",
+        "parent=link0",
+        "--subnet",
+        "10.98.0.0/24",
+        "mac",
+    ]);
     let callsign = docker.serve();
     let plain = docker.container("plain", &[]);
     becomes_at!(plain, GATEWAY, "plain", [plain.address_on("bridge")]);
@@ -282,7 +304,9 @@ fn d10_3_a_stranger_is_one_of_the_network_that_its_address_is_in() {
     let a = docker.container("a1", &["--network", "n1"]);
     let c = docker.container("c2", &["--network", "n2"]);
     let safe = docker.container("safe", &["--network", "nint"]);
-    for (container, own, network) in [(&plain, "plain", "bridge"), (&a, "a1", "n1"), (&c, "c2", "n2"), (&safe, "safe", "nint")] {
+    for (container, own, network) in
+        [(&plain, "plain", "bridge"), (&a, "a1", "n1"), (&c, "c2", "n2"), (&safe, "safe", "nint")]
+    {
         becomes_at!(container, GATEWAY, own, [container.address_on(network)]);
     }
     let stranger = |container: &Container<'_, '_>, from: &str, name: &str| {

@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use super::DEADLINE;
 use super::client::{Client, Query, Reply};
 use super::machine::{Machine, Network, Outside, addresses, at_port_53, becomes, of_getent, of_nslookup};
 use super::process::{Finished, Process, Source, run};
 use super::program::{Launch, Program};
-use super::DEADLINE;
 
 /// The default bridge's gateway: what daemon.json names as `dns`.
 pub const GATEWAY: &str = "172.17.0.1";
@@ -227,7 +227,8 @@ impl<'a> Docker<'a> {
         let broken = || io::Error::new(ErrorKind::InvalidData, format!("no answer: {answer:?}"));
         let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(broken)?;
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(broken)?;
-        let body = if body.trim().is_empty() { Value::Null } else { serde_json::from_str(body).map_err(|_| broken())? };
+        let body =
+            if body.trim().is_empty() { Value::Null } else { serde_json::from_str(body).map_err(|_| broken())? };
         Ok((status, body))
     }
 
@@ -437,4 +438,3 @@ fn remove_abandoned_groups() {
         }
     }
 }
-
