@@ -72,8 +72,11 @@ networks:
   shared: { external: true }
 "#;
 
-/// Which containers each name stands for, by network. Names that stand in no line of a network do not exist there.
-const NAMES: [(&str, &[(&str, &[&str])]); 4] = [
+/// The containers that a name stands for.
+type Entry = (&'static str, &'static [&'static str]);
+
+/// The names of each network. What is in no line of a network does not exist there.
+const NAMES: [(&str, &[Entry]); 4] = [
     (
         "shop_front",
         &[
