@@ -6,6 +6,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
+use crate::source::parse_duration;
 use crate::table::TableError;
 
 use super::error::Problem;
@@ -292,16 +293,6 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     }
-}
-
-/// `2s`, `1.5s` or `500ms`.
-pub(in crate::source) fn parse_duration(text: &str) -> Option<Duration> {
-    let (number, unit) = match text.strip_suffix("ms") {
-        Some(number) => (number, 0.001),
-        None => (text.strip_suffix('s')?, 1.0),
-    };
-    let number: f64 = number.trim_end().parse().ok()?;
-    Duration::try_from_secs_f64(number * unit).ok()
 }
 
 fn i64_of(integer: &DeInteger<'_>) -> Option<i64> {

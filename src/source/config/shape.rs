@@ -167,8 +167,7 @@ pub(super) static PODMAN_SERVER: Shape = Shape { elsewhere: (&["port"], "netavar
 /// `[[network]]` of the file beside Podman.
 pub(super) static PODMAN_NETWORK: Shape = Shape { elsewhere: (&["listen", "endpoint"], "Podman says it"), ..NETWORK };
 
-static ALL: [&Shape; 10] =
-    [&ROOT, &SERVER, &LIMITS, &CACHE, &DOCKER, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD];
+static ALL: [&Shape; 10] = [&ROOT, &SERVER, &LIMITS, &CACHE, &DOCKER, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD];
 
 impl Shape {
     /// How a key is written.
