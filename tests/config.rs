@@ -24,7 +24,7 @@ fn parse(text: &str) -> Config {
 fn an_empty_file_is_valid_and_has_the_defaults() {
     let config = parse("");
     assert_eq!(config.server, ServerConfig::default());
-    assert_eq!((config.server.port, config.server.timeout), (53, Duration::from_secs(5)));
+    assert_eq!((config.server.port, config.server.timeout), (53, None));
     assert_eq!(config.server.upstreams, UpstreamsConfig::ResolvConf("/etc/resolv.conf".into()));
     assert!(config.networks.is_empty() && config.routes.is_empty() && config.warnings.is_empty());
 }
@@ -55,7 +55,7 @@ fn every_key_of_server() {
         "#,
     );
     let server = config.server;
-    assert_eq!((server.port, server.workers, server.timeout), (5300, Some(3), Duration::from_millis(2500)));
+    assert_eq!((server.port, server.workers, server.timeout), (5300, Some(3), Some(Duration::from_millis(2500))));
     assert_eq!((server.order, server.case_randomization), (OrderConfig::RoundRobin, true));
     assert_eq!((server.fail_over, server.unanswered), (FailOverConfig::Sequential, UnansweredConfig::Silence));
     let UpstreamsConfig::List(upstreams) = &server.upstreams else { panic!("{:?}", server.upstreams) };

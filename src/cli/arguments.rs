@@ -53,6 +53,12 @@ pub(super) struct Serve {
     /// The configuration file
     #[arg(long, short, value_name = "FILE", default_value = CONFIG)]
     pub(super) config: PathBuf,
+    /// Serve Docker's networks and containers, too; then no file is needed
+    ///
+    /// Follows the engine at $DOCKER_HOST, in the current Docker context, or at /var/run/docker.sock, and listens on the gateway
+    /// of each bridge network. The same as [docker] in the file, which says more.
+    #[arg(long)]
+    pub(super) docker: bool,
     /// How the log is written to standard error: lines for people, or one JSON object a line
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
@@ -66,6 +72,7 @@ pub(super) struct Serve {
 const SERVE_EXAMPLES: &str = "\
 Examples:
   callsign serve                                   what /etc/callsign/callsign.toml says
+  callsign serve --docker                          the containers of this host's Docker, by name
   callsign serve --config examples/two-networks.toml --log-level debug
   systemctl reload callsign                        or: kill -HUP PID, or just save the file
 

@@ -43,7 +43,7 @@ pub(super) fn forwarding(server: &ServerConfig, cache: &CacheConfig, routes: &[R
         fail_over,
         unanswered,
         case_randomization: server.case_randomization,
-        timeout: server.timeout,
+        timeout: server.timeout.unwrap_or(defaults.timeout),
         upstreams,
         routes: routes.collect(),
         cache_size: cache.size.unwrap_or(defaults.cache_size),

@@ -288,7 +288,7 @@ impl EndpointBuilder {
     }
 
     /// Adds a name that [`relative_name`] has taken.
-    #[cfg(feature = "podman")]
+    #[cfg(any(feature = "docker", feature = "podman"))]
     pub(crate) fn relative_name(mut self, name: Name) -> EndpointBuilder {
         if !self.names.contains(&name) {
             self.names.push(name);

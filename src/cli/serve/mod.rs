@@ -1,20 +1,27 @@
-//! `callsign serve`: the server, from a configuration file, until a signal.
+//! `callsign serve`: the server, from a configuration file and from Docker, until a signal.
 
 pub(super) mod activation;
+mod docker;
 mod reload;
 mod supervisor;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callsign::server::{ReadySocket, Server};
-use callsign::source::config::{Config, Watcher};
+use callsign::source::config::Watcher;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use super::docker::load;
 use super::{NO, USAGE, arguments, log, memory, output, settings};
 use reload::Service;
+
+/// How long a start waits for Docker's containers before it counts as ready. An engine that is away is not waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn run(arguments: &arguments::Serve) -> ExitCode {
     if let Err(message) = log::install(arguments.log_format, arguments.log_level.as_deref()) {
@@ -53,7 +60,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
     if let Err(error) = &watcher {
         warn!("{error}; send SIGHUP after a change");
     }
-    let config = Config::load(path).map_err(|error| {
+    let config = load(path, arguments.docker).map_err(|error| {
         error.problems().iter().for_each(|problem| error!("{problem}"));
         String::new()
     })?;
@@ -68,15 +75,22 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
     }
     let handed = activation::addresses(&sockets);
     let server = builder.sockets(sockets).start().await.map_err(|error| error.to_string())?;
-    let mut service = Service::new(server, path.clone());
+    let mut service = Service::new(server, path.clone(), arguments.docker);
     service.start(config).await?;
-    activation::warn_of_unused(&handed, service.server());
-    supervisor::ready(service.server());
-    memory::return_what_the_start_took();
+    let mut patience = std::pin::pin!(sleep(PATIENCE));
+    let mut is_ready = false;
     loop {
+        if !is_ready && (!service.is_starting() || patience.is_elapsed()) {
+            is_ready = true;
+            activation::warn_of_unused(&handed, service.server());
+            supervisor::ready(service.server());
+            memory::return_what_the_start_took();
+        }
         tokio::select! {
             _ = hangup.recv() => service.reload("SIGHUP", watcher.as_ref().ok()).await,
             () = changed.notified() => service.reload("the file changed", watcher.as_ref().ok()).await,
+            () = service.docker_changed() => service.read_docker().await,
+            () = &mut patience, if !is_ready => {}
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }

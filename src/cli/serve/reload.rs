@@ -1,13 +1,15 @@
-//! Putting a configuration into force: at the start, and over a running server at each reload.
+//! Putting a configuration into force: at the start, and over a running server at each reload. Docker is followed beside it.
 
 use std::path::PathBuf;
 
 use callsign::forward::ForwardOptions;
 use callsign::server::{Applied, ListenerState, Server};
-use callsign::source::config::{Config, ConfigError, RouteConfig, ServerConfig, Watcher};
+use callsign::source::config::{Config, ConfigError, NetworkPolicies, RouteConfig, ServerConfig, Watcher};
+use callsign::source::docker::DockerOptions;
 use tracing::{error, info, warn};
 
-use super::super::settings;
+use super::super::{docker, settings};
+use super::docker::Engine;
 use super::supervisor;
 
 /// Ports below this need a privilege.
@@ -17,14 +19,27 @@ const UNPRIVILEGED: u16 = 1024;
 pub(super) struct Service {
     server: Server,
     path: PathBuf,
+    /// True if `--docker` asks for it.
+    is_docker_asked: bool,
+    docker: Option<Engine>,
+    /// Names of the file's networks.
+    networks: Vec<String>,
     settings: ServerConfig,
     routes: Vec<RouteConfig>,
 }
 
 impl Service {
     /// A server that has no networks yet.
-    pub(super) fn new(server: Server, path: PathBuf) -> Service {
-        Service { server, path, settings: ServerConfig::default(), routes: Vec::new() }
+    pub(super) fn new(server: Server, path: PathBuf, is_docker_asked: bool) -> Service {
+        Service {
+            server,
+            path,
+            is_docker_asked,
+            docker: None,
+            networks: Vec::new(),
+            settings: ServerConfig::default(),
+            routes: Vec::new(),
+        }
     }
 
     pub(super) fn server(&self) -> &Server {
@@ -37,10 +52,13 @@ impl Service {
     /// Why the networks were not taken.
     pub(super) async fn start(&mut self, config: Config) -> Result<(), String> {
         config.warnings.iter().for_each(|warning| warn!("{warning}"));
-        if config.networks.is_empty() {
+        if config.networks.is_empty() && config.docker.is_none() {
             warn!(config = %self.path.display(), "there is no network: nothing is answered until the file has one");
         }
+        let docker = docker::options(&config);
+        self.networks = names(&config);
         let applied = self.server.apply(config.networks).await.map_err(|error| error.to_string())?;
+        self.follow(docker, config.additions).await;
         (self.settings, self.routes) = (config.server, config.routes);
         self.tell_of_networks(&applied.added);
         self.tell_of_privilege();
@@ -60,7 +78,7 @@ impl Service {
             Err(cause) => Err(ConfigError::unreadable(&origin, &cause)),
         };
         match config {
-            Ok(config) => self.replace(config, reason).await,
+            Ok(config) => self.replace(docker::with_docker(config, self.is_docker_asked), reason).await,
             Err(error) => {
                 error.problems().iter().for_each(|problem| error!("{problem}"));
                 error!(reason, "not reloaded: the file has errors, so everything stays as it is");
@@ -69,20 +87,58 @@ impl Service {
         supervisor::ready(&self.server);
     }
 
+    /// Follows Docker with these options, or no longer.
+    async fn follow(&mut self, options: Option<DockerOptions>, additions: NetworkPolicies) {
+        match (options, &mut self.docker) {
+            (Some(options), Some(engine)) => engine.configure(options, additions),
+            (Some(options), none) => *none = Some(Engine::new(options, additions)),
+            (None, engine) => {
+                let gone = engine.take().map(|engine| engine.served()).unwrap_or_default();
+                if let Err(error) = self.server.update(Vec::new(), &gone).await {
+                    error!(%error, "Docker's networks are still served");
+                }
+            }
+        }
+    }
+
+    /// True while Docker's networks are read for the first time.
+    pub(super) fn is_starting(&self) -> bool {
+        self.docker.as_ref().is_some_and(Engine::is_starting)
+    }
+
+    /// Waits until something has happened in Docker; for ever where it is not followed. Cancelling it loses nothing.
+    pub(super) async fn docker_changed(&mut self) {
+        match &mut self.docker {
+            Some(engine) => engine.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Puts in force what has changed in Docker.
+    pub(super) async fn read_docker(&mut self) {
+        if let Some(engine) = &mut self.docker {
+            let added = engine.read(&self.server).await;
+            self.tell_of_networks(&added);
+        }
+    }
+
     async fn replace(&mut self, config: Config, reason: &str) {
         let options = (
             settings::forwarding(&config.server, &config.cache, &config.routes),
             settings::responder(&config.server),
             settings::limits(&config.server),
         );
-        let Config { server, networks, routes, warnings, .. } = config;
-        let applied = match self.server.apply(networks).await {
+        let (docker, names) = (docker::options(&config), names(&config));
+        let Config { server, networks, additions, routes, warnings, .. } = config;
+        let applied = match self.server.update(networks, &self.networks).await {
             Ok(applied) => applied,
             Err(error) => {
                 error!(reason, %error, "not reloaded: everything stays as it is");
                 return;
             }
         };
+        self.networks = names;
+        self.follow(docker, additions).await;
         warnings.iter().for_each(|warning| warn!("{warning}"));
         if server.workers != self.settings.workers {
             warn!("another number of workers takes a restart");
@@ -144,6 +200,11 @@ impl Service {
             );
         }
     }
+}
+
+/// The networks of the file.
+fn names(config: &Config) -> Vec<String> {
+    config.networks.iter().map(|network| network.name().to_owned()).collect()
 }
 
 fn tell_of_reload(reason: &str, applied: &Applied, settings: bool) {

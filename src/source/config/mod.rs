@@ -29,6 +29,7 @@
 //! ```
 
 mod cache;
+mod docker;
 mod endpoint;
 mod error;
 mod forward;
@@ -49,9 +50,10 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use docker::DockerConfig;
 pub use error::{ConfigError, Problem};
 pub use podman::PodmanConfig;
-pub use policy::NetworkPolicy;
+pub use policy::{NetworkPolicies, NetworkPolicy};
 pub use values::{
     CacheConfig, Config, FailOverConfig, LimitsConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig,
     UnansweredConfig, UpstreamsConfig,
@@ -101,10 +103,11 @@ impl Config {
         let source = Text::new(text, origin);
         let (document, errors) = DeTable::parse_recoverable(text);
         let source = source.without_errors(errors)?;
-        let root = Section::root(&source, document.get_ref());
+        let root = Section::root(&source, &shape::ROOT, document.get_ref());
         let mut config =
             Config { server: server::read(&root, &shape::SERVER), cache: cache::read(&root), ..Config::default() };
-        config.networks = network::read(&root, config.server.port);
+        config.docker = docker::read(&root);
+        network::read(&root, &mut config);
         config.routes = forward::read(&root);
         config.warnings = source.finish()?;
         Ok(config)

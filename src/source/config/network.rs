@@ -1,13 +1,19 @@
-//! `[[network]]`: what is said of a network as a whole.
+//! `[[network]]`: what is said of a network as a whole. One that has neither listeners nor subnets nor endpoints is no
+//! network by itself: it adds to the network of that name that Docker has.
 
 use toml::Spanned;
 
 use crate::table::{Address, Network, NetworkBuilder};
 
+use super::error::Problem;
+use super::policy::{self, NetworkPolicies};
 use super::section::Section;
 use super::shape::NETWORK;
 use super::unique::Unique;
-use super::{endpoint, policy};
+use super::{Config, endpoint};
+
+/// A section that has none of these adds to a network of Docker's.
+const OF_A_NETWORK: [&str; 3] = ["listen", "subnets", "endpoint"];
 
 /// What must differ between the networks of a file.
 pub(super) struct Neighbours {
@@ -23,10 +29,28 @@ impl Neighbours {
     }
 }
 
-/// All networks.
-pub(super) fn read(root: &Section<'_>, port: u16) -> Vec<Network> {
-    let mut neighbours = Neighbours::new(port);
-    root.tables("network", &NETWORK).iter().filter_map(|section| network(section, &mut neighbours)).collect()
+/// All networks, and what is added to Docker's.
+pub(super) fn read(root: &Section<'_>, config: &mut Config) {
+    let mut neighbours = Neighbours::new(config.server.port);
+    let mut additions = Vec::new();
+    for section in root.tables("network", &NETWORK) {
+        if OF_A_NETWORK.iter().any(|key| section.value(key).is_some()) {
+            config.networks.extend(network(&section, &mut neighbours));
+        } else {
+            additions.extend(policy::read(&section, &mut neighbours.names, "Docker"));
+            config.warnings_without_docker.push(unused(&section));
+        }
+    }
+    config.additions = NetworkPolicies(additions);
+}
+
+/// What to say of an addition where Docker is not followed.
+fn unused(section: &Section<'_>) -> Problem {
+    let message = format!(
+        "nobody can ask this network, as it listens nowhere; write {}, or [docker] if it adds to a network of Docker's",
+        section.example("listen")
+    );
+    section.note(section.at(), message)
 }
 
 fn network(section: &Section<'_>, neighbours: &mut Neighbours) -> Option<Network> {

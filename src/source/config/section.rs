@@ -6,9 +6,11 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
+use crate::source::parse_duration;
 use crate::table::TableError;
 
-use super::shape::{ROOT, Shape};
+use super::error::Problem;
+use super::shape::Shape;
 use super::text::Text;
 
 /// A table, what it should have in it, and where it stands.
@@ -21,8 +23,8 @@ pub(super) struct Section<'t> {
 
 impl<'t> Section<'t> {
     /// The file itself.
-    pub(super) fn root(text: &'t Text<'t>, table: &'t DeTable<'t>) -> Section<'t> {
-        Section::new(text, &ROOT, table, 0..0)
+    pub(super) fn root(text: &'t Text<'t>, shape: &'static Shape, table: &'t DeTable<'t>) -> Section<'t> {
+        Section::new(text, shape, table, 0..0)
     }
 
     fn new(text: &'t Text<'t>, shape: &'static Shape, table: &'t DeTable<'t>, at: Range<usize>) -> Section<'t> {
@@ -50,6 +52,11 @@ impl<'t> Section<'t> {
     /// Notes what is allowed, and most likely a mistake.
     pub(super) fn warning(&self, at: &Range<usize>, message: impl AsRef<str>) {
         self.text.warning(at, message);
+    }
+
+    /// What may have to be said of a place.
+    pub(super) fn note(&self, at: &Range<usize>, message: impl AsRef<str>) -> Problem {
+        self.text.note(at, message)
     }
 
     /// The value, or the problem at its place.
@@ -210,6 +217,17 @@ impl<'t> Section<'t> {
             self.problem(&value.span(), message);
         }
         allowed.map(Duration::from_secs_f64)
+    }
+
+    /// A time as a text, such as `"2s"` or `"500ms"`, or as a number of seconds; up to an hour.
+    pub(super) fn duration(&self, key: &str) -> Option<Duration> {
+        let value = self.value(key)?;
+        let DeValue::String(text) = value.get_ref() else { return self.seconds(key) };
+        let duration = parse_duration(text).filter(|duration| *duration <= Duration::from_secs(3600));
+        if duration.is_none() {
+            self.problem(&value.span(), format!("`{key}` is {text:?}; write {}", self.example(key)));
+        }
+        duration
     }
 
     /// One of a few words.

@@ -34,7 +34,7 @@ pub(super) fn read(root: &Section<'_>, shape: &'static Shape) -> ServerConfig {
     let unanswered = [("servfail", UnansweredConfig::ServFail), ("silence", UnansweredConfig::Silence)];
     server.unanswered = section.choice("unanswered", &unanswered).unwrap_or_default();
     server.case_randomization = section.flag("case_randomization").unwrap_or_default();
-    server.timeout = section.seconds("timeout").unwrap_or(server.timeout);
+    server.timeout = section.seconds("timeout");
     server.never_forward =
         section.list("never_forward", str::parse::<Name>).into_iter().map(toml::Spanned::into_inner).collect();
     server.version = text(&section, "version");

@@ -41,7 +41,12 @@ impl<'t> Text<'t> {
 
     /// Notes what is allowed, and most likely a mistake.
     pub(super) fn warning(&self, at: &Range<usize>, message: impl AsRef<str>) {
-        self.warnings.borrow_mut().push(Problem::new(self.origin, self.line(at.start), message));
+        self.warnings.borrow_mut().push(self.note(at, message));
+    }
+
+    /// A problem at a place that is noted nowhere yet.
+    pub(super) fn note(&self, at: &Range<usize>, message: impl AsRef<str>) -> Problem {
+        Problem::new(self.origin, self.line(at.start), message)
     }
 
     /// Itself, if it is TOML. What the parser saw behind a mistake is a guess: else only the parser's own errors are told.

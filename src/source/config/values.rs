@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::table::{Network, Upstream};
 use crate::wire::Name;
 
-use super::Problem;
+use super::{DockerConfig, NetworkPolicies, Problem};
 
 /// A configuration file's content.
 #[derive(Debug, Default)]
@@ -16,12 +16,19 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[cache]`.
     pub cache: CacheConfig,
-    /// Each `[[network]]`, in the order of the file, ready to be served. Its listen addresses have their ports.
+    /// `[docker]`, if it is there.
+    pub docker: Option<DockerConfig>,
+    /// Each `[[network]]` with `listen`, `subnets` or endpoints, in the order of the file, ready to be served. Its listen
+    /// addresses have their ports.
     pub networks: Vec<Network>,
+    /// Each other `[[network]]`: what it adds to the network of that name that Docker has.
+    pub additions: NetworkPolicies,
     /// Each `[[forward]]`, in the order of the file.
     pub routes: Vec<RouteConfig>,
     /// What is allowed and most likely a mistake.
     pub warnings: Vec<Problem>,
+    /// The same, where Docker is not followed: each addition then adds to nothing.
+    pub warnings_without_docker: Vec<Problem>,
 }
 
 /// `[server]`: what holds for all networks.
@@ -42,8 +49,8 @@ pub struct ServerConfig {
     pub unanswered: UnansweredConfig,
     /// Whether names are spelled at random in what is asked of upstreams. Default: false.
     pub case_randomization: bool,
-    /// The time for one forwarded question, over all servers and attempts. Default: 5 s.
-    pub timeout: Duration,
+    /// The time for one forwarded question, over all servers and attempts; `None` for the default.
+    pub timeout: Option<Duration>,
     /// Suffixes below which nothing is forwarded (answers.md S).
     pub never_forward: Vec<Name>,
     /// What `version.bind` says in class CH, at most 255 octets; `None` for REFUSED (answers.md P5).
@@ -64,7 +71,7 @@ impl Default for ServerConfig {
             fail_over: FailOverConfig::default(),
             unanswered: UnansweredConfig::default(),
             case_randomization: false,
-            timeout: Duration::from_secs(5),
+            timeout: None,
             never_forward: Vec::new(),
             version: None,
             identity: None,

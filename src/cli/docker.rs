@@ -1,0 +1,45 @@
+//! What `--docker` and `[docker]` mean for a configuration: the one reading that `serve`, `check` and `explain` share.
+
+use std::path::Path;
+use std::time::Duration;
+
+use callsign::source::config::{Config, ConfigError};
+use callsign::source::docker::DockerOptions;
+
+use super::arguments;
+
+/// Docker's resolver asks the next server after 4 s: an answer must be there before (answers.md F6).
+const TIMEOUT: Duration = Duration::from_millis(3_500);
+
+/// Reads the configuration. With `--docker` there need not be one at the usual place.
+pub(super) fn load(path: &Path, is_asked: bool) -> Result<Config, ConfigError> {
+    let is_optional = is_asked && path == Path::new(arguments::CONFIG) && !path.exists();
+    let config = if is_optional { Config::default() } else { Config::load(path)? };
+    Ok(with_docker(config, is_asked))
+}
+
+/// The same configuration with what Docker changes, if it is asked for or the file has `[docker]`.
+pub(super) fn with_docker(mut config: Config, is_asked: bool) -> Config {
+    if is_asked {
+        config.docker.get_or_insert_default();
+    }
+    if config.docker.is_some() {
+        config.server.timeout.get_or_insert(TIMEOUT);
+    } else {
+        config.warnings.append(&mut config.warnings_without_docker);
+    }
+    config
+}
+
+/// The options of the source, if Docker is followed. Networks of the file keep their names.
+pub(super) fn options(config: &Config) -> Option<DockerOptions> {
+    let docker = config.docker.as_ref()?;
+    let mut options = DockerOptions::default();
+    options.socket = docker.socket.clone();
+    options.networks = docker.networks.clone();
+    options.listen = docker.listen.clone();
+    options.domain = docker.domain.clone();
+    options.hold = docker.hold;
+    options.taken = config.networks.iter().map(|network| network.name().to_owned()).collect();
+    Some(options)
+}
