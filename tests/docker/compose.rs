@@ -129,15 +129,15 @@ const NAMES: [(&str, &[Entry]); 4] = [
     ),
 ];
 
-/// The networks of each container, in Docker's order.
+/// The networks of each container, in Docker's order: internal ones last, then by name.
 const CONTAINERS: [(&str, &[&str]); 12] = [
     ("shop_web_1", &["shop_front"]),
     ("shop_web_2", &["shop_front"]),
-    ("shop_api_1", &["shop_back", "shop_front"]),
+    ("shop_api_1", &["shop_front", "shop_back"]),
     ("shop_db_1", &["shop_back"]),
     ("shop_cache_1", &["shop_back"]),
     ("shop_queue_1", &["shop_back"]),
-    ("shop_worker_1", &["shop_back", "shop_front"]),
+    ("shop_worker_1", &["shop_front", "shop_back"]),
     ("shop_proxy_1", &["shared", "shop_front"]),
     ("shop_mail_1", &["shared"]),
     ("blog_web_1", &["blog_default", "shared"]),

@@ -84,7 +84,7 @@ fn d3_24_with_live_restore_the_names_stay_while_the_daemon_is_stopped_and_killed
         let mark = callsign.mark();
         let answers = db.is_never_away(&docker, || {
             docker.end_daemon(signal);
-            callsign.wait_after(mark, Source::Stderr, "docker");
+            callsign.wait_after(mark, Source::Stderr, "Docker is away");
             docker.start_daemon();
             // It is followed again.
             let next = format!("after-{signal}");

@@ -59,6 +59,7 @@ fn d7_podmans_service_gives_right_names_and_views() {
     // Aliases, the short id and the name, of a container that comes later.
     let web = podman.container("web", &["--network", "shop", "--network-alias", "www"]);
     let cms = podman.container("cms", &["--network", "blog"]);
+    machine.network_of(1).keep_bridge_addresses();
     for name in ["web", "www", web.short_id()] {
         resolved(&before.network, SHOP, name, &[&web.address_on("shop")]);
     }
@@ -75,11 +76,12 @@ fn d7_podmans_service_gives_right_names_and_views() {
     resolved(&cms.network, BLOG, "web", &["NXDOMAIN"]);
     resolved(&before.network, SHOP, "web", &[&web.address_on("shop")]);
 
-    podman.run(&["rename", "web", "shop"]);
-    resolved(&before.network, SHOP, "shop", &[&web.address_on("shop")]);
-    podman.run(&["stop", "--time", "0", "shop"]);
-    resolved(&before.network, SHOP, "shop", &[]);
-    podman.run(&["rm", "shop"]);
-    resolved(&before.network, SHOP, "shop", &["NXDOMAIN"]);
+    let address = web.address_on("shop");
+    podman.run(&["rename", "web", "store"]);
+    resolved(&before.network, SHOP, "store", &[&address]);
+    podman.run(&["stop", "--time", "0", "store"]);
+    resolved(&before.network, SHOP, "store", &[]);
+    podman.run(&["rm", "store"]);
+    resolved(&before.network, SHOP, "store", &["NXDOMAIN"]);
     resolved(&before.network, SHOP, "www.example.com", &["192.0.2.80"]);
 }

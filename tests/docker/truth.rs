@@ -161,28 +161,28 @@ impl<'d, 'a> Truth<'d, 'a> {
             Err(error) => return Some(format!("{}: {error}", answer.name)),
         };
         let has_name = |endpoint: &&Endpoint| endpoint.names.contains(&answer.name);
+        let named = || readings.iter().flat_map(|reading| &reading.endpoints).filter(has_name);
         for address in addresses {
-            let mut all = readings.iter().flat_map(|reading| &reading.endpoints);
-            if !all.any(|endpoint| has_name(&endpoint) && endpoint.address == *address) {
+            if !named().any(|endpoint| endpoint.address == *address) {
                 return Some(format!("{} is not at {address}: {answer:?} {readings:#?}", answer.name));
             }
         }
-        // What ran all the time, by network: one network answers, whole. Those whose health is checked may be left out for
-        // others of them.
-        let mut steady: HashMap<&str, Vec<&Endpoint>> = HashMap::new();
-        for endpoint in readings[0].endpoints.iter().filter(has_name) {
-            let is_it = |other: &Endpoint| {
-                (&other.network, &other.address, other.runs) == (&endpoint.network, &endpoint.address, true)
-                    && has_name(&other)
-            };
-            if endpoint.runs && readings.iter().all(|reading| reading.endpoints.iter().any(is_it)) {
-                steady.entry(&endpoint.network).or_default().push(endpoint);
-            }
-        }
-        let whole = |endpoints: &Vec<&Endpoint>| {
-            endpoints.iter().all(|endpoint| endpoint.has_health_check || addresses.contains(&endpoint.address))
+        // What ran all the time.
+        let runs = |reading: &Reading, network: &str, address: &str| {
+            let mut endpoints = reading.endpoints.iter().filter(has_name);
+            endpoints.any(|other| other.runs && other.network == network && other.address == address)
         };
-        if !steady.is_empty() && (addresses.is_empty() || !steady.values().any(whole)) {
+        let is_steady =
+            |endpoint: &&Endpoint| readings.iter().all(|reading| runs(reading, &endpoint.network, &endpoint.address));
+        let steady: Vec<&Endpoint> = readings[0].endpoints.iter().filter(has_name).filter(is_steady).collect();
+        // One network answers, whole. Those whose health is checked may be left out for others of them.
+        let is_whole = |network: &str| {
+            let is_of =
+                |address: &String| named().any(|endpoint| endpoint.network == network && endpoint.address == *address);
+            let mut of = steady.iter().filter(|endpoint| endpoint.network == network && !endpoint.has_health_check);
+            addresses.iter().all(is_of) && of.all(|endpoint| addresses.contains(&endpoint.address))
+        };
+        if !steady.is_empty() && (addresses.is_empty() || !self.networks.iter().any(|network| is_whole(network))) {
             return Some(format!("{} is running: {answer:?} {steady:#?}", answer.name));
         }
         None
