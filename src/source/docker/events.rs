@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 /// The types and actions that are subscribed to. Each probe of a health check makes three more events, which are not.
-pub(super) const FILTERS: &str = r#"{"type":["container","network"],"event":["create","start","die","rename","pause","unpause","connect","disconnect","destroy","remove","update","health_status"]}"#;
+/// Podman reports `die`, but filters by its own name for it, `died`.
+pub(super) const FILTERS: &str = r#"{"type":["container","network"],"event":["create","start","die","died","rename","pause","unpause","connect","disconnect","destroy","remove","update","health_status"]}"#;
 /// Ids have 64 or 25 characters.
 const MAX_ID: usize = 128;
 
