@@ -115,7 +115,10 @@ mod tests {
 
     #[test]
     fn the_nearest_name() {
-        assert_eq!((distance("", ""), distance("db", "db"), distance("dbb", "db"), distance("web", "wbe")), (0, 0, 1, 2));
+        assert_eq!(
+            (distance("", ""), distance("db", "db"), distance("dbb", "db"), distance("web", "wbe")),
+            (0, 0, 1, 2)
+        );
         assert_eq!(nearest("wbe", ["web"].into_iter()), None, "two changes of three letters are another word");
         assert_eq!(nearest("we", ["web", "db"].into_iter()), Some("web"));
         assert_eq!(nearest("databse", ["database", "db"].into_iter()), Some("database"));
