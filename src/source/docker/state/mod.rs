@@ -8,6 +8,8 @@
 mod answers;
 mod build;
 mod requests;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -166,6 +168,8 @@ impl State {
             What::NetworkRemoved(id) => {
                 self.gone.insert(id.clone(), self.clock);
                 self.remove_network(id);
+                // One of the same id may have been made since: Podman's ids come of the names.
+                self.dirty_networks.insert(id.clone());
             }
         }
     }
