@@ -71,13 +71,17 @@ impl State {
             let hash = hash_of(summary);
             let is_same = |known: &KnownContainer| known.summary == Some(hash);
             if !self.containers.get(&summary.id).is_some_and(is_same) && !self.dirty.contains(&summary.id) {
-                self.listed.insert(summary.id.clone(), hash);
+                self.listed.insert(summary.id.clone(), (hash, asked));
             }
         }
     }
 
     fn take_container(&mut self, id: &str, inspection: &Inspection, asked: u64) {
-        let listed = self.listed.remove(id);
+        // One that was asked before the list does not stand for its entry.
+        let listed = self.listed.get(id).filter(|(_, listed)| *listed < asked).map(|(hash, _)| *hash);
+        if listed.is_some() {
+            self.listed.remove(id);
+        }
         let mut container = Container::read(id, inspection);
         let (changed, before) = match self.containers.remove(id) {
             // It was asked too early to know of what has happened since.

@@ -102,8 +102,8 @@ pub(super) struct State {
     dirty_networks: BTreeSet<String>,
     dirty_services: BTreeSet<String>,
     dirty: BTreeSet<String>,
-    /// Of a list, each with its entry.
-    listed: BTreeMap<String, u64>,
+    /// Of a list, each with its entry, and when the list was asked for.
+    listed: BTreeMap<String, (u64, u64)>,
     failed: BTreeSet<Ask>,
     in_flight: BTreeMap<u64, Ask>,
 
