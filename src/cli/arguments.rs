@@ -1,6 +1,5 @@
 //! The arguments, and the help that teaches them.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use callsign::table::Address;
@@ -100,6 +99,9 @@ pub(super) struct Check {
     /// It is what is said beside Podman's own files, for the server under the name aardvark-dns
     #[arg(long)]
     pub(super) podman: bool,
+    /// Ask Docker, and show its networks and containers, too; then no file is needed
+    #[arg(long, conflicts_with = "podman")]
+    pub(super) docker: bool,
     /// Write JSON
     #[arg(long)]
     pub(super) json: bool,
@@ -109,6 +111,7 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   callsign check callsign.toml && systemctl reload callsign
   callsign check --podman
+  callsign check --docker                      what would be served of this host's Docker now?
   callsign check callsign.toml --json | jq -r '.networks[].names[].name'";
 
 /// Ask a DNS server, and show its answer
@@ -156,12 +159,15 @@ pub(super) struct Explain {
     /// The type of record; A unless given, PTR for an address
     #[arg(value_name = "TYPE")]
     pub(super) rtype: Option<Rtype>,
-    /// The client's address
-    #[arg(long, value_name = "ADDR")]
-    pub(super) from: IpAddr,
+    /// The client: its address, or with --docker the name or the id of a container
+    #[arg(long, value_name = "ADDR|CONTAINER")]
+    pub(super) from: String,
     /// The network whose listener is asked; without it the one that the client's address belongs to
     #[arg(long, value_name = "NET")]
     pub(super) network: Option<String>,
+    /// Ask Docker for its networks and containers; then no file is needed
+    #[arg(long)]
+    pub(super) docker: bool,
     /// The configuration file
     #[arg(long, short, value_name = "FILE", default_value = CONFIG)]
     pub(super) config: PathBuf,
@@ -174,7 +180,8 @@ const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   callsign explain db --from 10.10.1.2                 what is db for the container 10.10.1.2?
   callsign explain db --from 127.0.0.1 --network shop  and for the host, asking shop's listener?
-  callsign explain www.example.com --from 10.10.1.2    which upstream is asked?";
+  callsign explain www.example.com --from 10.10.1.2    which upstream is asked?
+  callsign explain db --from shop-web-1 --docker       what is db for this container of Docker's?";
 
 #[cfg(test)]
 mod tests {

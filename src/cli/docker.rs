@@ -1,10 +1,11 @@
 //! What `--docker` and `[docker]` mean for a configuration: the one reading that `serve`, `check` and `explain` share.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use callsign::source::config::{Config, ConfigError};
-use callsign::source::docker::DockerOptions;
+use callsign::source::docker::{self as source, ContainerStatus, DockerOptions};
 
 use super::arguments;
 
@@ -29,6 +30,32 @@ pub(super) fn with_docker(mut config: Config, is_asked: bool) -> Config {
         config.warnings.append(&mut config.warnings_without_docker);
     }
     config
+}
+
+/// What Docker has now, beside what the file says.
+pub(super) struct Docker {
+    pub(super) containers: Vec<ContainerStatus>,
+    /// What a person should know.
+    pub(super) notices: Vec<String>,
+}
+
+/// Asks Docker, and puts its networks behind those of the file.
+pub(super) fn ask(config: &mut Config) -> Result<Docker, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let additions = std::mem::take(&mut config.additions);
+    let (additions, options) = (Arc::new(additions), options(config).unwrap_or_default());
+    runtime.block_on(async {
+        let mut docker = source::Docker::new(options);
+        let template = additions.clone();
+        docker.set_template(move |name, builder| template.apply(name, builder));
+        let mut reading = docker.load().await.map_err(|error| format!("Docker does not answer: {error}"))?;
+        reading.networks.sort_by(|one, other| one.name().cmp(other.name()));
+        let exists = |name: &str| reading.networks.iter().any(|network| network.name() == name);
+        config.warnings.extend(additions.unmatched(exists));
+        config.networks.append(&mut reading.networks);
+        Ok(Docker { containers: docker.containers(), notices: reading.notices })
+    })
 }
 
 /// The options of the source, if Docker is followed. Networks of the file keep their names.

@@ -15,12 +15,13 @@ use callsign::table::{NameEntry, Network, Settings};
 use callsign::wire::{fragment, rtype};
 use serde::Serialize;
 
-use super::{NO, arguments, output};
+use super::{NO, arguments, docker, output};
 
 /// The document of `--json` for a valid file.
 #[derive(Debug, Serialize)]
 struct Document {
-    file: String,
+    /// `None` if there is none, and none is needed.
+    file: Option<String>,
     valid: bool,
     warnings: Vec<Note>,
     /// Where questions go that no route, endpoint or network has servers of its own for.
@@ -114,13 +115,15 @@ pub(super) fn run(arguments: &arguments::Check) -> ExitCode {
         let file = is_there.then_some(file);
         return tell(arguments, told, |config| &config.warnings, |config| podman_document(file, config), show::podman);
     }
-    tell(
-        arguments,
-        Config::load(&arguments.file),
-        |config| &config.warnings,
-        |config| document(file, config),
-        show::served,
-    )
+    let mut config = docker::load(&arguments.file, arguments.docker);
+    if let (Ok(config), true) = (&mut config, arguments.docker) {
+        match docker::ask(config) {
+            Ok(docker) => docker.notices.iter().for_each(output::complain),
+            Err(message) => return output::fail(message, NO),
+        }
+    }
+    let file = Some(file).filter(|_| !arguments.docker || arguments.file.exists());
+    tell(arguments, config, |config| &config.warnings, |config| document(file, config), show::served)
 }
 
 /// Writes what is to be said of a file of either kind.
@@ -156,7 +159,7 @@ fn notes(problems: &[Problem]) -> Vec<Note> {
     problems.iter().map(|problem| Note { line: problem.line(), message: problem.message().to_owned() }).collect()
 }
 
-fn document(file: String, config: &Config) -> Document {
+fn document(file: Option<String>, config: &Config) -> Document {
     Document {
         file,
         valid: true,

@@ -59,7 +59,8 @@ impl Engine {
 
     /// Puts in force what has changed, and gives the names of the networks that are new.
     pub(super) async fn read(&mut self, server: &Server) -> Vec<String> {
-        let Reading { networks, removed, changed, .. } = self.docker.read(server.table());
+        let Reading { networks, removed, changed, notices, .. } = self.docker.read(server.table());
+        notices.iter().for_each(|notice| warn!("{notice}"));
         debug!(networks = networks.len(), removed = removed.len(), changed = changed.len(), "Docker read");
         let removed: Vec<String> = removed.into_iter().filter(|name| self.served.remove(name)).collect();
         let mut added = Vec::new();
@@ -104,9 +105,8 @@ impl Engine {
 
     /// Says what will not work although all is in order.
     fn tell(&self, server: &Server) {
-        let is_none = |name: &str| !self.served.contains(name);
-        for policy in self.additions.iter().filter(|policy| !policy.is_for_all() && is_none(policy.name())) {
-            warn!("the file adds to a network {:?}, which Docker does not have", policy.name());
+        for problem in self.additions.unmatched(|name| self.served.contains(name)) {
+            warn!("{problem}");
         }
         let listeners =
             server.status().listeners.into_iter().filter(|listener| self.served.contains(&listener.network));

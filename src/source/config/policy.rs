@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use crate::table::{Clients, HealthPolicy, Merge, Network, NetworkBuilder, ReverseNames, TableError};
 
+use super::error::Problem;
 use super::record;
 use super::section::Section;
 use super::unique::Unique;
@@ -20,8 +21,10 @@ type Step = Box<dyn Fn(NetworkBuilder) -> NetworkBuilder + Send + Sync>;
 
 /// What a `[[network]]` says of a network that somebody else makes.
 pub struct NetworkPolicy {
-    pub(super) name: String,
-    pub(super) steps: Vec<Step>,
+    name: String,
+    steps: Vec<Step>,
+    /// What to say if there is no such network.
+    absent: Problem,
 }
 
 impl NetworkPolicy {
@@ -62,6 +65,12 @@ impl NetworkPolicies {
         self.0.is_empty()
     }
 
+    /// What to say of those whose network is not there.
+    pub fn unmatched(&self, exists: impl Fn(&str) -> bool) -> Vec<Problem> {
+        let unmatched = self.iter().filter(|policy| !policy.is_for_all() && !exists(policy.name()));
+        unmatched.map(|policy| policy.absent.clone()).collect()
+    }
+
     /// Adds to a network what the file says of every network, then what it says of this one.
     pub fn apply(&self, network: &str, builder: NetworkBuilder) -> NetworkBuilder {
         let of_all = self.iter().filter(|policy| policy.is_for_all());
@@ -82,7 +91,8 @@ pub(super) fn read(section: &Section<'_>, names: &mut Unique<String>, engine: &s
         let message = format!("write the network's name as {engine} has it, or name = \"*\" for every network");
         section.problem(&name.span(), message);
     }
-    Some(NetworkPolicy { name: text, steps })
+    let absent = section.note(&name.span(), format!("{engine} has no network {text:?}, so this adds to nothing"));
+    Some(NetworkPolicy { name: text, steps, absent })
 }
 
 /// Everything that a section says, in steps that do not fail: what is wrong with a part is told at its own place, and the

@@ -134,6 +134,8 @@ pub struct Reading {
     pub removed: Vec<String>,
     /// Names of networks of which only endpoints changed. These changes are in the table already.
     pub changed: Vec<String>,
+    /// What a person should know of networks that are new.
+    pub notices: Vec<String>,
 }
 
 /// A container, for people.
@@ -241,8 +243,7 @@ impl Docker {
     /// Applies to `table` what has changed of endpoints only, and gives the rest.
     pub fn read(&mut self, table: &NameTable) -> Reading {
         let delta = self.state.take();
-        delta.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
-        let mut reading = Reading { removed: delta.removed, ..Reading::default() };
+        let mut reading = Reading { removed: delta.removed, notices: delta.notices, ..Reading::default() };
         for (name, builder) in delta.networks {
             reading.networks.extend(self.finish(&name, builder));
         }
@@ -273,27 +274,27 @@ impl Docker {
         self.finish(name, self.state.whole(name)?)
     }
 
-    /// Reads once all that there is, without following it, and gives the networks.
+    /// Reads once all that there is, without following it.
     ///
     /// # Errors
     /// The engine does not answer.
-    pub async fn load(&mut self) -> Result<Vec<Network>, EngineError> {
+    pub async fn load(&mut self) -> Result<Reading, EngineError> {
         let engine = Engine::connect(&self.find_socket()?).await?;
         // Whether it answers at all is seen here, with the reason.
         engine.get::<Vec<model::Network>>("/networks").await?;
         self.engine = Some(engine);
         self.state.reconcile();
+        let mut are_services_read = false;
         loop {
             self.ask();
             match self.requests.join_next().await {
                 Some(done) => self.answered(done),
+                None if self.state.poll_services() && !are_services_read => are_services_read = true,
                 None => break,
             }
         }
         self.state.renew_all();
-        let delta = self.state.take();
-        delta.notices.iter().for_each(|notice| tracing::warn!("{notice}"));
-        Ok(delta.networks.into_iter().filter_map(|(name, builder)| self.finish(&name, builder)).collect())
+        Ok(self.read(&NameTable::new()))
     }
 
     /// Every container that is known.

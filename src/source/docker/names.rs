@@ -248,3 +248,159 @@ pub(super) fn is_enabled(labels: &Words) -> bool {
 pub(super) fn hold(labels: &Words) -> Option<Duration> {
     parse_duration(labels.get(HOLD)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(text: &str) -> (Inspection, String) {
+        let id: serde_json::Value = serde_json::from_str(text).unwrap();
+        (serde_json::from_str(text).unwrap(), id["Id"].as_str().unwrap().to_owned())
+    }
+
+    fn read(text: &str) -> Container {
+        let (inspection, id) = sample(text);
+        Container::read(&id, &inspection)
+    }
+
+    /// With this JSON in place of that.
+    fn changed(text: &str, from: &str, to: &str) -> Container {
+        assert!(text.contains(from), "{from}");
+        read(&text.replace(from, to))
+    }
+
+    fn names(attachment: &Attachment) -> Vec<String> {
+        attachment.names.iter().map(ToString::to_string).collect()
+    }
+
+    const DB: &str = include_str!("../../../tests/docker_samples/inspect-compose-db.json");
+    const WEB: &str = include_str!("../../../tests/docker_samples/inspect-compose-web.json");
+    const JOB: &str = include_str!("../../../tests/docker_samples/inspect-compose-job.json");
+    const STOPPED: &str = include_str!("../../../tests/docker_samples/inspect-stopped.json");
+    const PODMAN: &str = include_str!("../../../tests/docker_samples/podman-inspect.json");
+
+    #[test]
+    fn a_service_of_compose() {
+        let db = read(DB);
+        let [back] = &db.attachments[..] else { panic!("{db:?}") };
+        assert_eq!(
+            names(back),
+            ["proj_db_1", "database", "db.example.internal", "db", "dbhost", "db.proj", "proj-db-1"],
+            "the container's name is the canonical one, and the short id is the table's"
+        );
+        assert_eq!(
+            (back.network_name.as_str(), &back.addresses[..]),
+            ("proj_back", &["172.21.0.2".parse().unwrap()][..])
+        );
+        assert_eq!((db.condition, db.health), (Condition::Up, Health::Unhealthy));
+        assert_eq!(db.ports, [Port::new(5432, Protocol::Tcp)]);
+        assert_eq!((db.project.as_deref(), db.service.as_deref()), (Some("proj"), Some("db")));
+        assert_eq!(db.started, 1_795_545_619_543_133_967);
+    }
+
+    #[test]
+    fn several_networks_and_labels() {
+        let web = read(WEB);
+        let networks: Vec<&str> = web.attachments.iter().map(|at| at.network_name.as_str()).collect();
+        assert_eq!(networks, ["ext1", "proj_back", "proj_front"]);
+        let all = ["proj_web_1", "web", "web.proj", "proj-web-1", "www", "web.local"];
+        assert_eq!(names(&web.attachments[0]), all);
+        assert_eq!(names(&web.attachments[1])[1..3], ["web", "api"]);
+        assert_eq!(web.ports, [Port::new(443, Protocol::Udp), Port::new(80, Protocol::Tcp)]);
+        let named =
+            changed(WEB, "www, web.local\"", " *.web ,, a..b\", \"callsign.ports\": \"http=80, quic=443/udp, x=0, y\"");
+        assert_eq!(
+            names(&named.attachments[0]).last().map(String::as_str),
+            Some("*.web"),
+            "what is no name is left out"
+        );
+        assert_eq!(named.ports, [Port::named("http", 80, Protocol::Tcp), Port::named("quic", 443, Protocol::Udp)]);
+        let disabled = changed(WEB, "\"callsign.names\": \"www, web.local\"", "\"callsign.enable\": \"false\"");
+        assert!(web.is_enabled && !disabled.is_enabled);
+    }
+
+    #[test]
+    fn the_default_bridge_has_the_names_that_docker_does_not_give() {
+        let job = read(JOB);
+        assert_eq!(names(&job.attachments[0]), ["the-job", "job", "job.proj", "proj-job-1"]);
+        let one_off =
+            changed(JOB, "\"com.docker.compose.oneoff\": \"False\"", "\"com.docker.compose.oneoff\": \"True\"");
+        assert_eq!(names(&one_off.attachments[0]), ["the-job"], "docker.md 3.17: a one-off is not its service");
+        let linked = changed(
+            JOB,
+            "\"Links\": null,\n  \"NetworkMode\"",
+            "\"Links\": [\"/cdef:/the-job/ldb\"],\n  \"NetworkMode\"",
+        );
+        let alias = || "ldb".parse().unwrap();
+        let link = |network: &str| Link { network_name: network.to_owned(), target: "cdef".to_owned(), alias: alias() };
+        assert_eq!(linked.links, [link("bridge")]);
+        let text = WEB.replacen("\"Links\": null,\n    \"Aliases\"", "\"Links\": [\"cdef:ldb\"],\n    \"Aliases\"", 1);
+        assert_eq!(read(&text).links, [link("ext1")]);
+    }
+
+    #[test]
+    fn n7_what_does_not_run_has_names_and_no_address() {
+        let stopped = read(STOPPED);
+        assert_eq!((stopped.condition, names(&stopped.attachments[0])), (Condition::Down, vec!["stopped1".to_owned()]));
+        assert_eq!(stopped.attachments[0].addresses, Vec::<IpAddr>::new());
+        let dead = WEB
+            .replace("\"Status\": \"running\"", "\"Status\": \"exited\"")
+            .replace("\"Running\": true", "\"Running\": false");
+        assert_eq!(
+            read(&dead).attachments[0].addresses,
+            Vec::<IpAddr>::new(),
+            "docker.md 3.25: its address is still there when it died while the engine was away"
+        );
+        let restarting = changed(WEB, "\"Restarting\": false", "\"Restarting\": true");
+        assert_eq!(restarting.condition, Condition::Pending);
+        let created = STOPPED.replace("exited", "created");
+        assert_eq!(read(&created).condition, Condition::Pending);
+        let paused = changed(WEB, "\"Paused\": false", "\"Paused\": true");
+        assert_eq!(paused.condition, Condition::Up, "docker.md 3.11");
+    }
+
+    #[test]
+    fn n8_a_starting_container_is_not_healthy_yet() {
+        for (status, health) in [
+            ("starting", Health::Unhealthy),
+            ("unhealthy", Health::Unhealthy),
+            ("healthy", Health::Healthy),
+            ("none", Health::Healthy),
+            ("", Health::Healthy),
+        ] {
+            assert_eq!(changed(DB, "\"unhealthy\"", &format!("{status:?}")).health, health, "{status}");
+        }
+    }
+
+    #[test]
+    fn newer_engines_give_all_names_themselves() {
+        let dns_names = "\"DNSNames\": [\"proj_web_1\", \"web\", \"d730a23a3451\", \"given\"], \"GwPriority\": 5, \"Aliases\": [\"web\"]";
+        let text = WEB.replacen("\"Aliases\": [\n     \"web\",\n     \"d730a23a3451\"\n    ]", dns_names, 1);
+        assert_ne!(text, WEB);
+        let web = read(&text);
+        assert_eq!(
+            names(&web.attachments[0]),
+            ["proj_web_1", "web", "given", "web.proj", "proj-web-1", "www", "web.local"]
+        );
+        assert_eq!((web.attachments[0].priority, web.attachments[1].priority), (5, 0));
+    }
+
+    #[test]
+    fn podman_7_3_what_it_says_differently() {
+        let podman = read(PODMAN);
+        let [attachment] = &podman.attachments[..] else { panic!("{podman:?}") };
+        assert_eq!((podman.condition, podman.health), (Condition::Up, Health::Healthy));
+        assert_eq!((attachment.network_id.as_str(), attachment.endpoint_id.as_str()), ("pn1", ""));
+        assert_eq!(names(attachment), ["pe1n", "pea"]);
+        let stopping = PODMAN.replace("\"running\"", "\"stopping\"").replace("\"Running\": true", "\"Running\": false");
+        assert_eq!(read(&stopping).condition, Condition::Down);
+    }
+
+    #[test]
+    fn n11_hold_by_label() {
+        let label = |text: &str| hold(&Words::from([(HOLD.to_owned(), text.to_owned())]));
+        assert_eq!(label("2s"), Some(Duration::from_secs(2)));
+        assert_eq!(label("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!((label("2"), label("-1s"), label("soon")), (None, None, None));
+    }
+}

@@ -147,3 +147,80 @@ fn first_host(subnet: &IpNet) -> Option<IpAddr> {
         IpNet::V6(subnet) => subnet.hosts().nth(1).map(IpAddr::V6),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BRIDGE: &str = include_str!("../../../tests/docker_samples/network-inspect-bridge.json");
+    const BACK: &str = include_str!("../../../tests/docker_samples/network-inspect-proj_back.json");
+    const LIST: &str = include_str!("../../../tests/docker_samples/networks-list.json");
+    const OVERLAY: &str = include_str!("../../../tests/docker_samples/swarm-network-verbose-worker.json");
+    const PODMAN: &str = include_str!("../../../tests/docker_samples/podman-network-inspect.json");
+
+    fn read(text: &str, interfaces: &[Interface]) -> Option<Network> {
+        Network::read(&serde_json::from_str(text).unwrap(), interfaces)
+    }
+
+    fn gateways(network: &Network) -> Vec<String> {
+        network.gateways().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn docker_2_4_where_the_gateway_is_found() {
+        let back = read(BACK, &[]).unwrap();
+        assert!(back.internal && !back.is_default);
+        assert_eq!(gateways(&back), ["172.21.0.1"], "as the engine's record has it");
+
+        let mut bridge = read(BRIDGE, &[]).unwrap();
+        assert!(bridge.is_default);
+        assert_eq!(gateways(&bridge), ["172.17.0.1"], "the subnet's first address");
+        let at = |interface: &str, address: &str| (interface.to_owned(), address.parse().unwrap());
+        let interfaces = [at("eth0", "172.17.9.9"), at("docker0", "10.0.0.1"), at("docker0", "172.17.0.77")];
+        bridge = read(BRIDGE, &interfaces).unwrap();
+        assert_eq!(gateways(&bridge), ["172.17.0.77"], "the bridge's address inside the subnet");
+        assert!(!bridge.learn(&["10.9.9.9".parse().unwrap()]));
+        assert!(bridge.learn(&["172.17.0.88".parse().unwrap()]));
+        assert_eq!(gateways(&bridge), ["172.17.0.88"], "what a container has as its gateway");
+        let mut anew = read(BRIDGE, &interfaces).unwrap();
+        anew.remember(&bridge);
+        assert_eq!(anew, bridge);
+    }
+
+    #[test]
+    fn two_families() {
+        let pools = r#""Config": [{"Subnet": "10.50.1.0/24", "Gateway": "10.50.1.1"}, {"Subnet": "fd50:1::/64"}]"#;
+        let text =
+            format!(r#"{{"Name": "n1", "Id": "x", "Driver": "bridge", "IPAM": {{{pools}}}, "Options": OPTIONS}}"#);
+        let with = |options: &str| gateways(&read(&text.replace("OPTIONS", options), &[]).unwrap());
+        assert_eq!(with("null"), ["10.50.1.1", "fd50:1::1"]);
+        // docker.md 2.6.
+        assert_eq!(with(r#"{"com.docker.network.bridge.gateway_mode_ipv4": "isolated"}"#), ["fd50:1::1"]);
+        assert_eq!(with(r#"{"com.docker.network.bridge.gateway_mode_ipv6": "isolated"}"#), ["10.50.1.1"]);
+        assert_eq!(with(r#"{"com.docker.network.bridge.inhibit_ipv4": "true"}"#), ["fd50:1::1"]);
+    }
+
+    #[test]
+    fn which_networks_containers_reach_us_by() {
+        let list: Vec<model::Network> = serde_json::from_str(LIST).unwrap();
+        let read: Vec<Option<Network>> = list.iter().map(|network| Network::read(network, &[])).collect();
+        for (network, read) in list.iter().zip(&read) {
+            match network.driver.as_str() {
+                "host" | "null" => assert_eq!(*read, None),
+                "bridge" => assert_eq!(read.as_ref().unwrap().kind, Kind::Bridge),
+                other => panic!("{other}"),
+            }
+        }
+        let overlay = self::read(OVERLAY, &[]).unwrap();
+        assert_eq!((overlay.kind, gateways(&overlay)), (Kind::Overlay, vec![]));
+        let renamed = |driver: &str, name: &str| {
+            let text = BACK.replace("\"bridge\"", &format!("{driver:?}")).replace("proj_back", name);
+            self::read(&text, &[]).unwrap()
+        };
+        assert_eq!(renamed("macvlan", "lan").kind, Kind::Unreachable);
+        assert_eq!(gateways(&renamed("macvlan", "lan")), Vec::<String>::new());
+        assert_eq!(renamed("bridge", "docker_gwbridge").kind, Kind::Identity);
+        assert_eq!(self::read(&OVERLAY.replace("\"Ingress\": false", "\"Ingress\": true"), &[]), None);
+        assert_eq!(gateways(&self::read(PODMAN, &[]).unwrap()), ["10.89.0.1"]);
+    }
+}

@@ -47,3 +47,37 @@ fn names(name: &str, service: &Service) -> Vec<Name> {
 fn virtual_address(service: &Service) -> Option<std::net::IpAddr> {
     service.vip.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::docker::model::Network;
+
+    const OVERLAY: &str = include_str!("../../../tests/docker_samples/swarm-network-verbose-worker.json");
+    const LOCAL: &str = "9cbd11b006092ff8477f96ca90aef2a9656bf95df2f404b9454b9176962a68ac";
+
+    #[test]
+    fn services_and_tasks_of_all_hosts() {
+        let network: Network = serde_json::from_str(OVERLAY).unwrap();
+        let mut shown: Vec<String> = endpoints(&network.services, |endpoint| endpoint == LOCAL)
+            .iter()
+            .map(|endpoint| {
+                let names: Vec<String> = endpoint.names().iter().map(ToString::to_string).collect();
+                format!("{} {}", names.join(","), endpoint.addresses()[0])
+            })
+            .collect();
+        shown.sort();
+        assert_eq!(
+            shown,
+            [
+                "rrsvc.1.814e6sz8neanzsf08qn6opwjs,rrsvc,tasks.rrsvc 10.0.1.5",
+                "rrsvc.2.m61krf4c1v5tnwfv7brc2nibn,rrsvc,tasks.rrsvc 10.0.1.6",
+                "vsvc 10.0.1.2",
+                "vsvc.2.3a4ebyj1p9qc9medjtpymr51k,tasks.vsvc 10.0.1.4",
+            ]
+        );
+        let names: Vec<String> = names_of_task(&network.services, LOCAL).iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["tasks.vsvc"]);
+        assert_eq!(names_of_task(&network.services, ""), []);
+    }
+}
