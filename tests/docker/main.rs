@@ -10,6 +10,7 @@ mod bed;
 mod changes;
 mod compose;
 mod daemon;
+mod docs;
 mod first;
 mod image;
 mod load;
