@@ -62,7 +62,7 @@ impl Watched {
 
     fn ask(&self) -> Vec<String> {
         let query = Query::new(&self.name, rtype::A).edns(1232).bytes();
-        let client = Client::new(at_port_53(GATEWAY)).timeout(Duration::from_secs(2));
+        let client = Client::new(at_port_53(GATEWAY)).timeout(Duration::from_secs(5));
         match self.network.enter(|| client.udp_bytes(&query)).map(Reply::new) {
             Ok(reply) if reply.status() == "NOERROR" => addresses(&reply),
             Ok(reply) => vec![reply.status()],

@@ -46,7 +46,7 @@ pub(crate) fn nothing_is_wrong_while(truth: &Truth<'_, '_>, from: &Network, name
 }
 
 fn ask_until(done: &AtomicBool, names: &[&str]) -> Vec<Answer> {
-    let client = Client::new(at_port_53(GATEWAY)).timeout(Duration::from_secs(2));
+    let client = Client::new(at_port_53(GATEWAY)).timeout(Duration::from_secs(5));
     let mut answers = Vec::new();
     let start = Instant::now();
     while !done.load(Ordering::Relaxed) {

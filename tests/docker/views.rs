@@ -28,7 +28,7 @@ fn ask_from_host(outside: &Outside, server: &str, name: &str) -> Vec<String> {
     let query = Query::new(name, rtype::A).edns(1232);
     let reply = outside
         .host()
-        .enter(|| Client::new(at_port_53(server)).timeout(Duration::from_secs(1)).udp_bytes(&query.bytes()));
+        .enter(|| Client::new(at_port_53(server)).timeout(Duration::from_secs(5)).udp_bytes(&query.bytes()));
     match reply.map(Reply::new) {
         Ok(reply) if reply.status() == "NOERROR" => addresses(&reply),
         Ok(reply) => vec![reply.status()],
