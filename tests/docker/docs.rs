@@ -66,6 +66,15 @@ services:
     <<: *callsign
     image: busybox
     command: ["sleep", "1000"]
+  vault:
+    image: busybox
+    command: ["sleep", "1000"]
+    dns: [10.60.0.1]
+    networks: [sealed]
+networks:
+  sealed:
+    internal: true
+    ipam: { config: [{ subnet: 10.60.0.0/24, gateway: 10.60.0.1 }] }
 "#,
     );
     project.run(&["up", "--detach"]);
@@ -75,6 +84,29 @@ services:
     assert_eq!(web.servers(), [EMBEDDED]);
     becomes_at!(web, EMBEDDED, "host.docker.internal", [GATEWAY]);
     assert_eq!(docker.container("elsewhere", &[]).servers(), ["10.99.0.1"]);
+    // On an internal network alone: at its own gateway.
+    let vault = docker.running("shop_vault_1");
+    becomes_at!(vault, EMBEDDED, "host.docker.internal", ["10.60.0.1"]);
+    becomes_at!(vault, "10.60.0.1", "vault", [vault.address_on("shop_sealed")]);
+}
+
+#[test]
+fn a_second_dns_server_is_a_net_below_that_is_asked_after_forwarded_negatives() {
+    needs_docker!();
+    let outside = Outside::new();
+    let (_upstream, second) = (outside.upstream(), outside.other_upstream());
+    let docker = Docker::with(&outside, &["--dns", GATEWAY, "--dns", "10.99.0.2"]);
+    docker.run(&["network", "create", "n1"]);
+    let callsign = docker.serve();
+    let a = docker.container("a1", &["--network", "n1"]);
+    docker.container("stopped", &["--network", "n1"]);
+    docker.run(&["stop", "--time", "0", "stopped"]);
+    becomes_at!(a, EMBEDDED, "www.example.com", ["192.0.2.80"]);
+    becomes_at!(a, EMBEDDED, "stopped", [""; 0]);
+    assert_eq!(a.resolves(EMBEDDED, "nosuch.example.com"), ["NXDOMAIN"]);
+    assert_eq!(second.queries(), ["A nosuch.example.com"], "local names stay here");
+    drop(callsign);
+    becomes_at!(a, EMBEDDED, "www.example.com", ["192.0.2.82"]);
 }
 
 #[test]

@@ -16,5 +16,6 @@ mod image;
 mod load;
 mod networks;
 mod podman;
+mod rootless;
 mod truth;
 mod views;

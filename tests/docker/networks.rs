@@ -77,6 +77,11 @@ fn d2_5_a_gateway_whose_port_is_published_is_named_and_the_rest_is_served() {
     // It takes the port as soon as it is free.
     docker.run(&["rm", "--force", "pihole"]);
     becomes_at!(a, "10.50.1.1", "a1", [a.address_on("n1")]);
+    // From now on nobody else can have it, on all addresses; on another one they can.
+    let finished = docker.try_run(&["run", "--publish", "53:53/udp", "busybox", "sleep", "9"]);
+    assert!(finished.stderr.contains("address already in use"), "{finished:?}");
+    docker.container("pihole", &["--publish", "10.99.0.254:53:53/udp"]);
+    assert_eq!(a.resolves("10.50.1.1", "a1"), [a.address_on("n1")]);
 }
 
 #[test]
