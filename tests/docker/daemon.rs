@@ -80,7 +80,7 @@ fn d3_24_with_live_restore_the_names_stay_while_the_daemon_is_stopped_and_killed
     docker.run(&["network", "create", "n1"]);
     let callsign = docker.serve();
     let db = Watched::new(&docker, "db", &[]);
-    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+    for (round, signal) in [Signal::SIGTERM, Signal::SIGKILL].into_iter().enumerate() {
         let mark = callsign.mark();
         let answers = db.is_never_away(&docker, || {
             docker.end_daemon(signal);
@@ -92,6 +92,8 @@ fn d3_24_with_live_restore_the_names_stay_while_the_daemon_is_stopped_and_killed
             becomes_at!(late, GATEWAY, &next, [late.address_on("n1")]);
         });
         assert!(answers > 100, "{answers}");
+        let said = callsign.lines(Source::Stderr).iter().filter(|line| line.contains("Docker is away")).count();
+        assert_eq!(said, round + 1, "once each time: {callsign:?}");
     }
 }
 
