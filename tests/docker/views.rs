@@ -9,16 +9,7 @@ use crate::support::client::{Client, Query, Reply};
 use crate::support::docker::{Container, Docker, EMBEDDED, GATEWAY};
 use crate::support::machine::{Outside, addresses, at_port_53, becomes};
 use crate::support::process::{Source, run};
-use crate::{needs_docker, needs_root};
-
-/// Waits until the container resolves a name at a server so; the last word of the panic is what it resolves it to.
-#[macro_export]
-macro_rules! becomes_at {
-    ($container:expr, $server:expr, $name:expr, $expected:expr) => {{
-        let expected: Vec<String> = $expected.iter().map(|word| word.to_string()).collect();
-        $crate::support::machine::becomes($name, expected, || $container.resolves($server, $name));
-    }};
-}
+use crate::{becomes_at, needs_docker, needs_root};
 
 const NXDOMAIN: [&str; 1] = ["NXDOMAIN"];
 const NO_ADDRESS: [&str; 0] = [];

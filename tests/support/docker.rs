@@ -43,6 +43,16 @@ macro_rules! needs_docker {
     };
 }
 
+/// Waits until a container resolves a name at a server to just these addresses, or to the error that is named:
+/// `becomes_at!(web, GATEWAY, "db", ["172.17.0.3"])`. See [`Container::resolves`].
+#[macro_export]
+macro_rules! becomes_at {
+    ($container:expr, $server:expr, $name:expr, $expected:expr) => {{
+        let expected: Vec<String> = $expected.iter().map(|word| word.to_string()).collect();
+        $crate::support::machine::becomes($name, expected, || $container.resolves($server, $name));
+    }};
+}
+
 /// A Docker Engine, with the image `busybox`.
 pub struct Docker<'a> {
     machine: Machine<'a>,
