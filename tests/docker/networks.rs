@@ -1,11 +1,13 @@
 //! Networks and their gateways: listeners come and go with them (docker.md §2).
 
-use std::time::Duration;
+use std::sync::mpsc;
+use std::thread;
 
 use callsign::wire::rtype;
 
+use crate::support::client::{Client, Query, Reply};
 use crate::support::docker::{Docker, GATEWAY};
-use crate::support::machine::{Outside, becomes};
+use crate::support::machine::{Outside, addresses, at_port_53, becomes};
 use crate::support::process::Source;
 use crate::support::sockets::listening;
 use crate::{becomes_at, needs_docker, needs_root};
@@ -121,26 +123,35 @@ fn networks_and_containers_can_be_left_out() {
 }
 
 #[test]
-fn hold_for_start_waits_for_a_container_that_is_about_to_run() {
+fn n11_a_query_waits_for_a_container_that_is_about_to_run() {
     needs_docker!();
     let outside = Outside::new();
     let docker = Docker::start(&outside);
-    let _callsign = docker.launch("[docker]\nhold = \"3s\"\n").start();
-    let a = docker.container("a1", &[]);
-    docker.run(&["create", "--name", "late", "busybox", "sleep", "1000"]);
-    becomes_at!(a, GATEWAY, "a1", [a.address_on("bridge")]);
-    let asked = std::thread::scope(|scope| {
-        let network = a.network();
-        let asking = scope.spawn(move || {
-            let client = crate::support::client::Client::new(format!("{GATEWAY}:53").parse().unwrap());
-            let query = crate::support::client::Query::new("late", rtype::A);
-            network.enter(|| client.timeout(Duration::from_secs(5)).udp(&query)).addresses()
+    docker.run(&["network", "create", "--label", "callsign.hold=3s", "patient"]);
+    docker.run(&["network", "create", "hasty"]);
+    let _callsign = docker.serve();
+    for (network, waits) in [("patient", true), ("hasty", false)] {
+        let (asker, late) = (format!("asker-{network}"), format!("late-{network}"));
+        let a = docker.container(&asker, &["--network", network]);
+        docker.run(&["create", "--name", &late, "--network", network, "busybox", "sleep", "1000"]);
+        becomes_at!(a, GATEWAY, &asker, [a.address_on(network)]);
+        let (asked, is_asked) = mpsc::channel();
+        let answer = thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                a.network().enter(|| {
+                    let socket = Client::new(at_port_53(GATEWAY)).udp_socket().unwrap();
+                    socket.send(&Query::new(&late, rtype::A).edns(1232).bytes()).unwrap();
+                    asked.send(()).unwrap();
+                    let mut buffer = vec![0; 4096];
+                    let len = socket.recv(&mut buffer).unwrap();
+                    Reply::new(buffer[..len].to_vec())
+                })
+            });
+            is_asked.recv().unwrap();
+            docker.run(&["start", &late]);
+            asking.join().unwrap()
         });
-        docker.run(&["start", "late"]);
-        asking.join().unwrap()
-    });
-    assert_eq!(
-        asked.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        [docker.running("late").address_on("bridge")]
-    );
+        let expected = if waits { vec![docker.running(&late).address_on(network)] } else { Vec::new() };
+        assert_eq!((answer.status().as_str(), addresses(&answer)), ("NOERROR", expected), "{network}");
+    }
 }
