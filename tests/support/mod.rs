@@ -13,6 +13,9 @@ pub mod client;
 pub mod dnsmasq;
 #[cfg(feature = "encrypted")]
 pub mod encrypted;
+// Its answers are made with serde_json, which the program brings along.
+#[cfg(feature = "cli")]
+pub mod engine;
 pub mod knot;
 #[cfg(feature = "cli")]
 pub mod machine;
