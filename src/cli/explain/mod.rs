@@ -80,6 +80,11 @@ struct Forwarded {
 }
 
 pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
+    if !arguments.docker
+        && let Err(message) = client::address(arguments, &[])
+    {
+        return output::fail(message, USAGE);
+    }
     let mut config = match docker::load(&arguments.config, arguments.docker) {
         Ok(config) => config,
         Err(error) => {

@@ -24,24 +24,18 @@ impl State {
             }
             (Ask::Networks, Answer::Networks(list)) => self.take_networks(list, asked),
             (Ask::Containers, Answer::Containers(list)) => self.take_containers(&list, asked),
-            (Ask::Network(id), Answer::Network(network, interfaces)) => {
-                if !self.is_gone(id, asked) {
-                    self.take_network(id, &network, &interfaces, asked);
-                }
+            (Ask::Network(id), Answer::Network(network, interfaces)) if !self.is_gone(id, asked) => {
+                self.take_network(id, &network, &interfaces, asked);
             }
             (Ask::Services(id), Answer::Network(network, _)) => self.take_services(id, network.services),
             (Ask::Network(id), Answer::Gone) => self.remove_network(id),
-            (Ask::Container(id), Answer::Container(inspection)) => {
-                if !self.is_gone(id, asked) {
-                    self.take_container(id, &inspection, asked);
-                }
+            (Ask::Container(id), Answer::Container(inspection)) if !self.is_gone(id, asked) => {
+                self.take_container(id, &inspection, asked);
             }
-            (Ask::Container(id), Answer::Gone) => {
-                if self.containers.get(id).is_none_or(|known| known.changed < asked) {
-                    self.remove_container(id);
-                }
+            (Ask::Container(id), Answer::Gone) if self.containers.get(id).is_none_or(|known| known.changed < asked) => {
+                self.remove_container(id);
             }
-            // Not what was asked for.
+            // Of what is gone by now, or not what was asked for.
             _ => {}
         }
         let oldest = self.in_flight.keys().next().copied();
