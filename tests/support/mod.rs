@@ -17,6 +17,8 @@ pub mod encrypted;
 #[cfg(feature = "cli")]
 pub mod engine;
 pub mod knot;
+#[cfg(feature = "server")]
+pub mod log;
 #[cfg(feature = "cli")]
 pub mod machine;
 pub mod needs;

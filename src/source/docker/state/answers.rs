@@ -8,6 +8,8 @@ use crate::source::docker::model::{self, Inspection, Service, Summary};
 use crate::source::docker::names::{self, Attachment, Condition, Container};
 use crate::source::docker::network::{Interface, Network};
 
+use crate::table::relative_names;
+
 use super::{Answer, Ask, Kind, KnownContainer, KnownNetwork, Request, State};
 
 impl State {
@@ -174,7 +176,7 @@ impl State {
                             network_name: model.name.clone(),
                             endpoint_id: String::new(),
                             addresses: Vec::new(),
-                            names: names.filter_map(|name| crate::table::relative_name(name).ok()).collect(),
+                            names: names.filter_map(|name| relative_names(name).ok()).flatten().collect(),
                             priority: 0,
                             gateways: Vec::new(),
                         });
