@@ -93,6 +93,8 @@ fn show(
             let target = callsign::wire::Name::from_wire(forward.target())?;
             println!("    not ours: {target} is to be asked upstream (whose: {:?})", forward.preference);
         }
+        // Only networks with `hold` do that.
+        Verdict::Hold(_) => println!("    not yet"),
         Verdict::Ignore => println!("    no reply at all"),
     }
     Ok(())

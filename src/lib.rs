@@ -70,6 +70,8 @@
 //! started on [`shutdown`](https://docs.rs/callsign/latest/callsign/server/struct.Server.html#method.shutdown). Two
 //! servers in one process work.
 #![forbid(unsafe_code)]
+// What belongs to the host program: to end the process, and to write to its terminal.
+#![warn(clippy::exit, clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "server")]

@@ -116,7 +116,6 @@ fn check_shows_what_is_said_beside_podmans_files() {
 settings of every network
   domains     dns.podman
   host names  host.docker.internal, gateway.docker.internal, host.containers.internal
-  allow       0.0.0.0/0, ::/0
   policies    ttl 0, negative_ttl 5, clients table, merge all, ptr all, health prefer
 
 settings of network shop
@@ -124,7 +123,6 @@ settings of network shop
   domains     dns.podman, shop.internal
   host names  host.docker.internal, gateway.docker.internal, host.containers.internal
   upstreams   10.0.0.53:53
-  allow       0.0.0.0/0, ::/0
   policies    ttl 0, negative_ttl 5, clients table, merge all, ptr all, health prefer
     _ldap._tcp.directory  SRV
     payments              alias of payments.dev.example.com
@@ -234,7 +232,8 @@ fn check_warns_and_is_content() {
     let (_directory, path) = file("[[network]]\nname = \"a\"\n");
     let (code, checked) = ran(&["check", &path]);
     assert_eq!(code, Some(0));
-    let warning = "nobody can ask this network, as it listens nowhere; write listen = [\"172.18.0.1\"] (a warning)";
+    let warning = "nobody can ask this network, as it listens nowhere; write listen = [\"172.18.0.1\"], or [docker] if it adds to \
+                   a network of Docker's (a warning)";
     assert_eq!(checked.stderr, format!("{path}:1: {warning}\n"));
 }
 

@@ -5,10 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use callsign::source::config::{
-    CacheConfig, Config, FailOverConfig, LimitsConfig, OrderConfig, RouteTarget, ServerConfig, UnansweredConfig,
-    UpstreamsConfig,
+    CacheConfig, Config, LimitsConfig, OrderConfig, RouteTarget, ServerConfig, UnansweredConfig, UpstreamsConfig,
 };
-use callsign::table::{Clients, Health, HealthPolicy, Merge, Protocol, ReverseNames};
+use callsign::table::{Clients, Health, HealthPolicy, Merge, Network, Protocol, ReverseNames};
 use callsign::wire::Name;
 
 fn name(text: &str) -> Name {
@@ -24,7 +23,7 @@ fn parse(text: &str) -> Config {
 fn an_empty_file_is_valid_and_has_the_defaults() {
     let config = parse("");
     assert_eq!(config.server, ServerConfig::default());
-    assert_eq!((config.server.port, config.server.timeout), (53, None));
+    assert_eq!((config.server.port, config.server.timeout, config.server.order), (53, None, OrderConfig::Listed));
     assert_eq!(config.server.upstreams, UpstreamsConfig::ResolvConf("/etc/resolv.conf".into()));
     assert!(config.networks.is_empty() && config.routes.is_empty() && config.warnings.is_empty());
 }
@@ -38,13 +37,13 @@ fn every_key_of_server() {
         workers = 3
         upstreams = ["10.0.0.53", "[fd00::53]:5353"]
         order = "round_robin"
-        fail_over = "sequential"
         unanswered = "silence"
         case_randomization = true
         timeout = 2.5
         never_forward = ["local", "home.arpa"]
         version = "callsign"
         identity = "host-1"
+        udp_size = 4096
         [server.limits]
         tcp_connections = 1
         tcp_connections_per_client = 2
@@ -57,18 +56,27 @@ fn every_key_of_server() {
     let server = config.server;
     assert_eq!((server.port, server.workers, server.timeout), (5300, Some(3), Some(Duration::from_millis(2500))));
     assert_eq!((server.order, server.case_randomization), (OrderConfig::RoundRobin, true));
-    assert_eq!((server.fail_over, server.unanswered), (FailOverConfig::Sequential, UnansweredConfig::Silence));
+    assert_eq!(server.unanswered, UnansweredConfig::Silence);
     let UpstreamsConfig::List(upstreams) = &server.upstreams else { panic!("{:?}", server.upstreams) };
     let upstreams: Vec<String> = upstreams.iter().map(ToString::to_string).collect();
     assert_eq!(upstreams, ["10.0.0.53:53", "[fd00::53]:5353"]);
     assert_eq!(server.never_forward, [name("local"), name("home.arpa")]);
     assert_eq!((server.version.as_deref(), server.identity.as_deref()), (Some("callsign"), Some("host-1")));
+    assert_eq!(server.udp_size, 4096);
     let LimitsConfig { tcp_connections, tcp_connections_per_client, tcp_queries_per_connection, .. } = server.limits;
     assert_eq!((tcp_connections, tcp_connections_per_client), (Some(1), Some(2)));
     assert_eq!(tcp_queries_per_connection, Some(3));
     assert_eq!((server.limits.forwards, server.limits.forwards_per_client), (Some(4), Some(5)));
     assert_eq!(server.limits.tcp_idle, Some(Duration::from_secs(6)));
 
+    for (text, order) in [
+        ("listed", OrderConfig::Listed),
+        ("fastest", OrderConfig::Fastest),
+        ("round_robin", OrderConfig::RoundRobin),
+        ("strict", OrderConfig::Strict),
+    ] {
+        assert_eq!(parse(&format!("[server]\norder = {text:?}")).server.order, order);
+    }
     let config = parse("[server]\nresolv_conf = \"/run/resolv.conf\"");
     assert_eq!(config.server.upstreams, UpstreamsConfig::ResolvConf("/run/resolv.conf".into()));
 }
@@ -183,6 +191,17 @@ fn every_key_of_an_endpoint() {
 }
 
 #[test]
+fn n11_a_hold_is_seconds_or_a_time_with_its_unit() {
+    for (written, expected) in
+        [("2", 2000), ("0.25", 250), ("\"2s\"", 2000), ("\"1.5 s\"", 1500), ("\"500ms\"", 500), ("0", 0)]
+    {
+        let text = format!("[[network]]\nname = \"shop\"\nlisten = [\"10.10.1.1\"]\nhold = {written}\n");
+        let config = parse(&text);
+        assert_eq!(config.networks[0].snapshot().settings().hold, Duration::from_millis(expected), "{written}");
+    }
+}
+
+#[test]
 fn every_form_of_a_route() {
     let config = parse(
         r#"
@@ -249,4 +268,80 @@ fn the_example_is_valid() {
     assert_eq!(config.warnings, []);
     assert_eq!(config.networks.iter().map(|network| network.name()).collect::<Vec<_>>(), ["shop", "blog"]);
     assert_eq!(config.routes.len(), 1);
+}
+
+#[test]
+fn docker_and_what_is_added_to_its_networks() {
+    let config = parse(
+        r#"
+        [docker]
+        socket = "unix:///run/user/1000/docker.sock"
+        networks = ["shop_*", "!secret"]
+        listen = ["172.17.0.1"]
+        domain = "docker"
+        hold = "1.5s"
+        [[network]]
+        name = "*"
+        ttl = 5
+        [[network]]
+        name = "shop_default"
+        domains = ["internal"]
+        [[network]]
+        name = "own"
+        listen = ["10.10.1.1"]
+        [[network]]
+        name = "silent"
+        subnets = ["10.10.2.0/24"]
+        "#,
+    );
+    let docker = config.docker.as_ref().unwrap();
+    assert_eq!(docker.socket.as_deref(), Some("/run/user/1000/docker.sock"));
+    assert_eq!(docker.networks, ["shop_*", "!secret"]);
+    assert_eq!((docker.listen[0].to_string(), docker.domain.as_deref()), ("172.17.0.1".to_owned(), Some("docker")));
+    assert_eq!(docker.hold, Some(Duration::from_millis(1500)));
+    let names: Vec<&str> = config.networks.iter().map(|network| network.name()).collect();
+    assert_eq!(names, ["own", "silent"], "the others are no networks by themselves");
+    let built = |name: &str| config.additions.apply(name, Network::builder(name)).build().unwrap();
+    let shop = built("shop_default");
+    assert_eq!((shop.snapshot().settings().ttl, shop.snapshot().settings().domains.len()), (5, 1));
+    assert_eq!(built("blog").snapshot().settings().ttl, 5);
+    let unmatched: Vec<String> = config.additions.unmatched(|_| false).iter().map(ToString::to_string).collect();
+    assert_eq!(unmatched, ["callsign.toml:12: Docker has no network \"shop_default\", so this adds to nothing"]);
+    assert_eq!(config.additions.unmatched(|name| name == "shop_default"), []);
+    assert!(parse("").docker.is_none() && parse("[docker]").docker.is_some());
+}
+
+#[test]
+fn n12_names_outside_ascii_are_read_in_both_spellings() {
+    let config = parse(
+        r#"
+        [server]
+        never_forward = ["straße"]
+
+        [[network]]
+        name = "shop"
+        listen = ["10.10.1.1"]
+        domains = ["größe.example"]
+        aliases = { "naïve" = "münchen.example" }
+
+          [[network.endpoint]]
+          id = "db-1"
+          names = ["bücher"]
+
+        [[forward]]
+        domain = "zürich.example"
+        to = "system"
+        "#,
+    );
+    assert_eq!(config.server.never_forward, ["xn--strae-oqa", "straße"].map(name));
+    assert_eq!(
+        config.routes.iter().map(|route| route.domain.clone()).collect::<Vec<_>>(),
+        ["xn--zrich-kva.example", "zürich.example"].map(name)
+    );
+    let snapshot = config.networks[0].snapshot();
+    assert_eq!(snapshot.settings().domains, ["xn--gre-6ka8i.example", "größe.example"].map(name));
+    assert_eq!(snapshot.endpoint("db-1").unwrap().names(), ["xn--bcher-kva", "bücher"].map(name));
+    let records: Vec<_> = snapshot.records().iter().map(|record| (record.name().clone(), record.rdata())).collect();
+    let target = name("xn--mnchen-3ya.example");
+    assert_eq!(records, ["xn--nave-6pa", "naïve"].map(|alias| (name(alias), target.as_wire())));
 }

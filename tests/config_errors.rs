@@ -39,13 +39,20 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         (server("port = \"53\""), "2: `port` cannot be a string; write port = 53"),
         (server("port = 5.3"), "2: `port` cannot be a number with a fraction; write port = 53"),
         (server("workers = 1000"), "2: `workers` is 1000; write a number from 1 to 256"),
-        (server("fail_over = \"none\""), "2: `fail_over` is \"none\"; write \"adaptive\" or \"sequential\""),
+        (
+            server("fail_over = \"sequential\""),
+            "2: `fail_over` is part of `order` now; write order = \"strict\" for \"sequential\", and leave it out else",
+        ),
+        (server("order = \"sequential\""), "2: `order` has no \"sequential\" any more; write \"listed\""),
         (server("unanswered = 1"), "2: `unanswered` cannot be a whole number; write unanswered = \"servfail\""),
-        (server("order = 1"), "2: `order` cannot be a whole number; write order = \"fastest\""),
-        (server("order = \"any\""), "2: `order` is \"any\"; write \"fastest\" or \"sequential\" or \"round_robin\""),
+        (server("order = 1"), "2: `order` cannot be a whole number; write order = \"listed\""),
+        (
+            server("order = \"any\""),
+            "2: `order` is \"any\"; write \"listed\" or \"fastest\" or \"round_robin\" or \"strict\"",
+        ),
         (server("timeout = 0"), "2: `timeout` is 0; write seconds, from 0.001 to 3600"),
         (server("timeout = nan"), "2: `timeout` is nan; write seconds, from 0.001 to 3600"),
-        (server("timeout = true"), "2: `timeout` cannot be true or false; write timeout = 5"),
+        (server("timeout = true"), "2: `timeout` cannot be true or false; write timeout = 4"),
         (
             server("upstreams = [\"10.0.0.300\"]"),
             "2: \"10.0.0.300\" is not an address; write 172.18.0.1, 172.18.0.1:53, fd00::1 or [fd00::1%eth0]:53",
@@ -69,6 +76,13 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         ),
         (server("never_forward = [\"a..b\"]"), "2: \"a..b\" has an empty label; write never_forward = [\"local\"]"),
         (server("version = \"\""), "2: `version` has 0 octets; write 1 to 255"),
+        (server("udp_size = 511"), "2: `udp_size` is 511; write a number from 512 to 4096"),
+        (server("udp_size = 4097"), "2: `udp_size` is 4097; write a number from 512 to 4096"),
+        (
+            server("never_forward = [\"\u{301}a\"]"),
+            "2: \"\u{301}a\" has no A-labels (IDNA 2008, UTS 46), which programs ask for; write it in letters and digits of a \
+             language; write never_forward = [\"local\"]",
+        ),
         (server("limits = { forwards = 0 }"), "2: `forwards` is 0; write a number from 1 to 1000000"),
         (server("limits = { tcp_idle = 4000 }"), "2: `tcp_idle` is 4000; write seconds, from 0.001 to 3600"),
         // [cache]
@@ -80,6 +94,25 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         ("[cache]\nmax_ttl = \"1d\"".to_owned(), "2: `max_ttl` cannot be a string; write max_ttl = 86400"),
         ("[cache]\nmax_ttl = 5\nmin_ttl = 6".to_owned(), "3: `min_ttl` is 6 and `max_ttl` 5; write a lower `min_ttl`"),
         (server("max_ttl = 5"), "2: unknown key `max_ttl` in [server]; it belongs in [cache]"),
+        // [docker]
+        (
+            "[docker]\nsocket = \"docker.sock\"".to_owned(),
+            "2: `socket` is \"docker.sock\"; write socket = \"/var/run/docker.sock\"",
+        ),
+        (
+            "[docker]\nsocket = \"tcp://10.0.0.1:2375\"".to_owned(),
+            "2: `socket` is \"tcp://10.0.0.1:2375\"; write socket = \"/var/run/docker.sock\"",
+        ),
+        (
+            "[docker]\nnetworks = [\"!\"]".to_owned(),
+            "2: this pattern matches nothing; write networks = [\"shop_*\", \"!secret\"]",
+        ),
+        ("[docker]\nhold = \"2 minutes\"".to_owned(), "2: `hold` is \"2 minutes\"; write hold = \"2s\""),
+        ("[docker]\ndomain = \"a..b\"".to_owned(), "2: \"a..b\" has an empty label; write domain = \"docker\""),
+        (
+            "[docker]\nlisten = [\"0.0.0.0\"]".to_owned(),
+            "2: 0.0.0.0 is no gateway's address; write each one that containers ask",
+        ),
         // [[network]]
         ("[[network]]\nlisten = [\"10.0.0.1\"]".to_owned(), "1: [[network]] has no `name`; write name = \"shop\""),
         (
@@ -110,6 +143,8 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         ),
         (network("gateways = [\"gw\"]"), "4: \"gw\" is not an IP address; write 172.18.0.2 or fd00::2"),
         (network("domains = [\"\"]"), "4: \"\" has an empty label; write domains = [\"internal\"]"),
+        (network("hold = 4"), "4: `hold` is 4; write seconds, from 0 to 3.5"),
+        (network("hold = \"2 minutes\""), "4: `hold` is \"2 minutes\"; write seconds, from 0 to 3.5"),
         (network("internal = \"yes\""), "4: `internal` cannot be a string; write internal = true"),
         (network("host_names = [\"*\"]"), "4: \"*\" alone would cover every name; write a parent, as in *.apps"),
         (network("ttl = -1"), "4: `ttl` is -1; write a number from 0 to 2147483647"),
@@ -179,8 +214,8 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
             endpoint("ports = [{ port = 80, name = \"_http\" }]"),
             "6: \"_http\" is not a service's name; write name = \"http\", up to 62 octets without a dot, and no _ in front",
         ),
-        (endpoint("health = \"ill\""), "6: `health` is \"ill\"; write \"healthy\" or \"unhealthy\""),
-        (endpoint("state = \"on\""), "6: `state` is \"on\"; write \"up\" or \"down\""),
+        (endpoint("health = \"ill\""), "6: `health` is \"ill\"; write \"healthy\" or \"unhealthy\" or \"starting\""),
+        (endpoint("state = \"on\""), "6: `state` is \"on\"; write \"up\" or \"starting\" or \"down\""),
         (endpoint("priority = \"high\""), "6: `priority` cannot be a string; write priority = 0"),
         // [[forward]]
         (route("to = []"), "1: [[forward]] has no `domain`; write domain = \"corp.example\""),
@@ -220,7 +255,7 @@ timeout = "5"
             "4: unknown key `subnet`; did you mean `subnets`?",
             "9: \"10.10.1.300\" is not an IP address; write 172.18.0.2 or fd00::2",
             "12: unknown key `prot`; did you mean `port`?",
-            "13: `timeout` cannot be a string; write timeout = 5",
+            "13: `timeout` is \"5\"; write seconds, from 0.001 to 3600",
         ]
     );
     // Where TOML itself ends, nothing behind is guessed at.

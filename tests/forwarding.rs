@@ -55,7 +55,7 @@ async fn f3_the_query_is_of_our_making_and_keeps_the_clients_question_and_bits()
     let choice = forwarder.choose(b"\x00", &[]);
     // An unknown type in an unknown class.
     let odd = b"\x03wWw\x07example\x00\xff\x08\xfe\x01".to_vec();
-    for (flags, kept) in [(flag::RD, flag::RD), (0, 0), (0xffff, flag::RD | flag::AD | flag::CD)] {
+    for (flags, kept) in [(flag::RD, flag::RD), (0, flag::RD), (0xffff, flag::RD | flag::AD | flag::CD)] {
         for dnssec_ok in [false, true] {
             let asked = Question { question: odd.clone(), flags, dnssec_ok };
             let reply = forwarder.ask(&asked, &choice).await.unwrap();
@@ -93,8 +93,11 @@ async fn f3_questions_that_wait_at_the_same_time_have_ports_of_their_own() {
     for ask in asks {
         assert!(ask.await.unwrap().is_ok());
     }
-    let ports: std::collections::HashSet<u16> = upstream.queries().iter().map(|query| query.from.port()).collect();
-    assert_eq!(ports.len(), upstream.queries().len());
+    // A repeat has the port and the ID of what it repeats.
+    let queries = upstream.queries();
+    let asked: std::collections::HashSet<_> = queries.iter().map(|query| (query.header().id, query.from)).collect();
+    let ports: std::collections::HashSet<_> = queries.iter().map(|query| query.from).collect();
+    assert_eq!((asked.len(), ports.len()), (QUESTIONS, QUESTIONS));
     // One after the other they may have the same, but not for long.
     for _ in 0..200 {
         forwarder.ask(&question(), &forwarder.choose(b"\x00", &[])).await.unwrap();
@@ -147,15 +150,10 @@ async fn f3_a_silent_server_does_not_keep_the_next_one_from_being_asked() {
 }
 
 #[tokio::test]
-async fn f3_a_late_reply_of_an_earlier_server_is_taken() {
+async fn f5_a_late_reply_of_the_first_server_is_taken() {
     let gate = Gate::closed();
     let held = gate.clone();
-    // Only the first query is ever answered: a second one to the same server does not help.
-    let late = Scripted::start(move |query| match query.number {
-        0 => vec![Act::Wait(held.clone()), query.answer(&[a(IP)])],
-        _ => vec![],
-    })
-    .await;
+    let late = Scripted::start(move |query| vec![Act::Wait(held.clone()), query.answer(&[a(IP)])]).await;
     let silent = Scripted::silent().await;
     let servers = [late.address(), silent.address()];
     let (reply, ()) = tokio::join!(ask_within(10_000, &servers), async {
@@ -170,8 +168,27 @@ async fn f3_a_lost_packet_does_not_lose_the_question() {
     let lossy = Scripted::start(|query| if query.number == 0 { vec![] } else { vec![query.answer(&[a(IP)])] }).await;
     let reply = ask_within(10_000, &[lossy.address()]).await.unwrap();
     assert_eq!(answers(&reply), [IP]);
-    let queries = lossy.queries();
-    assert_ne!(queries[0].from, queries[1].from, "a fresh socket");
+}
+
+#[tokio::test]
+async fn f6_a_repeat_is_the_same_datagram_out_of_the_same_socket() {
+    for case_randomization in [false, true] {
+        let third = Scripted::start(|query| if query.number < 2 { vec![] } else { vec![query.answer(&[a(IP)])] }).await;
+        let options = ForwardOptions {
+            upstreams: vec![Upstream::new(third.address().into())].into(),
+            case_randomization,
+            ..ForwardOptions::default()
+        };
+        let forwarder = Forwarder::new(options);
+        let reply = forwarder.ask(&question(), &forwarder.choose(b"\x00", &[])).await.unwrap();
+        assert_eq!((answers(&reply), &reply[12..25]), (vec![IP.to_vec()], &b"\x03wWw\x07example\x00"[..]));
+        let queries = third.queries();
+        assert!(queries.len() >= 3);
+        assert!(queries.iter().all(|query| (&query.bytes, query.from) == (&queries[0].bytes, queries[0].from)));
+        // What was sent more than once may have another reply on its way: the socket serves no other question.
+        forwarder.ask(&question(), &forwarder.choose(b"\x00", &[])).await.unwrap();
+        assert_ne!(third.queries().last().unwrap().from, queries[0].from);
+    }
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use callsign::wire::rtype;
-use support::client::Query;
-use support::machine::{Outside, addresses, at_port_53, becomes};
+use support::client::{Client, Query};
+use support::machine::{Network, Outside, addresses, at_port_53, becomes, client_from, link_local};
 use support::netavark::{Bridge, Container, Netavark, names, resolves};
 use support::process::{Process, Source};
 
@@ -78,6 +78,57 @@ fn names_of_a_network_are_its_containers_over_ipv4_and_ipv6() {
     netavark.teardown(&web);
     becomes("web, which is gone", words(&["NXDOMAIN"]), || resolves(&api, SHOP, "web"));
     assert_eq!(resolves(&api, SHOP, "both"), ["10.10.1.4", "fd00:10:1::4"]);
+}
+
+/// Neither of them needs a privilege for it: each uses an address that it has.
+#[test]
+fn v3a_v4_neither_another_network_by_its_link_nor_a_host_with_a_route_reads_names() {
+    needs_netavark!();
+    let outside = Outside::new();
+    let upstream = outside.upstream();
+    let machine = outside.machine(&support::netavark::path());
+    let netavark = Netavark::new(&machine);
+    let blog = Bridge::new("blog", &[("10.10.2.0/24", BLOG), ("fd00:10:2::/64", "fd00:10:2::1")]);
+    let api = netavark.setup(&Container::new("api").on(&shop(), &["10.10.1.2", "fd00:10:1::2"]));
+    let cms = netavark.setup(&Container::new("cms").on(&blog, &["10.10.2.3", "fd00:10:2::3"]));
+    becomes("api", words(&["10.10.1.2", "fd00:10:1::2"]), || resolves(&api, SHOP6, "api"));
+
+    let query = |name: &str| Query::new(name, rtype::A).edns(1232);
+    let from_link = |network: &Network, server: &str, name: &str| {
+        network.enter(|| told(client_from(link_local("eth0"), at_port_53(server)), &query(name)))
+    };
+    let refused = ["REFUSED 18 this client may not ask here", "REFUSED 18 this client may not ask here"];
+    for name in ["api", "api.dns.podman", "www.example.com", "nothere.dns.podman"] {
+        assert_eq!(from_link(&cms, SHOP6, name), refused, "{name}");
+    }
+    // At its own gateway it is a stranger: it sees that network, and no other that the container may be on.
+    assert_eq!(from_link(&cms, "fd00:10:2::1", "cms"), ["10.10.2.3"; 2]);
+    assert_eq!(from_link(&cms, "fd00:10:2::1", "api.dns.podman"), ["NXDOMAIN"; 2]);
+    assert_eq!(from_link(&api, SHOP6, "api"), ["10.10.1.2"; 2]);
+    // By its own address the container sees its own networks, whichever gateway it asks.
+    assert_eq!(resolves(&cms, SHOP6, "cms"), ["10.10.2.3", "fd00:10:2::3"]);
+    assert_eq!(resolves(&cms, SHOP6, "api.dns.podman"), ["NXDOMAIN"]);
+
+    let asked = upstream.queries();
+    for name in ["api", "api.dns.podman", "www.example.com"] {
+        let ask = || told(Client::new(at_port_53(SHOP)), &query(name));
+        assert_eq!(outside.neighbour().enter(ask), refused, "{name}");
+    }
+    assert_eq!(upstream.queries(), asked);
+    // The host may, by any address of its own.
+    for source in [[10, 10, 1, 1], [10, 10, 2, 1], [10, 99, 0, 254], [127, 0, 0, 1]] {
+        let ask = || told(Client::new(at_port_53(SHOP)).from(source.into()), &query("api"));
+        assert_eq!(machine.network().enter(ask), ["10.10.1.2"; 2], "{source:?}");
+    }
+}
+
+/// What a client hears over UDP and over TCP: addresses, or a response code with its extended error.
+fn told(client: Client, query: &Query) -> [String; 2] {
+    [client.udp(query), client.tcp(query)].map(|reply| match reply.extended_errors().first() {
+        Some((code, text)) => format!("{} {code} {text}", reply.status()),
+        None if reply.status() == "NOERROR" => addresses(&reply).join(" "),
+        None => reply.status(),
+    })
 }
 
 #[test]
@@ -182,9 +233,7 @@ fn dns_bind_port_moves_the_server_and_containers_do_not_notice() {
     for gateway in [SHOP, SHOP6] {
         let server = SocketAddr::new(gateway.parse::<IpAddr>().unwrap(), 5353);
         // Not from the container, whose packets to this port the firewall does not expect.
-        let reply = machine
-            .network()
-            .enter(|| support::client::Client::new(server).udp(&Query::new("api.dns.podman", rtype::A)));
+        let reply = machine.network().enter(|| Client::new(server).udp(&Query::new("api.dns.podman", rtype::A)));
         assert_eq!(addresses(&reply), ["10.10.1.2"], "{server}");
     }
 }
@@ -233,7 +282,7 @@ fn twenty_set_up_at_once_resolve_each_other() {
     let cut = network.ask(at_port_53(SHOP), &all);
     assert_eq!((cut.flags().contains(" tc"), cut.bytes.len() <= 512), (true, true), "{cut:?}");
     assert!((1..20).contains(&cut.addresses().len()), "{cut:?}");
-    let whole = network.enter(|| support::client::Client::new(at_port_53(SHOP)).tcp(&all));
+    let whole = network.enter(|| Client::new(at_port_53(SHOP)).tcp(&all));
     assert_eq!((whole.flags().contains(" tc"), whole.addresses().len()), (false, 20), "{whole:?}");
 
     assert_eq!(machine.processes("aardvark-dns --config").len(), 1);

@@ -51,7 +51,7 @@ fn the_sections_of_the_configuration_file_hold_here_too() {
         [server]
         workers = 3
         upstreams = ["10.0.0.53"]
-        order = "sequential"
+        order = "strict"
         limits.forwards = 100
 
         [cache]
@@ -62,7 +62,7 @@ fn the_sections_of_the_configuration_file_hold_here_too() {
         to = []
         "#,
     );
-    assert_eq!((config.server.workers, config.server.order), (Some(3), OrderConfig::Sequential));
+    assert_eq!((config.server.workers, config.server.order), (Some(3), OrderConfig::Strict));
     assert_eq!(config.server.limits.forwards, Some(100));
     assert_eq!(config.server.upstreams, UpstreamsConfig::List(vec!["10.0.0.53".parse().unwrap()]));
     assert_eq!(config.cache.size, Some(0));
@@ -93,7 +93,7 @@ fn a_network_is_as_said_of_all_then_as_said_of_it() {
     assert_eq!(strings(&shop.domains), ["dns.podman", "shop.internal"], "besides Podman's");
     assert_eq!(strings(&shop.upstreams), ["10.0.0.53:53"], "instead of Podman's");
     assert_eq!(strings(&blog.upstreams), ["10.89.0.53:53"]);
-    assert_eq!(strings(shop.allow.as_deref().unwrap()), ["10.89.0.0/24"], "instead of everybody");
+    assert_eq!(strings(shop.allow.as_deref().unwrap()), ["10.89.0.0/24"], "instead of what was said");
     assert_eq!(strings(blog.allow.as_deref().unwrap()), ["0.0.0.0/0", "::/0"]);
     assert_eq!(strings(&shop.listen), ["10.89.0.1"]);
 }

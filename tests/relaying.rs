@@ -264,3 +264,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn h5_over_tcp_our_options_give_way_to_the_answer() {
+    let cookie = [&[0, 10, 0, 24][..], &[7; 24]].concat();
+    let edns = Some(AskedEdns { dnssec_ok: false, options: &cookie });
+    // Header, question and a record's own fields are 43 octets; an OPT has 11, and with the cookie 39.
+    let upstream = |data: usize| reply(QUESTION, 0, [&[rr(b"\xc0\x0c", 65_280, &vec![0; data])], &[], &[]]);
+    let head = 12 + QUESTION.len() + 12;
+    for (limit, octets, answers, has_cookie) in [
+        (65_535, 65_535 - 39, 1, true),
+        (65_535, 65_535 - 38, 1, false),
+        (65_535, 65_535 - 11, 1, false),
+        (65_535, 65_535 - 10, 0, false),
+        // Over UDP it is cut, and asked for again over TCP.
+        (1232, 1232 - 39, 1, true),
+        (1232, 1232 - 38, 0, true),
+    ] {
+        let out = relayed(&upstream(octets - head), &Asked { limit, edns, ..asked() });
+        let message = Header::read(&out).unwrap();
+        assert_eq!((message.counts[1], message.has(flag::TC)), (answers, answers == 0), "{limit} {octets}");
+        assert_eq!(out.ends_with(&cookie), has_cookie, "{limit} {octets}");
+    }
+}

@@ -1,7 +1,7 @@
 //! The strict policies, as an administrator depends on them who comes from a resolver that had no others: servers strictly
 //! in order, the time divided by their number, no hedging, no memory of dead servers, the first answer counts whatever it
 //! says, and no reply when all fail. What is asked when, without sockets, is tested beside the state machine
-//! (`forward::sequence`).
+//! (`forward::strict`).
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use callsign::forward::{Counters, FailOver, Failure, ForwardOptions, Forwarder, Order, Question, Unanswered};
+use callsign::forward::{Counters, Failure, ForwardOptions, Forwarder, Order, Question, Unanswered};
 use callsign::server::{ListenerState, Server};
 use callsign::table::{Endpoint, Network, Upstream};
 use callsign::wire::message::{Header, flag, records};
@@ -22,7 +22,7 @@ use support::upstream::{Act, Gate, Scripted, a, big_txt, refusing};
 fn strict(timeout: Duration, servers: &[SocketAddr]) -> ForwardOptions {
     ForwardOptions {
         timeout,
-        fail_over: FailOver::Sequential,
+        order: Order::Strict,
         unanswered: Unanswered::Silence,
         stale_for: Duration::ZERO,
         upstreams: servers.iter().map(|&address| Upstream::new(address.into())).collect(),
@@ -58,9 +58,7 @@ const LONG: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn upstreams_are_asked_strictly_in_order_however_quick_they_are() {
     let (first, second) = (server(1).await, server(2).await);
-    // Not even where another order is wished for.
-    let options = ForwardOptions { order: Order::RoundRobin, ..strict(LONG, &[first.address(), second.address()]) };
-    let forwarder = Arc::new(Forwarder::new(options));
+    let forwarder = forwarder(LONG, &[first.address(), second.address()]);
     for number in 0..50 {
         let label = [b'a', b'0' + number / 10, b'0' + number % 10];
         assert_eq!(whose(&resolve(&forwarder, &label).await.unwrap()), 1);
@@ -85,7 +83,7 @@ async fn a_slow_upstream_is_not_hedged() {
     let waiting = gate.clone();
     let slow = Scripted::start(move |query| vec![Act::Wait(waiting.clone()), query.answer(&[a([192, 0, 2, 1])])]).await;
     let second = server(2).await;
-    // A quarter of its share is when it is asked again: later than the next one would be asked for being slow.
+    // An eighth of its share is when it is asked again: later than the next one would be asked for being slow.
     let forwarder = forwarder(Duration::from_secs(4), &[slow.address(), second.address()]);
     let asking = tokio::spawn(async move { resolve(&forwarder, b"www").await });
     slow.query(1).await;
@@ -95,18 +93,45 @@ async fn a_slow_upstream_is_not_hedged() {
 }
 
 #[tokio::test]
-async fn whose_turn_is_over_is_not_listened_to() {
+async fn f6_a_reply_after_its_share_counts_while_the_question_lives() {
     let gate = Gate::closed();
     let (waiting, opening) = (gate.clone(), gate.clone());
     let late = Scripted::start(move |query| vec![Act::Wait(waiting.clone()), query.answer(&[a([192, 0, 2, 1])])]).await;
-    // The second answers its second datagram, long after the first one's reply has gone out.
-    let second = Scripted::start(move |query| {
+    // The turn of the second is when the first replies.
+    let second = Scripted::start(move |_| {
         opening.open();
-        if query.number == 0 { vec![] } else { vec![query.answer(&[a([192, 0, 2, 2])])] }
+        vec![]
     })
     .await;
     let forwarder = forwarder(Duration::from_secs(1), &[late.address(), second.address()]);
+    assert_eq!(whose(&resolve(&forwarder, b"www").await.unwrap()), 1);
+    second.query(0).await;
+}
+
+/// Another program's connected UDP socket replies to nobody but the sender of the first datagram: the kernel answers all
+/// others by ICMP.
+#[tokio::test]
+async fn f6_a_connected_socket_of_another_program_has_its_whole_share() {
+    let first = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let second = server(2).await;
+    let forwarder = forwarder(Duration::from_millis(1200), &[first.local_addr().unwrap(), second.address()]);
+    let deaf = tokio::spawn(async move {
+        let mut datagrams = Vec::new();
+        loop {
+            let mut datagram = vec![0; 512];
+            let (len, from) = first.recv_from(&mut datagram).await.unwrap();
+            first.connect(from).await.unwrap();
+            datagrams.push((datagram[..len].to_vec(), from));
+            if datagrams.len() == 3 {
+                return (datagrams, first);
+            }
+        }
+    });
+    let start = Instant::now();
     assert_eq!(whose(&resolve(&forwarder, b"www").await.unwrap()), 2);
+    assert!(start.elapsed() >= Duration::from_millis(600), "{:?}", start.elapsed());
+    let (datagrams, _first) = deaf.await.unwrap();
+    assert!(datagrams.iter().all(|datagram| *datagram == datagrams[0]), "the same query out of the same socket");
 }
 
 #[tokio::test]

@@ -171,8 +171,16 @@ pub fn network_of(content: &[u8], is_internal: bool) -> Option<Plain> {
         let container = network.containers.entry(id.to_ascii_lowercase()).or_default();
         let hosts = column(Some(v4)).chain(column(Some(v6))).filter_map(|item| Some(address(item)?.0));
         add(&mut container.addresses, hosts.filter(|ip| !is_nobody(ip)));
-        let names = column(Some(names)).filter_map(|item| std::str::from_utf8(item).ok()?.parse::<Name>().ok());
-        add(&mut container.names, names.filter(|name| !matches!(name.to_string().as_str(), "." | "*")));
+        for item in column(Some(names)).filter_map(|item| std::str::from_utf8(item).ok()) {
+            let Ok(name) = item.parse::<Name>() else { continue };
+            let in_a_labels = if item.is_ascii() { Ok(None) } else { name.a_labels() };
+            let names: Vec<Name> = in_a_labels.into_iter().flatten().chain([name]).collect();
+            let is_one = |name: &Name| !matches!(name.to_string().as_str(), "." | "*");
+            // One that cannot be spelled in A-labels is no name.
+            if (item.is_ascii() || names.len() == 2) && names.iter().all(is_one) {
+                add(&mut container.names, names.into_iter());
+            }
+        }
         if !is_internal {
             add(&mut container.upstreams, upstreams(rest.first().copied()));
         }

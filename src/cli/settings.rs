@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use callsign::forward::{Destination, FailOver, ForwardOptions, Order, Route, Unanswered, Upstreams};
+use callsign::forward::{Destination, ForwardOptions, Order, Route, Unanswered, Upstreams};
 use callsign::responder::ResponderOptions;
 use callsign::server::Limits;
 use callsign::source::config::{
-    CacheConfig, FailOverConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig, UnansweredConfig, UpstreamsConfig,
+    CacheConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig, UnansweredConfig, UpstreamsConfig,
 };
 
 /// What a configuration says of forwarding.
@@ -26,13 +26,10 @@ pub(super) fn forwarding(server: &ServerConfig, cache: &CacheConfig, routes: &[R
     let seconds =
         |seconds: Option<u32>, default| seconds.map_or(default, |seconds| Duration::from_secs(seconds.into()));
     let order = match server.order {
-        OrderConfig::Sequential => Order::Sequential,
+        OrderConfig::Fastest => Order::Fastest,
         OrderConfig::RoundRobin => Order::RoundRobin,
-        _ => Order::Fastest,
-    };
-    let fail_over = match server.fail_over {
-        FailOverConfig::Sequential => FailOver::Sequential,
-        _ => FailOver::Adaptive,
+        OrderConfig::Strict => Order::Strict,
+        _ => Order::Listed,
     };
     let unanswered = match server.unanswered {
         UnansweredConfig::Silence => Unanswered::Silence,
@@ -40,7 +37,6 @@ pub(super) fn forwarding(server: &ServerConfig, cache: &CacheConfig, routes: &[R
     };
     ForwardOptions {
         order,
-        fail_over,
         unanswered,
         case_randomization: server.case_randomization,
         timeout: server.timeout.unwrap_or(defaults.timeout),
@@ -60,6 +56,7 @@ pub(super) fn responder(server: &ServerConfig) -> ResponderOptions {
     options.never_forward = server.never_forward.clone();
     options.version = server.version.clone();
     options.identity = server.identity.clone();
+    options.udp_size = server.udp_size;
     options
 }
 

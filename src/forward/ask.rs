@@ -1,49 +1,49 @@
-//! One question: attempts at the servers as `policy` says, all of them listened to until one has a reply.
+//! One question on its way: attempts at the servers as the schedule says, all of them listened to until one reply counts.
 
-use std::future::{Future, poll_fn};
+use std::borrow::Cow;
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
-use super::attempt::{Manner, Problem, Received, attempt};
+use super::attempt::{Attempt, AttemptError, AttemptOptions, Received, is_unreachable};
 use super::datagram::is_ours;
 use super::failure::{Failure, best};
-use super::group::Group;
-use super::health::Health;
-use super::options::FailOver;
-use super::order::Order;
-use super::policy::{Policy, Step};
+use super::pool::UpstreamPool;
+use super::probe;
 use super::query::{Meaning, Question, meaning};
-use super::sequence::Sequence;
-use super::server::now;
+use super::ranking::Order;
+use super::schedule::{Schedule, Step};
+use super::state::now;
+use super::strict::Strict;
 use super::system::SystemOptions;
 use crate::table::{Transport, Upstream};
 use crate::wire::rcode;
 
+/// How long a reply is waited for that comes after the deadline (answers.md F6).
+const LATE: Duration = Duration::from_secs(5);
+
 /// How questions are asked: of the options.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asking {
+pub(super) struct QueryOptions {
     /// The time for one question.
     pub(super) timeout: Duration,
     /// How the servers are chosen between.
     pub(super) order: Order,
-    /// How one server follows another.
-    pub(super) fail_over: FailOver,
     /// Names in datagrams are spelled at random.
     pub(super) randomize_case: bool,
 }
 
-impl Asking {
+impl QueryOptions {
     /// Does as a resolv.conf wants its servers asked, and gives them in that way. Its `timeout` and `attempts` bound the
     /// whole time, as a resolver would take it that asks one server after the other. Where that is how they are asked their
     /// order and time are our own options' matter.
     pub(super) fn limit(&mut self, options: &SystemOptions, servers: &Arc<[Upstream]>) -> Arc<[Upstream]> {
-        let is_ours = self.fail_over == FailOver::Sequential;
+        let is_ours = self.order == Order::Strict;
         if !is_ours && (options.timeout.is_some() || options.attempts.is_some()) {
             let turns = u32::from(options.attempts.unwrap_or(2)) * u32::try_from(servers.len()).unwrap_or(u32::MAX);
             let turn = Duration::from_secs(options.timeout.unwrap_or(5).into());
@@ -59,235 +59,326 @@ impl Asking {
     }
 }
 
+/// What came of a question.
+pub(super) struct Asked {
+    pub(super) outcome: Result<Vec<u8>, Failure>,
+    /// The time was over, and there are sockets at which a reply may still come.
+    pub(super) late: Option<Late>,
+}
+
 /// See [`Forwarder::ask`](super::Forwarder::ask).
-pub(super) async fn ask(question: &Question, group: &Group, asking: Asking) -> Result<Vec<u8>, Failure> {
-    let mut policy = Turns::new(question, group, asking);
-    let mut round = Round::new(question, group, asking);
+pub(super) async fn ask(question: &Question, pool: &Arc<UpstreamPool>, options: QueryOptions) -> Asked {
+    let mut plan = Plan::new(question, pool, options);
+    let mut attempts = QueryAttempts::new(question, pool, options);
     loop {
-        let until = match policy.next(now()) {
+        // Before the schedule looks at the servers, so that no change is missed.
+        let change = plan.is_watching().then(|| pool.changes.notified());
+        let until = match plan.next(now(), pool) {
             Step::Ask(server) => {
-                round.ask(server);
+                let event = attempts.ask(server);
+                plan.take(server, event);
                 continue;
             }
-            Step::Late(server, sent) => {
-                tracing::debug!(upstream = %group.servers[server].upstream, "slower than usual");
-                group.servers[server].late(sent, now());
+            Step::Repeat(server) => {
+                let event = attempts.repeat(server);
+                plan.take(server, event);
                 continue;
             }
-            Step::Leave(server, sent) => {
-                round.leave(server, sent);
+            Step::Suspect(server) => {
+                pool.servers[server].suspect();
                 continue;
+            }
+            Step::Silent(server) => {
+                pool.servers[server].warn(&"no reply within its share of the time");
+                continue;
+            }
+            Step::Give(server) => {
+                let reply = attempts.outcomes[server].reply.take();
+                return Asked { outcome: reply.map_or_else(|| attempts.best(), Ok), late: None };
             }
             Step::Wait(until) => until,
-            Step::End => break,
+            Step::End => return attempts.end(),
         };
-        let Ok((attempt, result)) = timeout_at(until.into(), first(&mut round.pending)).await else { continue };
-        if let Some(reply) = round.judge(attempt, result, &mut policy) {
-            round.was_answered();
-            return Ok(reply);
-        }
+        let ended = match change {
+            None => timeout_at(until.into(), first(&mut attempts.pending)).await,
+            Some(change) => {
+                let ended = timeout_at(until.into(), async {
+                    tokio::select! {
+                        ended = first(&mut attempts.pending) => Some(ended),
+                        () = change => None,
+                    }
+                });
+                let Ok(Some(ended)) = ended.await else { continue };
+                Ok(ended)
+            }
+        };
+        let Ok((attempt, result)) = ended else { continue };
+        let server = attempt.server;
+        let event = attempts.classify(attempt, result);
+        plan.take(server, event);
     }
-    round.end()
 }
 
-/// Whose turn it is, by either policy.
+/// What an attempt has brought, for whoever plans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// Nothing that changes the plan.
+    Nothing,
+    /// A reply that counts, if the server's does. `negative`: there is no such name or record.
+    Answered { negative: bool },
+    /// A part of a reply, of which the rest is being fetched; `with_reply` if the part can be relayed.
+    Heard { with_reply: bool },
+    /// The server is done with; `with_reply` if there is something to relay none the less.
+    Failed { with_reply: bool },
+}
+
+/// Who is asked when.
 #[expect(clippy::large_enum_variant, reason = "the larger one is the usual one")]
-enum Turns {
-    Adaptive(Policy),
-    Sequential(Sequence),
+enum Plan {
+    Scheduled(Schedule),
+    Strict(Strict),
 }
 
-impl Turns {
-    fn new(question: &Question, group: &Group, asking: Asking) -> Turns {
-        if asking.fail_over == FailOver::Sequential {
-            let streams = group.servers.iter().map(|server| server.upstream.transport() != Transport::Plain);
-            return Turns::Sequential(Sequence::new(streams, asking.timeout));
+impl Plan {
+    fn new(question: &Question, pool: &Arc<UpstreamPool>, options: QueryOptions) -> Plan {
+        let now = now();
+        if options.order == Order::Strict {
+            return Plan::Strict(Strict::new(pool.servers.len(), options.timeout, now));
         }
-        let plan = group.plan(asking.order, now());
-        if let Some(probe) = plan.probe {
-            group.servers[probe].probe(question, asking.timeout);
+        let ranking = pool.rank(options.order, now);
+        for &(server, with_question) in &ranking.retries {
+            probe::retry(&pool.servers[server], with_question.then_some(question));
         }
-        Turns::Adaptive(Policy::new(&plan.candidates, asking.timeout, now()))
+        for &server in &ranking.unknown {
+            pool.servers[server].suspect();
+        }
+        if let Some(server) = ranking.copy {
+            probe::copy(&pool.servers[server], question);
+        }
+        Plan::Scheduled(Schedule::new(options.order, &ranking, options.timeout, now))
     }
 
-    fn next(&mut self, now: Instant) -> Step {
+    fn next(&mut self, now: Instant, pool: &Arc<UpstreamPool>) -> Step {
         match self {
-            Turns::Adaptive(policy) => policy.next(now),
-            Turns::Sequential(sequence) => sequence.next(now),
+            Plan::Scheduled(schedule) => schedule.next(now, &**pool),
+            Plan::Strict(strict) => strict.next(now, &**pool),
         }
     }
 
-    fn failed(&mut self, server: usize, with_reply: bool, now: Instant) {
+    fn is_watching(&self) -> bool {
         match self {
-            Turns::Adaptive(policy) => policy.failed(server, with_reply, now),
-            Turns::Sequential(sequence) => sequence.failed(server, with_reply),
+            Plan::Scheduled(schedule) => schedule.is_watching(),
+            Plan::Strict(_) => false,
         }
     }
 
-    fn heard(&mut self, server: usize, with_reply: bool) {
-        match self {
-            Turns::Adaptive(policy) => policy.heard(server, with_reply),
-            Turns::Sequential(sequence) => sequence.heard(server, with_reply),
+    fn take(&mut self, server: usize, event: Event) {
+        match (self, event) {
+            (_, Event::Nothing) => {}
+            (Plan::Scheduled(schedule), Event::Answered { negative }) => schedule.answered(server, negative),
+            (Plan::Scheduled(schedule), Event::Heard { .. }) => schedule.heard(server, now()),
+            (Plan::Scheduled(schedule), Event::Failed { with_reply }) => schedule.failed(server, with_reply, now()),
+            (Plan::Strict(strict), Event::Answered { .. }) => strict.answered(server),
+            (Plan::Strict(strict), Event::Heard { with_reply }) => strict.heard(server, with_reply),
+            (Plan::Strict(strict), Event::Failed { .. }) => strict.failed(server),
         }
     }
-}
-
-/// The most sockets that one question has open to one server.
-const SOCKETS: usize = 3;
-
-/// An attempt under way.
-struct Attempt<'a> {
-    server: usize,
-    sent: Instant,
-    manner: Manner,
-    future: Pin<Box<dyn Future<Output = io::Result<Received>> + Send + 'a>>,
 }
 
 /// What is known of a server, as far as this question goes.
 #[derive(Default)]
-struct Known {
+struct ServerOutcome {
     first_sent: Option<Instant>,
     no_edns: bool,
-    problem: Option<Problem>,
+    reply: Option<Vec<u8>>,
+    error: Option<AttemptError>,
 }
 
 /// All attempts at one question, and what came of them.
-struct Round<'a> {
-    question: &'a Question,
-    group: &'a Group,
-    asking: Asking,
-    known: SmallVec<[Known; 4]>,
-    pending: Vec<Attempt<'a>>,
+struct QueryAttempts<'a> {
+    question: Cow<'a, Question>,
+    pool: Arc<UpstreamPool>,
+    options: QueryOptions,
+    outcomes: SmallVec<[ServerOutcome; 4]>,
+    pending: Vec<Attempt>,
     /// A truncated reply, kept while the whole one is fetched: all that there is to say if that fails.
     truncated: Option<Vec<u8>>,
 }
 
-impl<'a> Round<'a> {
-    fn new(question: &'a Question, group: &'a Group, asking: Asking) -> Round<'a> {
-        let known = group.servers.iter().map(|_| Known::default()).collect();
-        Round { question, group, asking, known, pending: Vec::new(), truncated: None }
+impl<'a> QueryAttempts<'a> {
+    fn new(question: &'a Question, pool: &Arc<UpstreamPool>, options: QueryOptions) -> QueryAttempts<'a> {
+        let outcomes = pool.servers.iter().map(|_| ServerOutcome::default()).collect();
+        let (question, pool) = (Cow::Borrowed(question), pool.clone());
+        QueryAttempts { question, pool, options, outcomes, pending: Vec::new(), truncated: None }
     }
 
     /// Asks a server in the way that its transport begins with.
-    fn ask(&mut self, server: usize) {
-        let known = &self.known[server];
-        let randomize_case = self.asking.randomize_case;
-        let manner = Manner { connected: false, edns: !known.no_edns, randomize_case, newer_than: known.first_sent };
-        self.attempt(server, manner);
+    fn ask(&mut self, server: usize) -> Event {
+        let outcome = &self.outcomes[server];
+        let (edns, randomize_case) = (!outcome.no_edns, self.options.randomize_case);
+        let newer_than = outcome.first_sent;
+        self.attempt(server, AttemptOptions { edns, randomize_case, newer_than, ..AttemptOptions::USUAL })
     }
 
-    fn attempt(&mut self, server: usize, manner: Manner) {
-        let (asked, question, sent) = (&self.group.servers[server], self.question, now());
-        asked.asked();
-        self.known[server].first_sent.get_or_insert(sent);
-        // Each datagram has a socket of its own: of those to one server only the latest are still listened to.
-        let datagrams = || self.pending.iter().filter(|attempt| attempt.server == server && !attempt.manner.connected);
-        if datagrams().count() >= SOCKETS
-            && let Some(oldest) = datagrams().map(|attempt| attempt.sent).min()
-        {
-            self.pending
-                .retain(|attempt| attempt.server != server || attempt.manner.connected || attempt.sent != oldest);
+    /// Asks a server again: the same datagram out of the same socket, or over a new connection.
+    fn repeat(&mut self, server: usize) -> Event {
+        let state = &self.pool.servers[server];
+        let Some(index) = self.pending.iter().rposition(|attempt| attempt.server == server && attempt.is_datagram())
+        else {
+            return self.ask(server);
+        };
+        match self.pending[index].repeat(state) {
+            Ok(()) => Event::Nothing,
+            Err(error) => {
+                let attempt = self.pending.swap_remove(index);
+                self.classify(attempt, Err(error))
+            }
         }
-        self.pending.push(Attempt { server, sent, manner, future: Box::pin(attempt(asked, question, manner)) });
     }
 
-    /// What an attempt's end means: the reply, or what is done next.
-    fn judge(&mut self, tried: Ended, result: io::Result<Received>, policy: &mut Turns) -> Option<Vec<u8>> {
-        let Ended { server, sent, manner } = tried;
+    fn attempt(&mut self, server: usize, options: AttemptOptions) -> Event {
+        let sent = now();
+        self.outcomes[server].first_sent.get_or_insert(sent);
+        match Attempt::start(server, &self.pool.servers[server], &self.question, options) {
+            Ok(attempt) => {
+                self.pending.push(attempt);
+                Event::Nothing
+            }
+            Err(error) => self.break_off(server, sent, true, error),
+        }
+    }
+
+    /// What an attempt's end means, and what is done next.
+    fn classify(&mut self, attempt: Attempt, result: io::Result<Received>) -> Event {
+        let (server, options, is_datagram) = (attempt.server, attempt.options, attempt.is_datagram());
         let received = match result {
             Ok(received) => received,
-            Err(error) if is_ours(&error) => {
-                // The server has nothing to do with it: like a lost packet, it is sent again.
-                self.known[server].problem.get_or_insert(Problem::Network(error));
-                return None;
-            }
-            Err(error) => {
-                self.group.servers[server].with(|health| health.broke(sent, now()));
-                self.fail(server, Problem::Network(error), policy);
-                return None;
-            }
+            Err(error) => return self.break_off(server, attempt.sent, is_datagram, error),
         };
-        let datagram = !manner.connected && self.group.servers[server].upstream.transport() == Transport::Plain;
         // The way over TCP, after a datagram, does not say how fast the datagrams are.
-        let is_measure = received.reused && !manner.connected;
-        self.group.servers[server].answered(is_measure.then(|| now() - sent));
+        let is_measure = received.reused && !options.connected;
+        let (rtt, is_repeated) = (now() - attempt.sent, attempt.is_repeated());
+        self.pool.servers[server].answered(is_measure.then_some(rtt), is_repeated);
+        attempt.finish();
         let reply = received.message;
         match meaning(&reply) {
-            Meaning::NoEdns if manner.edns => {
-                self.known[server].no_edns = true;
-                self.attempt(server, Manner { edns: false, newer_than: None, ..manner });
+            Meaning::NoEdns if options.edns => {
+                self.outcomes[server].no_edns = true;
+                self.attempt(server, AttemptOptions { edns: false, newer_than: None, ..options })
             }
-            found if datagram && (received.cut || received.respelled || matches!(found, Meaning::Truncated { .. })) => {
+            found
+                if is_datagram
+                    && (received.cut || received.respelled || matches!(found, Meaning::Truncated { .. })) =>
+            {
                 let whole = matches!(found, Meaning::Truncated { whole: true }) && !received.cut && !received.respelled;
                 if whole {
                     self.truncated.get_or_insert(reply);
                 }
-                policy.heard(server, whole);
-                self.attempt(server, Manner { connected: true, newer_than: None, ..manner });
+                match self.attempt(server, AttemptOptions { connected: true, newer_than: None, ..options }) {
+                    Event::Nothing => Event::Heard { with_reply: whole },
+                    event => event,
+                }
             }
-            Meaning::Truncated { whole: true } | Meaning::Final => {
-                self.group.servers[server].with(Health::helped);
-                return Some(reply);
+            Meaning::Truncated { whole: true } => self.answer(server, reply, false),
+            Meaning::Final { negative } => self.answer(server, reply, negative),
+            // The first reply counts, whatever it says.
+            Meaning::NoEdns | Meaning::Failed(_) if self.options.order == Order::Strict => {
+                self.answer(server, reply, false)
             }
-            // The first answer counts, whatever it says.
-            Meaning::NoEdns | Meaning::Failed(_) if self.asking.fail_over == FailOver::Sequential => {
-                return Some(reply);
-            }
-            Meaning::NoEdns => self.fail(server, Problem::Failed { rcode: rcode::FORMERR, reply }, policy),
-            Meaning::Failed(rcode) => self.fail(server, Problem::Failed { rcode, reply }, policy),
-            Meaning::Truncated { whole: false } | Meaning::Malformed => self.fail(server, Problem::Malformed, policy),
+            Meaning::NoEdns => self.fail(server, AttemptError::Failed { rcode: rcode::FORMERR, reply }),
+            Meaning::Failed(rcode) => self.fail(server, AttemptError::Failed { rcode, reply }),
+            Meaning::Truncated { whole: false } | Meaning::Malformed => self.fail(server, AttemptError::Malformed),
         }
-        None
     }
 
-    /// The server's turn is over, and it was silent.
-    fn leave(&mut self, server: usize, sent: Instant) {
-        tracing::debug!(upstream = %self.group.servers[server].upstream, "no reply within its share of the time");
-        self.group.servers[server].late(sent, now());
+    fn answer(&mut self, server: usize, reply: Vec<u8>, negative: bool) -> Event {
         self.pending.retain(|attempt| attempt.server != server);
+        self.outcomes[server].reply = Some(reply);
+        Event::Answered { negative }
+    }
+
+    /// An attempt ended with an error of the system, of a connection or of a handshake.
+    fn break_off(&mut self, server: usize, sent: Instant, is_datagram: bool, error: io::Error) -> Event {
+        if is_ours(&error) {
+            // The server has nothing to do with it: like a lost packet, it is sent again.
+            self.outcomes[server].error.get_or_insert(AttemptError::Network(error));
+            return Event::Nothing;
+        }
+        let state = &self.pool.servers[server];
+        let is_unreachable = is_unreachable(&error, is_datagram);
+        let error = AttemptError::Network(error);
+        match (is_unreachable, self.options.order) {
+            (true, Order::Strict) => state.warn(&error),
+            (true, _) => state.unreachable(sent, &error),
+            // It may be what was asked that made it hang up: a probe tells.
+            (false, Order::Strict) => {}
+            (false, _) => state.suspect(),
+        }
+        self.fail(server, error)
     }
 
     /// The server is done with.
-    fn fail(&mut self, server: usize, problem: Problem, policy: &mut Turns) {
-        tracing::debug!(upstream = %self.group.servers[server].upstream, %problem, "failed");
-        self.group.servers[server].failed();
+    fn fail(&mut self, server: usize, error: AttemptError) -> Event {
+        tracing::debug!(upstream = %self.pool.servers[server].upstream, %error, "failed");
+        self.pool.servers[server].failed();
         self.pending.retain(|attempt| attempt.server != server);
-        let with_reply = self.truncated.is_some() || matches!(problem, Problem::Failed { .. });
-        policy.failed(server, with_reply, now());
-        self.known[server].problem = Some(problem);
+        let with_reply = self.truncated.is_some() || matches!(error, AttemptError::Failed { .. });
+        self.outcomes[server].error = Some(error);
+        Event::Failed { with_reply }
     }
 
-    /// Somebody had the answer: who failed before that failed alone.
-    fn was_answered(&self) {
-        for (known, server) in self.known.iter().zip(&self.group.servers) {
-            if matches!(known.problem, Some(Problem::Failed { .. } | Problem::Malformed)) {
-                server.with(|health| health.failed_alone(now()));
-            }
+    /// The time is over, or nobody is left to wait for.
+    fn end(mut self) -> Asked {
+        let outcome = self.best();
+        let late = (!self.pending.is_empty()).then(|| {
+            let question = Cow::Owned(self.question.into_owned());
+            Late(QueryAttempts { question, ..self })
+        });
+        Asked { outcome, late }
+    }
+
+    /// The best of what there is without an answer.
+    fn best(&mut self) -> Result<Vec<u8>, Failure> {
+        if let Some(truncated) = self.truncated.take() {
+            return Ok(truncated);
         }
-    }
-
-    /// The best of what there is.
-    fn end(self) -> Result<Vec<u8>, Failure> {
-        let servers = self.group.servers.iter().map(|server| &server.upstream);
-        let problems: Vec<_> = self.known.into_iter().map(|known| known.problem).collect();
-        self.truncated.map_or_else(|| best(problems, servers), Ok)
+        let servers = self.pool.servers.iter().map(|server| &server.upstream);
+        best(self.outcomes.iter_mut().map(|outcome| outcome.error.take()).collect(), servers)
     }
 }
 
-/// Which attempt has ended.
-struct Ended {
-    server: usize,
-    sent: Instant,
-    manner: Manner,
+/// A question whose time is over.
+pub(super) struct Late(QueryAttempts<'static>);
+
+impl Late {
+    /// The first answer to come within [`LATE`]. Where the list has a meaning a negative one counts only of the first
+    /// server that is still listened to.
+    pub(super) async fn answer(self) -> Option<Vec<u8>> {
+        let Late(mut attempts) = self;
+        let first_server = attempts.pending.iter().map(|attempt| attempt.server).min()?;
+        let is_listed = attempts.options.order == Order::Listed;
+        let wait = async {
+            while !attempts.pending.is_empty() {
+                let (attempt, result) = first(&mut attempts.pending).await;
+                let server = attempt.server;
+                match attempts.classify(attempt, result) {
+                    Event::Answered { negative: true } if is_listed && server > first_server => {}
+                    Event::Answered { .. } => return attempts.outcomes[server].reply.take(),
+                    _ => {}
+                }
+            }
+            None
+        };
+        timeout(LATE, wait).await.ok().flatten()
+    }
 }
 
 /// The first attempt to end, taken out of `pending`. While there is none, for ever.
-async fn first(pending: &mut Vec<Attempt<'_>>) -> (Ended, io::Result<Received>) {
+async fn first(pending: &mut Vec<Attempt>) -> (Attempt, io::Result<Received>) {
     poll_fn(|context| {
         for index in 0..pending.len() {
-            if let Poll::Ready(result) = pending[index].future.as_mut().poll(context) {
-                let Attempt { server, sent, manner, .. } = pending.swap_remove(index);
-                return Poll::Ready((Ended { server, sent, manner }, result));
+            if let Poll::Ready(result) = pending[index].poll(context) {
+                return Poll::Ready((pending.swap_remove(index), result));
             }
         }
         Poll::Pending
@@ -302,26 +393,21 @@ mod tests {
     #[test]
     fn f2_the_options_of_a_resolv_conf_are_honoured() {
         let servers: Arc<[Upstream]> = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap()).into();
-        let usual = Asking {
-            timeout: Duration::from_secs(5),
-            order: Order::Fastest,
-            fail_over: FailOver::Adaptive,
-            randomize_case: false,
-        };
-        let limited_of = |mut asking: Asking, change: fn(&mut SystemOptions)| {
-            let mut options = SystemOptions::default();
-            change(&mut options);
-            let servers = asking.limit(&options, &servers);
-            (asking.timeout.as_secs(), asking.order, servers[1].to_string())
+        let usual = QueryOptions { timeout: Duration::from_secs(4), order: Order::Listed, randomize_case: false };
+        let limited_of = |mut options: QueryOptions, change: fn(&mut SystemOptions)| {
+            let mut system = SystemOptions::default();
+            change(&mut system);
+            let servers = options.limit(&system, &servers);
+            (options.timeout.as_secs(), options.order, servers[1].to_string())
         };
         let limited = |change| limited_of(usual, change);
-        assert_eq!(limited(|_| ()), (5, Order::Fastest, "10.0.0.2:53".to_owned()));
+        assert_eq!(limited(|_| ()), (4, Order::Listed, "10.0.0.2:53".to_owned()));
         let all = |options: &mut SystemOptions| {
             (options.timeout, options.attempts, options.rotate, options.use_vc) = (Some(1), Some(1), true, true);
         };
         assert_eq!(limited(all), (2, Order::RoundRobin, "tcp://10.0.0.2:53".to_owned()));
-        assert_eq!(limited(|options| options.attempts = Some(1)).0, 5, "never longer");
-        let strict = Asking { fail_over: FailOver::Sequential, ..usual };
-        assert_eq!(limited_of(strict, all), (5, Order::Fastest, "tcp://10.0.0.2:53".to_owned()));
+        assert_eq!(limited(|options| options.attempts = Some(1)).0, 4, "never longer");
+        let strict = QueryOptions { order: Order::Strict, ..usual };
+        assert_eq!(limited_of(strict, all), (4, Order::Strict, "tcp://10.0.0.2:53".to_owned()));
     }
 }

@@ -1,19 +1,23 @@
 //! One server asked once, by whatever transport it has, and what may come of it.
 
-use std::io;
+use std::future::Future;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::datagram::{Exchange, is_ours};
 use super::query::Question;
-use super::server::Server;
-use super::{datagram, stream};
+use super::state::{UpstreamState, now};
+use super::stream::{self, NotConnected};
 use crate::table::{Address, Transport};
 use crate::wire::rcode;
 
-/// Why a server is done with.
+/// Why a server is done with. `Display` is for the log: it may name paths, and quote certificates.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Problem {
+pub(super) enum AttemptError {
     /// It cannot be reached, did not prove who it is, or hung up.
     #[error("{}", said(.0))]
     Network(#[from] io::Error),
@@ -30,12 +34,53 @@ pub(super) enum Problem {
     Malformed,
 }
 
+impl AttemptError {
+    /// What a client is told (answers.md H6): nothing that a path, a URL or a certificate says.
+    pub(super) fn brief(&self) -> &'static str {
+        let error = match self {
+            AttemptError::Network(error) => error,
+            AttemptError::Failed { rcode, .. } => return failed(*rcode),
+            AttemptError::Malformed => return "sent a malformed reply",
+        };
+        match error.kind() {
+            _ if is_ours(error) => "not asked, out of sockets",
+            ErrorKind::ConnectionRefused => "connection refused",
+            ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => "unreachable",
+            ErrorKind::TimedOut => "timed out",
+            // What the TLS library makes of a handshake that fails, for whatever reason.
+            ErrorKind::InvalidData if is_not_connected(error) => "TLS handshake failed",
+            _ => "connection failed",
+        }
+    }
+}
+
+fn failed(code: u16) -> &'static str {
+    match code {
+        rcode::SERVFAIL => "answered SERVFAIL",
+        rcode::REFUSED => "answered REFUSED",
+        rcode::NOTIMP => "answered NOTIMP",
+        rcode::FORMERR => "answered FORMERR",
+        _ => "answered with an error",
+    }
+}
+
 /// What an error says to people: its own text where it has one, such as what is wrong with a certificate.
-fn said(error: &io::Error) -> String {
+pub(super) fn said(error: &io::Error) -> String {
     match error.get_ref() {
         Some(cause) => cause.to_string(),
         None => error.kind().to_string(),
     }
+}
+
+/// True if no connection to the server could be made.
+fn is_not_connected(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|cause| cause.is::<NotConnected>())
+}
+
+/// True if an error says that the server cannot be reached: all do that come for a datagram, and over a connection those of
+/// making it. One that ended at work says nothing: that may be because of what was asked.
+pub(super) fn is_unreachable(error: &io::Error, is_datagram: bool) -> bool {
+    is_datagram || is_not_connected(error)
 }
 
 /// A message that is the reply to what was asked.
@@ -53,27 +98,102 @@ pub(super) struct Received {
 
 /// How one attempt goes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Manner {
+pub(super) struct AttemptOptions {
     /// Over a connection, also where the server's transport begins with a datagram.
     pub(super) connected: bool,
     /// With an OPT.
     pub(super) edns: bool,
     /// With the name spelled at random, in a datagram.
     pub(super) randomize_case: bool,
-    /// Over a connection or from a socket that was made later than this: an older one is taken to be dead.
+    /// Over a connection that was made later than this: an older one is taken to be dead.
     pub(super) newer_than: Option<Instant>,
 }
 
-/// Asks once. Waits for the reply for ever; the caller ends the wait.
-pub(super) async fn attempt(server: &Arc<Server>, question: &Question, manner: Manner) -> io::Result<Received> {
-    match server.upstream.transport() {
-        Transport::Plain if !manner.connected => {
-            let to = socket_address(server.upstream.address())?;
-            datagram::exchange(server, to, question, manner).await
+impl AttemptOptions {
+    /// With an OPT, in the way that the transport begins with.
+    pub(super) const USUAL: AttemptOptions =
+        AttemptOptions { connected: false, edns: true, randomize_case: false, newer_than: None };
+}
+
+type Receiving = Pin<Box<dyn Future<Output = io::Result<Received>> + Send>>;
+
+/// A query that was sent to a server, and the wait for its reply. It waits for ever; dropping it ends the wait.
+pub(super) struct Attempt {
+    /// The server's place in its list.
+    pub(super) server: usize,
+    pub(super) options: AttemptOptions,
+    /// When it was first sent, and last.
+    pub(super) first_sent: Instant,
+    pub(super) sent: Instant,
+    receiving: Receiving,
+    /// What is sent again, if it is a datagram.
+    exchange: Option<Arc<Exchange>>,
+}
+
+impl Attempt {
+    /// Asks `state`, the server of this place.
+    ///
+    /// # Errors
+    /// Those of the system, if a datagram cannot be sent.
+    pub(super) fn start(
+        server: usize,
+        state: &Arc<UpstreamState>,
+        question: &Question,
+        options: AttemptOptions,
+    ) -> io::Result<Attempt> {
+        let sent = now();
+        state.asked();
+        let (receiving, exchange): (Receiving, _) =
+            if state.upstream.transport() == Transport::Plain && !options.connected {
+                let to = socket_address(state.upstream.address())?;
+                let exchange = Exchange::send(state, to, question, options)?;
+                (Box::pin(exchange.clone().receive()), Some(exchange))
+            } else {
+                (Box::pin(connected(state.clone(), question.clone(), options)), None)
+            };
+        Ok(Attempt { server, options, first_sent: sent, sent, receiving, exchange })
+    }
+
+    /// True if it is a datagram.
+    pub(super) fn is_datagram(&self) -> bool {
+        self.exchange.is_some()
+    }
+
+    /// True if the datagram was sent more than once.
+    pub(super) fn is_repeated(&self) -> bool {
+        self.sent > self.first_sent
+    }
+
+    /// Sends the same datagram again, out of the same socket.
+    pub(super) fn repeat(&mut self, state: &UpstreamState) -> io::Result<()> {
+        let Some(exchange) = &self.exchange else { return Ok(()) };
+        state.asked();
+        self.sent = now();
+        exchange.repeat()
+    }
+
+    /// The end of the wait.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Received>> {
+        self.receiving.as_mut().poll(context)
+    }
+
+    /// After its reply: the socket may serve another question.
+    pub(super) fn finish(self) {
+        let is_repeated = self.is_repeated();
+        drop(self.receiving);
+        if let Some(exchange) = self.exchange.and_then(Arc::into_inner)
+            && !is_repeated
+        {
+            exchange.recycle();
         }
-        Transport::Plain | Transport::Tcp => stream::exchange(server, question, manner).await,
+    }
+}
+
+async fn connected(state: Arc<UpstreamState>, question: Question, options: AttemptOptions) -> io::Result<Received> {
+    match state.upstream.transport() {
+        Transport::Plain | Transport::Tcp => stream::exchange(&state, &question, options).await,
         #[cfg(feature = "encrypted")]
-        Transport::Tls | Transport::Https | Transport::Quic => stream::exchange(server, question, manner).await,
+        Transport::Tls | Transport::Https | Transport::Quic => stream::exchange(&state, &question, options).await,
         #[cfg(not(feature = "encrypted"))]
         Transport::Tls | Transport::Https | Transport::Quic => {
             Err(io::Error::other("this build has no encrypted transports (feature `encrypted`)"))
@@ -109,5 +229,19 @@ mod tests {
         assert!(zone_index("no-such-interface").is_err());
         let address = socket_address(&"[fe80::1%lo]:5300".parse().unwrap()).unwrap();
         assert_eq!(address, "[fe80::1%1]:5300".parse().unwrap());
+    }
+
+    #[test]
+    fn h6_a_client_hears_of_an_error_what_it_was_and_nothing_of_its_text() {
+        let secret = "/etc/ssl/SECRET.pem: no certificate in it";
+        for (kind, brief) in [
+            (ErrorKind::Other, "connection failed"),
+            (ErrorKind::InvalidData, "TLS handshake failed"),
+            (ErrorKind::TimedOut, "timed out"),
+        ] {
+            let error = AttemptError::Network(io::Error::new(kind, NotConnected(secret.to_owned())));
+            assert_eq!((error.brief(), error.to_string()), (brief, secret.to_owned()));
+        }
+        assert_eq!(AttemptError::Network(ErrorKind::ConnectionRefused.into()).brief(), "connection refused");
     }
 }

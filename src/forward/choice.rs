@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::Asking;
+use super::ask::QueryOptions;
 use super::cache::Rules;
 use super::options::{Destination, ForwardOptions, Unanswered, Upstreams};
 use super::system::{NameServers, System, SystemOptions};
@@ -77,7 +77,7 @@ impl fmt::Display for Choice {
 #[derive(Debug)]
 pub(super) struct Settings {
     /// How a question is asked.
-    pub(super) asking: Asking,
+    pub(super) query: QueryOptions,
     pub(super) rules: Rules,
     pub(super) stale_after: Duration,
     pub(super) in_flight: usize,
@@ -96,12 +96,8 @@ enum Fallback {
 impl Settings {
     /// Settings from options; what `previous` has read of the same resolv.conf is kept.
     pub(super) fn new(options: ForwardOptions, previous: Option<&Settings>) -> Settings {
-        let asking = Asking {
-            timeout: options.timeout,
-            order: options.order,
-            fail_over: options.fail_over,
-            randomize_case: options.case_randomization,
-        };
+        let query =
+            QueryOptions { timeout: options.timeout, order: options.order, randomize_case: options.case_randomization };
         let rules = Rules::new(&options);
         let fallback = match options.upstreams {
             Upstreams::List(list) => Fallback::List(distinct(list.iter())),
@@ -123,7 +119,7 @@ impl Settings {
             (route.domain.clone(), (Arc::new(route.domain), to))
         });
         Settings {
-            asking,
+            query,
             rules,
             stale_after: options.stale_after,
             in_flight: options.in_flight,

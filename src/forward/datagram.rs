@@ -1,17 +1,20 @@
-//! One datagram to a server, and its reply.
+//! One query in a datagram to a server, its repeats, and its reply.
 //!
 //! # How hard it is to forge a reply
 //!
-//! An attacker who cannot see the query has to guess it. Each query has an ID from the kernel's CSPRNG (16 bits) and a
-//! socket of its own as long as it waits, bound by the kernel to a port that it draws at random from
-//! `net.ipv4.ip_local_port_range`: 28,232 ports where nobody changed it, 14.78 bits. That makes 2^30.78 combinations for one
-//! query. The socket is connected, so that the kernel drops whatever has another source than the server's address and port.
-//! A socket is used for a few queries one after the other; see [`sockets`](super::sockets) for why that changes nothing here.
+//! An attacker who cannot see the query has to guess it. Each question that is asked of a server has one ID from the kernel's
+//! CSPRNG (16 bits) and one socket of its own for as long as it waits, bound by the kernel to a port that it draws at random
+//! from `net.ipv4.ip_local_port_range`: 28,232 ports where nobody changed it, 14.78 bits. That makes 2^30.78 combinations for
+//! each question and server, however long the server takes. The socket is connected, so that the kernel drops whatever has
+//! another source than the server's address and port. A socket is used for a few questions one after the other; see
+//! [`sockets`](super::sockets) for why that changes nothing here.
 //!
-//! A question that is not answered is asked again, from a new socket with a new ID, at most 12 times of one server
-//! (`policy`), and every one of these may be hit: 2^30.78 / 12 = 2^27.2, still above 2^26, for each server address that is
-//! forged. Identical questions of many clients do not multiply this: they are asked once. With `case_randomization` each
-//! letter of the name adds a bit.
+//! A question that is not answered is sent again out of the *same* socket with the *same* ID, so repeats add no combination
+//! that would be right: there is one, and not one for each datagram. What patience costs is time: the window for guesses is as
+//! long as the question lives (`timeout`), or 5 s more where a late answer is waited for (those are at most 1,000 at a time, and each
+//! again 2^30.78). Where several servers are asked each has a socket and an ID of its own, and a forger has to choose whose
+//! address to forge: the chances add up only for one who forges all of them. Identical questions of many clients do not
+//! multiply anything: they are asked once. With `case_randomization` each letter of the name adds a bit.
 //!
 //! What does not match is counted and ignored, and the wait goes on: a wrong guess ends nothing.
 
@@ -19,19 +22,19 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::Interest;
 
-use super::attempt::{Manner, Received};
-use super::query::Question;
+use super::attempt::{AttemptOptions, Received};
+use super::query::{Question, is_reply};
 use super::random::random_u16;
-use super::server::{Server, now};
 use super::sockets::Connected;
+use super::state::{UpstreamState, now};
 use crate::wire::message::HEADER;
 
 /// Room for a datagram. We offer 1,232 octets; a server that sends more than fits here is asked over TCP.
@@ -42,48 +45,105 @@ thread_local! {
     static RECEIVED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// One datagram there, and the first one back that is the reply to it.
-pub(super) async fn exchange(
-    server: &Server,
+/// A query and the socket at which it waits.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    server: Arc<UpstreamState>,
+    connected: Connected,
     to: SocketAddr,
-    question: &Question,
-    manner: Manner,
-) -> io::Result<Received> {
-    let id = random_u16()?;
-    let mut query = question.query(id, manner.edns);
-    if manner.randomize_case {
-        spell_at_random(&mut query[question.name_at()])?;
-    }
-    let connected = send(server, to, &query, manner)?;
-    let mut strays = 0;
-    let received = connected.socket.async_io(Interest::READABLE | Interest::ERROR, || {
-        RECEIVED.with_borrow_mut(|datagram| {
-            datagram.resize(DATAGRAM, 0);
-            loop {
-                let len = recv(connected.socket.as_raw_fd(), datagram, MsgFlags::MSG_DONTWAIT)?;
-                if let Some(received) = examine(&datagram[..len], question, &query, id, manner) {
-                    return Ok(received);
-                }
-                strays += 1;
-                server.mismatched();
-                tracing::debug!(upstream = %to, len, "a datagram that is not the reply; ignored");
-            }
-        })
-    });
-    let received = received.await?;
-    if received.respelled {
-        server.mismatched();
-    } else if strays == 0 {
-        // Where nobody guesses.
-        server.sockets.put(connected, now());
-    }
-    Ok(received)
+    query: Vec<u8>,
+    /// Where its question section ends.
+    question_end: usize,
+    /// The name as the client spelled it, if the query spells it at random.
+    name: Option<Box<[u8]>>,
+    /// Something came that is not the reply.
+    is_guessed_at: AtomicBool,
 }
 
-/// Sends a query from a socket that no other one waits at. What is asked again, or was not sent, has a new one.
-fn send(server: &Server, to: SocketAddr, query: &[u8], manner: Manner) -> io::Result<Connected> {
-    if manner.newer_than.is_none()
-        && let Some(connected) = server.sockets.take(to, now())?
+impl Exchange {
+    /// Sends a query to a server from a socket that no other one waits at.
+    pub(super) fn send(
+        server: &Arc<UpstreamState>,
+        to: SocketAddr,
+        question: &Question,
+        options: AttemptOptions,
+    ) -> io::Result<Arc<Exchange>> {
+        let mut query = question.query(random_u16()?, options.edns);
+        let mut name = None;
+        if options.randomize_case {
+            name = Some(question.name().into());
+            spell_at_random(&mut query[question.name_at()])?;
+        }
+        let question_end = HEADER + question.question.len();
+        let connected = connect_and_send(server, to, &query)?;
+        let (server, is_guessed_at) = (server.clone(), AtomicBool::new(false));
+        Ok(Arc::new(Exchange { server, connected, to, query, question_end, name, is_guessed_at }))
+    }
+
+    /// Sends the same datagram again.
+    pub(super) fn repeat(&self) -> io::Result<()> {
+        send_now(&self.connected, &self.query)
+    }
+
+    /// The first datagram back that is the reply.
+    pub(super) async fn receive(self: Arc<Self>) -> io::Result<Received> {
+        let socket = &self.connected.socket;
+        let received = socket.async_io(Interest::READABLE | Interest::ERROR, || {
+            RECEIVED.with_borrow_mut(|datagram| {
+                datagram.resize(DATAGRAM, 0);
+                loop {
+                    let len = recv(socket.as_raw_fd(), datagram, MsgFlags::MSG_DONTWAIT)?;
+                    if let Some(received) = self.examine(&datagram[..len]) {
+                        return Ok(received);
+                    }
+                    self.note_a_guess();
+                    tracing::debug!(upstream = %self.to, len, "a datagram that is not the reply; ignored");
+                }
+            })
+        });
+        let received = received.await?;
+        if received.respelled {
+            self.note_a_guess();
+        }
+        Ok(received)
+    }
+
+    /// Keeps the socket for another question, where nobody guesses.
+    pub(super) fn recycle(self) {
+        if !self.is_guessed_at.into_inner() {
+            self.server.sockets.put(self.connected, now());
+        }
+    }
+
+    fn note_a_guess(&self) {
+        self.server.mismatched();
+        self.is_guessed_at.store(true, Ordering::Relaxed);
+    }
+
+    /// The reply, if a datagram is that.
+    fn examine(&self, datagram: &[u8]) -> Option<Received> {
+        let id = u16::from_be_bytes([self.query[0], self.query[1]]);
+        if !is_reply(datagram, id, &self.query[HEADER..self.question_end]) {
+            return None;
+        }
+        let mut message = datagram.to_vec();
+        let cut = message.len() == DATAGRAM;
+        let mut respelled = false;
+        if let Some(asked) = &self.name {
+            let at = HEADER..HEADER + asked.len();
+            let sent = &self.query[at.clone()];
+            if asked.len() > 1 && message.len() >= at.end {
+                // A server that changes the spelling, or somebody who does not know it: TCP tells.
+                respelled = message.get(4..6) == Some(&[0, 1]) && message[at] != *sent;
+                restore(&mut message, sent, asked);
+            }
+        }
+        Some(Received { message, cut, respelled, reused: true })
+    }
+}
+
+fn connect_and_send(server: &UpstreamState, to: SocketAddr, query: &[u8]) -> io::Result<Connected> {
+    if let Some(connected) = server.sockets.take(to, now())?
         && send_now(&connected, query).is_ok()
     {
         return Ok(connected);
@@ -95,22 +155,6 @@ fn send(server: &Server, to: SocketAddr, query: &[u8], manner: Manner) -> io::Re
 
 fn send_now(connected: &Connected, query: &[u8]) -> io::Result<()> {
     Ok(nix::sys::socket::send(connected.socket.as_raw_fd(), query, MsgFlags::MSG_DONTWAIT).map(drop)?)
-}
-
-/// The reply, if a datagram is that.
-fn examine(datagram: &[u8], question: &Question, query: &[u8], id: u16, manner: Manner) -> Option<Received> {
-    if !question.is_answered_by(datagram, id) {
-        return None;
-    }
-    let mut message = datagram.to_vec();
-    let (cut, name) = (message.len() == DATAGRAM, question.name_at());
-    let mut respelled = false;
-    if manner.randomize_case && message.get(name.clone()).is_some_and(|name| name.len() > 1) {
-        // A server that changes the spelling, or somebody who does not know it: TCP tells.
-        respelled = message.get(4..6) == Some(&[0, 1]) && message[name.clone()] != query[name.clone()];
-        restore(&mut message, &query[name.clone()], &question.question[..name.len()]);
-    }
-    Some(Received { message, cut, respelled, reused: true })
 }
 
 /// The right to one more socket. Sockets to upstreams take three quarters of the descriptors that the process may have at

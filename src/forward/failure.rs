@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::attempt::Problem;
+use super::attempt::AttemptError;
 use crate::table::Upstream;
 use crate::wire::{ede, rcode};
 
@@ -33,20 +33,21 @@ impl Failure {
     }
 }
 
-/// The error reply that says most, or else what is known about each server.
+/// The error reply that says most, or else what is known about each server: its address and port and what happened, and
+/// nothing else of it (answers.md H6).
 pub(super) fn best<'a>(
-    problems: Vec<Option<Problem>>,
+    problems: Vec<Option<AttemptError>>,
     servers: impl Iterator<Item = &'a Upstream>,
 ) -> Result<Vec<u8>, Failure> {
     let silent = problems.iter().any(Option::is_none);
     let ede = if silent { ede::NO_REACHABLE_AUTHORITY } else { ede::NETWORK_ERROR };
     let text = problems.iter().zip(servers).map(|(problem, server)| match problem {
-        Some(problem) => format!("{server}: {problem}"),
-        None => format!("{server}: timed out"),
+        Some(problem) => format!("{}: {}", server.address(), problem.brief()),
+        None => format!("{}: timed out", server.address()),
     });
     let failure = Failure::new(rcode::SERVFAIL, ede, text.collect::<Vec<_>>().join("; "));
     let replies = problems.into_iter().flatten().filter_map(|problem| match problem {
-        Problem::Failed { rcode, reply } => Some((rank(rcode), reply)),
+        AttemptError::Failed { rcode, reply } => Some((rank(rcode), reply)),
         _ => None,
     });
     replies.min_by_key(|&(rank, _)| rank).map(|(_, reply)| reply).ok_or(failure)
@@ -65,8 +66,8 @@ fn rank(rcode: u16) -> u8 {
 mod tests {
     use super::*;
 
-    fn failed(rcode: u16) -> Option<Problem> {
-        Some(Problem::Failed { rcode, reply: vec![rcode as u8] })
+    fn failed(rcode: u16) -> Option<AttemptError> {
+        Some(AttemptError::Failed { rcode, reply: vec![rcode as u8] })
     }
 
     #[test]
@@ -74,18 +75,28 @@ mod tests {
         let servers: Vec<Upstream> = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|text| text.parse().unwrap()).to_vec();
         let problems = vec![failed(rcode::NOTIMP), failed(rcode::REFUSED), failed(rcode::SERVFAIL)];
         assert_eq!(best(problems, servers.iter()), Ok(vec![rcode::SERVFAIL as u8]));
-        let problems = vec![None, failed(rcode::REFUSED), Some(Problem::Malformed)];
+        let problems = vec![None, failed(rcode::REFUSED), Some(AttemptError::Malformed)];
         assert_eq!(best(problems, servers.iter()), Ok(vec![rcode::REFUSED as u8]));
+    }
+
+    #[test]
+    fn h6_a_failure_tells_clients_no_more_of_an_upstream_than_address_and_port() {
+        let server: Upstream = "https://10.0.0.1/SECRET-profile?ca=/etc/SECRET.pem#SECRET.example".parse().unwrap();
+        let error = std::io::Error::other("/etc/SECRET.pem: no certificate in it");
+        for problem in [None, Some(AttemptError::Network(error)), Some(AttemptError::Malformed)] {
+            let text = best(vec![problem], [&server].into_iter()).unwrap_err().text;
+            assert!(text.starts_with("10.0.0.1:443: ") && !text.contains("SECRET") && !text.contains('/'), "{text}");
+        }
     }
 
     #[test]
     fn h6_a_failure_says_what_each_server_did() {
         let servers: Vec<Upstream> = ["10.0.0.1", "fd00::1"].map(|text| text.parse().unwrap()).to_vec();
-        let refused = || Some(Problem::Network(std::io::ErrorKind::ConnectionRefused.into()));
+        let refused = || Some(AttemptError::Network(std::io::ErrorKind::ConnectionRefused.into()));
         let failure = best(vec![refused(), None], servers.iter()).unwrap_err();
         assert_eq!((failure.rcode, failure.ede), (rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY));
         assert_eq!(failure.to_string(), "10.0.0.1:53: connection refused; [fd00::1]:53: timed out");
-        let failure = best(vec![refused(), Some(Problem::Malformed)], servers.iter()).unwrap_err();
+        let failure = best(vec![refused(), Some(AttemptError::Malformed)], servers.iter()).unwrap_err();
         assert_eq!(failure.ede, ede::NETWORK_ERROR);
         assert_eq!(Failure::new(2, 22, "ü".repeat(150)).text, "ü".repeat(100));
     }

@@ -1,7 +1,10 @@
 //! Questions that are with upstreams at this moment: an identical one waits for the same answer instead of being asked too.
 //!
 //! That is cheaper, and it is what keeps an attacker from having many chances to guess the ID of one answer (a birthday
-//! attack). A question that is asked is nobody's own: whoever stops waiting for it, first or last, ends it for nobody else.
+//! attack). So nothing that a client may choose at will makes two questions different (answers.md F9): the key is name, type,
+//! class, DO and CD, and the servers. RD is not part of it because upstreams are always asked to recurse; AD is not, and the
+//! answer says what the upstream says to the one who asked first: who joins with AD gets AD=0 where that one did not want it.
+//! Dropping one waiter never cancels the question for the others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,9 +23,6 @@ const PREFETCHES: usize = 64;
 
 /// What came of a question.
 pub(super) type Outcome = Result<Arc<Vec<u8>>, Failure>;
-
-/// Which questions are identical: key, and whether AD is asked for, which changes what upstreams say.
-pub(super) type Which = (Key, bool);
 
 /// A question that is being asked, as those see it who wait for it.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Open {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
-    open: DashMap<Which, Open, RandomState>,
+    open: DashMap<Key, Open, RandomState>,
     /// How many; the map's own count would look at all of its shards.
     count: AtomicUsize,
     prefetches: AtomicUsize,
@@ -85,13 +85,8 @@ impl Flights {
 
     /// Joins the question that is asked already, or opens it. `known` looks once more for an answer before: one may have
     /// come since the caller looked. There are never more than `most`.
-    pub(super) fn join<T>(
-        self: &Arc<Flights>,
-        which: Which,
-        most: usize,
-        known: impl FnOnce() -> Option<T>,
-    ) -> Joined<T> {
-        match self.open.entry(which) {
+    pub(super) fn join<T>(self: &Arc<Flights>, key: Key, most: usize, known: impl FnOnce() -> Option<T>) -> Joined<T> {
+        match self.open.entry(key) {
             Entry::Occupied(mut open) => Joined::Another(open.get_mut().join()),
             Entry::Vacant(vacant) => {
                 if let Some(known) = known() {
@@ -101,17 +96,17 @@ impl Flights {
                     self.count.fetch_sub(1, Ordering::Relaxed);
                     return Joined::Full;
                 }
-                let which = vacant.key().clone();
+                let key = vacant.key().clone();
                 vacant.insert(Open { started: Instant::now(), waiting: Vec::new() });
-                Joined::First(Landing { flights: self.clone(), which, is_landed: false, is_prefetch: false })
+                Joined::First(Landing { flights: self.clone(), key, is_landed: false, is_prefetch: false })
             }
         }
     }
 
     /// Opens the question ahead of need, unless it is asked already or too many are.
-    pub(super) fn prefetch(self: &Arc<Flights>, which: Which, most: usize) -> Option<Landing> {
+    pub(super) fn prefetch(self: &Arc<Flights>, key: Key, most: usize) -> Option<Landing> {
         let is_room = self.prefetches.fetch_add(1, Ordering::Relaxed) < PREFETCHES;
-        if is_room && let Joined::First(mut landing) = self.join::<()>(which, most, || None) {
+        if is_room && let Joined::First(mut landing) = self.join::<()>(key, most, || None) {
             landing.is_prefetch = true;
             return Some(landing);
         }
@@ -124,20 +119,20 @@ impl Flights {
 #[derive(Debug)]
 pub(super) struct Landing {
     flights: Arc<Flights>,
-    which: Which,
+    key: Key,
     is_landed: bool,
     is_prefetch: bool,
 }
 
 impl Landing {
     /// Which question it is.
-    pub(super) fn which(&self) -> &Which {
-        &self.which
+    pub(super) fn key(&self) -> &Key {
+        &self.key
     }
 
     /// Waits for the outcome, like all others who want it.
     pub(super) fn wait(&self) -> Option<Flight> {
-        self.flights.open.get_mut(&self.which).map(|mut open| open.join())
+        self.flights.open.get_mut(&self.key).map(|mut open| open.join())
     }
 
     /// Gives the outcome to all who wait.
@@ -156,7 +151,7 @@ impl Landing {
         if self.is_prefetch {
             self.flights.prefetches.fetch_sub(1, Ordering::Relaxed);
         }
-        self.flights.open.remove(&self.which).map_or_else(Vec::new, |(_, open)| open.waiting)
+        self.flights.open.remove(&self.key).map_or_else(Vec::new, |(_, open)| open.waiting)
     }
 }
 

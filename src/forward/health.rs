@@ -1,156 +1,263 @@
-//! How one server does: how fast it answers, what is slow for it, and whether it answers at all.
+//! The health of one server: how long its replies usually take, whether it replies at all, and how many repeats it may be
+//! sent (answers.md F6, F7).
 //!
-//! No sockets and no clock: whoever asks a server says here what came of it, and when.
+//! No sockets and no clock: callers report what happened to a query, and when.
 //!
-//! A server is *unknown* until it has answered, *well* from then on, and *aside* when a query to it was not answered within
-//! its usual time, when it could not be reached, or when it has failed several questions in a row that another server had
-//! an answer to. Aside does not mean gone: it is asked after the others, and a copy of a question goes to it now and then,
-//! at growing intervals, which nobody waits for. Any answer makes it well again.
+//! A server is *unknown* until its first reply, then *up*, and *demoted* once it is proved that it cannot be reached.
+//! Clients choose the questions, so the reply to a question proves nothing bad: no response code demotes a server, and
+//! silence only raises a suspicion. A suspected server is sent a probe of our own; only when that stays unanswered for one
+//! patience too, and nobody else had a reply meanwhile, is it demoted. A failed connection, a certificate that is not
+//! accepted and an "unreachable" from the system demote at once. Any reply to anything brings the server back.
 
 use std::time::{Duration, Instant};
 
-/// The shortest time that is called slow. Less would make every cache miss of an upstream slow.
-const SHORTEST_USUAL: Duration = Duration::from_millis(50);
-/// The longest time that is not called slow.
-const LONGEST_USUAL: Duration = Duration::from_millis(500);
-/// What is taken to be usual of a server that was never heard of.
-const UNKNOWN_USUAL: Duration = Duration::from_millis(100);
-/// So many questions in a row that a server failed and another one could answer put it aside.
-const ERRORS: u32 = 3;
-/// The time to the second probe of a server that is aside; the first one is sent with the next question.
-const FIRST_BACK_OFF: Duration = Duration::from_millis(250);
-/// The longest time between two probes: a VPN that comes up is noticed by then.
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
+/// The shortest expected round-trip time. It bounds the first repeat (50 ms) from below.
+const MIN_EXPECTED_RTT: Duration = Duration::from_millis(25);
+/// The first repeat to a server that nothing is known of. One that needs a second for everything is then sent one query
+/// and one probe, not two queries.
+const UNKNOWN_REPEAT: Duration = Duration::from_millis(1100);
+/// The latest first repeat.
+const MAX_REPEAT: Duration = Duration::from_secs(2);
+/// When a later server is asked as well, in a list whose order has a meaning.
+const LISTED_HEDGE: [Duration; 2] = [Duration::from_millis(200), Duration::from_millis(1500)];
+/// The same among equals, and where nothing is known.
+const EQUALS_HEDGE: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
+const UNKNOWN_EQUALS_HEDGE: Duration = Duration::from_millis(100);
+/// How long an earlier server is waited for while a later one has an answer, and where nothing is known.
+const PATIENCE: [Duration; 2] = [Duration::from_millis(400), Duration::from_secs(2)];
+const UNKNOWN_PATIENCE: Duration = Duration::from_millis(500);
+/// Repeats that a server may be sent before its first answer, and the most that are saved up.
+const FREE_REPEATS: u32 = 10;
+const MAX_SAVED_REPEATS: u32 = 100;
+/// A demoted server is tried after 1, 2, 4, 8, 16, 30, 30 … seconds.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const MAX_RETRY: Duration = Duration::from_secs(30);
+/// A server that goes and comes again and again is logged once in so long.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug, Clone)]
 pub(super) struct Health {
-    /// Smoothed round-trip time and its mean deviation (RFC 6298 §2), once there was one.
+    /// Smoothed round-trip time and its mean deviation (RFC 6298 §2), once there was a reply.
     rtt: Option<(Duration, Duration)>,
     state: State,
-    /// Questions in a row that it failed and another server answered.
-    errors: u32,
+    last_reply: Option<Instant>,
+    /// A probe is under way since then.
+    probe: Option<Instant>,
+    /// No further probe before this: late questions are no reason to flood a server with probes.
+    next_probe: Option<Instant>,
+    /// Repeats that the server may still be sent.
+    repeats: u32,
+    /// When its failing was last logged, and whether its return is still to be.
+    warned: Option<Instant>,
+    is_warned: bool,
 }
 
-/// Whether a server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Unknown,
-    Well,
-    /// Since then, after so many failures in a row; and when to try whether it is back.
-    Aside {
-        failures: u32,
-        since: Instant,
-        probe_at: Instant,
-    },
+    Up,
+    Demoted { retries: u32, retry_at: Instant },
+}
+
+/// Whether a server replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Unknown,
+    Up,
+    Demoted,
+}
+
+/// What became of a server, where that is news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Its first reply.
+    Met,
+    /// It was demoted. `log`: say so.
+    Demoted { log: bool },
+    /// It replied after it was demoted, or after its failing was logged. `log`: say so.
+    Back { log: bool },
+}
+
+/// A server as one question sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Timing {
+    pub(super) standing: Standing,
+    /// The smoothed round-trip time, once there was a reply.
+    pub(super) rtt: Option<Duration>,
+    /// The time within which it usually replies, once there was a reply.
+    pub(super) expected_rtt: Option<Duration>,
+    /// What is sent to it arrives, or is known not to: no datagrams.
+    pub(super) stream: bool,
+}
+
+impl Timing {
+    pub(super) fn is_up(&self) -> bool {
+        self.standing == Standing::Up
+    }
+
+    pub(super) fn is_demoted(&self) -> bool {
+        self.standing == Standing::Demoted
+    }
+
+    /// The time from a query to its first repeat: twice the expected round-trip time.
+    pub(super) fn repeat(&self) -> Duration {
+        self.expected_rtt.map_or(UNKNOWN_REPEAT, |expected| (2 * expected).min(MAX_REPEAT))
+    }
+
+    /// The time after which a reply is late enough to be a reason for a probe.
+    pub(super) fn late(&self) -> Duration {
+        let [least, _] = LISTED_HEDGE;
+        self.expected_rtt.map_or(least, |expected| (3 * expected).max(least))
+    }
+
+    /// The time after which the next server of a list is asked as well.
+    pub(super) fn listed_hedge(&self) -> Duration {
+        self.late().min(LISTED_HEDGE[1])
+    }
+
+    /// The same where the servers are equals.
+    pub(super) fn equals_hedge(&self) -> Duration {
+        let [least, most] = EQUALS_HEDGE;
+        self.expected_rtt.map_or(UNKNOWN_EQUALS_HEDGE, |expected| (2 * expected).clamp(least, most))
+    }
+
+    /// How long it is waited for while a later server has an answer.
+    pub(super) fn patience(&self) -> Duration {
+        let [least, most] = PATIENCE;
+        self.expected_rtt.map_or(UNKNOWN_PATIENCE, |expected| (4 * expected).clamp(least, most))
+    }
 }
 
 impl Health {
     /// A server that nothing is known of.
     pub(super) fn new() -> Health {
-        Health { rtt: None, state: State::Unknown, errors: 0 }
-    }
-
-    /// True if it is known to answer.
-    pub(super) fn is_well(&self) -> bool {
-        self.state == State::Well
-    }
-
-    /// True if it is known not to answer.
-    pub(super) fn is_aside(&self) -> bool {
-        matches!(self.state, State::Aside { .. })
-    }
-
-    /// The smoothed round-trip time, once it has answered.
-    pub(super) fn rtt(&self) -> Option<Duration> {
-        self.rtt.map(|(smoothed, _)| smoothed)
-    }
-
-    /// The time within which it usually answers: about the 95th percentile, as the smoothed time and four times its mean
-    /// deviation (RFC 6298), 50 to 500 ms.
-    pub(super) fn usual(&self) -> Duration {
-        match self.rtt {
-            Some((smoothed, deviation)) => (smoothed + 4 * deviation).clamp(SHORTEST_USUAL, LONGEST_USUAL),
-            None => UNKNOWN_USUAL,
+        Health {
+            rtt: None,
+            state: State::Unknown,
+            last_reply: None,
+            probe: None,
+            next_probe: None,
+            repeats: FREE_REPEATS,
+            warned: None,
+            is_warned: false,
         }
     }
 
-    /// It answered, whatever it said. `rtt`: how long that took, where that tells how fast it is.
-    pub(super) fn answered(&mut self, rtt: Option<Duration>) {
-        if let Some(sample) = rtt {
-            self.rtt = Some(match self.rtt {
-                None => (sample, sample / 2),
-                Some((smoothed, deviation)) => {
-                    ((smoothed * 7 + sample) / 8, (deviation * 3 + smoothed.abs_diff(sample)) / 4)
-                }
-            });
-        }
-        if self.errors < ERRORS {
-            self.state = State::Well;
-        }
-    }
-
-    /// It had an answer to the question, good or bad news: it is of use.
-    pub(super) fn helped(&mut self) {
-        self.errors = 0;
-        self.state = State::Well;
-    }
-
-    /// It failed a question that another server had an answer to.
-    pub(super) fn failed_alone(&mut self, now: Instant) {
-        self.errors += 1;
-        if self.errors >= ERRORS {
-            self.set_aside(now, now);
-        }
-    }
-
-    /// What was sent to it at `sent` was not answered within its usual time, or not at all.
-    pub(super) fn fell_silent(&mut self, sent: Instant, now: Instant) {
-        self.set_aside(sent, now);
-    }
-
-    /// What was tried at `sent` showed that it cannot be reached.
-    pub(super) fn broke(&mut self, sent: Instant, now: Instant) {
-        self.set_aside(sent, now);
-    }
-
-    /// True once each time that it is to be tried whether the server is there: of one that is aside when its time has come,
-    /// of one that is unknown at once. It stays untried for a while then, so that one probe is under way and not a flood.
-    pub(super) fn take_probe(&mut self, now: Instant) -> bool {
-        match &mut self.state {
-            State::Well => false,
-            State::Unknown => {
-                self.state = State::Aside { failures: 1, since: now, probe_at: now + FIRST_BACK_OFF };
-                true
-            }
-            State::Aside { failures, probe_at, .. } => {
-                let due = now >= *probe_at;
-                if due {
-                    *probe_at = now + back_off(*failures).max(FIRST_BACK_OFF);
-                }
-                due
-            }
-        }
-    }
-
-    /// A failure of what was sent before it was put aside is the same failure, and does not count again: a hundred questions
-    /// may be in flight when a server dies.
-    fn set_aside(&mut self, sent: Instant, now: Instant) {
-        let failures = match self.state {
-            State::Aside { since, .. } if sent < since => return,
-            State::Aside { failures, .. } => failures.saturating_add(1),
-            _ => 1,
+    /// It as a question sees it.
+    pub(super) fn timing(&self, stream: bool) -> Timing {
+        let standing = match self.state {
+            State::Unknown => Standing::Unknown,
+            State::Up => Standing::Up,
+            State::Demoted { .. } => Standing::Demoted,
         };
-        self.state = State::Aside { failures, since: now, probe_at: now + back_off(failures) };
+        // Twice this, the first repeat, is no sooner than the retransmission of RFC 6298 §2.3.
+        let expected_rtt = self.rtt.map(|(smoothed, deviation)| (smoothed + 2 * deviation).max(MIN_EXPECTED_RTT));
+        Timing { standing, rtt: self.rtt.map(|(smoothed, _)| smoothed), expected_rtt, stream }
+    }
+
+    /// It replied, whatever it said. `rtt`: how long that took, where that tells how fast it is. `repeated`: the query was
+    /// sent more than once, and `rtt` counts from the last time.
+    pub(super) fn answered(&mut self, rtt: Option<Duration>, repeated: bool, now: Instant) -> Option<Change> {
+        match (rtt, self.rtt) {
+            (Some(sample), None) => self.rtt = Some((sample, sample / 2)),
+            // The reply may be that to an earlier datagram. Only where it shows that the server is slower than thought is
+            // it a measure (Karn's algorithm would learn nothing of a server that is always asked twice).
+            (Some(sample), Some((smoothed, _))) if repeated && sample < smoothed => {}
+            (Some(sample), Some((smoothed, deviation))) => {
+                self.rtt = Some(((smoothed * 7 + sample) / 8, (deviation * 3 + smoothed.abs_diff(sample)) / 4));
+            }
+            (None, _) => {}
+        }
+        self.repeats = (self.repeats + 1).min(MAX_SAVED_REPEATS);
+        self.last_reply = Some(now);
+        let log = std::mem::take(&mut self.is_warned);
+        match std::mem::replace(&mut self.state, State::Up) {
+            State::Demoted { .. } => Some(Change::Back { log }),
+            _ if log => Some(Change::Back { log }),
+            State::Unknown => Some(Change::Met),
+            State::Up => None,
+        }
+    }
+
+    /// Takes one repeat out of the server's budget: 10 to begin with, one more for each reply, at most 100 saved. False if
+    /// it is used up, as it soon is with a server that never replies.
+    pub(super) fn take_repeat(&mut self) -> bool {
+        let is_left = self.repeats > 0;
+        self.repeats = self.repeats.saturating_sub(1);
+        is_left
+    }
+
+    /// It is later than usual with a question. If it is to be sent a probe, when: now, or one patience after the last one.
+    pub(super) fn suspect(&mut self, now: Instant) -> Option<Instant> {
+        if matches!(self.state, State::Demoted { .. }) || self.probe.is_some() {
+            return None;
+        }
+        let at = self.next_probe.map_or(now, |at| at.max(now));
+        self.next_probe = Some(at + self.timing(false).patience());
+        self.probe = Some(at);
+        Some(at)
+    }
+
+    /// True if it has replied to anything since then.
+    pub(super) fn has_replied_since(&self, then: Instant) -> bool {
+        self.last_reply.is_some_and(|at| at > then)
+    }
+
+    /// The probe of that time had no reply within one patience. Demotes the server unless somebody else had one meanwhile.
+    pub(super) fn probe_unanswered(&mut self, sent: Instant, now: Instant) -> Option<Change> {
+        self.probe = self.probe.filter(|&probe| probe != sent);
+        if self.last_reply.is_some_and(|at| at >= sent) { None } else { self.demote(now) }
+    }
+
+    /// The probe is over.
+    pub(super) fn probe_ended(&mut self) {
+        self.probe = None;
+    }
+
+    /// A probe is under way.
+    #[cfg(test)]
+    pub(super) fn is_probed(&self) -> bool {
+        self.probe.is_some()
+    }
+
+    /// What was sent at `sent` showed that it cannot be reached.
+    pub(super) fn unreachable(&mut self, sent: Instant, now: Instant) -> Option<Change> {
+        if self.has_replied_since(sent) { None } else { self.demote(now) }
+    }
+
+    /// Takes note that its failing is logged; true if it is to be. A mode that remembers nothing else remembers this.
+    pub(super) fn warn(&mut self, now: Instant) -> bool {
+        let log = self.warned.is_none_or(|at| now.saturating_duration_since(at) >= LOG_INTERVAL);
+        if log {
+            (self.warned, self.is_warned) = (Some(now), true);
+        }
+        log
+    }
+
+    /// True each time that a demoted server is to be tried: after 1, 2, 4 … 30 s.
+    pub(super) fn take_retry(&mut self, now: Instant) -> bool {
+        let State::Demoted { retries, retry_at } = &mut self.state else { return false };
+        let is_due = now >= *retry_at;
+        if is_due {
+            *retries += 1;
+            *retry_at = now + retry_after(*retries);
+        }
+        is_due
+    }
+
+    fn demote(&mut self, now: Instant) -> Option<Change> {
+        if matches!(self.state, State::Demoted { .. }) {
+            return None;
+        }
+        self.state = State::Demoted { retries: 0, retry_at: now + retry_after(0) };
+        Some(Change::Demoted { log: self.warn(now) })
     }
 }
 
-/// The time to the next probe after so many failures in a row.
-fn back_off(failures: u32) -> Duration {
-    match failures {
-        0 | 1 => Duration::ZERO,
-        _ => FIRST_BACK_OFF.saturating_mul(1 << (failures - 2).min(16)).min(LONGEST_BACK_OFF),
-    }
+/// The time to the next try after so many.
+fn retry_after(retries: u32) -> Duration {
+    FIRST_RETRY.saturating_mul(1 << retries.min(16)).min(MAX_RETRY)
 }
 
 #[cfg(test)]
@@ -159,80 +266,125 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn expected(health: &Health) -> Duration {
+        health.timing(false).expected_rtt.unwrap()
+    }
+
     #[test]
-    fn what_is_usual_follows_what_was_measured_and_has_bounds() {
-        let mut health = Health::new();
-        assert_eq!(health.usual(), UNKNOWN_USUAL);
+    fn f5_what_is_usual_follows_what_was_measured() {
+        let (mut health, now) = (Health::new(), Instant::now());
+        let timing = health.timing(false);
+        assert_eq!((timing.listed_hedge(), timing.patience()), (200 * MS, 500 * MS), "where nothing is known");
         for _ in 0..50 {
-            health.answered(Some(MS));
+            health.answered(Some(MS), false, now);
         }
-        assert_eq!(health.usual(), SHORTEST_USUAL);
+        assert_eq!(expected(&health), 25 * MS);
+        let timing = health.timing(false);
+        assert_eq!((timing.repeat(), timing.listed_hedge(), timing.patience()), (50 * MS, 200 * MS, 400 * MS));
         // A fifth of the answers are cache misses.
         for index in 0..50 {
-            health.answered(Some(if index % 5 == 0 { 100 * MS } else { MS }));
+            health.answered(Some(if index % 5 == 0 { 100 * MS } else { MS }), false, now);
         }
-        assert!((100 * MS..300 * MS).contains(&health.usual()), "{:?}", health.usual());
-        for _ in 0..50 {
-            health.answered(Some(3000 * MS));
+        assert!((60 * MS..200 * MS).contains(&expected(&health)), "{:?}", expected(&health));
+        for _ in 0..100 {
+            health.answered(Some(3000 * MS), false, now);
         }
-        assert_eq!(health.usual(), LONGEST_USUAL);
+        let timing = health.timing(false);
+        assert_eq!((timing.repeat(), timing.listed_hedge(), timing.patience()), (2000 * MS, 1500 * MS, 2000 * MS));
+        assert!(timing.late() > 8000 * MS, "slow as ever is not late");
     }
 
     #[test]
-    fn aside_after_one_silence_and_well_after_one_answer() {
+    fn f6_a_reply_to_a_repeated_query_only_says_that_a_server_is_slower() {
         let (mut health, now) = (Health::new(), Instant::now());
-        health.answered(Some(MS));
-        assert!(health.is_well());
-        health.fell_silent(now, now + 50 * MS);
-        assert!(health.is_aside());
-        assert_eq!(health.rtt(), Some(MS), "what it was is still the best guess");
-        health.answered(None);
-        assert!(health.is_well());
+        health.answered(Some(600 * MS), true, now);
+        assert_eq!(health.timing(false).rtt, Some(600 * MS), "the first is better than nothing");
+        health.answered(Some(MS), true, now);
+        assert_eq!(health.timing(false).rtt, Some(600 * MS));
+        health.answered(Some(1400 * MS), true, now);
+        assert_eq!(health.timing(false).rtt, Some(700 * MS));
     }
 
     #[test]
-    fn questions_in_flight_when_it_dies_are_one_failure() {
+    fn f6_repeats_are_earned_by_replies() {
         let (mut health, now) = (Health::new(), Instant::now());
-        for question in 0..100 {
-            health.fell_silent(now + question * MS / 10, now + 50 * MS);
+        let spend = |health: &mut Health| std::iter::from_fn(|| health.take_repeat().then_some(())).count();
+        assert_eq!((spend(&mut health), spend(&mut health)), (10, 0));
+        for _ in 0..3 {
+            health.answered(None, false, now);
         }
-        assert!(health.take_probe(now + 50 * MS), "at once");
-        assert!(!health.take_probe(now + 51 * MS), "one at a time");
+        assert_eq!(spend(&mut health), 3);
+        for _ in 0..1000 {
+            health.answered(None, false, now);
+        }
+        assert_eq!(spend(&mut health), 100);
     }
 
     #[test]
-    fn probes_become_rare_but_not_too_rare() {
-        let (mut health, mut now) = (Health::new(), Instant::now());
-        let mut probes = Vec::new();
-        let start = now;
-        while now - start < 60_000 * MS {
-            if health.take_probe(now) {
-                probes.push((now - start).as_millis());
-                health.fell_silent(now, now + 100 * MS);
+    fn f7_only_an_unanswered_probe_demotes_a_silent_server() {
+        let (mut health, now) = (Health::new(), Instant::now());
+        assert_eq!(health.answered(Some(MS), false, now), Some(Change::Met));
+        // A name that it never answers: any number of questions, and one probe at a time.
+        assert_eq!(health.suspect(now), Some(now));
+        assert!((0..100).all(|_| health.suspect(now + 300 * MS).is_none()));
+        // The probe had its reply.
+        assert_eq!(health.answered(Some(MS), false, now + MS), None);
+        health.probe_ended();
+        assert!(health.timing(false).is_up());
+        assert_eq!(health.suspect(now + 100 * MS), Some(now + 400 * MS), "not at once again");
+        // The probe had none, but another question had.
+        health.answered(Some(MS), false, now + 500 * MS);
+        assert_eq!(health.probe_unanswered(now + 400 * MS, now + 800 * MS), None);
+        assert!(health.timing(false).is_up());
+        // Nobody had one.
+        assert_eq!(health.suspect(now + 900 * MS), Some(now + 900 * MS));
+        assert_eq!(health.probe_unanswered(now + 900 * MS, now + 1300 * MS), Some(Change::Demoted { log: true }));
+        assert!(health.timing(false).is_demoted() && health.suspect(now + 2000 * MS).is_none());
+        assert_eq!(health.timing(false).rtt, Some(MS), "what it was is still the best guess");
+        assert_eq!(health.answered(None, false, now + 2000 * MS), Some(Change::Back { log: true }));
+        assert!(health.timing(false).is_up());
+    }
+
+    #[test]
+    fn f7_unreachable_demotes_at_once_unless_it_is_old_news() {
+        let (mut health, now) = (Health::new(), Instant::now());
+        health.answered(Some(MS), false, now + 10 * MS);
+        assert_eq!(health.unreachable(now, now + 20 * MS), None, "it has replied since");
+        assert_eq!(health.unreachable(now + 10 * MS, now + 20 * MS), Some(Change::Demoted { log: true }));
+        assert_eq!(health.unreachable(now + 15 * MS, now + 21 * MS), None, "once");
+    }
+
+    #[test]
+    fn f7_a_demoted_server_is_tried_after_1_2_4_and_so_on_to_30_s() {
+        let (mut health, start) = (Health::new(), Instant::now());
+        assert!(!health.take_retry(start));
+        health.unreachable(start, start);
+        let mut tries = Vec::new();
+        for second in 0..150 {
+            if health.take_retry(start + Duration::from_secs(second)) {
+                tries.push(second);
             }
-            now += 10 * MS;
         }
-        assert_eq!(probes[..5], [0, 350, 950, 2050, 4150]);
-        assert!((9..=12).contains(&probes.len()), "{probes:?}");
-        assert!(probes.windows(2).all(|pair| pair[1] - pair[0] <= 10_200));
+        assert_eq!(tries, [1, 3, 7, 15, 31, 61, 91, 121]);
+        health.answered(None, false, start);
+        assert!(!health.take_retry(start + Duration::from_secs(1000)));
     }
 
     #[test]
-    fn errors_count_only_in_a_row_and_only_where_another_could() {
-        let (mut health, now) = (Health::new(), Instant::now());
-        for _ in 0..5 {
-            health.failed_alone(now);
-            health.failed_alone(now);
-            health.helped();
+    fn f7_a_server_that_goes_and_comes_is_logged_once_a_minute() {
+        let (mut health, start) = (Health::new(), Instant::now());
+        let mut logged = Vec::new();
+        for second in 0..130 {
+            let now = start + Duration::from_secs(second);
+            let gone = health.unreachable(now, now);
+            let back = health.answered(None, false, now);
+            match (gone, back) {
+                (Some(Change::Demoted { log: gone }), Some(Change::Back { log: back })) if gone == back => {
+                    logged.extend(gone.then_some(second));
+                }
+                other => panic!("{other:?}"),
+            }
         }
-        assert!(health.is_well());
-        for _ in 0..ERRORS {
-            health.failed_alone(now);
-        }
-        assert!(health.is_aside());
-        health.answered(Some(MS));
-        assert!(health.is_aside(), "one more error is no recovery");
-        health.helped();
-        assert!(health.is_well());
+        assert_eq!(logged, [0, 60, 120]);
     }
 }

@@ -6,9 +6,10 @@
 //! exactly as the upstream sent it. Beneath is [`Forwarder::ask`], which knows of no cache (F3).
 //!
 //! Knows nothing of networks' names, of listeners, or of who asked. How the servers do is `health`, in which order they are
-//! asked `order`, and when `policy` or `sequence`: state machines without sockets or a clock. What is sent and what counts as its reply is
-//! `query`; `attempt` asks once, by a `datagram`, over a `stream` (TCP, TLS) or in a `session` (HTTPS, QUIC). What is kept is
-//! `cache`, who waits for whom is `flight`, and `resolve` joins the two.
+//! asked `ranking`, when, and whose answer counts, `schedule` or `strict`: state machines without sockets or a clock. `ask`
+//! carries them out, and `probe` asks for our own sake. What is sent and what counts as its reply is `query`; `attempt` asks
+//! once, by a `datagram`, over a `stream` (TCP, TLS) or in a `session` (HTTPS, QUIC). What is kept is `cache`, who waits for
+//! whom is `flight`, and `resolve` joins the two.
 //!
 //! ```no_run
 //! use callsign::forward::{ForwardOptions, Forwarder, Question, Upstreams};
@@ -31,30 +32,32 @@ mod counters;
 mod datagram;
 mod failure;
 mod flight;
-mod group;
 mod health;
 mod options;
-mod order;
 mod own;
 mod pipeline;
-mod policy;
+mod pool;
+mod probe;
 mod query;
 mod random;
+mod ranking;
 mod relay;
 mod resolve;
 mod rewrite;
-mod sequence;
-mod server;
+mod schedule;
 #[cfg(feature = "encrypted")]
 mod session;
 mod sockets;
+mod state;
 mod stream;
+mod strict;
 mod system;
 #[cfg(feature = "encrypted")]
 mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 
@@ -62,11 +65,11 @@ pub(crate) use attempt::zone_index;
 pub use choice::{Choice, Reason};
 pub use counters::Counters;
 pub use failure::Failure;
-pub use options::{Destination, FailOver, ForwardError, ForwardOptions, Route, Unanswered, Upstreams};
-pub use order::Order;
+pub use options::{Destination, ForwardError, ForwardOptions, Route, Unanswered, Upstreams};
 pub use query::Question;
+pub use ranking::Order;
 pub use relay::{Asked, AskedEdns, relay};
-pub use server::UpstreamStatus;
+pub use state::UpstreamStatus;
 pub use system::SystemOptions;
 
 use crate::table::Upstream;
@@ -75,8 +78,8 @@ use cache::{Cache, Clock};
 use choice::Settings;
 use counters::Tally;
 use flight::Flights;
-use group::Groups;
 use own::Own;
+use pool::UpstreamPools;
 
 /// Sends questions to the servers that they belong to, and brings back what those say.
 ///
@@ -85,10 +88,12 @@ use own::Own;
 pub struct Forwarder {
     settings: ArcSwap<Settings>,
     own: Own,
-    groups: Groups,
+    pools: UpstreamPools,
     cache: Cache,
     clock: Clock,
     flights: Arc<Flights>,
+    /// Questions whose late answers are waited for.
+    late: AtomicUsize,
     tally: Tally,
 }
 
@@ -100,9 +105,10 @@ impl Forwarder {
             cache: Cache::new(settings.rules.size),
             settings: ArcSwap::from_pointee(settings),
             own: Own::default(),
-            groups: Groups::default(),
+            pools: UpstreamPools::default(),
             clock: Clock::new(),
             flights: Arc::default(),
+            late: AtomicUsize::new(0),
             tally: Tally::default(),
         }
     }
@@ -139,43 +145,48 @@ impl Forwarder {
         choice.servers = self.own.refuse(choice.servers);
         if choice.reason == Reason::Preferred && preferred.len() > 1 {
             // Joined anew for each question: what the cache keeps of it is to be one list.
-            choice.servers = self.groups.known_list(choice.servers);
+            choice.servers = self.pools.known_list(choice.servers);
         }
         choice
     }
 
-    /// Asks the chosen servers, and returns the reply of the first that has a usable one: the message as it came. Its
-    /// records are known to lie within it.
+    /// Asks the chosen servers in their [`Order`], and returns the reply that counts: the message as it came. Its records are
+    /// known to lie within it.
     ///
-    /// A server is done with when it answers SERVFAIL, REFUSED, NOTIMP or FORMERR, cannot be reached, or sends something
-    /// malformed; then, or when it is slower than usual, the next one is asked while its own reply stays welcome. While no
-    /// server is known to be well the first two are asked at once. When none has a usable reply but one gave an error or a
-    /// truncated reply, the best of these is returned as `Ok`.
+    /// A server has failed for the question when it answers SERVFAIL, REFUSED, NOTIMP or FORMERR, cannot be reached, or sends
+    /// something malformed; then, or when it is late, the next one is asked while its own reply stays welcome. When none has
+    /// a usable reply but one gave an error or a truncated reply, the best of these is returned as `Ok`.
     ///
-    /// Dropping the future ends all that was sent for it. Connections and sockets stay open for a few seconds, and copies of some
-    /// questions go to servers whose state is not known, one at a time for each: these are tasks of the tokio runtime that
-    /// this is called in, which needs I/O and time.
+    /// Dropping the future ends all that was sent for it. Connections and sockets stay open for a few seconds, probes go to
+    /// servers that are suspected or demoted, and copies of some questions to demoted ones: these are tasks of the tokio
+    /// runtime that this is called in, which needs I/O and time.
     ///
     /// # Errors
     /// [`Failure`] when there is nothing to relay; it says what the client is to be told.
     pub async fn ask(&self, question: &Question, choice: &Choice) -> Result<Vec<u8>, Failure> {
+        self.ask_chosen(question, choice).await.outcome
+    }
+
+    /// As [`Forwarder::ask`], with what is needed to wait for a late answer.
+    async fn ask_chosen(&self, question: &Question, choice: &Choice) -> ask::Asked {
+        let failed = |failure| ask::Asked { outcome: Err(failure), late: None };
         if let Reason::Blocked(domain) = &choice.reason {
-            return Err(Failure::new(rcode::NXDOMAIN, ede::BLOCKED, format!("{domain} is blocked here")));
+            return failed(Failure::new(rcode::NXDOMAIN, ede::BLOCKED, format!("{domain} is blocked here")));
         }
         if choice.servers.is_empty() {
-            return Err(Failure::new(rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY, "no upstream is configured"));
+            return failed(Failure::new(rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY, "no upstream is configured"));
         }
-        let mut asking = self.settings.load().asking;
+        let mut options = self.settings.load().query;
         let servers = match &choice.system {
-            Some(options) => asking.limit(options, &choice.servers),
+            Some(system) => options.limit(system, &choice.servers),
             None => choice.servers.clone(),
         };
-        ask::ask(question, &self.groups.of(&servers), asking).await
+        ask::ask(question, &self.pools.of(&servers), options).await
     }
 
     /// How each upstream server does that was asked lately, sorted by address.
     pub fn upstreams(&self) -> Vec<UpstreamStatus> {
-        self.groups.status()
+        self.pools.status()
     }
 
     /// Logs each configured upstream that is one of our own addresses, whether or not a question for it comes.

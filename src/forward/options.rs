@@ -5,19 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::order::Order;
+use super::ranking::Order;
 use crate::table::Upstream;
 use crate::wire::Name;
 
 /// The options of a [`Forwarder`](super::Forwarder).
 #[derive(Debug, Clone)]
 pub struct ForwardOptions {
-    /// The time for one question, over all servers and attempts. Default: 5 s, what a stub resolver waits.
+    /// The time for one question, over all servers and attempts: an answer that comes within it counts, and what comes in
+    /// the 5 s after it goes into the cache. Default: 4 s, for a stub resolver gives up after 5 s.
     pub timeout: Duration,
-    /// How the servers of a list are chosen between. Default: the quickest first.
+    /// How the servers of a list are chosen between. Default: as listed.
     pub order: Order,
-    /// How one server of a list follows another. Default: by what is known of them.
-    pub fail_over: FailOver,
     /// What clients hear when no server answers. Default: SERVFAIL.
     pub unanswered: Unanswered,
     /// Names are spelled at random in datagrams (0x20), which makes replies harder to forge; the client gets its own spelling
@@ -49,9 +48,8 @@ const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 impl Default for ForwardOptions {
     fn default() -> ForwardOptions {
         ForwardOptions {
-            timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(4),
             order: Order::default(),
-            fail_over: FailOver::default(),
             unanswered: Unanswered::default(),
             case_randomization: false,
             recheck: Duration::from_secs(1),
@@ -65,20 +63,6 @@ impl Default for ForwardOptions {
             in_flight: 8192,
         }
     }
-}
-
-/// How one server of a list follows another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
-#[non_exhaustive]
-pub enum FailOver {
-    /// The next one is asked beside a server that is slower than usual, or instead of one that fails; those that are known
-    /// not to answer come last, and failures are remembered for a while. See [`Forwarder::ask`](super::Forwarder::ask).
-    #[default]
-    Adaptive,
-    /// As listed, one at a time: each has an equal share of [`ForwardOptions::timeout`], and the first answer counts, whatever
-    /// it says. Nothing is remembered of servers or failures; [`ForwardOptions::order`] and a resolv.conf's `timeout`,
-    /// `attempts` and `rotate` are not looked at. For those who depend on a resolver that did so.
-    Sequential,
 }
 
 /// What clients hear when no server answers, and there is no answer past its TTL either

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::random::random_u16;
-use super::server::{Counters, now};
+use super::state::{Counters, now};
 use super::stream::{Asked, Stream, copy};
 
 /// How long a connection stays open with nothing to do (RFC 7766 §6.2.3: a few seconds).
@@ -22,8 +22,9 @@ const IDLE: Duration = Duration::from_secs(10);
 const UNSENT: usize = 64 * 1024;
 /// Questions that wait at one connection. More would make free IDs rare, and easy to guess.
 const WAITING: usize = 4096;
-/// A connection that has brought nothing for so long while questions wait is dead.
-pub(super) const STALLED: Duration = Duration::from_secs(5);
+/// A connection that has brought nothing for so long while questions wait is dead. Longer than a question lives and its
+/// late answer is waited for (answers.md F6).
+pub(super) const STALLED: Duration = Duration::from_secs(10);
 
 /// The server hung up with some questions answered and some not: it may be one that takes one at a time.
 #[derive(Debug, thiserror::Error)]

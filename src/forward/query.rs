@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::wire::message::{HEADER, Header, flag, question_end, records};
+use crate::wire::message::{HEADER, Header, Section, flag, question_end, records};
 use crate::wire::reply::{OPT_LEN, opt};
 use crate::wire::{option, rcode, rtype};
 
@@ -11,7 +11,8 @@ use crate::wire::{option, rcode, rtype};
 pub struct Question {
     /// QNAME as the client spelled it (uncompressed), QTYPE and QCLASS, in wire form: at most 259 octets.
     pub question: Vec<u8>,
-    /// The flag word of the client's header, of which RD, CD and AD count; see [`flag`].
+    /// The flag word of the client's header, of which CD and AD count; see [`flag`]. RD does not: an upstream is always
+    /// asked to recurse, so that the same answer is right for all who ask the question, whatever their RD (answers.md F9).
     pub flags: u16,
     /// The client's DO bit (RFC 3225).
     pub dnssec_ok: bool,
@@ -31,7 +32,7 @@ impl Question {
     /// The query in wire form. Its header and its OPT are ours: what the client sent in options was for us (hop by hop).
     pub(super) fn query(&self, id: u16, edns: bool) -> Vec<u8> {
         let mut query = Vec::with_capacity(HEADER + self.question.len() + OPT_LEN);
-        let flags = self.flags & (flag::RD | flag::CD | flag::AD);
+        let flags = flag::RD | self.flags & (flag::CD | flag::AD);
         for word in [id, flags, 1, 0, 0, u16::from(edns)] {
             query.extend_from_slice(&word.to_be_bytes());
         }
@@ -46,23 +47,28 @@ impl Question {
     /// whether it is an answer, or as good as one, and so relayed. For the fuzzer.
     #[doc(hidden)]
     pub fn judge(&self, message: &[u8], id: u16) -> Option<bool> {
-        let is_relayed = || matches!(meaning(message), Meaning::Final | Meaning::Truncated { whole: true });
+        let is_relayed = || matches!(meaning(message), Meaning::Final { .. } | Meaning::Truncated { whole: true });
         self.is_answered_by(message, id).then(is_relayed)
     }
 
-    /// True if `message` is the reply to this question asked with `id`: anything else on the socket is somebody's guess
-    /// or a stray, and is ignored.
+    /// True if `message` is the reply to this question asked with `id`.
     pub(super) fn is_answered_by(&self, message: &[u8], id: u16) -> bool {
-        let Some(header) = Header::read(message) else { return false };
-        if header.id != id || !header.has(flag::QR) || header.opcode() != 0 {
-            return false;
-        }
-        match header.counts[0] {
-            // Servers that did not get as far as the question.
-            0 => matches!(header.rcode(), rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED),
-            1 => question_end(message).is_some_and(|end| same_question(&message[HEADER..end], &self.question)),
-            _ => false,
-        }
+        is_reply(message, id, &self.question)
+    }
+}
+
+/// True if `message` is the reply to a question asked with `id`: anything else on the socket is somebody's guess or a
+/// stray, and is ignored.
+pub(super) fn is_reply(message: &[u8], id: u16, question: &[u8]) -> bool {
+    let Some(header) = Header::read(message) else { return false };
+    if header.id != id || !header.has(flag::QR) || header.opcode() != 0 {
+        return false;
+    }
+    match header.counts[0] {
+        // Servers that did not get as far as the question.
+        0 => matches!(header.rcode(), rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED),
+        1 => question_end(message).is_some_and(|end| same_question(&message[HEADER..end], question)),
+        _ => false,
     }
 }
 
@@ -97,7 +103,10 @@ pub(super) fn extended_errors(rdata: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// The reply, good or bad news.
-    Final,
+    Final {
+        /// There is no such name, or it has no such records.
+        negative: bool,
+    },
     /// There is more of it over TCP. `whole`: as far as it goes it can be relayed.
     Truncated {
         /// False if its records run over its end.
@@ -116,11 +125,16 @@ pub(super) fn meaning(reply: &[u8]) -> Meaning {
     let Some(header) = Header::read(reply) else { return Meaning::Malformed };
     let mut edns = None;
     let mut whole = true;
+    let mut has_answer = false;
     if header.counts[0] == 1 {
+        let asked = question_end(reply).and_then(|end| reply.get(end - 4..end - 2));
+        let asked = asked.map_or(0, |rtype| u16::from_be_bytes([rtype[0], rtype[1]]));
+        // ANY, MAILA and MAILB ask for several types (RFC 1035 §3.2.3).
+        let is_any = matches!(asked, 253..=255);
         for record in records(reply) {
             match record {
                 Ok(record) if record.rtype == rtype::OPT => edns = edns.or(Some((record.ttl >> 24) as u16)),
-                Ok(_) => {}
+                Ok(record) => has_answer |= record.section == Section::Answer && (is_any || record.rtype == asked),
                 Err(_) => whole = false,
             }
         }
@@ -138,7 +152,7 @@ pub(super) fn meaning(reply: &[u8]) -> Meaning {
         failed @ (rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED | rcode::BADVERS) => {
             Meaning::Failed(failed)
         }
-        _ => Meaning::Final,
+        code => Meaning::Final { negative: code == rcode::NXDOMAIN || !has_answer },
     }
 }
 
@@ -159,6 +173,8 @@ mod tests {
 
     #[test]
     fn f3_the_query_is_of_our_making() {
+        let unrecursive = Question { flags: 0, ..question() };
+        assert_eq!(unrecursive.query(7, true)[2..4], [0x01, 0x00], "f9: asked to recurse always");
         let mut expected = vec![0, 7, 0x01, 0x30, 0, 1, 0, 0, 0, 0, 0, 1];
         expected.extend_from_slice(&question().question);
         expected.extend_from_slice(&[0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 0]);
@@ -190,8 +206,14 @@ mod tests {
     #[test]
     fn f3_what_a_reply_means() {
         let meaning = |change: fn(&mut Vec<u8>)| meaning(&reply(change));
-        assert_eq!(meaning(|_| ()), Meaning::Final);
-        assert_eq!(meaning(|r| r[3] |= 3), Meaning::Final);
+        assert_eq!(meaning(|_| ()), Meaning::Final { negative: true });
+        assert_eq!(meaning(|r| r[3] |= 3), Meaning::Final { negative: true });
+        let with_answer = |r: &mut Vec<u8>| {
+            let end = r.len() - OPT_LEN;
+            r.splice(end..end, *b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x00\x00\x04\x0a\x00\x00\x01");
+            r[7] = 1;
+        };
+        assert_eq!(self::meaning(&reply(with_answer)), Meaning::Final { negative: false });
         assert_eq!(meaning(|r| r[3] |= 2), Meaning::Failed(rcode::SERVFAIL));
         assert_eq!(meaning(|r| r[3] |= 1), Meaning::Failed(rcode::FORMERR));
         assert_eq!(meaning(|r| (r[3], r[11], _) = (r[3] | 1, 0, r.truncate(HEADER + 9))), Meaning::NoEdns);

@@ -61,17 +61,24 @@ pub fn relay(reply: &[u8], asked: &Asked<'_>, out: &mut Vec<u8>) -> Result<(), M
         1 => opt(reply)?,
         _ => return Err(Malformed),
     };
-    out.clear();
-    out.resize(HEADER, 0);
-    out.extend_from_slice(asked.question);
     let limit = asked.limit.min(usize::from(u16::MAX));
-    let reserved = asked.edns.map_or(0, |edns| OPT_LEN + edns.options.len());
-    let mut copy = Copy { out, room: limit.saturating_sub(reserved), counts: [0; 3], cut: None };
-    copy.all(reply, &upstream, asked)?;
-    let Copy { counts, cut, .. } = copy;
-
+    let opt_len = asked.edns.map_or(0, |_| OPT_LEN);
+    let mut own_options = asked.edns.map_or(&[][..], |edns| edns.options);
     let empty = upstream.counts[1] == 0;
-    let cut = cut.is_some_and(|section| section == Section::Answer || section == Section::Authority && empty);
+    let (counts, cut) = loop {
+        out.clear();
+        out.resize(HEADER, 0);
+        out.extend_from_slice(asked.question);
+        let room = limit.saturating_sub(opt_len + own_options.len());
+        let mut copy = Copy { out, room, counts: [0; 3], cut: None };
+        copy.all(reply, &upstream, asked)?;
+        let Copy { counts, cut, .. } = copy;
+        let cut = cut.is_some_and(|section| section == Section::Answer || section == Section::Authority && empty);
+        if !cut || own_options.is_empty() || !reply::is_last_resort(limit) {
+            break (counts, cut);
+        }
+        own_options = &[];
+    };
     let mut code = upstream.rcode() | opt.as_ref().map_or(0, |opt| (opt.ttl >> 24) as u16) << 4;
     if code > flag::RCODE && asked.edns.is_none() {
         code = rcode::SERVFAIL;
@@ -84,7 +91,7 @@ pub fn relay(reply: &[u8], asked: &Asked<'_>, out: &mut Vec<u8>) -> Result<(), M
         out[2 * at..2 * at + 2].copy_from_slice(&word.to_be_bytes());
     }
     if let Some(edns) = asked.edns {
-        let mut options = edns.options.to_vec();
+        let mut options = own_options.to_vec();
         let errors = opt.map_or(&[][..], |opt| &reply[opt.rdata()]);
         for error in extended_errors(errors) {
             // Before anything else it is these that are left out (RFC 8914 §3).

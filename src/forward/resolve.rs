@@ -1,17 +1,22 @@
 //! A question's way through cache, coalescing and upstreams.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::time::timeout_at;
 
-use super::cache::{Age, Answer, Bits, Clamp, Found, KeyRef, Kind, Rules, seconds, write_failed};
+use super::ask::Late;
+use super::cache::{Age, Answer, Bits, Clamp, Found, Key, KeyRef, Kind, Rules, seconds, write_failed};
 use super::counters::{Counters, Event};
 use super::failure::Failure;
 use super::flight::{Flight, Joined, Landing, Outcome};
 use super::relay::{Asked, AskedEdns};
-use super::{Choice, FailOver, ForwardOptions, Forwarder, Question, Unanswered};
+use super::{Choice, ForwardOptions, Forwarder, Order, Question, Unanswered};
 use crate::wire::message::{HEADER, Header, flag};
 use crate::wire::{ede, rcode};
+
+/// The most questions at a time whose late answers are waited for (answers.md F6).
+const MAX_LATE: usize = 1000;
 
 impl Rules {
     pub(super) fn new(options: &ForwardOptions) -> Rules {
@@ -144,12 +149,13 @@ impl Forwarder {
             Ok(outcome) => return outcome,
             Err(expired) => expired,
         };
-        let flight = match self.flights.join((key.to_key(), wants_ad), settings.in_flight, || at_hand().ok()) {
+        let given = |outcome: Outcome| outcome.map(|reply| given(reply, wants_ad && choice.trusts_ad()));
+        let flight = match self.flights.join(key.to_key(), settings.in_flight, || at_hand().ok()) {
             Joined::Known(outcome) => return outcome,
             Joined::First(landing) => {
                 self.tally.count(Event::Miss);
                 if here && expired.is_none() {
-                    return self.carry_out(question, choice, landing).await.map(|reply| self.trusted(reply, choice));
+                    return given(self.carry_out(question, choice, landing).await);
                 }
                 let Some(flight) = landing.wait() else { return self.ask(question, choice).await.map(Arc::new) };
                 self.launch(question.clone(), choice.clone(), landing);
@@ -168,12 +174,7 @@ impl Forwarder {
                 };
             }
         };
-        self.wait(flight, expired, settings.stale_after, question).await.map(|reply| self.trusted(reply, choice))
-    }
-
-    /// A reply without the AD bit of servers that are not trusted with it.
-    fn trusted(&self, reply: Arc<Vec<u8>>, choice: &Choice) -> Arc<Vec<u8>> {
-        if choice.trusts_ad() { reply } else { without_ad(reply) }
+        given(self.wait(flight, expired, settings.stale_after, question).await)
     }
 
     /// The outcome, if it is known without asking; else what there is to give if asking takes too long.
@@ -237,12 +238,35 @@ impl Forwarder {
     }
 
     /// Asks, and takes note of the outcome before it is given out: who comes later finds it.
-    async fn carry_out(&self, question: &Question, choice: &Choice, landing: Landing) -> Outcome {
-        let outcome = self.ask(question, choice).await.map(Arc::new);
-        let (key, with_ad) = landing.which();
-        self.note(key.borrowed(), *with_ad, choice, &outcome);
+    async fn carry_out(self: &Arc<Self>, question: &Question, choice: &Choice, landing: Landing) -> Outcome {
+        let asked = self.ask_chosen(question, choice).await;
+        let clamp = self.settings.load().rules.clamp;
+        let outcome = asked.outcome.map(|mut reply| {
+            // The first to ask hears of no other TTLs than those who come later (answers.md F8).
+            clamp.apply(&mut reply);
+            Arc::new(reply)
+        });
+        self.note(landing.key().borrowed(), question, choice, &outcome);
+        if let Some(late) = asked.late {
+            self.wait_for_late(late, question, choice, landing.key().clone());
+        }
         landing.land(&outcome);
         outcome
+    }
+
+    /// Keeps the answer that comes after the deadline: the client will ask again (answers.md F6).
+    fn wait_for_late(self: &Arc<Self>, late: Late, question: &Question, choice: &Choice, key: Key) {
+        if self.late.fetch_add(1, Ordering::Relaxed) >= MAX_LATE {
+            self.late.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let (forwarder, question, choice) = (self.clone(), question.clone(), choice.clone());
+        tokio::spawn(async move {
+            if let Some(reply) = late.answer().await {
+                forwarder.note(key.borrowed(), &question, &choice, &Ok(Arc::new(reply)));
+            }
+            forwarder.late.fetch_sub(1, Ordering::Relaxed);
+        });
     }
 
     /// True if a question that failed so is not to be answered.
@@ -251,10 +275,11 @@ impl Forwarder {
         is_unanswered && self.settings.load().unanswered == Unanswered::Silence
     }
 
-    fn note(&self, key: KeyRef<'_>, with_ad: bool, choice: &Choice, outcome: &Outcome) {
+    fn note(&self, key: KeyRef<'_>, question: &Question, choice: &Choice, outcome: &Outcome) {
         let (settings, now) = (self.settings.load(), self.clock.now());
         let rules = settings.rules;
-        let is_strict = settings.asking.fail_over == FailOver::Sequential;
+        let is_strict = settings.query.order == Order::Strict;
+        let with_ad = wants_ad(question.flags, question.dnssec_ok);
         match outcome {
             Ok(reply) => match failure_code(reply) {
                 None => self.cache.replied(key, reply, with_ad, &rules, now),
@@ -280,9 +305,8 @@ impl Forwarder {
         if tokio::runtime::Handle::try_current().is_err() {
             return;
         }
-        let wants_ad = wants_ad(question.flags, question.dnssec_ok);
         let most = self.settings.load().in_flight;
-        if let Some(landing) = self.flights.prefetch((key.to_key(), wants_ad), most) {
+        if let Some(landing) = self.flights.prefetch(key.to_key(), most) {
             self.tally.count(Event::Prefetched);
             self.launch(question, choice.clone(), landing);
         }
@@ -299,7 +323,7 @@ impl Forwarder {
     pub fn take_reply(&self, question: &Question, choice: &Choice, reply: Vec<u8>) {
         let name = question.name().to_ascii_lowercase();
         if let Some(key) = key(&name, &question.question, question.flags, question.dnssec_ok, choice) {
-            self.note(key, wants_ad(question.flags, question.dnssec_ok), choice, &Ok(Arc::new(reply)));
+            self.note(key, question, choice, &Ok(Arc::new(reply)));
         }
     }
 
@@ -331,6 +355,11 @@ fn whole(answer: &Answer, age: Age, authenticated: bool, question: &Question) ->
 fn failure_code(reply: &[u8]) -> Option<u16> {
     let code = Header::read(reply)?.rcode();
     matches!(code, rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED).then_some(code)
+}
+
+/// The reply as it is given to one who waited for it: with AD only where that says something to him (RFC 6840 §5.8).
+fn given(reply: Arc<Vec<u8>>, authenticated: bool) -> Arc<Vec<u8>> {
+    if authenticated { reply } else { without_ad(reply) }
 }
 
 /// The reply with AD=0.

@@ -24,8 +24,8 @@ use tokio::time::{sleep, timeout};
 
 use super::attempt::socket_address;
 use super::pipeline::STALLED;
-use super::server::{Counters, Server};
-use super::stream::{Asked, CONNECT, copy};
+use super::state::{Counters, UpstreamState};
+use super::stream::{Asked, CONNECT, copy, not_connected};
 use crate::table::Transport;
 
 /// How long a connection stays open with nothing to do: it was costlier to make than one of TCP.
@@ -41,7 +41,7 @@ pub(super) enum Session {
 }
 
 /// What makes a connection to the server.
-pub(super) fn dial(server: &Server) -> impl Future<Output = io::Result<Session>> + Send + 'static {
+pub(super) fn dial(server: &UpstreamState) -> impl Future<Output = io::Result<Session>> + Send + 'static {
     let upstream = server.upstream.clone();
     let tls = server.tls.clone();
     async move {
@@ -75,7 +75,7 @@ pub(super) async fn run(
     let connected = timeout(CONNECT, dial).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let error = match connected {
         Ok(session) => serve(session, &mut asks, &counters).await,
-        Err(error) => error,
+        Err(error) => not_connected(error),
     };
     asks.close();
     while let Ok(asked) = asks.try_recv() {

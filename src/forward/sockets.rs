@@ -10,10 +10,10 @@
 //!
 //! What could tell the port is time: the tricks that find open ports from afar (SAD DNS) take seconds at least. A socket is
 //! used for two seconds and 64 questions at the most, and the one to be used is drawn at random. It is closed at once when
-//! something came that was not the reply, when its question was given up, and when an error says that the path to the server
-//! is another one now. A question that is asked again has a new socket.
+//! something came that was not the reply, when its question was sent more than once or given up, and when an error says that
+//! the path to the server is another one now.
 //!
-//! Those that are kept are nobody's need: all are closed as soon as a socket is wanted and none can be had.
+//! The pool is only a cache: when descriptors run out, all pooled sockets are closed and the open is retried.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ use tokio::runtime::{Handle, Id};
 
 use super::datagram::{Permit, is_ours};
 use super::random::random_u16;
-use super::server::now;
+use super::state::now;
 
 /// How long a socket is used.
 const LIFE: Duration = Duration::from_secs(2);
@@ -165,7 +165,7 @@ impl Sockets {
                 loop {
                     tokio::time::sleep(LIFE).await;
                     let Some(sockets) = sockets.upgrade() else { return };
-                    if !sockets.close_old(runtime, super::server::now()) {
+                    if !sockets.close_old(runtime, super::state::now()) {
                         return;
                     }
                 }

@@ -18,11 +18,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::attempt::{Manner, Received, socket_address};
+use super::attempt::{AttemptOptions, Received, said, socket_address};
+use super::datagram::is_ours;
 use super::pipeline::{Unanswered, serve};
 use super::query::Question;
-use super::server::{Counters, Server, now};
 use super::sockets::make_room;
+use super::state::{Counters, UpstreamState, now};
 use crate::table::Transport;
 
 /// How long a connection may take to be made, its handshake among it.
@@ -86,7 +87,7 @@ impl Streams {
     }
 
     /// The connection in use and whether it was there already; or a new one, if there is none made later than said.
-    fn get(&self, server: &Server, newer_than: Option<Instant>) -> (Connection, bool) {
+    fn get(&self, server: &UpstreamState, newer_than: Option<Instant>) -> (Connection, bool) {
         let mut slot = self.slot();
         if let Some(connection) = slot.connection.as_ref()
             && !connection.asks.is_closed()
@@ -107,7 +108,7 @@ impl Streams {
 
 impl Connection {
     /// Starts the task that makes the connection.
-    fn open(server: &Server) -> Connection {
+    fn open(server: &UpstreamState) -> Connection {
         let (asks, receiver) = mpsc::channel(QUEUE);
         server.counters.connecting();
         let counters = server.counters.clone();
@@ -134,14 +135,18 @@ impl Connection {
 /// Asks over the connection in use, or over a new one; once more over a new one if that in use turns out to have ended, as
 /// servers do with idle ones (RFC 7766 §6.2.4). A server that hangs up on questions is asked each over a connection of its
 /// own for a while.
-pub(super) async fn exchange(server: &Server, question: &Question, manner: Manner) -> io::Result<Received> {
+pub(super) async fn exchange(
+    server: &UpstreamState,
+    question: &Question,
+    options: AttemptOptions,
+) -> io::Result<Received> {
     let whole = |message, reused| Received { message, cut: false, respelled: false, reused };
     let streams = &server.streams;
-    let mut newer_than = manner.newer_than;
+    let mut newer_than = options.newer_than;
     let mut again = true;
     while !streams.is_alone() {
         let (connection, reused) = streams.get(server, newer_than);
-        match connection.ask(question, manner.edns).await {
+        match connection.ask(question, options.edns).await {
             // A question that finds a connection being made waits for that too.
             Ok(message) => return Ok(whole(message, reused && again)),
             Err(error) if error.get_ref().is_some_and(|cause| cause.is::<Unanswered>()) => {
@@ -155,11 +160,11 @@ pub(super) async fn exchange(server: &Server, question: &Question, manner: Manne
         }
     }
     let _room = streams.alone.acquire().await.map_err(io::Error::other)?;
-    Connection::open(server).ask(question, manner.edns).await.map(|message| whole(message, false))
+    Connection::open(server).ask(question, options.edns).await.map(|message| whole(message, false))
 }
 
 /// What makes a connection to the server.
-fn dial(server: &Server) -> impl Future<Output = io::Result<Stream>> + Send + 'static {
+fn dial(server: &UpstreamState) -> impl Future<Output = io::Result<Stream>> + Send + 'static {
     let upstream = server.upstream.clone();
     #[cfg(feature = "encrypted")]
     let tls = server.tls.clone();
@@ -188,7 +193,7 @@ async fn run(
     let connected = timeout(CONNECT, dial).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
     let error = match connected {
         Ok(stream) => serve(stream, &mut asks, &counters).await,
-        Err(error) => error,
+        Err(error) => not_connected(error),
     };
     asks.close();
     while let Ok(asked) = asks.try_recv() {
@@ -197,10 +202,24 @@ async fn run(
     }
 }
 
+/// No connection could be made: the system, a handshake or a certificate says why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotConnected(pub(super) String);
+
+/// Why no connection could be made. A want of our own is none of the server's.
+pub(super) fn not_connected(error: io::Error) -> io::Error {
+    if is_ours(&error) { error } else { io::Error::new(error.kind(), NotConnected(said(&error))) }
+}
+
 /// The same error for one more who asked.
 pub(super) fn copy(error: &io::Error) -> io::Error {
-    match error.get_ref() {
-        Some(cause) => io::Error::new(error.kind(), cause.to_string()),
-        None => error.kind().into(),
+    match (error.get_ref(), error.raw_os_error()) {
+        (Some(cause), _) => match cause.downcast_ref::<NotConnected>() {
+            Some(NotConnected(text)) => io::Error::new(error.kind(), NotConnected(text.clone())),
+            None => io::Error::new(error.kind(), cause.to_string()),
+        },
+        (None, Some(code)) => io::Error::from_raw_os_error(code),
+        (None, None) => error.kind().into(),
     }
 }

@@ -2,14 +2,16 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::table::{NameEntry, Protocol, ReverseNames, Snapshot};
+use crate::table::{NameEntry, Protocol, RecordSet, ReverseNames, Snapshot};
 use crate::wire::message::{HEADER, Section, flag};
 use crate::wire::reply::{self, ReplyEdns};
 use crate::wire::{MAX_NAME, Name, Query, ReplyWriter, ede, fragment, rcode, rtype};
 
+use super::explain::Trace;
 use super::place::{End, Hit, Place};
 use super::view::View;
 use super::{Forward, Turns, Verdict};
@@ -24,10 +26,18 @@ pub(super) struct Draft<'v, 'p, 's> {
     pub(super) edns: Option<ReplyEdns>,
     pub(super) limit: usize,
     pub(super) over_tcp: bool,
+    /// The question may wait (answers.md N11).
+    pub(super) may_hold: bool,
 }
 
 impl<'p> Draft<'_, 'p, '_> {
-    pub(super) fn write(mut self, place: Place<'_>, turns: &mut Turns, out: &mut [u8]) -> Verdict<'p> {
+    pub(super) fn write(
+        mut self,
+        place: Place<'_>,
+        turns: &mut Turns,
+        out: &mut [u8],
+        trace: &mut impl Trace,
+    ) -> Verdict<'p> {
         let (rcode, error) = match &place.end {
             End::Elsewhere => return self.forward(place),
             End::AliasLoop => (rcode::SERVFAIL, Some((ede::OTHER, "aliases lead in a circle or are too many".into()))),
@@ -62,10 +72,27 @@ impl<'p> Draft<'_, 'p, '_> {
         let mut records = Records { view: self.view, rtype: self.query.rtype(), over_tcp: self.over_tcp, owner };
         records.write(&place.end, &mut writer, turns);
         if writer.answers() == before && !writer.is_truncated() {
+            let hold = self.hold(&place.end);
+            if !hold.is_zero() {
+                trace.rule("N11");
+                return Verdict::Hold(hold);
+            }
             let name = place.aliases.last().map_or(self.query.name(), |(_, target, _)| target.as_wire());
             self.negative(name, owner, &mut writer);
         }
         Verdict::Reply(writer.finish(rcode))
+    }
+
+    /// How long the question waits for an endpoint that is about to run (answers.md N11).
+    fn hold(&self, end: &End<'_>) -> Duration {
+        match end {
+            End::Names(hits) if self.may_hold && matches!(self.query.rtype(), rtype::A | rtype::AAAA) => {
+                // With all of them pending; one that answers, or is stopped for good, is no reason to wait.
+                let holds = hits.iter().map(Hit::hold);
+                if holds.clone().any(|hold| hold.is_zero()) { Duration::ZERO } else { holds.max().unwrap_or_default() }
+            }
+            _ => Duration::ZERO,
+        }
     }
 
     /// The SOA of a negative answer (answers.md H3). Its owner is a suffix of the name, so it is told by a pointer.
@@ -160,7 +187,7 @@ impl Records<'_, '_> {
                 writer.push_rdata(Section::Answer, self.owner, rtype::CNAME, *ttl, &[target.as_wire()]);
             }
             End::Service { snapshot, entry, service, protocol } => {
-                self.service(snapshot, entry, service, *protocol, writer)
+                self.service(snapshot, entry, service, *protocol, writer, turns)
             }
             End::Reverse { snapshot, address } => self.reverse(snapshot, *address, writer),
             End::Gateway => self.addresses_of(&self.view.gateway().settings().gateways, writer),
@@ -183,21 +210,27 @@ impl Records<'_, '_> {
                 let sets = hits.iter().flat_map(|hit| hit.entry.record_sets());
                 for set in sets.filter(|set| !matches!(set.rtype, rtype::A | rtype::AAAA)) {
                     if self.over_tcp || writer.answers() == 0 {
-                        self.fragment(&set.records, writer);
+                        self.fragment(set, writer, turns);
                     }
                 }
             }
             wanted => {
                 let mut sets = hits.iter().flat_map(|hit| hit.entry.record_sets());
                 if let Some(set) = sets.find(|set| set.rtype == wanted) {
-                    self.fragment(&set.records, writer);
+                    self.fragment(set, writer, turns);
                 }
             }
         }
     }
 
-    fn fragment(&self, records: &[u8], writer: &mut ReplyWriter<'_>) {
-        for record in fragment::iter(records) {
+    /// Static records, services in turn order (answers.md T2).
+    fn fragment(&self, set: &RecordSet, writer: &mut ReplyWriter<'_>, turns: &mut Turns) {
+        let first = match set.rtype {
+            rtype::SRV => turns.next(set.records.as_ptr() as usize, fragment::iter(&set.records).count()),
+            _ => 0,
+        };
+        let (early, late) = (fragment::iter(&set.records).skip(first), fragment::iter(&set.records).take(first));
+        for record in early.chain(late) {
             if !writer.push(Section::Answer, self.owner, record) {
                 return;
             }
@@ -216,7 +249,7 @@ impl Records<'_, '_> {
         for (index, hit) in hits.iter().enumerate() {
             let records = records_of(hit.entry);
             let count = records.len() / len;
-            let (late, early) = records.split_at(turns.next(records, count) * len);
+            let (late, early) = records.split_at(turns.next(records.as_ptr() as usize, count) * len);
             for record in early.chunks_exact(len).chain(late.chunks_exact(len)) {
                 let is_known = |earlier: &Hit<'h>| {
                     records_of(earlier.entry)
@@ -250,7 +283,10 @@ impl Records<'_, '_> {
     /// The name of an address (answers.md T3).
     fn reverse(&self, snapshot: &Snapshot, address: IpAddr, writer: &mut ReplyWriter<'_>) {
         let settings = snapshot.settings();
-        for holder in snapshot.holders(address) {
+        // As for clients: what is stopped only if nothing else has it, and the last one first (answers.md V2a, N7).
+        let is_held = snapshot.client_at(address).is_some();
+        let holders = snapshot.holders(address).iter().rev();
+        for holder in holders.filter(|holder| !is_held || !holder.endpoint().is_stopped()) {
             match settings.reverse_names {
                 ReverseNames::Canonical => {
                     if let Some(name) = holder.canonical_name(settings) {
@@ -270,7 +306,7 @@ impl Records<'_, '_> {
         }
     }
 
-    /// One SRV for each matching port, and the targets' addresses as far as they fit (answers.md T4).
+    /// One SRV for each matching port in turn order, and the targets' addresses as far as they fit (answers.md T2, T4).
     fn service(
         &self,
         snapshot: &Snapshot,
@@ -278,27 +314,35 @@ impl Records<'_, '_> {
         service: &[u8],
         protocol: Protocol,
         writer: &mut ReplyWriter<'_>,
+        turns: &mut Turns,
     ) {
         if !matches!(self.rtype, rtype::SRV | rtype::ANY) {
             return;
         }
         let settings = snapshot.settings();
-        let mut targets: SmallVec<[(usize, &[IpAddr]); 4]> = SmallVec::new();
+        let mut offers: SmallVec<[_; 4]> = SmallVec::new();
         for owner in entry.serving(settings.health) {
-            let endpoint = owner.endpoint();
             let Some(target) = owner.unique_name(settings) else { continue };
+            let ports = owner.endpoint().ports().iter();
+            let ports = ports.filter(|port| port.protocol() == protocol && port.is(service));
+            offers.extend(ports.map(|port| (owner.endpoint(), target, port.number())));
+        }
+        // Each service of a name has its own turn.
+        let label = service.iter().chain(protocol.label());
+        let label = label.fold(0, |hash: usize, &octet| hash.wrapping_mul(31).wrapping_add(octet.into()));
+        let first = turns.next(entry.owners_at() ^ label, offers.len());
+        offers.rotate_left(first);
+        let mut targets: SmallVec<[(usize, &[IpAddr]); 4]> = SmallVec::new();
+        for (endpoint, target, port) in &offers {
             let [target, domain] = target.parts();
-            for port in endpoint.ports().iter().filter(|port| port.protocol() == protocol && port.is(service)) {
-                let target_at = writer.position() + 12 + 6;
-                let number = port.number().to_be_bytes();
-                // Priority 0, weight 1, port, and the target uncompressed (RFC 2782).
-                let rdata: [&[u8]; 4] = [&[0, 0, 0, 1], &number, target, domain];
-                if !writer.push_rdata(Section::Answer, self.owner, rtype::SRV, settings.ttl, &rdata) {
-                    return;
-                }
-                if !targets.iter().any(|(_, addresses)| std::ptr::eq(*addresses, endpoint.addresses())) {
-                    targets.push((target_at, endpoint.addresses()));
-                }
+            let target_at = writer.position() + 12 + 6;
+            // Priority 0, weight 1, port, and the target uncompressed (RFC 2782).
+            let rdata: [&[u8]; 4] = [&[0, 0, 0, 1], &port.to_be_bytes(), target, domain];
+            if !writer.push_rdata(Section::Answer, self.owner, rtype::SRV, settings.ttl, &rdata) {
+                return;
+            }
+            if !targets.iter().any(|(_, addresses)| std::ptr::eq(*addresses, endpoint.addresses())) {
+                targets.push((target_at, endpoint.addresses()));
             }
         }
         for (target_at, addresses) in targets {

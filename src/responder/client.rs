@@ -14,6 +14,7 @@ pub struct Listener {
     network: Arc<Network>,
     address: SocketAddr,
     neighbours: ArcSwap<Vec<IpNet>>,
+    interfaces: ArcSwap<Vec<u32>>,
     host: HostAddresses,
 }
 
@@ -42,7 +43,13 @@ impl HostAddresses {
 impl Listener {
     /// A listener of `network` at `address`.
     pub fn new(network: Arc<Network>, address: SocketAddr) -> Listener {
-        Listener { network, address, neighbours: ArcSwap::default(), host: HostAddresses::default() }
+        Listener {
+            network,
+            address,
+            neighbours: ArcSwap::default(),
+            interfaces: ArcSwap::default(),
+            host: HostAddresses::default(),
+        }
     }
 
     /// The same listener on a host with these addresses.
@@ -69,8 +76,38 @@ impl Listener {
         }
     }
 
+    /// Sets the indices of the interfaces that carry the address: link-local clients may ask over these alone (answers.md
+    /// V3a).
+    pub fn set_interfaces(&self, interfaces: Vec<u32>) {
+        if **self.interfaces.load() != interfaces {
+            self.interfaces.store(Arc::new(interfaces));
+        }
+    }
+
+    pub(super) fn is_host(&self, ip: IpAddr) -> bool {
+        self.host.contains(ip)
+    }
+
     pub(super) fn is_neighbour(&self, ip: IpAddr) -> bool {
-        self.host.contains(ip) || self.neighbours.load().iter().any(|subnet| subnet.contains(&ip))
+        self.is_host(ip) || self.is_in_subnet(ip)
+    }
+
+    fn is_in_subnet(&self, ip: IpAddr) -> bool {
+        self.neighbours.load().iter().any(|subnet| subnet.contains(&ip))
+    }
+
+    /// True if a link-local source came in over the interface that carries the address. That of IPv6 says so by its scope. A
+    /// datagram over IPv4 does not; but the reply to one in the interface's subnet leaves by that interface.
+    pub(super) fn is_on_link(&self, source: SocketAddr) -> bool {
+        let ip = source.ip().to_canonical();
+        match source {
+            SocketAddr::V6(source) if ip.is_ipv6() => {
+                let scope = source.scope_id();
+                let is_own = matches!(self.address, SocketAddr::V6(own) if own.scope_id() == scope);
+                scope != 0 && (is_own || self.interfaces.load().contains(&scope))
+            }
+            _ => self.is_in_subnet(ip),
+        }
     }
 }
 
@@ -100,22 +137,31 @@ pub struct Client<'l> {
     pub now: u32,
     /// The listener's network at one moment, if the caller has loaded it; see [`Client::seeing`].
     pub(super) snapshot: Option<&'l Snapshot>,
+    /// Its question may wait; see [`Client::without_hold`].
+    pub(super) hold: bool,
 }
 
 impl<'l> Client<'l> {
     /// A client that asks over UDP.
     pub fn udp(listener: &'l Listener, source: SocketAddr) -> Client<'l> {
-        Client { listener, source, transport: Transport::Udp, now: 0, snapshot: None }
+        Client { listener, source, transport: Transport::Udp, now: 0, snapshot: None, hold: true }
     }
 
     /// A client that asks over TCP; `idle` is the connection's idle timeout in units of 100 ms.
     pub fn tcp(listener: &'l Listener, source: SocketAddr, idle: u16) -> Client<'l> {
-        Client { listener, source, transport: Transport::Tcp { idle }, now: 0, snapshot: None }
+        Client { listener, source, transport: Transport::Tcp { idle }, now: 0, snapshot: None, hold: true }
     }
 
     /// The same client at the given time, in seconds since 1970, modulo 2^32.
     pub fn at(mut self, now: u32) -> Client<'l> {
         self.now = now;
+        self
+    }
+
+    /// The same client, which has waited long enough: its question is answered from the table as it is, and not by
+    /// [`Verdict::Hold`](super::Verdict::Hold) (answers.md N11).
+    pub fn without_hold(mut self) -> Client<'l> {
+        self.hold = false;
         self
     }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::table::{Attachment, Found, Matched};
+use crate::table::{Attachment, EndpointState, Found, Matched};
 use crate::wire::message::Header;
 use crate::wire::{Query, message, rcode, rtype};
 
@@ -59,13 +59,13 @@ pub struct Explanation {
     pub decision: String,
 }
 
-/// Who a client is (answers.md V1, V3, V4).
+/// Who a client is (answers.md V1 to V4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhoAsks {
     /// The endpoint of the listener's network with this id.
     Endpoint(String),
-    /// An endpoint of another network, which this one knows ([`Clients::Table`](crate::table::Clients::Table)).
+    /// An endpoint of another network of the table ([`Clients::Table`](crate::table::Clients::Table)).
     Elsewhere {
         /// Its id.
         id: String,
@@ -74,6 +74,11 @@ pub enum WhoAsks {
     },
     /// Nobody that the network knows.
     Stranger,
+    /// Nobody that is known, in a subnet of another network ([`Clients::Table`](crate::table::Clients::Table)).
+    StrangerElsewhere {
+        /// That network.
+        network: String,
+    },
     /// Nobody that may ask here.
     Forbidden,
 }
@@ -143,6 +148,7 @@ impl Recorder {
     pub(super) fn finish(mut self, verdict: &Verdict<'_>, out: &[u8]) -> Explanation {
         self.explanation.decision = match verdict {
             Verdict::Ignore => "ignored".to_owned(),
+            Verdict::Hold(hold) => format!("held for up to {} s until an endpoint runs", hold.as_secs_f32()),
             Verdict::Forward(forward) => {
                 let whose = match forward.preference {
                     Preference::Endpoint => "the endpoint's own upstreams",
@@ -196,20 +202,24 @@ impl Trace for Recorder {
                     None => WhoAsks::Endpoint(id),
                 }
             }
-            None => WhoAsks::Stranger,
+            None => match view.home() {
+                Some(network) => WhoAsks::StrangerElsewhere { network: network.to_owned() },
+                None => WhoAsks::Stranger,
+            },
         };
     }
 
     fn searched(&mut self, seat: &Seat<'_>, found: Option<&Found<'_>>) {
         let finding = match found {
             None => Finding::Nothing,
-            Some(Found::Parent) => Finding::Parent,
+            Some(Found::Parent { .. }) => Finding::Parent,
             Some(Found::Service { entry, .. }) => Finding::Service { name: entry.name().to_string() },
             Some(Found::Name { entry, how }) => {
                 let serving: Vec<&str> =
                     entry.serving(seat.snapshot().settings().health).map(|owner| owner.endpoint().id()).collect();
                 let describe = |endpoint: &crate::table::Endpoint| match endpoint.id() {
                     id if serving.contains(&id) => id.to_owned(),
+                    id if endpoint.state() == EndpointState::Starting => format!("{id} (starting)"),
                     id if endpoint.is_running() => format!("{id} (unhealthy)"),
                     id => format!("{id} (not running)"),
                 };
@@ -276,6 +286,9 @@ impl fmt::Display for Explanation {
                 format!("is endpoint {id} of network {network}, not of this one: it sees its own networks")
             }
             WhoAsks::Stranger => "is no endpoint of this network: it sees this network only".to_owned(),
+            WhoAsks::StrangerElsewhere { network } => {
+                format!("is no endpoint, but in a subnet of network {network}: it sees that network only")
+            }
             WhoAsks::Forbidden => "may not ask here: it is not in the network's allow list".to_owned(),
         };
         writeln!(f, "client    {} {who}", self.source.ip())?;

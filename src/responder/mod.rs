@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use crate::wire::message::flag;
 use crate::wire::reply::{self, Failure, Options, ReplyEdns};
-use crate::wire::{Name, Query, Rejected, ReplyWriter, class, cookie, ede, option, rcode, rtype};
+use crate::wire::{Edns, Name, Query, Rejected, ReplyWriter, class, cookie, ede, option, rcode, rtype};
 
 use answer::Draft;
 pub use client::{Client, HostAddresses, Listener, Transport};
@@ -27,7 +27,7 @@ pub use view::Preference;
 use view::View;
 
 /// What a responder is told once.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ResponderOptions {
     /// Suffixes below which nothing is ever forwarded: unknown names there are NXDOMAIN (answers.md S).
@@ -36,8 +36,30 @@ pub struct ResponderOptions {
     pub cookie_secret: [u8; 16],
     /// What `version.bind` and `version.server` say in class CH; `None` for REFUSED (answers.md P5).
     pub version: Option<String>,
-    /// What `hostname.bind` and `id.server` say in class CH; `None` for REFUSED (answers.md P5).
+    /// What `hostname.bind` and `id.server` say in class CH, and the name server identifier for those who ask for one (RFC
+    /// 5001); `None` for REFUSED (answers.md P5), and no identifier.
     pub identity: Option<String>,
+    /// The largest reply over UDP, octets, from 512 to 4,096; what is outside counts as the nearest of these (answers.md H5).
+    pub udp_size: u16,
+}
+
+impl Default for ResponderOptions {
+    fn default() -> ResponderOptions {
+        ResponderOptions {
+            never_forward: Vec::new(),
+            cookie_secret: [0; 16],
+            version: None,
+            identity: None,
+            udp_size: reply::UDP_SIZE,
+        }
+    }
+}
+
+impl ResponderOptions {
+    /// The largest reply over UDP, octets.
+    pub(crate) fn largest_over_udp(&self) -> usize {
+        self.udp_size.clamp(reply::UDP_SIZE_PLAIN, reply::UDP_SIZE_LARGEST).into()
+    }
 }
 
 /// What to do with a packet.
@@ -49,6 +71,10 @@ pub enum Verdict<'p> {
     Reply(usize),
     /// Ask upstream; nothing was written.
     Forward(Forward<'p>),
+    /// Do not answer yet; nothing was written. The name is that of an endpoint that is about to run (answers.md N11): decide
+    /// on the same packet again when the network has changed, and for the last time, with [`Client::without_hold`], when
+    /// this time is over. Only networks with a [`hold`](crate::table::Settings::hold) give it.
+    Hold(std::time::Duration),
     /// Stay silent (answers.md P1).
     Ignore,
 }
@@ -136,29 +162,30 @@ impl Responder {
         Responder { options, turns: Turns::default() }
     }
 
-    /// Decides on one packet. `out` takes the reply: 1,232 octets suffice over UDP, 65,535 over TCP; a smaller buffer
-    /// truncates the reply.
+    /// Decides on one packet. `out` takes the reply: [`ResponderOptions::udp_size`] octets suffice over UDP, 65,535 over TCP;
+    /// a smaller buffer truncates the reply.
     pub fn respond<'p>(&mut self, packet: &'p [u8], client: &Client<'_>, out: &mut [u8]) -> Verdict<'p> {
-        self.decide(&Query::parse(packet), client, out, &mut ())
+        self.decide(packet, Query::parse, client, out, &mut ())
     }
 
     /// The same, by the general path alone. For the tests that compare both.
     #[doc(hidden)]
     pub fn respond_general<'p>(&mut self, packet: &'p [u8], client: &Client<'_>, out: &mut [u8]) -> Verdict<'p> {
-        self.decide(&Query::parse_general(packet), client, out, &mut ())
+        self.decide(packet, Query::parse_general, client, out, &mut ())
     }
 
     /// Decides on one packet and says why.
     pub fn explain<'p>(&mut self, packet: &'p [u8], client: &Client<'_>, out: &mut [u8]) -> (Verdict<'p>, Explanation) {
         let mut recorder = Recorder::new(client);
-        let verdict = self.decide(&Query::parse(packet), client, out, &mut recorder);
+        let verdict = self.decide(packet, Query::parse, client, out, &mut recorder);
         let explanation = recorder.finish(&verdict, out);
         (verdict, explanation)
     }
 
     fn decide<'p>(
         &mut self,
-        parsed: &Result<Query<'p>, Rejected>,
+        packet: &'p [u8],
+        parse: impl FnOnce(&'p [u8]) -> Result<Query<'p>, Rejected>,
         client: &Client<'_>,
         out: &mut [u8],
         trace: &mut impl Trace,
@@ -167,17 +194,15 @@ impl Responder {
             trace.rule("P1");
             return Verdict::Ignore;
         }
-        let query = match parsed {
+        let parsed = parse(packet);
+        let query = match &parsed {
             Ok(query) => query,
-            Err(rejected) => return reject(*rejected, client, out, trace),
+            Err(rejected) => return self.reject(packet, *rejected, client, out, trace),
         };
         trace.question(query);
         let view = View::of(client);
         let edns = self.reply_edns(query, client);
-        let limit = match client.transport {
-            Transport::Udp => reply::udp_limit(query.edns()),
-            Transport::Tcp { .. } => u16::MAX.into(),
-        };
+        let limit = self.limit(query.edns(), client);
         let (rcode, error, flags) = match self.refusal(query, client, &view, trace) {
             Some((rcode, error)) => (rcode, error, if view.may_forward() { flag::RA } else { 0 }),
             None if query.class() == class::CH && special::chaos(query.name()).is_some() => {
@@ -194,8 +219,9 @@ impl Responder {
                     trace.rule("F1");
                     Place::blocked()
                 };
-                let draft = Draft { query, view: &view, edns, limit, over_tcp: client.is_tcp() };
-                return draft.write(place, &mut self.turns, out);
+                let (over_tcp, may_hold) = (client.is_tcp(), client.hold);
+                let draft = Draft { query, view: &view, edns, limit, over_tcp, may_hold };
+                return draft.write(place, &mut self.turns, out, trace);
             }
         };
         // A refused client is told nothing, not even whether it could have been served.
@@ -256,6 +282,14 @@ impl Responder {
         Verdict::Reply(reply.finish(rcode::NOERROR))
     }
 
+    /// The largest reply, octets (answers.md H5).
+    fn limit(&self, edns: Option<&Edns>, client: &Client<'_>) -> usize {
+        match client.transport {
+            Transport::Udp => reply::udp_limit(edns, self.options.largest_over_udp()),
+            Transport::Tcp { .. } => u16::MAX.into(),
+        }
+    }
+
     /// The OPT of the reply (answers.md H4, H7, C).
     fn reply_edns(&self, query: &Query<'_>, client: &Client<'_>) -> Option<ReplyEdns> {
         let edns = query.edns()?;
@@ -267,30 +301,48 @@ impl Responder {
         if let (true, Transport::Tcp { idle }) = (edns.wants_keepalive(), client.transport) {
             reply::push_option(&mut options, option::TCP_KEEPALIVE, &[&idle.to_be_bytes()]);
         }
+        if let (true, Some(identity)) = (edns.wants_nsid(), &self.options.identity) {
+            reply::push_option(&mut options, option::NSID, &[identity.as_bytes()]);
+        }
         Some(ReplyEdns { dnssec_ok: edns.dnssec_ok(), options })
+    }
+
+    /// Answers a packet that is no query to be answered: header only, unless its question and its OPT can be found (answers.md
+    /// P3).
+    #[cold]
+    fn reject(
+        &self,
+        packet: &[u8],
+        rejected: Rejected,
+        client: &Client<'_>,
+        out: &mut [u8],
+        trace: &mut impl Trace,
+    ) -> Verdict<'static> {
+        let (rule, header, rcode) = match rejected {
+            Rejected::Silently => {
+                trace.rule("P1");
+                return Verdict::Ignore;
+            }
+            Rejected::Opcode(header) => ("P2", header, rcode::NOTIMP),
+            Rejected::Malformed(header) => ("P3", header, rcode::FORMERR),
+            Rejected::Transfer(header) => ("P4", header, rcode::REFUSED),
+        };
+        let (rule, rcode) = if View::of(client).is_allowed(client) { (rule, rcode) } else { ("V4", rcode::REFUSED) };
+        trace.rule(rule);
+        let Some((question, edns)) = Rejected::found_in(packet) else {
+            return reply::header_only(out, &header, rcode).map_or(Verdict::Ignore, Verdict::Reply);
+        };
+        let limit = self.limit(Some(&edns), client);
+        let edns = ReplyEdns { dnssec_ok: edns.dnssec_ok(), options: Options::new() };
+        let failure = Failure { rcode, flags: 0, error: None };
+        Verdict::Reply(reply::write_failure(out, &header, question, Some(edns), limit, failure))
     }
 }
 
-/// Answers a packet that is no query to be answered, header only: what its question is, if it has one, is not known.
-fn reject(rejected: Rejected, client: &Client<'_>, out: &mut [u8], trace: &mut impl Trace) -> Verdict<'static> {
-    let (rule, header, rcode) = match rejected {
-        Rejected::Silently => {
-            trace.rule("P1");
-            return Verdict::Ignore;
-        }
-        Rejected::Opcode(header) => ("P2", header, rcode::NOTIMP),
-        Rejected::Malformed(header) => ("P3", header, rcode::FORMERR),
-        Rejected::Transfer(header) => ("P4", header, rcode::REFUSED),
-    };
-    let (rule, rcode) = if View::of(client).is_allowed(client) { (rule, rcode) } else { ("V4", rcode::REFUSED) };
-    trace.rule(rule);
-    reply::header_only(out, &header, rcode).map_or(Verdict::Ignore, Verdict::Reply)
-}
-
-/// Whose turn it is to come first, for each set of addresses (answers.md T2).
+/// Whose turn it is to come first, for each set of addresses and of services (answers.md T2).
 ///
-/// A set is known by the place of its records in memory: they stay where they are as long as the set does not change. The
-/// counts are the responder's own, so that workers share nothing. There is room for the sets that were asked for last; one
+/// A set is known by the place in memory of its records, or of who offers them: they stay where they are as long as the set
+/// does not change. The counts are the responder's own, so that workers share nothing. There is room for the sets that were asked for last; one
 /// that comes anew starts anywhere, so that no address is preferred even if sets drive each other out.
 #[derive(Debug)]
 struct Turns {
@@ -298,7 +350,7 @@ struct Turns {
     drawn: u64,
 }
 
-/// A set of addresses and its count.
+/// A set and its count.
 #[derive(Debug, Clone, Copy, Default)]
 struct Turn {
     set: usize,
@@ -315,12 +367,11 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// The index of the record to start with, out of `count`.
-    fn next(&mut self, records: &[u8], count: usize) -> usize {
+    /// The index of the record to start with, out of `count`. `set` tells sets apart, such as their place in memory.
+    fn next(&mut self, set: usize, count: usize) -> usize {
         if count < 2 {
             return 0;
         }
-        let set = records.as_ptr() as usize;
         let group = scatter(set as u64) as usize % self.groups.len();
         let group = &mut self.groups[group];
         let known = group.iter().position(|turn| turn.set == set);

@@ -1,6 +1,7 @@
 //! Finding a name's place: on which networks of the view it is, whether it is special, or whether it is somebody else's.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -52,6 +53,7 @@ pub(super) enum End<'v> {
 
 /// A name on a network.
 pub(super) struct Hit<'v> {
+    pub(super) snapshot: &'v Snapshot,
     pub(super) entry: &'v NameEntry,
 }
 
@@ -60,6 +62,13 @@ impl Hit<'_> {
     pub(super) fn is_stopped(&self, rtype: u16) -> bool {
         let mut sets = self.entry.record_sets().iter();
         self.entry.is_down() && !sets.any(|set| set.rtype == rtype || rtype == rtype::ANY)
+    }
+
+    /// How long a question for the name's address waits for an endpoint that is about to run; zero if none is, or if the
+    /// network does not wait (answers.md N11).
+    pub(super) fn hold(&self) -> Duration {
+        let settings = self.snapshot.settings();
+        if settings.hold.is_zero() || !self.entry.is_pending(settings.health) { Duration::ZERO } else { settings.hold }
     }
 }
 
@@ -113,7 +122,7 @@ fn end_of<'v>(
     if let Some(end) = in_reverse_tree(view, name, trace) {
         return end;
     }
-    let (found, is_parent) = on_networks(view, name, rtype, trace);
+    let (found, parent) = on_networks(view, name, rtype, trace);
     let settings = view.gateway().settings();
     let is_host_name =
         || !settings.gateways.is_empty() && settings.host_names.iter().any(|host| host.as_wire() == name);
@@ -126,19 +135,20 @@ fn end_of<'v>(
         trace.rule("N10");
         return End::Gateway;
     }
-    if is_parent {
+    let is_ours = view.domain_of(name).is_some();
+    if parent.is_below_name || parent.is_known && is_ours {
         trace.rule("N6");
         return End::Parent;
     }
-    if view.domain_of(name).is_some() {
+    if is_ours {
         let above_host =
             !settings.gateways.is_empty() && settings.host_names.iter().any(|host| is_below(host.as_wire(), name));
         trace.rule(if above_host { "N6" } else { "N5" });
         return if above_host { End::Parent } else { End::Unknown };
     }
     if special::is_special(name) || options.never_forward.iter().any(|suffix| is_below(name, suffix.as_wire())) {
-        trace.rule("S");
-        return End::Unknown;
+        trace.rule(if parent.is_known { "N6" } else { "S" });
+        return if parent.is_known { End::Parent } else { End::Unknown };
     }
     if !view.may_forward() {
         trace.rule("F1");
@@ -148,51 +158,85 @@ fn end_of<'v>(
     End::Elsewhere
 }
 
+/// What is known of a name as a parent of others.
+#[derive(Default)]
+struct Parent {
+    is_known: bool,
+    /// It lies below a name of the view's.
+    is_below_name: bool,
+}
+
 /// What the networks of the view know of a name: the end, if one knows it as a name; and whether one knows it as a parent.
 fn on_networks<'v>(
     view: &'v View<'_>,
     name: &[u8],
     rtype: u16,
     trace: &mut impl Trace,
-) -> (Option<(End<'v>, Matched<'v>)>, bool) {
+) -> (Option<(End<'v>, Matched<'v>)>, Parent) {
     let merge = view.own().settings().merge;
     let mut hits: SmallVec<[Hit<'v>; 4]> = SmallVec::new();
     let mut first_match = Matched::Whole;
-    let mut is_parent = false;
+    let mut parent = Parent::default();
+    // What is stopped gives way to what runs on a later network (answers.md N7).
+    let mut stopped: Option<(End<'v>, Matched<'v>)> = None;
     for seat in view.seats() {
         let snapshot = seat.snapshot();
         let found = snapshot.find(name);
         if trace.is_on() {
             trace.searched(seat, found.as_ref());
         }
+        let Some(found) = found else { continue };
+        if stopped.is_some() && merge == Merge::Nearest && !found.is_running() {
+            continue;
+        }
         match found {
-            Some(Found::Name { entry, how }) => {
+            // Neither a wildcard nor an alias answers for what is stopped.
+            Found::Name { entry, how }
+                if stopped.is_some() && (how == Matched::Wildcard || entry.alias().is_some()) => {}
+            Found::Name { entry, how } => {
                 if let Some((target, ttl)) = entry.alias() {
                     let has_records = entry.record_sets().iter().any(|set| set.rtype == rtype);
                     if hits.is_empty() && !has_records {
                         trace.rule("N9");
                         let ttl = ttl.unwrap_or(snapshot.settings().ttl);
-                        return (Some((End::Alias { target, ttl }, how)), false);
+                        return (Some((End::Alias { target, ttl }, how)), parent);
                     }
+                }
+                let hit = Hit { snapshot, entry };
+                if hit.is_stopped(rtype) {
+                    stopped.get_or_insert_with(|| (End::Names(SmallVec::from_iter([hit])), how));
+                    continue;
                 }
                 if hits.is_empty() {
                     first_match = how;
                 }
-                hits.push(Hit { entry });
+                hits.push(hit);
                 if merge == Merge::Nearest {
                     break;
                 }
             }
-            Some(Found::Service { entry, service, protocol }) if hits.is_empty() => {
+            Found::Service { entry, service, protocol } if hits.is_empty() => {
+                let is_stopped = entry.is_down();
+                let end = (End::Service { snapshot, entry, service, protocol }, Matched::Whole);
+                if is_stopped {
+                    stopped.get_or_insert(end);
+                    continue;
+                }
                 trace.rule("T4");
-                return (Some((End::Service { snapshot, entry, service, protocol }, Matched::Whole)), false);
+                return (Some(end), parent);
             }
-            Some(Found::Parent) => is_parent = true,
-            Some(Found::Service { .. }) | None => {}
+            Found::Service { .. } => {}
+            Found::Parent { is_below_name } => {
+                parent.is_known = true;
+                parent.is_below_name |= is_below_name;
+            }
         }
     }
     if hits.is_empty() {
-        return (None, is_parent);
+        if stopped.is_some() {
+            trace.rule("N7");
+        }
+        return (stopped, parent);
     }
     trace.rule(match rtype {
         _ if hits.iter().all(|hit| hit.is_stopped(rtype)) => "N7",
@@ -200,7 +244,7 @@ fn on_networks<'v>(
         rtype::ANY => "T6",
         _ => "T5",
     });
-    (Some((End::Names(hits), first_match)), is_parent)
+    (Some((End::Names(hits), first_match)), parent)
 }
 
 /// The reverse names that are ours: of known addresses, of unknown ones in known subnets, of the loopback (answers.md T3).

@@ -13,14 +13,26 @@ use crate::wire::Name;
 
 use super::client::Client;
 
-/// The client's networks in the order in which they are searched, one snapshot of each. That of its address comes first:
-/// the listener's, mostly.
+/// The client's networks in the order in which they are searched, one snapshot of each: the listener's first, if it is one
+/// of them.
 pub(super) struct View<'s> {
     seats: SmallVec<[Seat<'s>; 4]>,
     /// The listener's network, where it is not the first of the view ([`Clients::Table`]).
     gateway: Option<Held<'s>>,
     client: IpAddr,
-    is_endpoint: bool,
+    who: Who,
+}
+
+/// Who a client is (answers.md V1 to V3a).
+enum Who {
+    /// An endpoint, and the network that its address is on, if that is not the listener's.
+    Endpoint(Arc<Attachment>, Option<Arc<Network>>),
+    /// No endpoint, but certainly of the network that it sees: by a subnet of the table, or because it is on the link.
+    Resident,
+    /// No endpoint. Whether it may ask depends on its address.
+    Stranger,
+    /// Somebody who may ask nothing, whatever the list says.
+    Nobody,
 }
 
 /// A network of the view.
@@ -62,37 +74,119 @@ pub enum Preference {
 
 impl<'s> View<'s> {
     pub(super) fn of(client: &Client<'s>) -> View<'s> {
-        let own = client.listener.network();
+        let listener = client.listener.network();
         let ip = client.ip();
-        let snapshot = client.snapshot.map_or_else(|| Held::Loaded(own.snapshot()), Held::Lent);
-        if snapshot.settings().clients == Clients::Table
-            && snapshot.holders(ip).is_empty()
-            && let Some(first) = Seat::elsewhere(own, ip)
-        {
-            return View::from(first, Some(snapshot), ip, own);
+        let snapshot = client.snapshot.map_or_else(|| Held::Loaded(listener.snapshot()), Held::Lent);
+        let clients = snapshot.settings().clients;
+        if is_link_local(ip) {
+            let is_near = clients != Clients::Identify && client.listener.is_on_link(client.source);
+            return View::stranger(snapshot, ip, if is_near { Who::Resident } else { Who::Nobody });
         }
-        View::from(Seat { network: None, snapshot, priority: 0 }, None, ip, own)
+        match snapshot.client_at(ip).cloned() {
+            Some(attachment) if clients != Clients::Identify => {
+                View::of_endpoint(attachment, None, snapshot, ip, listener)
+            }
+            _ if clients == Clients::Listener => View::stranger(snapshot, ip, Who::Stranger),
+            own => View::of_table(client, own, snapshot, ip),
+        }
     }
 
-    /// The view of a client whose address is, or would be, on the network of the first seat.
-    fn from(first: Seat<'s>, gateway: Option<Held<'s>>, client: IpAddr, listener: &Network) -> View<'s> {
-        let attachment = first.snapshot.holders(client).first().cloned();
-        let mut seats: SmallVec<[Seat<'s>; 4]> = SmallVec::new();
-        seats.push(first);
-        if let Some(attachment) = &attachment {
-            let id = attachment.endpoint().id();
-            let own = seats[0].network.clone();
-            attachment.other_networks(own.as_deref().unwrap_or(listener), |network| {
-                let snapshot = network.snapshot();
-                // The membership may be ahead of or behind the snapshot: what the snapshot says holds.
-                if let Some(there) = snapshot.attachment(id) {
-                    let priority = there.endpoint().priority();
-                    seats.push(Seat { network: Some(network), snapshot: Held::Loaded(snapshot), priority });
-                }
-            });
-            seats[1..].sort_unstable_by(|one, other| one.rank().cmp(&other.rank()));
+    /// The view of a client that has its address on another network of the table than the listener's, if on any (answers.md
+    /// V2a). `own` is the endpoint that has it on the listener's network, if that network only identifies.
+    #[inline(never)]
+    fn of_table(client: &Client<'s>, own: Option<Arc<Attachment>>, snapshot: Held<'s>, ip: IpAddr) -> View<'s> {
+        let listener = client.listener.network();
+        let homes = listener.networks_near(ip).filter_map(|network| {
+            let there = network.snapshot();
+            let attachment = there.client_at(ip)?.clone();
+            let priority = attachment.endpoint().priority();
+            let is_known = there.settings().clients.are_known_elsewhere();
+            is_known.then(|| (attachment, Seat { network: Some(network), snapshot: Held::Loaded(there), priority }))
+        });
+        // If several have the address, which only a mistake in their subnets makes possible, it is the same one always.
+        let home = homes.min_by(|(_, one), (_, other)| {
+            (one.only_identifies(), one.rank()).cmp(&(other.only_identifies(), other.rank()))
+        });
+        match (home, own) {
+            (Some((_, seat)), Some(own)) if seat.only_identifies() => {
+                return View::of_endpoint(own, None, snapshot, ip, listener);
+            }
+            (Some((attachment, seat)), _) => {
+                return View::of_endpoint(attachment, Some(seat), snapshot, ip, listener);
+            }
+            (None, Some(own)) => return View::of_endpoint(own, None, snapshot, ip, listener),
+            (None, None) => {}
         }
-        View { seats, gateway, client, is_endpoint: attachment.is_some() }
+        // The host before the subnets: its address on any bridge lies in one. Docker's masquerading gives the host's own
+        // questions the address of another bridge than the one that is asked.
+        let has = |snapshot: &Snapshot| {
+            snapshot.settings().subnets_with_strangers().iter().any(|subnet| subnet.contains(&ip))
+        };
+        if !has(&snapshot) && !client.listener.is_host(ip) {
+            let around = listener.networks_around(ip).map(|network| (network.snapshot(), network));
+            if let Some((there, network)) = around.into_iter().find(|(there, _)| has(there)) {
+                let seat = Seat { network: Some(network), snapshot: Held::Loaded(there), priority: 0 };
+                return View {
+                    seats: SmallVec::from_iter([seat]),
+                    gateway: Some(snapshot),
+                    client: ip,
+                    who: Who::Resident,
+                };
+            }
+        }
+        let is_served = snapshot.settings().clients != Clients::Identify;
+        View::stranger(snapshot, ip, if is_served { Who::Stranger } else { Who::Nobody })
+    }
+
+    /// The view of a client that is no endpoint, and has nothing to do with another network than the listener's.
+    fn stranger(snapshot: Held<'s>, client: IpAddr, who: Who) -> View<'s> {
+        let seat = Seat { network: None, snapshot, priority: 0 };
+        View { seats: SmallVec::from_iter([seat]), gateway: None, client, who }
+    }
+
+    /// The view of an endpoint: the networks that its id is attached to. `home` is that of its address, if it is not the
+    /// listener's.
+    fn of_endpoint(
+        attachment: Arc<Attachment>,
+        home: Option<Seat<'s>>,
+        gateway: Held<'s>,
+        client: IpAddr,
+        listener: &Network,
+    ) -> View<'s> {
+        let id = attachment.endpoint().id();
+        let mut seats: SmallVec<[Seat<'s>; 4]> = SmallVec::new();
+        let mut gateway = Some(gateway);
+        let at_listener = |own: &Snapshot| {
+            own.settings().clients != Clients::Identify && (home.is_none() || own.attachment(id).is_some())
+        };
+        if let Some(snapshot) = gateway.take_if(|own| at_listener(own)) {
+            seats.push(Seat { network: None, snapshot, priority: 0 });
+        }
+        let first = seats.len();
+        let of_home = home.as_ref().and_then(|home| home.network.clone());
+        if let Some(home) = home.filter(|home| !home.only_identifies()) {
+            seats.push(home);
+        }
+        attachment.other_networks(of_home.as_deref().unwrap_or(listener), |network| {
+            if std::ptr::eq(&*network, listener) {
+                return;
+            }
+            let snapshot = network.snapshot();
+            // The membership may be ahead of or behind the snapshot: what the snapshot says holds.
+            if let Some(there) = snapshot.attachment(id) {
+                let priority = there.endpoint().priority();
+                let seat = Seat { network: Some(network), snapshot: Held::Loaded(snapshot), priority };
+                if !seat.only_identifies() {
+                    seats.push(seat);
+                }
+            }
+        });
+        seats[first..].sort_unstable_by(|one, other| one.rank().cmp(&other.rank()));
+        match gateway {
+            // An endpoint of networks that only identify: there is nothing to answer it with.
+            Some(gateway) if seats.is_empty() => View::stranger(gateway, client, Who::Nobody),
+            gateway => View { seats, gateway, client, who: Who::Endpoint(attachment, of_home) },
+        }
     }
 
     /// The networks in order.
@@ -100,7 +194,7 @@ impl<'s> View<'s> {
         &self.seats
     }
 
-    /// The network of the client's address; the listener's, if it has none.
+    /// The first network: the listener's, mostly.
     pub(super) fn own(&self) -> &Snapshot {
         &self.seats[0].snapshot
     }
@@ -110,23 +204,31 @@ impl<'s> View<'s> {
         self.gateway.as_ref().unwrap_or(&self.seats[0].snapshot)
     }
 
-    /// The name of the network of the client's address, if that is not the listener's.
+    /// The name of the network that the client's address is on, or in whose subnet, if that is not the listener's.
     pub(super) fn home(&self) -> Option<&str> {
-        self.seats[0].name()
+        match &self.who {
+            Who::Endpoint(_, home) => home.as_ref().map(|network| network.name()),
+            Who::Resident | Who::Stranger | Who::Nobody => self.seats[0].name(),
+        }
     }
 
     /// The endpoint that the client is.
     pub(super) fn endpoint(&self) -> Option<&Arc<Attachment>> {
-        self.own().holders(self.client).first()
+        match &self.who {
+            Who::Endpoint(attachment, _) => Some(attachment),
+            Who::Resident | Who::Stranger | Who::Nobody => None,
+        }
     }
 
     /// True if the client may ask here at all (answers.md V4).
     pub(super) fn is_allowed(&self, client: &Client<'_>) -> bool {
         let settings = self.gateway().settings();
         let contains = |list: &[ipnet::IpNet]| list.iter().any(|subnet| subnet.contains(&self.client));
-        match &settings.allow {
-            Some(list) => contains(list),
-            None => self.is_endpoint || contains(&settings.subnets) || client.listener.is_neighbour(self.client),
+        match (&self.who, &settings.allow) {
+            (Who::Nobody, _) => false,
+            (_, Some(list)) => contains(list),
+            (Who::Endpoint(..) | Who::Resident, None) => true,
+            (Who::Stranger, None) => contains(&settings.subnets) || client.listener.is_neighbour(self.client),
         }
     }
 
@@ -166,20 +268,13 @@ impl<'s> View<'s> {
 }
 
 impl<'s> Seat<'s> {
-    /// The network of an endpoint that asks at another network's gateway. If several have the address, which only a mistake
-    /// in their subnets makes possible, it is the same one always.
-    fn elsewhere(listener: &Network, client: IpAddr) -> Option<Seat<'s>> {
-        let seats = listener.networks_near(client).filter_map(|network| {
-            let snapshot = network.snapshot();
-            let priority = snapshot.endpoint_at(client)?.priority();
-            let is_known = snapshot.settings().clients == Clients::Table;
-            is_known.then_some(Seat { network: Some(network), snapshot: Held::Loaded(snapshot), priority })
-        });
-        seats.min_by(|one, other| one.rank().cmp(&other.rank()))
-    }
-
     pub(super) fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    /// True if the network is part of no view ([`Clients::Identify`]).
+    fn only_identifies(&self) -> bool {
+        self.snapshot.settings().clients == Clients::Identify
     }
 
     /// The lowest comes first: higher priority, then not internal, then the name (answers.md V1).
@@ -190,5 +285,13 @@ impl<'s> Seat<'s> {
     /// The network's name; `None` for the listener's own.
     pub(super) fn name(&self) -> Option<&str> {
         self.network.as_ref().map(|network| network.name())
+    }
+}
+
+/// True for fe80::/10 and 169.254/16, which say nothing of who asks: each link has them (answers.md V3a).
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }

@@ -9,19 +9,18 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 use tracing::debug;
 
-use crate::wire::reply::UDP_SIZE;
-
 /// Datagrams a batch.
 pub(super) const BATCH: usize = 32;
 /// The longest query that is read whole, octets; a longer one is malformed to us. Not a power of two: the first octets of
 /// all queries of a batch would fall into the same few places of the processor's cache.
 const QUERY: usize = 4096 + 64;
-const REPLY: usize = UDP_SIZE as usize;
 
 /// The buffers of one worker, used for one socket at a time.
 pub(super) struct Batch {
     queries: Box<[[u8; QUERY]; BATCH]>,
-    replies: Box<[[u8; REPLY]; BATCH]>,
+    /// One behind the other, each of `reply_size` octets.
+    replies: Vec<u8>,
+    reply_size: usize,
     /// Length and sender of each datagram that was received.
     received: Vec<(usize, SockaddrStorage)>,
     /// Length of each reply, and its receiver.
@@ -37,11 +36,13 @@ pub(super) struct Batch {
 pub(super) type Unsent = Range<usize>;
 
 impl Batch {
-    pub(super) fn new() -> Batch {
+    /// Buffers for replies of at most so many octets.
+    pub(super) fn new(reply_size: usize) -> Batch {
         let headers = || MultiHeaders::preallocate(BATCH, None);
         Batch {
             queries: zeroed(),
-            replies: zeroed(),
+            replies: vec![0; reply_size * BATCH],
+            reply_size,
             received: Vec::with_capacity(BATCH),
             lengths: [0; BATCH],
             receivers: [None; BATCH],
@@ -49,6 +50,11 @@ impl Batch {
             receive_v6: headers(),
             send: headers(),
         }
+    }
+
+    /// Octets that a reply may have.
+    pub(super) fn reply_size(&self) -> usize {
+        self.reply_size
     }
 
     /// Receives what is there, at most a batch, and gives the number of datagrams.
@@ -71,7 +77,8 @@ impl Batch {
         let mut count = 0;
         for ((len, sender), query) in self.received.iter().zip(self.queries.iter()) {
             let Some(source) = socket_addr(sender) else { continue };
-            if let Some(reply_len) = answer(source, &query[..*len], &mut self.replies[count]) {
+            let reply = &mut self.replies[count * self.reply_size..][..self.reply_size];
+            if let Some(reply_len) = answer(source, &query[..*len], reply) {
                 self.lengths[count] = reply_len;
                 self.receivers[count] = Some(*sender);
                 count += 1;
@@ -86,7 +93,7 @@ impl Batch {
         while unsent.start < unsent.end {
             let mut buffers = [[IoSlice::new(&[])]; BATCH];
             for index in unsent.clone() {
-                buffers[index] = [IoSlice::new(&self.replies[index][..self.lengths[index]])];
+                buffers[index] = [IoSlice::new(&self.replies[index * self.reply_size..][..self.lengths[index]])];
             }
             let receivers = &self.receivers[unsent.clone()];
             let result = sendmmsg(
@@ -113,13 +120,13 @@ impl Batch {
     /// A reply that is not sent yet, to be kept elsewhere.
     pub(super) fn reply(&self, index: usize) -> Option<(SocketAddr, Vec<u8>)> {
         let receiver = socket_addr(self.receivers[index].as_ref()?)?;
-        Some((receiver, self.replies[index][..self.lengths[index]].to_vec()))
+        Some((receiver, self.replies[index * self.reply_size..][..self.lengths[index]].to_vec()))
     }
 }
 
-/// An array of buffers that is made where it stays: it is too large for the stack.
-fn zeroed<const N: usize>() -> Box<[[u8; N]; BATCH]> {
-    match vec![[0; N]; BATCH].into_boxed_slice().try_into() {
+/// Buffers that are made where they stay: they are too large for the stack.
+fn zeroed() -> Box<[[u8; QUERY]; BATCH]> {
+    match vec![[0; QUERY]; BATCH].into_boxed_slice().try_into() {
         Ok(buffers) => buffers,
         Err(_) => unreachable!("the slice has the array's length"),
     }

@@ -133,7 +133,7 @@ impl Slot {
         self.listener.rcu(|old| {
             let (network, address) = change(old);
             let listener = Listener::new(network, address).on(self.server.host.addresses().clone());
-            listener.set_neighbours(self.server.host.neighbours(address));
+            self.server.host.introduce(&listener);
             listener
         });
     }
@@ -144,7 +144,7 @@ impl Slot {
         let last = Some(self.server.host.look_again());
         let is_new = std::mem::replace(&mut *lock(&self.looked), last) != last;
         if is_new {
-            listener.set_neighbours(self.server.host.neighbours(listener.address()));
+            self.server.host.introduce(listener);
         }
         is_new
     }

@@ -143,14 +143,18 @@ impl Reader {
             match answered {
                 Ok(None) => {}
                 Ok(Some(reply)) => self.send(reply).await?,
-                Err(exchange) => {
+                Err(later) => {
                     let Ok(turn) = in_flight.clone().acquire_owned().await else { return Ok(()) };
-                    match self.slot.server().usage.forward(exchange.client) {
-                        None => self.send(framed(&exchange.overloaded(&self.slot.server().forwarder))).await?,
+                    match self.slot.server().usage.forward(later.client()) {
+                        None => {
+                            if let Some(reply) = later.overloaded(&self.slot) {
+                                self.send(framed(&reply)).await?;
+                            }
+                        }
                         Some(permit) => {
                             let (slot, replies) = (self.slot.clone(), self.replies.clone());
                             tokio::spawn(async move {
-                                if let Some(reply) = exchange.run(&slot.server().forwarder).await {
+                                if let Some(reply) = later.run(&slot).await {
                                     // A writer that is gone is a client that is gone.
                                     let _ = replies.send(framed(&reply)).await;
                                 }

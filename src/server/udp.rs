@@ -14,7 +14,7 @@ use crate::responder::Transport;
 
 use super::batch::{BATCH, Batch};
 use super::datagrams::Datagrams;
-use super::exchange::Exchange;
+use super::later::Later;
 use super::slot::Slot;
 use super::worker::{Desk, Outcome, Place};
 
@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// What a batch leaves to be done that has to wait.
 #[derive(Default)]
 struct Left {
-    exchanges: Vec<(SocketAddr, Box<Exchange>)>,
+    later: Vec<(SocketAddr, Later)>,
     /// Replies that the socket did not take at once.
     unsent: Vec<(SocketAddr, Vec<u8>)>,
 }
@@ -74,7 +74,7 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: std::net::UdpSocket) -> io::
 
 impl Left {
     fn is_nothing(&self) -> bool {
-        self.exchanges.is_empty() && self.unsent.is_empty()
+        self.later.is_empty() && self.unsent.is_empty()
     }
 }
 
@@ -100,7 +100,9 @@ fn turn(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, left: &mut Left) -> i
 /// Receives a batch, answers what can be answered at once, and sends the replies. Gives the number of datagrams that came.
 fn batch(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, left: &mut Left) -> io::Result<usize> {
     Desk::with(|desk| {
-        let mut batch = desk.batch.take().unwrap_or_else(|| Box::new(Batch::new()));
+        let reply_size = slot.server().responder_options().largest_over_udp();
+        let known = desk.batch.take().filter(|batch| batch.reply_size() == reply_size);
+        let mut batch = known.unwrap_or_else(|| Box::new(Batch::new(reply_size)));
         let received = batch.receive(socket, is_v6);
         if received.is_ok() {
             let place = Place::of(slot);
@@ -108,8 +110,8 @@ fn batch(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, left: &mut Left) -> 
                 batch.answer(|source, query, out| match desk.respond(&place, (source, Transport::Udp), query, out) {
                     Outcome::Reply(len) => Some(len),
                     Outcome::Ignore => None,
-                    Outcome::Forward(exchange) => {
-                        left.exchanges.push((source, exchange));
+                    Outcome::Later(later) => {
+                        left.later.push((source, later));
                         None
                     }
                 });
@@ -126,13 +128,17 @@ async fn finish(slot: &Arc<Slot>, socket: &Arc<Datagrams>, left: Left) {
     for (receiver, reply) in left.unsent {
         send(socket, receiver, &reply).await;
     }
-    for (receiver, exchange) in left.exchanges {
-        match slot.server().usage.forward(exchange.client) {
-            None => send(socket, receiver, &exchange.overloaded(&slot.server().forwarder)).await,
+    for (receiver, later) in left.later {
+        match slot.server().usage.forward(later.client()) {
+            None => {
+                if let Some(reply) = later.overloaded(slot) {
+                    send(socket, receiver, &reply).await;
+                }
+            }
             Some(permit) => {
                 let (slot, socket) = (slot.clone(), socket.clone());
                 tokio::spawn(async move {
-                    if let Some(reply) = exchange.run(&slot.server().forwarder).await {
+                    if let Some(reply) = later.run(&slot).await {
                         send(&socket, receiver, &reply).await;
                     }
                     drop(permit);

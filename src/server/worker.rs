@@ -21,6 +21,8 @@ use crate::wire::rcode;
 
 use super::batch::Batch;
 use super::exchange::Exchange;
+use super::held::Held;
+use super::later::Later;
 use super::slot::Slot;
 
 /// A thread that serves some of the listeners.
@@ -75,20 +77,27 @@ pub(super) struct Place<'s> {
     options: Guard<Arc<ResponderOptions>>,
     /// Seconds since 1970, modulo 2^32.
     now: u32,
+    /// Queries may wait for endpoints that are about to run (answers.md N11).
+    may_hold: bool,
 }
 
 impl Place<'_> {
     pub(super) fn of(slot: &Slot) -> Place<'_> {
         let listener = slot.listener();
         let snapshot = listener.network().snapshot();
-        Place { slot, listener, snapshot, options: slot.server().responder_options(), now: unix_time() }
+        Place { slot, listener, snapshot, options: slot.server().responder_options(), now: unix_time(), may_hold: true }
+    }
+
+    /// The same place, where queries may wait for endpoints that are about to run, or have waited long enough.
+    pub(super) fn holding(self, may_hold: bool) -> Self {
+        Place { may_hold, ..self }
     }
 }
 
 /// What becomes of a query.
 pub(super) enum Outcome {
     Reply(usize),
-    Forward(Box<Exchange>),
+    Later(Later),
     Ignore,
 }
 
@@ -135,6 +144,7 @@ impl Desk {
         }
         .seeing(&place.snapshot)
         .at(place.now);
+        let client = if place.may_hold { client } else { client.without_hold() };
         let responder = self.responder(&place.options);
         let mut verdict = responder.respond(packet, &client, out);
         if let Verdict::Reply(len) = verdict {
@@ -146,6 +156,7 @@ impl Desk {
         match verdict {
             Verdict::Reply(len) => Outcome::Reply(len),
             Verdict::Forward(forward) => forwarded(place.slot, &place.listener, forward, client.ip(), out),
+            Verdict::Hold(hold) => Outcome::Later(Later::Start(Held::new((source, transport), packet, hold))),
             Verdict::Ignore => Outcome::Ignore,
         }
     }
@@ -157,13 +168,13 @@ impl Desk {
         source: SocketAddr,
         idle: u16,
         packet: &[u8],
-    ) -> Result<Option<Vec<u8>>, Box<Exchange>> {
+    ) -> Result<Option<Vec<u8>>, Later> {
         let mut out = std::mem::take(&mut self.tcp_reply);
         out.resize(usize::from(u16::MAX), 0);
         let outcome = self.respond(&Place::of(slot), (source, Transport::Tcp { idle }), packet, &mut out);
         let reply = match outcome {
             Outcome::Reply(len) => Ok(Some(framed(&out[..len]))),
-            Outcome::Forward(exchange) => Err(exchange),
+            Outcome::Later(later) => Err(later),
             Outcome::Ignore => Ok(None),
         };
         self.tcp_reply = out;
@@ -189,7 +200,7 @@ fn forwarded(slot: &Slot, listener: &Listener, forward: Forward<'_>, client: IpA
     };
     match forwarder.cached(forward.query.name(), &choice, &asked, out) {
         Some(len) => Outcome::Reply(len),
-        None => Outcome::Forward(Box::new(Exchange::new(forward, choice, client))),
+        None => Outcome::Later(Later::Upstream(Box::new(Exchange::new(forward, choice, client)))),
     }
 }
 

@@ -56,7 +56,9 @@ impl Attachment {
 
     /// Every name that the endpoint is found by: its names and its id (answers.md N1).
     pub(super) fn all_names(&self) -> impl Iterator<Item = &Name> {
-        self.endpoint.names().iter().chain(self.own_id_name.as_deref())
+        let names = self.endpoint.names();
+        let written = self.endpoint.id_as_written().filter(|id| !names.contains(id));
+        names.iter().chain(self.own_id_name.as_deref()).chain(written)
     }
 
     /// The id as a name, if it is one.

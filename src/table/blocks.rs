@@ -1,70 +1,138 @@
-//! Which networks have endpoints near an address: how a client is found whose gateway is another network's.
+//! Where the table's networks have endpoints and subnets: how a client is found whose gateway is another network's.
 //!
-//! Not one entry an address but one a block of sixteen neighbours, as addresses are handed out one after the other: it
-//! stays small beside the networks themselves. Whether a network really has the address, its snapshot says.
+//! Endpoints have not one entry an address but one a block of sixteen neighbours, as addresses are handed out one after
+//! the other: it stays small beside the networks themselves. Whether a network really has the address, its snapshot says.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
+use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use super::network::Network;
 
-/// The networks of each block.
-#[derive(Debug, Default)]
+/// The last bits of an address that tell the neighbours of a block apart.
+const BLOCK_BITS: u8 = 4;
+
+/// The networks of each block, and of each subnet.
+#[derive(Debug)]
 pub(super) struct Blocks {
-    blocks: DashMap<IpAddr, SmallVec<[Tenant; 1]>, RandomState>,
+    blocks: Tenants,
+    subnets: Tenants,
+    /// How many subnets there are of each prefix length, IPv4 and IPv6: only those lengths are looked up.
+    lengths: [Box<[AtomicU32]>; 2],
 }
 
-/// A network, and how many of its endpoints' addresses are in the block.
+/// The networks that have something in a prefix.
+#[derive(Debug, Default)]
+struct Tenants(DashMap<IpNet, SmallVec<[Tenant; 1]>, RandomState>);
+
+/// A network, and how many things it has there.
 #[derive(Debug)]
 struct Tenant {
     network: Weak<Network>,
-    addresses: u32,
+    count: u32,
 }
 
-/// The first address of the block that an address is in.
-fn block_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & !15).into(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !15).into(),
+impl Default for Blocks {
+    fn default() -> Blocks {
+        let lengths = |longest: u8| (0..=longest).map(|_| AtomicU32::default()).collect();
+        Blocks { blocks: Tenants::default(), subnets: Tenants::default(), lengths: [lengths(32), lengths(128)] }
     }
+}
+
+/// The block that an address is in.
+fn block_of(address: IpAddr) -> IpNet {
+    let full = IpNet::from(address);
+    prefix(address, full.max_prefix_len() - BLOCK_BITS).unwrap_or(full)
+}
+
+/// The prefix of so many bits that an address is in.
+fn prefix(address: IpAddr, len: u8) -> Option<IpNet> {
+    IpNet::new(address, len).ok().map(|net| net.trunc())
 }
 
 impl Blocks {
     /// Notes that an endpoint of a network has an address.
     pub(super) fn join(&self, address: IpAddr, network: &Weak<Network>) {
-        let mut tenants = self.blocks.entry(block_of(address)).or_default();
-        match tenants.iter_mut().find(|tenant| tenant.network.ptr_eq(network)) {
-            Some(tenant) => tenant.addresses += 1,
-            None => tenants.push(Tenant { network: network.clone(), addresses: 1 }),
-        }
+        self.blocks.join(block_of(address), network);
     }
 
     /// Takes back one [`join`](Blocks::join).
     pub(super) fn leave(&self, address: IpAddr, network: &Weak<Network>) {
-        if let Entry::Occupied(mut entry) = self.blocks.entry(block_of(address)) {
+        self.blocks.leave(block_of(address), network);
+    }
+
+    /// The networks that may have an endpoint with this address.
+    pub(super) fn near(&self, address: IpAddr) -> SmallVec<[Arc<Network>; 4]> {
+        self.blocks.at(&block_of(address))
+    }
+
+    /// Notes that a network has a subnet.
+    pub(super) fn join_subnet(&self, subnet: IpNet, network: &Weak<Network>) {
+        self.subnets.join(subnet, network);
+        self.count_of(subnet).fetch_add(1, Ordering::Release);
+    }
+
+    /// Takes back one [`join_subnet`](Blocks::join_subnet).
+    pub(super) fn leave_subnet(&self, subnet: IpNet, network: &Weak<Network>) {
+        self.count_of(subnet).fetch_sub(1, Ordering::Release);
+        self.subnets.leave(subnet, network);
+    }
+
+    fn count_of(&self, subnet: IpNet) -> &AtomicU32 {
+        &self.lengths[usize::from(subnet.addr().is_ipv6())][usize::from(subnet.prefix_len())]
+    }
+
+    /// The networks in whose subnets an address lies, those with the longest prefix first.
+    pub(super) fn around(&self, address: IpAddr) -> impl Iterator<Item = Arc<Network>> {
+        let lengths = self.lengths[usize::from(address.is_ipv6())].iter().enumerate().rev();
+        lengths
+            .filter(|(_, count)| count.load(Ordering::Acquire) > 0)
+            .filter_map(move |(len, _)| prefix(address, len as u8))
+            .flat_map(|subnet| self.subnets.at(&subnet))
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.blocks.0.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn subnets(&self) -> usize {
+        let counted: u32 = self.lengths.iter().flatten().map(|count| count.load(Ordering::Acquire)).sum();
+        assert_eq!(counted > 0, !self.subnets.0.is_empty());
+        self.subnets.0.len()
+    }
+}
+
+impl Tenants {
+    fn join(&self, prefix: IpNet, network: &Weak<Network>) {
+        let mut tenants = self.0.entry(prefix).or_default();
+        match tenants.iter_mut().find(|tenant| tenant.network.ptr_eq(network)) {
+            Some(tenant) => tenant.count += 1,
+            None => tenants.push(Tenant { network: network.clone(), count: 1 }),
+        }
+    }
+
+    fn leave(&self, prefix: IpNet, network: &Weak<Network>) {
+        if let Entry::Occupied(mut entry) = self.0.entry(prefix) {
             let tenants = entry.get_mut();
             if let Some(tenant) = tenants.iter_mut().find(|tenant| tenant.network.ptr_eq(network)) {
-                tenant.addresses -= 1;
+                tenant.count -= 1;
             }
-            tenants.retain(|tenant| tenant.addresses > 0);
+            tenants.retain(|tenant| tenant.count > 0);
             if tenants.is_empty() {
                 entry.remove();
             }
         }
     }
 
-    /// The networks that may have an endpoint with this address.
-    pub(super) fn near(&self, address: IpAddr) -> SmallVec<[Arc<Network>; 4]> {
-        let tenants = self.blocks.get(&block_of(address));
+    fn at(&self, prefix: &IpNet) -> SmallVec<[Arc<Network>; 4]> {
+        let tenants = self.0.get(prefix);
         tenants.iter().flat_map(|tenants| tenants.iter()).filter_map(|tenant| tenant.network.upgrade()).collect()
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.blocks.len()
     }
 }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::wire::Name;
-
-use super::endpoint::{Endpoint, relative_name};
+use super::endpoint::{Endpoint, relative_names};
 use super::error::{FirstError, TableError};
 use super::network::Network;
 use super::record::Record;
@@ -65,10 +63,10 @@ impl NetworkBuilder {
 
     /// Adds a domain of the network's own, such as `internal`.
     pub fn domain(mut self, domain: &str) -> NetworkBuilder {
-        if let Some(domain) = self.error.take(relative_name(domain))
-            && !self.settings.domains.contains(&domain)
-        {
-            self.settings.domains.push(domain);
+        for domain in self.error.take(relative_names(domain)).into_iter().flatten() {
+            if !self.settings.domains.contains(&domain) {
+                self.settings.domains.push(domain);
+            }
         }
         self
     }
@@ -108,22 +106,24 @@ impl NetworkBuilder {
 
     /// Lets `name` stand for `target` while no endpoint is called `name` (answers.md N9).
     pub fn alias(mut self, name: &str, target: &str) -> NetworkBuilder {
-        let record = self.error.take(Record::alias(name, target));
-        self.records.extend(record);
-        self
+        match self.error.take(Record::alias(name, target)) {
+            Some(record) => self.record(record),
+            None => self,
+        }
     }
 
     /// Adds a static record. A CNAME is an [alias](NetworkBuilder::alias).
     pub fn record(mut self, record: Record) -> NetworkBuilder {
+        self.records.extend(record.in_a_labels());
         self.records.push(record);
         self
     }
 
     /// Sets the gateway's names; none turns them off (answers.md N10).
     pub fn host_names(mut self, names: impl IntoIterator<Item = impl AsRef<str>>) -> NetworkBuilder {
-        let names: Result<Vec<Name>, TableError> = names.into_iter().map(|name| relative_name(name.as_ref())).collect();
+        let names: Result<Vec<_>, TableError> = names.into_iter().map(|name| relative_names(name.as_ref())).collect();
         if let Some(names) = self.error.take(names) {
-            self.settings.host_names = names;
+            self.settings.host_names = names.into_iter().flatten().collect();
         }
         self
     }
@@ -155,6 +155,13 @@ impl NetworkBuilder {
     /// Sets the names that a reverse look-up gives.
     pub fn reverse_names(mut self, names: ReverseNames) -> NetworkBuilder {
         self.settings.reverse_names = names;
+        self
+    }
+
+    /// Sets how long a question waits for an endpoint that is about to run, up to [`MAX_HOLD`](super::MAX_HOLD); zero, the
+    /// default, for not at all (answers.md N11).
+    pub fn hold(mut self, hold: std::time::Duration) -> NetworkBuilder {
+        self.settings.hold = hold.min(super::MAX_HOLD);
         self
     }
 

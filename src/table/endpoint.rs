@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use smallvec::SmallVec;
 
-use crate::wire::Name;
+use crate::wire::{Name, NameError};
 
 use super::error::FirstError;
 use super::{TableError, Upstream};
@@ -84,6 +84,23 @@ pub enum Health {
     Healthy,
     /// Marked unhealthy: left out while a healthy endpoint has the same name (answers.md N8).
     Unhealthy,
+    /// Checked, but not healthy so far. It counts as unhealthy; where [`HealthPolicy::Require`](super::HealthPolicy) leaves
+    /// it out, a question for its name can wait for it (answers.md N11).
+    Starting,
+}
+
+/// Whether an endpoint runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum EndpointState {
+    /// It runs.
+    #[default]
+    Up,
+    /// It is about to run: created, starting or restarting. It does not answer, but a question for its name can wait for it
+    /// (answers.md N11).
+    Starting,
+    /// It is stopped. Its names stay known (answers.md N7).
+    Down,
 }
 
 /// One endpoint of one network: an id, its addresses there, and the names it is found by.
@@ -133,20 +150,23 @@ impl From<SmallVec<[Name; 2]>> for Names {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Extra {
     health: Health,
-    running: bool,
+    state: EndpointState,
     ports: Box<[Port]>,
     priority: i32,
     upstreams: Arc<[Upstream]>,
+    /// The id as a name as it is written, where [`Endpoint::id_name`] has it in A-labels.
+    id_as_written: Option<Box<Name>>,
 }
 
 impl Default for Extra {
     fn default() -> Extra {
         Extra {
             health: Health::Healthy,
-            running: true,
+            state: EndpointState::Up,
             ports: Box::default(),
             priority: 0,
             upstreams: NO_UPSTREAMS.clone(),
+            id_as_written: None,
         }
     }
 }
@@ -204,9 +224,19 @@ impl Endpoint {
         self.extra.as_ref().map_or(Health::Healthy, |extra| extra.health)
     }
 
-    /// False while it is known but stopped (answers.md N7).
+    /// Whether it runs.
+    pub fn state(&self) -> EndpointState {
+        self.extra.as_ref().map_or(EndpointState::Up, |extra| extra.state)
+    }
+
+    /// False while it is known but does not run (answers.md N7).
     pub fn is_running(&self) -> bool {
-        self.extra.as_ref().is_none_or(|extra| extra.running)
+        self.state() == EndpointState::Up
+    }
+
+    /// True if it is [down](EndpointState::Down), and not about to run.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.state() == EndpointState::Down
     }
 
     /// The rank of this network among those that the endpoint is attached to; higher comes first (answers.md V1).
@@ -224,9 +254,14 @@ impl Endpoint {
         self.with(|extra| extra.health = health)
     }
 
-    /// The same endpoint, running or not.
+    /// The same endpoint, up or down.
     pub fn with_running(self, running: bool) -> Endpoint {
-        self.with(|extra| extra.running = running)
+        self.with_state(up_or_down(running))
+    }
+
+    /// The same endpoint in another state.
+    pub fn with_state(self, state: EndpointState) -> Endpoint {
+        self.with(|extra| extra.state = state)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Extra)) -> Endpoint {
@@ -238,11 +273,23 @@ impl Endpoint {
 
     /// The id as a name: its first 12 characters if it is 64 hex digits, else all of it; `None` if that is no name
     /// (answers.md N1). A label has at most 63 octets, so 64 hex digits in full can never be asked for.
+    /// One with letters outside ASCII is given in A-labels, if it has any (answers.md N12).
     pub(crate) fn id_name(&self) -> Option<Name> {
         let is_hash = self.id.len() == 64 && self.id.bytes().all(|byte| byte.is_ascii_hexdigit());
         let text = if is_hash { &self.id[..12] } else { &*self.id };
-        text.parse().ok().filter(|name: &Name| !name.is_wildcard())
+        let name: Name = text.parse().ok()?;
+        let name = if text.is_ascii() { name } else { name.a_labels().ok().flatten().unwrap_or(name) };
+        Some(name).filter(|name| !name.is_wildcard())
     }
+
+    /// The id as a name as it is written, where that is another one than [`id_name`](Endpoint::id_name).
+    pub(crate) fn id_as_written(&self) -> Option<&Name> {
+        self.extra.as_ref()?.id_as_written.as_deref()
+    }
+}
+
+fn up_or_down(running: bool) -> EndpointState {
+    if running { EndpointState::Up } else { EndpointState::Down }
 }
 
 /// Collects an [`Endpoint`]; the first mistake is reported by [`build`](EndpointBuilder::build).
@@ -277,17 +324,18 @@ impl EndpointBuilder {
         self
     }
 
-    /// Adds a name. It may have dots, and its first label may be `*`.
+    /// Adds a name. It may have dots, and its first label may be `*`. One with letters outside ASCII is found in A-labels,
+    /// which come first, and as it is written (answers.md N12).
     pub fn name(mut self, name: impl AsRef<str>) -> EndpointBuilder {
-        if let Some(name) = self.error.take(relative_name(name.as_ref()))
-            && !self.names.contains(&name)
-        {
-            self.names.push(name);
+        for name in self.error.take(relative_names(name.as_ref())).into_iter().flatten() {
+            if !self.names.contains(&name) {
+                self.names.push(name);
+            }
         }
         self
     }
 
-    /// Adds a name that [`relative_name`] has taken.
+    /// Adds a name that [`relative_names`] has given.
     #[cfg(any(feature = "docker", feature = "podman"))]
     pub(crate) fn relative_name(mut self, name: Name) -> EndpointBuilder {
         if !self.names.contains(&name) {
@@ -313,9 +361,14 @@ impl EndpointBuilder {
         self
     }
 
-    /// Says whether it is running; true unless said otherwise.
-    pub fn running(mut self, running: bool) -> EndpointBuilder {
-        self.extra.running = running;
+    /// Says whether it is up or down; up unless said otherwise.
+    pub fn running(self, running: bool) -> EndpointBuilder {
+        self.state(up_or_down(running))
+    }
+
+    /// Sets the state; [`EndpointState::Up`] unless said otherwise.
+    pub fn state(mut self, state: EndpointState) -> EndpointBuilder {
+        self.extra.state = state;
         self
     }
 
@@ -349,8 +402,10 @@ impl EndpointBuilder {
         let mut endpoint = self.endpoint;
         endpoint.addresses = addresses;
         endpoint.names = self.names.into();
+        let written = if endpoint.id.is_ascii() { None } else { endpoint.id.parse::<Name>().ok() };
+        let id_as_written = written.filter(|name| endpoint.id_name().is_some_and(|id| id != *name)).map(Box::new);
         Ok(endpoint.with(|extra| {
-            *extra = Extra { ports: self.ports.into(), ..self.extra };
+            *extra = Extra { ports: self.ports.into(), id_as_written, ..self.extra };
             if !self.upstreams.is_empty() {
                 extra.upstreams = self.upstreams.into();
             }
@@ -358,14 +413,25 @@ impl EndpointBuilder {
     }
 }
 
-/// A name of an endpoint, an alias or a record: any name but the root and a lone `*`.
-pub(crate) fn relative_name(text: &str) -> Result<Name, TableError> {
+/// A name as people write it, in the spellings by which it is found: as it stands; and if it has letters outside ASCII in
+/// A-labels before that (answers.md N12).
+pub(crate) fn spellings(text: &str) -> Result<SmallVec<[Name; 2]>, NameError> {
     let name: Name = text.parse()?;
-    match name.labels().count() {
-        0 => Err(crate::wire::NameError::EmptyLabel(text.to_owned()).into()),
-        1 if name.is_wildcard() => Err(TableError::LoneWildcard),
-        _ => Ok(name),
+    let a_labels = if text.is_ascii() { None } else { name.a_labels()? };
+    Ok(a_labels.into_iter().chain([name]).collect())
+}
+
+/// The [`spellings`] of a name of an endpoint, an alias or a record: any name but the root and a lone `*`.
+pub(crate) fn relative_names(text: &str) -> Result<SmallVec<[Name; 2]>, TableError> {
+    let names = spellings(text)?;
+    for name in &names {
+        match name.labels().count() {
+            0 => return Err(NameError::EmptyLabel(text.to_owned()).into()),
+            1 if name.is_wildcard() => return Err(TableError::LoneWildcard),
+            _ => {}
+        }
     }
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -378,6 +444,22 @@ mod tests {
         assert_eq!(id_name("Shop-db-1").as_deref(), Some("shop-db-1"));
         assert_eq!(id_name(&"3F2a9c".repeat(11)[..64]).as_deref(), Some("3f2a9c3f2a9c"));
         assert_eq!(id_name(&"x".repeat(64)), None);
+    }
+
+    #[test]
+    fn n12_spellings_of_names_and_ids() {
+        let build = |id: &str, name: &str| Endpoint::builder(id).name(name).build();
+        let endpoint = build("Größe", "Bücher").unwrap();
+        let names: Vec<&Name> = endpoint.names().iter().collect();
+        assert_eq!(names, [&"xn--bcher-kva".parse().unwrap(), &"bücher".parse().unwrap()]);
+        assert_eq!(endpoint.id_name(), "xn--gre-6ka8i".parse().ok());
+        assert_eq!(endpoint.id_as_written(), "größe".parse().ok().as_ref());
+        assert_eq!(endpoint.clone().with_running(false).id_as_written(), "größe".parse().ok().as_ref());
+        // An id need not be a name.
+        assert_eq!(build("\u{e000}", "web").unwrap().id_name(), "\u{e000}".parse().ok());
+        let error = build("id", "\u{e000}").unwrap_err().to_string();
+        assert!(error.contains("has no A-labels"), "{error}");
+        assert_eq!(build("id", "＊"), Err(TableError::LoneWildcard), "the full-width asterisk");
     }
 
     #[test]

@@ -23,15 +23,17 @@ pub use address::{Address, AddressError};
 pub(crate) use attachment::Attachment;
 pub use builder::NetworkBuilder;
 #[cfg(any(feature = "docker", feature = "podman"))]
-pub(crate) use endpoint::relative_name;
-pub use endpoint::{Endpoint, EndpointBuilder, Health, Port, Protocol};
+pub(crate) use endpoint::relative_names;
+#[cfg(feature = "config")]
+pub(crate) use endpoint::spellings;
+pub use endpoint::{Endpoint, EndpointBuilder, EndpointState, Health, Port, Protocol};
 pub use error::TableError;
 pub use feed::{Event, Feed};
 pub use name_table::NameTable;
 pub use names::{NameEntry, RecordSet};
 pub use network::{Change, Network};
 pub use record::Record;
-pub use settings::{Clients, HealthPolicy, Merge, ReverseNames, Settings};
+pub use settings::{Clients, HealthPolicy, MAX_HOLD, Merge, ReverseNames, Settings};
 #[doc(hidden)]
 pub use shards::fix_hash_seed;
 pub use snapshot::{Found, Matched, Snapshot, Suffix};

@@ -26,7 +26,7 @@ pub struct NameTable {
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     members: Mutex<Members>,
-    /// Of the networks whose clients are known at other gateways ([`Clients::Table`](super::Clients::Table)).
+    /// Of the networks whose clients are known at other gateways.
     pub(super) blocks: Blocks,
     pub(super) feed: Arc<Channel>,
 }
@@ -221,11 +221,36 @@ mod tests {
             shop.detach(&host.to_string()).unwrap();
         }
         assert_eq!(table.registry.blocks.len(), 1);
+        shop.replace_with(&network(Clients::Identify)).unwrap();
+        assert_eq!(table.registry.blocks.len(), 1);
         shop.replace_with(&network(Clients::Listener)).unwrap();
         assert_eq!(table.registry.blocks.len(), 0, "only networks with the policy cost anything");
         shop.replace_with(&network(Clients::Table)).unwrap();
         assert_eq!(table.registry.blocks.len(), 1);
         table.remove("shop").unwrap();
         assert_eq!(table.registry.blocks.len(), 0);
+    }
+
+    #[test]
+    fn subnets_go_with_their_network_and_its_policy() {
+        let table = NameTable::new();
+        let network = |clients, subnets: &[&str]| {
+            let network = Network::builder("shop").clients(clients);
+            subnets.iter().fold(network, |network, subnet| network.subnet(subnet)).build().unwrap()
+        };
+        let subnets = || table.registry.blocks.subnets();
+        let shop = table.add(network(Clients::Table, &["10.0.0.0/16", "fd00::/64", "10.0.0.0/16"])).unwrap();
+        assert_eq!(subnets(), 2);
+        for (clients, list, count) in [
+            (Clients::Table, &["10.0.0.0/16", "10.1.0.0/16"][..], 2),
+            (Clients::Identify, &["10.0.0.0/16"], 0),
+            (Clients::Listener, &["10.0.0.0/16"], 0),
+            (Clients::Table, &["10.0.0.0/16", "10.1.0.0/16", "10.1.0.0/24"], 3),
+        ] {
+            shop.replace_with(&network(clients, list)).unwrap();
+            assert_eq!(subnets(), count, "{clients:?} {list:?}");
+        }
+        table.remove("shop").unwrap();
+        assert_eq!(subnets(), 0);
     }
 }

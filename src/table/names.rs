@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::wire::{Name, fragment, rtype};
 
 use super::attachment::Attachment;
-use super::endpoint::Health;
+use super::endpoint::{Endpoint, EndpointState, Health};
 use super::record::Record;
 use super::settings::{HealthPolicy, Settings};
 use super::shards::{Keyed, Shards, hash_of};
@@ -136,6 +136,11 @@ impl NameEntry {
         running().filter(move |owner| !healthy_only || is_healthy(owner))
     }
 
+    /// Where the list of its endpoints lies in memory: it stays there as long as they do, if they are several.
+    pub(crate) fn owners_at(&self) -> usize {
+        self.owners().as_ptr() as usize
+    }
+
     /// True if endpoints carry the name and none of them is running (answers.md N7).
     pub fn is_down(&self) -> bool {
         match &self.body {
@@ -146,6 +151,19 @@ impl NameEntry {
                 !self.owners().is_empty() && self.owners().iter().all(|owner| !owner.endpoint().is_running())
             }
         }
+    }
+
+    /// True if none of the name's endpoints answers yet and one of them is about to (answers.md N11).
+    pub(crate) fn is_pending(&self, policy: HealthPolicy) -> bool {
+        let is_pending = |endpoint: &Endpoint| match endpoint.state() {
+            EndpointState::Starting => true,
+            EndpointState::Up => policy == HealthPolicy::Require && endpoint.health() == Health::Starting,
+            EndpointState::Down => false,
+        };
+        self.a().is_empty()
+            && self.aaaa().is_empty()
+            && self.serving(policy).next().is_none()
+            && self.owners().iter().any(|owner| is_pending(owner.endpoint()))
     }
 
     /// The name's A records, as a [fragment]: 16 octets each.

@@ -13,7 +13,7 @@ use super::endpoint::Endpoint;
 use super::error::TableError;
 use super::feed::Event;
 use super::name_table::Registry;
-use super::settings::Clients;
+use super::settings::Settings;
 use super::shards::Keyed;
 use super::snapshot::Snapshot;
 use crate::wire::Name;
@@ -142,7 +142,7 @@ impl Network {
         self.change(|change| {
             if change.next.settings != other.settings || change.next.records != other.records {
                 let endpoints: Vec<Endpoint> = change.next.endpoints().cloned().collect();
-                if change.next.settings.clients == Clients::Table {
+                if change.next.settings.clients.are_known_elsewhere() {
                     change.went.extend(endpoints.iter().flat_map(Endpoint::addresses));
                 }
                 let revision = change.next.revision;
@@ -191,12 +191,17 @@ impl Network {
             return Ok(revision);
         };
         came.iter().for_each(|&address| home.registry.blocks.join(address, &home.this));
+        let subnets = settings_changed.then(|| next.settings.clone());
+        subnets.inspect(|settings| home.join_subnets(settings));
         self.snapshot.store(Arc::new(next));
         // Once more, if another network may have come by meanwhile, and found the old snapshot's attachment.
         if home.registry.meetings() != meetings {
             attached.iter().chain(&renewed).for_each(|attachment| home.registry.join(attachment, &home.this));
         }
         home.leave(&left, &went);
+        if settings_changed {
+            home.leave_subnets(&old.settings);
+        }
         home.registry.feed.push_with(|| Event::NetworkChanged {
             network: (*self.name).into(),
             revision,
@@ -213,6 +218,12 @@ impl Network {
         near.into_iter().filter(|network| !std::ptr::eq(&**network, self))
     }
 
+    /// The networks of the table in whose subnets an address lies, those with the longest prefix first; their snapshots have
+    /// the last word.
+    pub(crate) fn networks_around(&self, address: IpAddr) -> impl Iterator<Item = Arc<Network>> {
+        self.home.get().into_iter().flat_map(move |home| home.registry.blocks.around(address))
+    }
+
     /// Joins a table, before anybody else has the network: the endpoints' memberships become the table's.
     pub(super) fn settle(self: &Arc<Network>, registry: &Arc<Registry>) {
         let _writer = self.lock();
@@ -225,6 +236,7 @@ impl Network {
             registry.join(attachment, &this);
         }
         snapshot.addresses_known_elsewhere().for_each(|address| registry.blocks.join(address, &this));
+        self.home.get().inspect(|home| home.join_subnets(&snapshot.settings));
         registry.feed.push_with(|| Event::NetworkAdded { network: (*self.name).into() });
     }
 
@@ -241,6 +253,7 @@ impl Network {
         self.snapshot.store(Arc::new(next));
         if let Some(home) = self.home.get() {
             home.leave(&left, &went);
+            home.leave_subnets(&old.settings);
             home.registry.feed.push_with(|| Event::NetworkRemoved { network: (*self.name).into() });
         }
         true
@@ -259,6 +272,20 @@ impl Home {
             self.registry.leave(attachment.endpoint().id(), &self.this);
         }
         addresses.iter().for_each(|&address| self.registry.blocks.leave(address, &self.this));
+    }
+
+    fn join_subnets(&self, settings: &Settings) {
+        settings
+            .subnets_with_strangers()
+            .iter()
+            .for_each(|&subnet| self.registry.blocks.join_subnet(subnet, &self.this));
+    }
+
+    fn leave_subnets(&self, settings: &Settings) {
+        settings
+            .subnets_with_strangers()
+            .iter()
+            .for_each(|&subnet| self.registry.blocks.leave_subnet(subnet, &self.this));
     }
 }
 
@@ -366,7 +393,7 @@ impl<'n> Change<'n> {
             }
         }
         let addresses = attachment.endpoint().addresses();
-        if settings.clients == Clients::Table {
+        if settings.clients.are_known_elsewhere() {
             self.came.extend_from_slice(addresses);
         }
         addresses.iter().for_each(|&address| self.next.add_holder(address, &attachment));
@@ -381,7 +408,7 @@ impl<'n> Change<'n> {
             }
         }
         let addresses = attachment.endpoint().addresses();
-        if self.next.settings.clients == Clients::Table {
+        if self.next.settings.clients.are_known_elsewhere() {
             self.went.extend_from_slice(addresses);
         }
         addresses.iter().for_each(|&address| self.next.remove_holder(address, attachment));

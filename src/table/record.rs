@@ -6,7 +6,7 @@ use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
 use crate::wire::{Name, rtype};
 
 use super::TableError;
-use super::endpoint::relative_name;
+use super::endpoint::{relative_names, spellings};
 
 /// A static record: an owner name relative to the network, a type, and data in uncompressed wire form.
 ///
@@ -27,8 +27,8 @@ pub struct Record {
 
 impl Record {
     /// From text: the type's mnemonic (or `TYPE65280`) and the data in presentation format (or `\# 2 0a0b`, RFC 3597).
-    /// Names in the data are taken as they stand, with or without a final dot. The TTL is in seconds; `None` for the
-    /// network's.
+    /// Names in the data are taken as they stand, with or without a final dot, and in A-labels if they have letters outside
+    /// ASCII (answers.md N12). The TTL is in seconds; `None` for the network's.
     ///
     /// # Errors
     /// When the name, the type or the data is not understood, or the type is not one that a record can have.
@@ -51,7 +51,16 @@ impl Record {
         if let Some(ttl) = ttl.filter(|&ttl| ttl > i32::MAX as u32) {
             return Err(TableError::Ttl(ttl));
         }
-        Ok(Record { name: relative_name(name)?, rtype: number, rdata: rdata.into(), ttl })
+        // The last spelling is the name as it is written.
+        let name = relative_names(name)?.pop().unwrap_or_else(Name::root);
+        Ok(Record { name, rtype: number, rdata: rdata.into(), ttl })
+    }
+
+    /// The same record of the name in A-labels, if it is written otherwise (answers.md N12).
+    pub(super) fn in_a_labels(&self) -> Option<Record> {
+        // A name whose octets are no text was written as octets, and stands for itself.
+        let name = self.name.a_labels().ok().flatten()?;
+        Some(Record { name, ..self.clone() })
     }
 
     /// A remote alias: `name` answers as a CNAME to `target` while no endpoint carries `name` (answers.md N9).
@@ -91,7 +100,10 @@ fn parse_generic(text: &str) -> Option<Vec<u8>> {
 
 fn parse_rdata(rtype: u16, value: &str) -> Result<Vec<u8>, String> {
     const MX: u16 = 15;
-    let name = |text: &str| text.parse::<Name>().map_err(|error| error.to_string());
+    let name = |text: &str| match &spellings(text).map_err(|error| error.to_string())?[..] {
+        [name, ..] => Ok(name.clone()),
+        [] => Err(format!("\"{text}\" is no name")),
+    };
     let words: Vec<&str> = value.split_whitespace().collect();
     // Types made of numbers and a name are read here: hickory-proto refuses `_` in their names.
     let (numbers, shape) = match rtype {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -20,17 +21,29 @@ pub enum Merge {
     All,
 }
 
-/// Whose clients are known at a network's gateway (answers.md V1, V3).
+/// Whose clients are known at a network's gateway (answers.md V1 to V3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Clients {
     /// The network's own endpoints; everybody else is a stranger, who sees this network only.
     #[default]
     Listener,
-    /// Those of every network of the table that has this setting, too: such an endpoint sees its own networks, whichever
-    /// gateway it asks, and the listener's network only if it is on it. Its address must lead to it from everywhere, so
-    /// the networks' subnets must not overlap.
+    /// Those of every network of the table that has this setting, or [`Identify`](Clients::Identify): such an endpoint sees
+    /// its own networks, whichever gateway it asks, and the listener's network only if it is on it. An unknown address in
+    /// the subnet of such a network is a stranger of that network (answers.md V2a). Addresses must lead to one endpoint from
+    /// everywhere, so the networks' subnets must not overlap.
     Table,
+    /// The network only tells who a client is, as Docker's `docker_gwbridge` does: an endpoint that asks from its address
+    /// here sees the other networks that its id is attached to. The network itself is part of no view, and strangers of it
+    /// are refused.
+    Identify,
+}
+
+impl Clients {
+    /// True if the network's endpoints are known at the gateways of other networks.
+    pub(crate) fn are_known_elsewhere(self) -> bool {
+        self != Clients::Listener
+    }
 }
 
 /// The names that a reverse look-up gives (answers.md T3).
@@ -90,6 +103,19 @@ pub struct Settings {
     pub reverse_names: ReverseNames,
     /// See [`HealthPolicy`].
     pub health: HealthPolicy,
+    /// How long a question for the address of an endpoint that is about to run waits for it (answers.md N11); zero for not
+    /// at all. At most [`MAX_HOLD`].
+    pub hold: Duration,
+}
+
+/// The longest [`Settings::hold`]: those who ask give up after 4 to 5 s (answers.md N11).
+pub const MAX_HOLD: Duration = Duration::from_millis(3500);
+
+impl Settings {
+    /// The subnets whose unknown addresses are strangers of this network at every gateway (answers.md V2a).
+    pub(crate) fn subnets_with_strangers(&self) -> &[IpNet] {
+        if self.clients == Clients::Table { &self.subnets } else { &[] }
+    }
 }
 
 /// The names of the gateway unless others are given (answers.md N10).
@@ -112,6 +138,7 @@ impl Default for Settings {
             merge: Merge::default(),
             reverse_names: ReverseNames::default(),
             health: HealthPolicy::default(),
+            hold: Duration::ZERO,
         }
     }
 }

@@ -9,9 +9,9 @@ use smallvec::SmallVec;
 use crate::wire::{MAX_NAME, Name, is_label_start};
 
 use super::attachment::Attachment;
-use super::endpoint::{Endpoint, Protocol};
+use super::endpoint::{Endpoint, Protocol, spellings};
 use super::names::{NameEntry, NameIndex, key_of};
-use super::settings::{Clients, Settings};
+use super::settings::Settings;
 use super::shards::{Keyed, Shards, hash_of};
 
 /// A network at one moment. A query sees exactly one of these a network (answers.md T7).
@@ -121,7 +121,29 @@ pub enum Found<'s> {
         protocol: Protocol,
     },
     /// The name is only a parent of others (answers.md N6).
-    Parent,
+    Parent {
+        /// True if it lies below a name that the network has: then it is ours, under a domain or not.
+        is_below_name: bool,
+    },
+}
+
+impl Found<'_> {
+    /// True if all there is of it are endpoints, none of which is running (answers.md N7).
+    pub(crate) fn is_stopped(&self) -> bool {
+        match self {
+            Found::Name { entry, .. } => entry.is_down() && entry.record_sets().is_empty(),
+            Found::Service { entry, .. } => entry.is_down(),
+            Found::Parent { .. } => false,
+        }
+    }
+
+    /// True if a running endpoint carries it, by a name that is not a wildcard.
+    pub(crate) fn is_running(&self) -> bool {
+        match self {
+            Found::Name { how: Matched::Wildcard, .. } | Found::Parent { .. } => false,
+            Found::Name { entry, .. } | Found::Service { entry, .. } => entry.endpoints().any(Endpoint::is_running),
+        }
+    }
 }
 
 /// How a name was matched.
@@ -226,13 +248,20 @@ impl Snapshot {
     /// The addresses, once for each endpoint that has them, by which this network's endpoints are known at the gateways of
     /// other networks.
     pub(super) fn addresses_known_elsewhere(&self) -> impl Iterator<Item = IpAddr> {
-        let is_known = self.settings.clients == Clients::Table;
+        let is_known = self.settings.clients.are_known_elsewhere();
         self.endpoints().filter(move |_| is_known).flat_map(Endpoint::addresses).copied()
     }
 
-    /// The endpoint with an address on this network.
+    /// The endpoint with an address on this network. Of several the one that was attached last counts, and one that is stopped
+    /// after any that is not: an address may be given to another container while the one that had it is still known.
     pub fn endpoint_at(&self, address: IpAddr) -> Option<&Endpoint> {
-        self.holders(address).first().map(|attachment| attachment.endpoint())
+        self.client_at(address).or(self.holders(address).last()).map(|attachment| attachment.endpoint())
+    }
+
+    /// The endpoint that asks from an address: one that is not stopped, the last one attached of several (answers.md V2a).
+    /// One that is about to run counts: the first process of a container may ask before anybody says that it runs.
+    pub(crate) fn client_at(&self, address: IpAddr) -> Option<&Arc<Attachment>> {
+        self.holders(address).iter().rev().find(|attachment| !attachment.endpoint().is_stopped())
     }
 
     /// The longest domain of the network that `name` (lower-cased wire form) is or lies below.
@@ -248,21 +277,41 @@ impl Snapshot {
     pub fn find(&self, name: &[u8]) -> Option<Found<'_>> {
         let whole = &name[..name.len() - 1];
         let mut is_parent = false;
+        // What is stopped gives way to what runs and is found by a shorter rest (answers.md N7).
+        let mut stopped = None;
         for (key, how) in self.candidates(whole) {
             let entry = self.names.get(key);
-            if let Some(entry) = entry.filter(|entry| entry.is_own()) {
-                return Some(Found::Name { entry, how });
+            let found = match entry.filter(|entry| entry.is_own()) {
+                Some(entry) => Found::Name { entry, how },
+                None => match self.find_service(key) {
+                    Some(found @ Found::Service { .. }) => found,
+                    found => {
+                        is_parent |= found.is_some() || entry.is_some();
+                        continue;
+                    }
+                },
+            };
+            match found.is_stopped() {
+                false if stopped.is_none() || found.is_running() => return Some(found),
+                false => {}
+                true => _ = stopped.get_or_insert(found),
             }
-            match self.find_service(key) {
-                Some(Found::Parent) => is_parent = true,
-                Some(found) => return Some(found),
-                None => is_parent |= entry.is_some(),
-            }
+        }
+        if stopped.is_some() {
+            return stopped;
         }
         if is_parent || self.is_suffix(whole) {
-            return Some(Found::Parent);
+            return Some(Found::Parent { is_below_name: self.is_below_name(whole) });
         }
         if self.names.has_wildcards() { self.find_wildcard(whole) } else { None }
+    }
+
+    /// True if a name of the network's own stands above `whole`.
+    fn is_below_name(&self, whole: &[u8]) -> bool {
+        let ancestors = std::iter::successors(split_label(whole), |(_, rest)| split_label(rest));
+        ancestors
+            .flat_map(|(_, ancestor)| self.candidates(ancestor))
+            .any(|(key, _)| self.names.get(key).is_some_and(NameEntry::is_own))
     }
 
     /// The name as it stands, and without each suffix that it has; the longest rest first.
@@ -297,7 +346,7 @@ impl Snapshot {
             let entry = self.names.get(rest)?;
             let offers =
                 entry.endpoints().any(|endpoint| endpoint.ports().iter().any(|port| port.protocol() == protocol));
-            return offers.then_some(Found::Parent);
+            return offers.then_some(Found::Parent { is_below_name: true });
         }
         let service = first.strip_prefix(b"_")?;
         let (second, rest) = split_label(rest)?;
@@ -318,10 +367,11 @@ impl Snapshot {
             if self.exists(ancestor) {
                 let key = &mut wildcard[..2 + ancestor.len()];
                 key[2..].copy_from_slice(ancestor);
-                return self
-                    .candidates(key)
-                    .filter_map(|(key, _)| self.names.get(key))
-                    .find(|entry| entry.is_own())
+                let entries = || self.candidates(key).filter_map(|(key, _)| self.names.get(key));
+                let is_running = |entry: &&NameEntry| entry.endpoints().any(Endpoint::is_running);
+                return entries()
+                    .find(is_running)
+                    .or_else(|| entries().find(|entry| entry.is_own()))
                     .map(|entry| Found::Name { entry, how: Matched::Wildcard });
             }
             (_, ancestor) = split_label(ancestor)?;
@@ -359,7 +409,8 @@ fn protocol_of(label: &[u8]) -> Option<Protocol> {
 
 /// `w`, each `d`, and each `w.d`; the shortest first, so that the longest stripped name is tried first (answers.md N2).
 fn suffixes_of(network: &str, domains: &[Name]) -> Vec<Suffix> {
-    let own: Option<Name> = network.parse().ok().filter(|name: &Name| !name.is_root());
+    let own =
+        spellings(network).or_else(|_| network.parse().map(|name| SmallVec::from_iter([name]))).unwrap_or_default();
     let mut suffixes: Vec<Suffix> = Vec::new();
     let mut add = |name: Name, ours| match suffixes.iter_mut().find(|suffix| suffix.name == name) {
         Some(known) => known.ours |= ours,
@@ -368,7 +419,7 @@ fn suffixes_of(network: &str, domains: &[Name]) -> Vec<Suffix> {
     for domain in domains {
         add(domain.clone(), true);
     }
-    if let Some(own) = own {
+    for own in own.into_iter().filter(|name| !name.is_root()) {
         for domain in domains {
             if let Ok(both) = own.join(domain) {
                 add(both, true);

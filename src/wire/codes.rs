@@ -111,6 +111,8 @@ pub mod ede {
 
 /// EDNS options.
 pub mod option {
+    /// Name server identifier (RFC 5001).
+    pub const NSID: u16 = 3;
     /// Client subnet (RFC 7871).
     pub const CLIENT_SUBNET: u16 = 8;
     /// Cookie (RFC 7873).

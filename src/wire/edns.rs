@@ -11,6 +11,7 @@ pub struct Edns {
     dnssec_ok: bool,
     cookie: Option<Cookie>,
     keepalive: bool,
+    nsid: bool,
     bad_cookie: bool,
 }
 
@@ -36,19 +37,22 @@ impl Edns {
             dnssec_ok: ttl[2] & 0x80 != 0,
             cookie: None,
             keepalive: false,
+            nsid: false,
             bad_cookie: false,
         }
     }
 
-    /// Reads the options of an OPT's data, as long as they are ones that the fast path knows.
+    /// Reads the options of an OPT's data, as long as they are ones that the fast path knows. What is in a client subnet is
+    /// not looked at: it is not ours to judge (answers.md P3).
     pub(crate) fn with_options(mut self, mut data: &[u8]) -> Result<Edns, EdnsError> {
         while !data.is_empty() {
             let (head, rest) = data.split_at_checked(4).ok_or(EdnsError)?;
             let code = u16::from_be_bytes([head[0], head[1]]);
             let (value, rest) =
                 rest.split_at_checked(u16::from_be_bytes([head[2], head[3]]).into()).ok_or(EdnsError)?;
-            if !matches!(code, option::COOKIE | option::TCP_KEEPALIVE | option::PADDING) {
-                return Err(EdnsError);
+            match code {
+                option::COOKIE | option::TCP_KEEPALIVE | option::PADDING | option::NSID | option::CLIENT_SUBNET => {}
+                _ => return Err(EdnsError),
             }
             self.add(code, value);
             data = rest;
@@ -64,6 +68,7 @@ impl Edns {
                 None => self.bad_cookie = true,
             },
             option::TCP_KEEPALIVE => self.keepalive = true,
+            option::NSID => self.nsid = true,
             _ => {}
         }
     }
@@ -91,6 +96,11 @@ impl Edns {
     /// True if there is a cookie option of a length that none can have: FORMERR (RFC 7873 §5.2.2).
     pub fn has_bad_cookie(&self) -> bool {
         self.bad_cookie
+    }
+
+    /// True if the client asks which server this is (RFC 5001).
+    pub fn wants_nsid(&self) -> bool {
+        self.nsid
     }
 
     /// True if the client asks for the idle timeout of its connection (RFC 7828).

@@ -6,6 +6,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+
 /// The longest name in wire form, root label included (RFC 1035 §3.1): 255 octets.
 pub const MAX_NAME: usize = 255;
 /// The longest label (RFC 1035 §3.1): 63 octets.
@@ -13,7 +15,8 @@ pub const MAX_LABEL: usize = 63;
 
 /// A domain name: lower-cased (ASCII), uncompressed wire form, at most 255 octets, valid by construction.
 ///
-/// A name is bytes (answers.md P7): any octet may stand in a label; nothing is IDNA-converted. Text form uses the escapes
+/// A name is bytes (answers.md P7): any octet may stand in a label; nothing is IDNA-converted but by
+/// [`a_labels`](Name::a_labels). Text form uses the escapes
 /// of RFC 1035 §5.1: `\.` for a dot inside a label and `\DDD` (decimal) for any octet.
 ///
 /// ```
@@ -54,6 +57,11 @@ pub enum NameError {
     /// A backslash is followed by neither three decimal digits up to 255 nor one other character.
     #[error("\"{0}\" has a bad escape; write \\. for a dot and \\DDD (decimal) for any octet")]
     BadEscape(String),
+    /// A label has octets outside ASCII, and no A-label that stands for them.
+    #[error(
+        "\"{0}\" has no A-labels (IDNA 2008, UTS 46), which programs ask for; write it in letters and digits of a language"
+    )]
+    NoALabels(String),
     /// The octets end before the name does, hold a compression pointer, or go on after it.
     #[error("not one whole uncompressed name in wire form")]
     Wire,
@@ -133,6 +141,48 @@ impl Name {
             return Err(NameError::TooLong(format!("{self}.{suffix}")));
         }
         Ok(Name::of(&[own, suffix_wire].concat()))
+    }
+
+    /// The name in A-labels, which programs ask for where people write letters outside ASCII (answers.md N12): `xn--bcher-kva`
+    /// for `bücher`. `None` if all of the name is ASCII.
+    ///
+    /// ```
+    /// use callsign::wire::Name;
+    ///
+    /// let name: Name = "Bücher.internal".parse()?;
+    /// assert_eq!(name.a_labels()?, Some("xn--bcher-kva.internal".parse()?));
+    /// # Ok::<(), callsign::wire::NameError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`NameError::NoALabels`] when a label is no UTF-8, or letters that no A-label can stand for, and
+    /// [`NameError::LabelTooLong`] or [`NameError::TooLong`] when the A-labels are.
+    pub fn a_labels(&self) -> Result<Option<Name>, NameError> {
+        if self.as_wire().is_ascii() {
+            return Ok(None);
+        }
+        let text = || self.labels().map(String::from_utf8_lossy).collect::<Vec<_>>().join(".");
+        let mut wire = Vec::new();
+        let mut push = |label: &[u8]| {
+            match label.len() {
+                0 => return Err(NameError::NoALabels(text())),
+                1..=MAX_LABEL => wire.push(label.len() as u8),
+                _ => return Err(NameError::LabelTooLong(text())),
+            }
+            wire.extend_from_slice(label);
+            Ok(())
+        };
+        for label in self.labels() {
+            if label.is_ascii() {
+                push(label)?;
+                continue;
+            }
+            let ascii = Uts46::new().to_ascii(label, AsciiDenyList::EMPTY, Hyphens::Allow, DnsLength::Ignore);
+            // Other dots than the ASCII one part labels, too (UTS 46 §4).
+            ascii.map_err(|_| NameError::NoALabels(text()))?.split('.').try_for_each(|label| push(label.as_bytes()))?;
+        }
+        wire.push(0);
+        if wire.len() > MAX_NAME { Err(NameError::TooLong(text())) } else { Ok(Some(Name::of(&wire))) }
     }
 
     /// True if the first label is `*` (RFC 4592 §2.1.1).
@@ -345,6 +395,30 @@ mod tests {
             assert_eq!(name(&name(text).to_string()), name(text), "{text} through its text form");
         }
         assert_eq!(name("my name").to_string(), "my\\032name");
+    }
+
+    #[test]
+    fn n12_a_labels() {
+        for (text, expected) in [
+            ("Bücher", Some("xn--bcher-kva")),
+            ("BÜCHER.shop", Some("xn--bcher-kva.shop")),
+            ("*.straße", Some("*.xn--strae-oqa")),
+            ("_http._tcp.日本", Some("_http._tcp.xn--wgv71a")),
+            // The ideographic full stop is a dot; full-width letters are letters.
+            ("日本。ａｐｉ", Some("xn--wgv71a.api")),
+            ("a\\.b.ü", Some("a\\.b.xn--tda")),
+            ("plain.my name", None),
+        ] {
+            assert_eq!(name(text).a_labels(), Ok(expected.map(name)), "{text}");
+        }
+        // A private-use character, a lone accent, bytes that are no text, nothing but what is mapped to nothing.
+        for text in ["\u{e000}", "\u{301}a", "\\255", "x.\u{ad}", "ü。。x"] {
+            assert!(matches!(name(text).a_labels(), Err(NameError::NoALabels(_))), "{text}");
+        }
+        assert!(matches!(name(&"ü".repeat(31)).a_labels(), Ok(Some(_))));
+        assert!(matches!(name(&"日一".repeat(10)).a_labels(), Ok(Some(_)) | Err(NameError::LabelTooLong(_))));
+        let long = format!("{0}.{0}.{0}.{0}", "é".repeat(30));
+        assert!(name(&long).a_labels().is_ok());
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use super::edns::{Edns, EdnsError};
 use super::general;
-use super::message::{HEADER, Header, flag, question_end, skip_name};
+use super::message::{HEADER, Header, flag, question_end, records, skip_name};
 use super::name::{MAX_NAME, Name, fmt_wire};
 use super::rtype;
 
@@ -159,6 +159,19 @@ impl<'a> Query<'a> {
     }
 }
 
+impl Rejected {
+    /// The question section of a rejected packet and what its OPT says of the sender, if both can be found (answers.md P3):
+    /// an error without an OPT reads as "no EDNS here" (RFC 6891 §7).
+    pub fn found_in(packet: &[u8]) -> Option<(&[u8], Edns)> {
+        if Header::read(packet)?.counts[0] != 1 {
+            return None;
+        }
+        let question = &packet[HEADER..question_end(packet)?];
+        let opt = records(packet).flatten().find(|record| record.rtype == rtype::OPT)?;
+        Some((question, Edns::new(opt.class, opt.ttl.to_be_bytes())))
+    }
+}
+
 impl std::fmt::Debug for Query<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut name = String::new();
@@ -234,9 +247,9 @@ mod tests {
 
     #[test]
     fn odd_packets_take_the_general_way() {
-        // An A record before the OPT, and a client subnet in it.
+        // An A record before the OPT, and an ill-formed client subnet in it.
         let a = b"\x01x\x00\x00\x01\x00\x01\x00\x00\x00\x05\x00\x04\x01\x02\x03\x04";
-        let opt = b"\0\0\x29\x04\xd0\0\0\x80\0\0\x0b\0\x08\0\x07\0\x01\x18\x00\x0a\x00\x00";
+        let opt = b"\0\0\x29\x04\xd0\0\0\x80\0\0\x0b\0\x08\0\x07\0\x09\x18\x00\x0a\x00\x00";
         let packet = query([1, 0, 0, 2], &[WEB_A, a, opt].concat());
         let query = Query::parse(&packet).unwrap();
         let edns = query.edns().unwrap();

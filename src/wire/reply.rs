@@ -6,15 +6,24 @@ use super::edns::Edns;
 use super::message::{HEADER, Header, Section, flag};
 use super::{class, option, rtype};
 
-/// The UDP payload size that we announce, to clients and to upstreams, and never exceed (answers.md H4, H5), octets: no
-/// fragments on any usual path (DNS flag day 2020).
+/// The UDP payload size that we announce, to clients and to upstreams, and that replies have at most unless told otherwise
+/// (answers.md H4, H5), octets: no fragments on any usual path (DNS flag day 2020).
 pub const UDP_SIZE: u16 = 1232;
+/// The largest size that replies over UDP can be given (answers.md H5), octets.
+pub const UDP_SIZE_LARGEST: u16 = 4096;
 /// The smallest size that every client takes (RFC 1035 §4.2.1), octets.
 pub const UDP_SIZE_PLAIN: u16 = 512;
 
-/// The largest reply that a client takes over UDP, octets: ours or its own size, 512 without EDNS (answers.md H5).
-pub fn udp_limit(edns: Option<&Edns>) -> usize {
-    edns.map_or(UDP_SIZE_PLAIN, |edns| edns.udp_size().min(UDP_SIZE)).into()
+/// The largest reply for a client over UDP, octets: `largest`, which is ours, or its own size; 512 without EDNS (answers.md
+/// H5).
+pub fn udp_limit(edns: Option<&Edns>, largest: usize) -> usize {
+    edns.map_or(UDP_SIZE_PLAIN.into(), |edns| largest.min(edns.udp_size().into()))
+}
+
+/// True for the limit of replies over TCP. There is no larger message that could be asked for again: an answer that fits only
+/// without options such as a cookie goes without them.
+pub fn is_last_resort(limit: usize) -> bool {
+    limit >= usize::from(u16::MAX)
 }
 
 /// Encoded EDNS options for one reply.
@@ -71,6 +80,10 @@ pub struct ReplyWriter<'b> {
     at: usize,
     limit: usize,
     edns: Option<&'b ReplyEdns>,
+    /// The options that are still to be written.
+    options: &'b [u8],
+    /// True if options give way to answers.
+    is_last_resort: bool,
     counts: [u16; 3],
     flags: u16,
 }
@@ -78,8 +91,9 @@ pub struct ReplyWriter<'b> {
 impl<'b> ReplyWriter<'b> {
     /// Starts the reply to a query with the given header and question.
     ///
-    /// `limit` is the largest size of the whole reply, octets; a buffer that is smaller limits it too. `None` if not even
-    /// header, question and OPT fit: a buffer of 512 octets always suffices for them with an OPT of up to 225 octets.
+    /// `limit` is the largest size of the whole reply, octets; a buffer that is smaller limits it too. Options that do not fit
+    /// beside header and question are left out. `None` if not even these and an OPT without options fit: a buffer of 512
+    /// octets always suffices for them.
     pub fn start(
         out: &'b mut [u8],
         header: &Header,
@@ -87,16 +101,17 @@ impl<'b> ReplyWriter<'b> {
         edns: Option<&'b ReplyEdns>,
         limit: usize,
     ) -> Option<ReplyWriter<'b>> {
-        let reserved = edns.map_or(0, |edns| OPT_LEN + edns.options.len());
-        let limit = limit.min(out.len()).min(u16::MAX.into()).checked_sub(reserved)?;
+        let is_last_resort = is_last_resort(limit);
+        let limit = limit.min(out.len()).min(u16::MAX.into()).checked_sub(edns.map_or(0, |_| OPT_LEN))?;
         let at = HEADER + question.len();
-        if at > limit {
-            return None;
-        }
+        let room = limit.checked_sub(at)?;
+        let options = edns.map_or(&[][..], |edns| &edns.options);
+        let options = if options.len() <= room { options } else { &[] };
+        let limit = limit - options.len();
         out[..2].copy_from_slice(&header.id.to_be_bytes());
         out[HEADER..at].copy_from_slice(question);
         let flags = flag::QR | (header.flags & (flag::OPCODE | flag::RD | flag::CD));
-        Some(ReplyWriter { out, at, limit, edns, counts: [0; 3], flags })
+        Some(ReplyWriter { out, at, limit, edns, options, is_last_resort, counts: [0; 3], flags })
     }
 
     /// Sets bits of [`flag`], such as AA.
@@ -150,9 +165,13 @@ impl<'b> ReplyWriter<'b> {
         let section = section as usize;
         debug_assert!(self.counts[section + 1..].iter().all(|&count| count == 0), "sections come in order");
         let end = self.at + len;
+        let is_answer = section == Section::Answer as usize;
+        if end > self.limit && is_answer && self.is_last_resort && end <= self.limit + self.options.len() {
+            self.limit += std::mem::take(&mut self.options).len();
+        }
         // A pointer has 14 bits: an owner beyond them cannot be said, and is left out like one that does not fit.
         if end > self.limit || owner >= 0x4000 {
-            if section == Section::Answer as usize {
+            if is_answer {
                 self.flags |= flag::TC;
             }
             return None;
@@ -178,10 +197,10 @@ impl<'b> ReplyWriter<'b> {
     pub fn finish(mut self, rcode: u16) -> usize {
         let mut additional = self.counts[2];
         if let Some(edns) = self.edns {
-            let (head, options) = (self.at + OPT_LEN, edns.options.len());
+            let (head, options) = (self.at + OPT_LEN, self.options.len());
             self.out[self.at..head].copy_from_slice(&opt(rcode, edns.dnssec_ok, options as u16));
             self.at = head + options;
-            self.out[head..self.at].copy_from_slice(&edns.options);
+            self.out[head..self.at].copy_from_slice(self.options);
             additional += 1;
         }
         let mut put = |at: usize, word: u16| self.out[at..at + 2].copy_from_slice(&word.to_be_bytes());
@@ -257,6 +276,32 @@ mod tests {
         let message = hickory_proto::op::Message::from_vec(&out[..len]).unwrap();
         assert_eq!((message.answers.len(), message.edns.is_some()), (4, true));
         assert!(message.metadata.truncation);
+    }
+
+    #[test]
+    fn h5_options_give_way_to_an_answer_over_tcp_and_to_the_question_always() {
+        let header = Header { id: 7, flags: flag::RD, counts: [1, 0, 0, 1] };
+        let question = b"\x03web\0\0\x01\0\x01";
+        let mut edns = ReplyEdns::default();
+        push_option(&mut edns.options, option::COOKIE, &[&[7; 24]]);
+        let written = |limit: usize, rdata: usize| {
+            let mut out = vec![0; limit];
+            let mut reply = ReplyWriter::start(&mut out, &header, question, Some(&edns), limit)?;
+            reply.push_rdata(Section::Answer, HEADER, rtype::TXT, 0, &[&vec![0; rdata]]);
+            let is_truncated = reply.is_truncated();
+            Some((reply.finish(0), is_truncated))
+        };
+        // Header 12, question 9, record 12 and its data, OPT 11, cookie 28.
+        let tcp = usize::from(u16::MAX);
+        assert_eq!(written(tcp, tcp - 72), Some((tcp, false)), "with its cookie");
+        assert_eq!(written(tcp, tcp - 71), Some((tcp - 27, false)), "without");
+        assert_eq!(written(tcp, tcp - 44), Some((tcp, false)));
+        assert_eq!(written(tcp, tcp - 43), Some((60, true)));
+        // Over UDP it is cut, and asked for again.
+        assert_eq!(written(512, 512 - 72), Some((512, false)));
+        assert_eq!(written(512, 512 - 71), Some((60, true)));
+        assert_eq!(written(59, 0), Some((44, false)), "no room for the cookie");
+        assert_eq!(written(31, 0), None);
     }
 
     #[test]

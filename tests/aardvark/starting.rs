@@ -164,7 +164,7 @@ fn a_gateway_that_is_taken_ends_it_with_the_message_that_users_know() {
 
 #[test]
 fn a_taken_gateway_of_ipv6_is_written_in_brackets() {
-    let Ok(taken) = UdpSocket::bind(("::1", 0)) else { return eprintln!("SKIPPED: no IPv6 here") };
+    let Ok(taken) = UdpSocket::bind(("::1", 0)) else { return needs::skip("IPv6", "a taken gateway of IPv6") };
     let mut home = Home::new();
     home.port = taken.local_addr().unwrap().port();
     home.write("shop", &network("::1", "10.89.0.2"));
@@ -257,7 +257,7 @@ fn an_unprivileged_user_can_run_it_in_the_rootless_network_namespace() {
     let mut probe = needs::command("setpriv");
     probe.args(&user[1..]).args(namespaces).arg("true");
     if !run(probe).status.success() {
-        return eprintln!("SKIPPED: users have no namespaces here");
+        return needs::skip("namespaces for users", "a server without root");
     }
     let inside = ["sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""];
     let mut home = Home::new().prefix(&[&user[..], &namespaces, &inside].concat());

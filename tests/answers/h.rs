@@ -454,3 +454,73 @@ fn h7_cookies_on_every_reply_and_bad_ones_malformed() {
     let reply = world.client("shop", "10.10.1.3").tcp().send(&packet).reply();
     assert_eq!((reply.option(11), reply.option(10).unwrap().len()), (Some(vec![0, 100]), 24));
 }
+
+#[test]
+fn h5_the_size_of_replies_over_udp_can_be_set() {
+    for (set, limit) in [(512, 512), (0, 512), (1000, 1000), (4096, 4096), (u16::MAX, 4096)] {
+        let world = World::with([pool(500)], |options| options.udp_size = set);
+        let world = World { udp_size: limit, ..world };
+        let client = world.client("net", "10.0.0.1");
+        for (asked, expected) in [(600, limit.min(600)), (u16::MAX, limit), (1, 512)] {
+            let reply = client.send(&ask("pool", A).packet_of_size(asked)).reply();
+            let fitting = (usize::from(expected) - 22 - 11) / 16;
+            assert_eq!(reply.message.answers.len(), fitting, "{set} {asked}");
+            assert!(reply.message.metadata.truncation);
+        }
+        let forwarded = client.send(&ask("x.test", A).packet_of_size(4096)).forwarded();
+        assert_eq!(forwarded.limit, usize::from(limit));
+        assert_eq!(client.send(&ask("x.test", A).without_edns().packet()).forwarded().limit, 512);
+    }
+}
+
+#[test]
+fn h5_an_answer_over_tcp_that_fits_without_a_cookie_goes_without_it() {
+    // Header 12, question 9, record 12; 255 of each string's 256 octets are text.
+    let world = |octets: usize| {
+        let data = octets - 33;
+        let strings = (0..data.div_ceil(256)).map(|index| "x".repeat((data - 256 * index).min(256) - 1));
+        let text = strings.map(|text| format!("\"{text}\"")).collect::<Vec<_>>().join(" ");
+        World::of([shop().record(Record::parse("big", "TXT", &text, None).unwrap())])
+    };
+    let ask_big = || ask("big", TXT).option(10, &CLIENT_COOKIE).packet();
+    // Octets without an OPT, which has 11 and with the cookie 39.
+    for (octets, answers, has_cookie) in
+        [(65_496, 1, true), (65_497, 1, false), (65_510, 1, false), (65_524, 1, false), (65_525, 0, true)]
+    {
+        let reply = world(octets).client("shop", "10.10.1.3").tcp().send(&ask_big()).reply();
+        assert_eq!((reply.message.answers.len(), reply.option(10).is_some()), (answers, has_cookie), "{octets}");
+        assert_eq!(reply.message.metadata.truncation, answers == 0, "{octets}");
+        assert!(reply.message.edns.is_some());
+        if answers > 0 {
+            assert_eq!(reply.bytes.len(), octets + if has_cookie { 39 } else { 11 });
+        }
+    }
+}
+
+#[test]
+fn p5_the_identity_is_given_to_those_who_ask_for_it() {
+    const NSID: u16 = 3;
+    let world = World::with([shop()], |options| options.identity = Some("node7".into()));
+    let client = world.client("shop", "10.10.1.3");
+    for name in ["db", "nothere.internal", "localhost"] {
+        assert_eq!(client.send(&ask(name, A).option(NSID, b"").packet()).reply().option(NSID), Some(b"node7".to_vec()));
+        assert_eq!(client.ask(name, A).reply().option(NSID), None, "not asked for");
+    }
+    // With what is forwarded, too.
+    let failed = client.send(&ask("example.com", A).option(NSID, b"").packet()).forwarded().failed;
+    assert_eq!(failed.option(NSID), Some(b"node7".to_vec()));
+    assert_eq!(
+        World::example()
+            .client("shop", "10.10.1.3")
+            .send(&ask("db", A).option(NSID, b"").packet())
+            .reply()
+            .option(NSID),
+        None
+    );
+    // A long one is left out before the question would be.
+    let world = World::with([shop()], |options| options.identity = Some("n".repeat(255)));
+    let name = format!("{0}.{0}.{0}.{1}.internal", "x".repeat(63), "x".repeat(50));
+    let packet = ask(&name, A).option(NSID, b"").option(10, &CLIENT_COOKIE).packet_of_size(512);
+    let reply = world.client("shop", "10.10.1.3").send(&packet).reply();
+    assert_eq!((reply.rcode(), reply.message.queries.len(), reply.option(NSID)), (3, 1, None));
+}

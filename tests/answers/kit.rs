@@ -5,7 +5,9 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use callsign::responder::{Client, Explanation, Listener, Preference, Responder, ResponderOptions, Verdict};
+use callsign::responder::{
+    Client, Explanation, HostAddresses, Listener, Preference, Responder, ResponderOptions, Verdict,
+};
 use callsign::table::{Endpoint, EndpointBuilder, NameTable, Network, NetworkBuilder, Port, Protocol};
 use callsign::wire;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query};
@@ -64,7 +66,9 @@ pub(crate) fn blog() -> NetworkBuilder {
 /// Networks in a table, and one responder for all of them.
 pub(crate) struct World {
     pub(crate) table: NameTable,
-    responder: RefCell<Responder>,
+    pub(crate) responder: RefCell<Responder>,
+    /// The largest reply over UDP that counts as sound.
+    pub(crate) udp_size: u16,
 }
 
 impl World {
@@ -82,7 +86,8 @@ impl World {
         }
         let mut options = ResponderOptions::default();
         set(&mut options);
-        World { table, responder: RefCell::new(Responder::new(Arc::new(options))) }
+        let udp_size = options.udp_size;
+        World { table, responder: RefCell::new(Responder::new(Arc::new(options))), udp_size }
     }
 
     /// `shop` and `blog`.
@@ -98,7 +103,7 @@ impl World {
     pub(crate) fn client(&self, network: &str, source: &str) -> Asker<'_> {
         let listener = Listener::new(self.network(network), "192.0.2.53:53".parse().unwrap());
         let source = SocketAddr::new(source.parse().unwrap(), 40_000);
-        Asker { world: self, listener, source, tcp: false, now: 0 }
+        Asker { world: self, listener, source, tcp: false, waited: false, now: 0 }
     }
 }
 
@@ -108,6 +113,7 @@ pub(crate) struct Asker<'w> {
     listener: Listener,
     pub(crate) source: SocketAddr,
     tcp: bool,
+    waited: bool,
     now: u32,
 }
 
@@ -127,7 +133,33 @@ impl Asker<'_> {
         self
     }
 
+    /// With the indices of the interfaces that carry the listener's address.
+    pub(crate) fn interfaces(self, interfaces: &[u32]) -> Self {
+        self.listener.set_interfaces(interfaces.to_vec());
+        self
+    }
+
+    /// Having come in over the interface of this index, as the source's address says.
+    pub(crate) fn over(mut self, interface: u32) -> Self {
+        let SocketAddr::V6(source) = &mut self.source else { panic!("IPv4 has no scopes") };
+        source.set_scope_id(interface);
+        self
+    }
+
+    /// On a host with these addresses.
+    pub(crate) fn on_host(mut self, addresses: &[&str]) -> Self {
+        let host = HostAddresses::default();
+        host.set(addresses.iter().map(|address| address.parse().unwrap()).collect());
+        self.listener = Listener::new(self.listener.network().clone(), self.listener.address()).on(host);
+        self
+    }
+
     /// Asks the ordinary way: RD, and an OPT of 4,096 octets.
+    /// The same client, which has waited as long as it may (answers.md N11).
+    pub(crate) fn waited(self) -> Self {
+        Asker { waited: true, ..self }
+    }
+
     pub(crate) fn ask(&self, name: &str, rtype: RecordType) -> Outcome {
         self.send(&ask(name, rtype).packet())
     }
@@ -138,7 +170,7 @@ impl Asker<'_> {
         let mut responder = self.world.responder.borrow_mut();
         let outcome = Outcome::of(responder.respond(packet, &self.client(), &mut out), &out);
         if let Outcome::Reply(reply) = &outcome {
-            reply.is_sound(packet, self.tcp);
+            reply.is_sound(packet, self.tcp, self.world.udp_size);
         }
         outcome
     }
@@ -157,7 +189,8 @@ impl Asker<'_> {
             true => Client::tcp(&self.listener, self.source, 100),
             false => Client::udp(&self.listener, self.source),
         };
-        client.at(self.now)
+        let client = client.at(self.now);
+        if self.waited { client.without_hold() } else { client }
     }
 }
 
@@ -222,6 +255,7 @@ pub(crate) enum Outcome {
     Reply(Box<Reply>),
     Forward(Forwarded),
     Ignored,
+    Held(std::time::Duration),
 }
 
 #[derive(Debug)]
@@ -246,6 +280,7 @@ impl Outcome {
     fn of(verdict: Verdict<'_>, out: &[u8]) -> Outcome {
         match verdict {
             Verdict::Ignore => Outcome::Ignored,
+            Verdict::Hold(hold) => Outcome::Held(hold),
             Verdict::Reply(len) => Outcome::Reply(Box::new(Reply::read(&out[..len]))),
             Verdict::Forward(forward) => {
                 let mut out = [0; 1232];
@@ -291,6 +326,7 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Outcome::Ignored => f.write_str("ignored"),
+            Outcome::Held(hold) => write!(f, "held for {} s", hold.as_secs_f32()),
             Outcome::Reply(reply) => reply.fmt(f),
             Outcome::Forward(forwarded) => {
                 write!(f, "forward: ")?;
@@ -324,7 +360,7 @@ impl Reply {
     }
 
     /// What is true of every reply (answers.md P3, P6, H1, H4, H5).
-    fn is_sound(&self, packet: &[u8], tcp: bool) {
+    fn is_sound(&self, packet: &[u8], tcp: bool, udp_size: u16) {
         let (reply, message) = (&self.bytes, &self.message);
         assert_eq!(reply[..2], packet[..2], "the ID");
         assert_eq!(message.metadata.message_type, MessageType::Response);
@@ -342,7 +378,7 @@ impl Reply {
             assert_eq!((edns.max_payload(), edns.version()), (1232, 0));
         }
         let opt = packet_opt_size(packet);
-        let limit = if tcp { 65_535 } else { opt.map_or(512, |size| size.clamp(512, 1232)).into() };
+        let limit = if tcp { 65_535 } else { opt.map_or(512, |size| size.clamp(512, udp_size)).into() };
         assert!(reply.len() <= limit, "{} octets, limit {limit}", reply.len());
     }
 
@@ -360,6 +396,7 @@ impl Reply {
         let options = self.message.edns.as_ref()?.options();
         options.options.iter().find_map(|(known, option)| match option {
             EdnsOption::Unknown(_, value) if u16::from(*known) == code => Some(value.clone()),
+            EdnsOption::NSID(value) if u16::from(*known) == code => Some(value.as_ref().to_vec()),
             _ => None,
         })
     }

@@ -1,6 +1,10 @@
 //! Names.
 
-use callsign::table::{Endpoint, Health, HealthPolicy, Network, NetworkBuilder, Port, Protocol, Record};
+use std::time::Duration;
+
+use callsign::table::{
+    Endpoint, EndpointState, Health, HealthPolicy, Merge, Network, NetworkBuilder, Port, Protocol, Record,
+};
 use hickory_proto::rr::RecordType::{self, A, AAAA, ANY, CNAME, MX, SRV, TXT};
 
 use crate::kit::{Asker, World, ask_labels, blog, check, endpoint, named, shop};
@@ -125,17 +129,13 @@ fn n4_a_wildcard_covers_what_has_no_name_of_its_own() {
         finds(&client, &format!("own.apps{suffix}"), "10.0.0.2");
         // The wildcard itself, literally.
         finds(&client, &format!("*.apps{suffix}"), "10.0.0.1");
-        // The parent is not below itself; it exists.
-        check(
-            client.ask(&format!("apps{suffix}"), A),
-            &format!(
-                "NOERROR (SOA {})",
-                suffix
-                    .strip_prefix(".net.")
-                    .or(suffix.strip_prefix('.').filter(|s| *s != "net"))
-                    .unwrap_or(&format!("apps{suffix}"))
-            ),
-        );
+        // The parent is not below itself. Under a domain it is ours, and exists.
+        let domain = suffix.strip_prefix(".net.").or(suffix.strip_prefix('.')).filter(|domain| *domain != "net");
+        let expected = match domain {
+            Some(domain) => format!("NOERROR (SOA {domain})"),
+            None => format!("forward: apps{suffix}"),
+        };
+        finds(&client, &format!("apps{suffix}"), &expected);
     }
     // Below a name there is a name in between.
     finds(&client, "x.own.apps", "forward: x.own.apps");
@@ -261,17 +261,25 @@ fn n5_the_domains_of_the_whole_view_are_ours_and_no_others() {
 }
 
 #[test]
-fn n6_a_parent_is_no_data() {
+fn n6_a_parent_is_no_data_where_it_is_ours() {
     let world = World::of([shop()
-        .endpoint(named("deep-1", &["10.10.1.40"], &["a.b.c", "*.apps"]))
+        .endpoint(named("deep-1", &["10.10.1.40"], &["a.b.c", "*.apps", "x.y.db"]))
         .record(Record::parse("_x._udp.static", "TXT", "hello", None).unwrap())
         .alias("far.away", "example.com")]);
     let client = world.client("shop", "10.10.1.3");
-    for parent in ["b.c", "c", "apps", "_udp.static", "static", "away", "_tcp.api", "_tcp.web"] {
-        for rtype in [A, AAAA, SRV, TXT, ANY] {
+    for rtype in [A, AAAA, SRV, TXT, ANY] {
+        // Below a name that an endpoint carries.
+        for parent in ["_tcp.api", "_tcp.web", "y.db"] {
             check(client.ask(parent, rtype), &format!("NOERROR (SOA {parent})"));
             check(client.ask(&format!("{parent}.internal"), rtype), "NOERROR (SOA internal)");
             check(client.ask(&format!("{parent}.shop"), rtype), &format!("NOERROR (SOA {parent}.shop)"));
+        }
+        // Under a domain, and not outside.
+        for parent in ["b.c", "c", "apps", "_udp.static", "static", "away"] {
+            check(client.ask(&format!("{parent}.internal"), rtype), "NOERROR (SOA internal)");
+            check(client.ask(&format!("{parent}.shop.internal"), rtype), "NOERROR (SOA internal)");
+            check(client.ask(parent, rtype), &format!("forward: {parent}"));
+            check(client.ask(&format!("{parent}.shop"), rtype), &format!("forward: {parent}.shop"));
         }
     }
     // No such service, no such protocol: nothing there, nothing above it.
@@ -286,6 +294,25 @@ fn n6_a_parent_is_no_data() {
     check(client.ask("c.internal", A), "NOERROR (SOA internal)");
     world.network("shop").detach("deep-2").unwrap();
     check(client.ask("c.internal", A), "NXDOMAIN (SOA internal)");
+}
+
+#[test]
+fn n6_the_parents_of_a_dotted_name_elsewhere_are_forwarded() {
+    let api = || named("api-1", &["10.10.1.40"], &["api.example.com"]);
+    let world = World::of([shop().endpoint(api()), blog().internal(true).endpoint(api())]);
+    let client = world.client("shop", "10.10.1.3");
+    check(client.ask("api.example.com", A), "NOERROR: api.example.com A 10.10.1.40");
+    for name in ["example.com", "com", "www.example.com", "x.api.example.com"] {
+        check(client.ask(name, A), &format!("forward: {name}"));
+        check(client.ask(name, SRV), &format!("forward: {name}"));
+    }
+    assert_eq!(client.explain("com", A).rule, "F1");
+    let blocked = "NXDOMAIN (SOA com) [15 this network is internal: nothing is forwarded]";
+    check(world.client("blog", "10.10.2.3").ask("com", A), blocked);
+    // A domain of any network of the view makes it ours.
+    let world = World::of([shop().endpoint(api()), blog().domain("example.com")]);
+    check(world.client("shop", "10.10.1.6").ask("example.com", A), "NOERROR (SOA example.com)");
+    check(world.client("shop", "10.10.1.3").ask("example.com", A), "forward: example.com");
 }
 
 #[test]
@@ -304,8 +331,9 @@ fn n6_parents_between_a_domain_and_a_networks_dotted_name() {
     check(client.ask("db.eu.shop.internal", A), "NOERROR: db.eu.shop.internal A 10.40.0.3");
     check(client.ask("eu.shop.internal", A), "NOERROR (SOA internal)");
     check(client.ask("shop.internal", A), "NOERROR (SOA internal)");
-    check(client.ask("eu.shop", A), "NOERROR (SOA eu.shop)");
-    // Not under a domain: `shop` alone is somebody else's.
+    // Not under a domain.
+    check(client.ask("eu.shop", A), "forward: eu.shop");
+    check(client.ask("shop", A), "forward: shop");
     check(client.ask("x.shop.internal", A), "NXDOMAIN (SOA internal)");
 }
 
@@ -331,10 +359,9 @@ fn n7_a_stopped_endpoint_keeps_its_names() {
     }
     check(client.ask("shop-worker-1", A), "NOERROR (SOA shop-worker-1) [0 shop-worker-1 is not running]");
     check(client.send(&crate::kit::ask("worker", A).without_edns().packet()), "NOERROR (SOA worker)");
-    // Neither a wildcard nor the next network answers for it.
+    // No wildcard answers for it.
     check(client.ask("nightly.jobs", A), "NOERROR (SOA nightly.jobs) [0 nightly.jobs is not running]");
     check(client.ask("other.jobs", A), "NOERROR: other.jobs A 10.10.1.50");
-    check(world.client("shop", "10.10.1.6").ask("worker", A), &format!("NOERROR (SOA worker) {down}"));
     check(
         client.ask("_http._tcp.nightly.jobs.internal", SRV),
         "NOERROR (SOA internal) [0 nightly.jobs is not running]",
@@ -350,6 +377,127 @@ fn n7_a_stopped_endpoint_keeps_its_names() {
     check(client.ask("worker", A), "NOERROR: worker A 10.10.1.7");
     network.detach("shop-worker-1").unwrap();
     check(client.ask("worker", A), "forward: worker");
+}
+
+/// A network that holds questions for 2 s, with a db that is about to start.
+fn starting(policy: HealthPolicy) -> World {
+    let db = endpoint("shop-db-2", &["10.10.1.60"]).names(["db-2"]).state(EndpointState::Starting).build().unwrap();
+    World::of([shop().hold(Duration::from_secs(2)).health(policy).endpoint(db)])
+}
+
+#[test]
+fn n11_an_address_of_what_is_about_to_start_is_waited_for() {
+    let world = starting(HealthPolicy::Prefer);
+    let client = world.client("shop", "10.10.1.3");
+    for (name, rtype) in [("db-2", A), ("db-2", AAAA), ("DB-2.shop", A), ("shop-db-2.internal", A)] {
+        check(client.ask(name, rtype), "held for 2 s");
+    }
+    for rtype in [TXT, MX, ANY] {
+        check(client.ask("db-2", rtype), "NOERROR (SOA db-2) [0 db-2 is not running]");
+    }
+    let waited = world.client("shop", "10.10.1.3").waited();
+    check(waited.ask("db-2", A), "NOERROR (SOA db-2) [0 db-2 is not running]");
+    world.network("shop").update("shop-db-2", |db| db.with_state(EndpointState::Up)).unwrap();
+    check(client.ask("db-2", A), "NOERROR: db-2 A 10.10.1.60");
+    check(client.ask("db-2", AAAA), "NOERROR (SOA db-2)");
+}
+
+#[test]
+fn n11_what_was_stopped_answers_or_does_not_exist_is_not_waited_for() {
+    let world = starting(HealthPolicy::Prefer);
+    let client = world.client("shop", "10.10.1.3");
+    check(client.ask("worker", A), "NOERROR (SOA worker) [0 worker is not running]");
+    check(client.ask("nothere.internal", A), "NXDOMAIN (SOA internal)");
+    // One of two replicas answers.
+    let replica = endpoint("shop-web-3", &["10.10.1.61"]).names(["web"]).state(EndpointState::Starting);
+    world.network("shop").attach(replica.build().unwrap()).unwrap();
+    check(client.ask("web", AAAA), "NOERROR (SOA web)");
+    // One of two was stopped, the other one restarts.
+    let replica = endpoint("shop-worker-2", &["10.10.1.62"]).names(["worker"]).state(EndpointState::Starting);
+    world.network("shop").attach(replica.build().unwrap()).unwrap();
+    check(client.ask("worker", A), "held for 2 s");
+}
+
+#[test]
+fn n11_off_by_default_and_never_longer_than_3_5_s() {
+    let db = || endpoint("shop-db-2", &["10.10.1.60"]).names(["db-2"]).state(EndpointState::Starting).build().unwrap();
+    let world = World::of([shop().endpoint(db())]);
+    check(world.client("shop", "10.10.1.3").ask("db-2", A), "NOERROR (SOA db-2) [0 db-2 is not running]");
+    let world = World::of([shop().hold(Duration::from_secs(60)).endpoint(db())]);
+    check(world.client("shop", "10.10.1.3").ask("db-2", A), "held for 3.5 s");
+}
+
+#[test]
+fn n11_a_first_health_check_is_waited_for_where_health_is_required() {
+    for (policy, health, expected) in [
+        (HealthPolicy::Require, Health::Starting, "held for 2 s"),
+        (HealthPolicy::Require, Health::Unhealthy, "NOERROR (SOA db-2)"),
+        (HealthPolicy::Prefer, Health::Starting, "NOERROR: db-2 A 10.10.1.60"),
+    ] {
+        let world = starting(policy);
+        let start = |db: Endpoint| db.with_state(EndpointState::Up).with_health(health);
+        world.network("shop").update("shop-db-2", start).unwrap();
+        check(world.client("shop", "10.10.1.3").ask("db-2", A), expected);
+    }
+}
+
+#[test]
+fn n7_a_stopped_endpoint_never_shadows_a_running_one() {
+    let http = || Port::named("http", 80, Protocol::Tcp);
+    let stopped =
+        |id: &str, name: &str| endpoint(id, &["10.10.1.70"]).name(name).port(http()).running(false).build().unwrap();
+    let running = |id: &str, name: &str| endpoint(id, &["10.10.2.70"]).name(name).port(http()).build().unwrap();
+    for merge in [Merge::Nearest, Merge::All] {
+        // On a later network of the view; not by a wildcard, an alias or a parent there.
+        let world = World::of([
+            shop()
+                .merge(merge)
+                .endpoint(stopped("old-1", "job"))
+                .endpoint(stopped("old-2", "one.jobs"))
+                .endpoint(stopped("old-3", "aka")),
+            blog()
+                .merge(merge)
+                .endpoint(running("new-1", "job"))
+                .endpoint(running("new-2", "*.jobs"))
+                .alias("aka", "elsewhere.example")
+                .endpoint(running("new-3", "sub.old-1")),
+        ]);
+        let client = world.client("shop", "10.10.1.6");
+        check(client.ask("job", A), "NOERROR: job A 10.10.2.70");
+        check(client.ask("job", AAAA), "NOERROR (SOA job)");
+        check(client.ask("_http._tcp.job", SRV), "NOERROR: _http._tcp.job SRV 0 1 80 new-1 + new-1 A 10.10.2.70");
+        check(client.ask("one.jobs", A), "NOERROR (SOA one.jobs) [0 one.jobs is not running]");
+        check(client.ask("two.jobs", A), "NOERROR: two.jobs A 10.10.2.70");
+        check(client.ask("aka", A), "NOERROR (SOA aka) [0 aka is not running]");
+        check(client.ask("old-1", A), "NOERROR (SOA old-1) [0 old-1 is not running]");
+        assert_eq!(client.explain("aka", A).rule, "N7");
+        // With neither running the first is told of.
+        world.network("blog").update("new-1", |job| job.with_running(false)).unwrap();
+        check(client.ask("job", A), "NOERROR (SOA job) [0 job is not running]");
+        check(client.ask("_http._tcp.job", SRV), "NOERROR (SOA _http._tcp.job) [0 job is not running]");
+    }
+    // On the same network: by the same name, and by one that is found less a suffix.
+    let world = World::of([shop()
+        .endpoint(stopped("old-1", "job"))
+        .endpoint(named("new-1", &["10.10.1.71"], &["job"]))
+        .endpoint(stopped("old-2", "task.internal"))
+        .endpoint(named("new-2", &["10.10.1.72"], &["task"]))
+        .endpoint(stopped("old-3", "dead.internal"))
+        .endpoint(stopped("old-4", "dead"))]);
+    let client = world.client("shop", "10.10.1.3");
+    check(client.ask("job", A), "NOERROR: job A 10.10.1.71");
+    check(client.ask("job", AAAA), "NOERROR (SOA job)");
+    check(client.ask("task.internal", A), "NOERROR: task.internal A 10.10.1.72");
+    check(client.ask("dead.internal", A), "NOERROR (SOA internal) [0 dead.internal is not running]");
+    world.network("shop").update("old-2", |task| task.with_running(true)).unwrap();
+    check(client.ask("task.internal", A), "NOERROR: task.internal A 10.10.1.70");
+    // By its address: that of the stopped one was given to the other.
+    let world =
+        World::of([shop().endpoint(named("new-1", &["10.10.1.70"], &["job"])).endpoint(stopped("old-1", "gone"))]);
+    check(
+        world.client("shop", "10.10.1.3").ask("70.1.10.10.in-addr.arpa", RecordType::PTR),
+        "NOERROR: 70.1.10.10.in-addr.arpa PTR job.internal",
+    );
 }
 
 #[test]
@@ -594,4 +742,80 @@ fn n10_host_names_are_configured_or_off() {
     let world = World::example();
     check(world.client("shop", "10.10.1.3").ask("docker.internal", A), "NOERROR (SOA internal)");
     check(world.client("shop", "10.10.1.3").ask("x.docker.internal", A), "NXDOMAIN (SOA internal)");
+}
+
+/// What is found for a name whose octets are those of `text`.
+fn found(client: &Asker<'_>, text: &str) -> String {
+    match client.send(&ask_labels(text.split('.').map(str::as_bytes), A).packet()) {
+        crate::kit::Outcome::Reply(reply) if reply.rcode() == 0 => {
+            let addresses = reply.message.answers.iter().filter_map(|record| record.data.ip_addr());
+            addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(" ")
+        }
+        crate::kit::Outcome::Reply(reply) => callsign::wire::rcode::mnemonic(reply.rcode()).into_owned(),
+        crate::kit::Outcome::Forward(forwarded) => format!("forward: {}", forwarded.target),
+        other => other.to_string(),
+    }
+}
+
+#[test]
+fn n12_a_name_outside_ascii_is_found_in_a_labels_and_as_written() {
+    let world = World::of([Network::builder("Küche")
+        .subnet("10.0.0.0/16")
+        .domain("größe.example")
+        .endpoint(named("öl-1", &["10.0.0.1"], &["Bücher", "*.straße", "_http._tcp.日本"]))
+        .alias("naïve", "bücher")
+        .alias("far", "münchen.example")
+        .record(Record::parse("crème", "A", "10.0.0.9", None).unwrap())
+        .host_names(["gästehaus"])
+        .gateway("10.0.255.254")]);
+    let client = world.client("Küche", "10.0.255.1");
+    for name in [
+        "xn--bcher-kva",
+        "XN--Bcher-KVA",
+        "bücher",
+        "xn--bcher-kva.xn--kche-0ra",
+        "bücher.küche",
+        "xn--bcher-kva.xn--gre-6ka8i.example",
+        "bücher.größe.example",
+        "xn--bcher-kva.xn--kche-0ra.xn--gre-6ka8i.example",
+        "x.xn--strae-oqa",
+        "x.straße",
+        "_http._tcp.xn--wgv71a",
+        "_http._tcp.日本",
+        "xn--l-1-rna",
+        "öl-1",
+        "xn--nave-6pa",
+        "naïve",
+    ] {
+        assert_eq!(found(&client, name), "10.0.0.1", "{name}");
+    }
+    for name in ["xn--crme-6oa", "crème"] {
+        assert_eq!(found(&client, name), "10.0.0.9", "{name}");
+    }
+    for name in ["xn--gstehaus-0za", "gästehaus"] {
+        assert_eq!(found(&client, name), "10.0.255.254", "{name}");
+    }
+    // What is asked elsewhere is asked in A-labels; what is answered for an address is one.
+    check(client.ask("far", A), "forward: far > xn--mnchen-3ya.example");
+    let reply = client.ask("1.0.0.10.in-addr.arpa", RecordType::PTR).reply();
+    let pointer = b"\x0dxn--bcher-kva\x0dxn--gre-6ka8i\x07example\0";
+    assert!(reply.bytes.windows(pointer.len()).any(|octets| octets == pointer), "{reply}");
+    assert_eq!(found(&client, "nichts.xn--gre-6ka8i.example"), "NXDOMAIN");
+    assert_eq!(found(&client, "nichts.größe.example"), "NXDOMAIN");
+}
+
+#[test]
+fn n12_a_name_without_a_labels_is_an_error_that_says_so() {
+    let name = "\u{e000}x";
+    for error in [
+        Endpoint::builder("a").name(name).build().err(),
+        shop().domain(name).build().err(),
+        shop().alias(name, "db").build().err(),
+        shop().alias("db2", name).build().err(),
+        shop().host_names([name]).build().err(),
+        Record::parse(name, "A", "10.0.0.1", None).err(),
+    ] {
+        let text = error.expect("an error").to_string();
+        assert!(text.contains("has no A-labels"), "{text}");
+    }
 }

@@ -233,7 +233,7 @@ fn p6_errors_keep_the_question_where_there_is_one() {
 
 #[test]
 fn p7_a_name_is_octets() {
-    let utf8 = "bücher";
+    let utf8 = "b\\195\\188cher";
     let world = World::of([shop()
         .endpoint(named("odd-1", &["10.10.1.20"], &["_under_score"]))
         .endpoint(named("odd-2", &["10.10.1.21"], &["with space"]))
@@ -251,8 +251,8 @@ fn p7_a_name_is_octets() {
     assert_eq!(address(b"_UNDER_score"), "10.10.1.20");
     assert_eq!(address(b"With Space"), "10.10.1.21");
     assert_eq!(address(b"\0NUL"), "10.10.1.22");
-    assert_eq!(address(utf8.as_bytes()), "10.10.1.23");
-    // UTF-8 and punycode of one word are two names; and only ASCII has a case.
+    assert_eq!(address("bücher".as_bytes()), "10.10.1.23");
+    // Octets are converted by nobody (letters are: N12): UTF-8 and punycode of one word are two names; and only ASCII has a case.
     assert_eq!(address(b"xn--bcher-kva"), "10.10.1.24");
     assert_eq!(address(b"XN--BCHER-KVA"), "10.10.1.24");
     assert_eq!(address("BÜCHER".as_bytes()), "forward");
@@ -265,4 +265,60 @@ fn p7_a_name_is_octets() {
     assert_eq!(address(b"ap\x09"), "forward");
     let asked: Name = client.send(&ask_labels([&b"A\0.B"[..]], A).packet()).forwarded().target;
     assert_eq!(asked.as_wire(), b"\x04a\0.b\0");
+}
+
+#[test]
+fn p3_an_error_for_a_query_with_an_opt_has_the_question_and_an_opt() {
+    let world = World::example();
+    let client = world.client("shop", "10.10.1.3");
+    let record = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x00\x00\x04\x0a\x00\x00\x01";
+    let soa = b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x16\x00\x00\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+    let dnssec = b"\0\0\x29\x02\0\0\0\x80\0\0\0";
+    let ixfr = [&WEB_A[..WEB_A.len() - 4], &[0, 251, 0, 1]].concat();
+    for (what, rcode, packet, has_do) in [
+        ("two OPT", 1, raw([1, 0, 0, 2], &[WEB_A, OPT, OPT]), false),
+        ("an answer", 1, raw([1, 1, 0, 1], &[WEB_A, record, dnssec]), true),
+        ("two authorities", 1, raw([1, 0, 2, 1], &[WEB_A, record, record, OPT]), false),
+        ("more records than there are", 1, raw([1, 0, 0, 9], &[WEB_A, dnssec]), true),
+        ("an incremental transfer", 5, raw([1, 0, 1, 1], &[&ixfr, soa, OPT]), false),
+    ] {
+        let reply = client.send(&packet).reply();
+        assert_eq!((reply.rcode(), reply.message.answers.len()), (rcode, 0), "{what}");
+        let end = 12 + WEB_A.len();
+        assert_eq!(reply.bytes[12..end], packet[12..end], "{what}");
+        assert_eq!(reply.bytes.len(), end + 11, "{what}");
+        let edns = reply.message.edns.as_ref().expect(what);
+        assert_eq!((edns.max_payload(), edns.version(), edns.flags().dnssec_ok), (1232, 0, has_do), "{what}");
+    }
+    // One that may not ask is told no more.
+    let stranger = world.client("shop", "8.8.8.8").send(&raw([1, 0, 0, 2], &[WEB_A, OPT, OPT])).reply();
+    assert_eq!((stranger.rcode(), stranger.message.edns.is_some()), (5, true));
+}
+
+#[test]
+fn p3_a_malformed_client_subnet_is_ignored() {
+    let world = World::example();
+    let client = world.client("shop", "10.10.1.3");
+    for subnet in [
+        &b""[..],
+        b"\0",
+        b"\0\x09\x18\0\x0a",
+        b"\0\x01\xff\0\x0a\0\0",
+        b"\0\x01\x18\x18",
+        b"\0\x01\x08\0\x0a\0\0\0\0\0",
+    ] {
+        let ask = || ask("api", A).option(8, subnet);
+        check(client.send(&ask().packet()), "NOERROR: api A 10.10.1.2");
+        // The general way: behind another record, with a cookie.
+        let packet = ask().option(10, b"8 octets").with(|message| {
+            message.additionals.push(hickory_proto::rr::Record::from_rdata(
+                hickory_proto::rr::Name::root(),
+                0,
+                hickory_proto::rr::RData::A(std::net::Ipv4Addr::new(10, 0, 0, 1).into()),
+            ));
+        });
+        let reply = client.send(&packet.packet()).reply();
+        assert_eq!(reply.option(10).map(|cookie| cookie.len()), Some(24), "{subnet:?}");
+        assert_eq!(reply.option(8), None, "not echoed");
+    }
 }

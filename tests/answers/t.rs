@@ -497,11 +497,12 @@ fn t_explanations_name_the_finding_and_the_rule() {
         ("db", MX, "shop: db, matched as it stands: shop-db-1", "T5", "NOERROR, no data of this type"),
         ("db", ANY, "shop: db, matched as it stands: shop-db-1", "T6", "NOERROR, 1 answer"),
         ("x.apps", A, "shop: *.apps, matched by a wildcard: edge-1", "T1", "NOERROR, 1 answer"),
-        ("apps", A, "shop: only names below it; blog: nothing", "N6", "NOERROR, no data of this type"),
+        ("apps", A, "shop: only names below it; blog: nothing", "F1", "forwarded to the host's upstreams"),
+        ("apps.internal", A, "shop: only names below it; blog: nothing", "N6", "NOERROR, no data of this type"),
         (
             "worker",
             A,
-            "shop: worker, matched as it stands: shop-worker-1 (not running)",
+            "shop: worker, matched as it stands: shop-worker-1 (not running); blog: nothing",
             "N7",
             "NOERROR, no data of this type",
         ),
@@ -547,4 +548,45 @@ fn t_explanations_name_the_finding_and_the_rule() {
          searched  shop: db, matched as it stands: shop-db-1\n\
          decision  NOERROR, no data of this type (rule T1)"
     );
+}
+
+#[test]
+fn t2_services_come_first_equally_often() {
+    let port = |name, number| Port::named(name, number, Protocol::Tcp);
+    let replica = |number: u8| {
+        endpoint(&format!("r-{number}"), &[&format!("10.0.0.{number}")])
+            .name("pool")
+            .port(port("http", 80))
+            .port(port("http", 8080))
+            .port(port("metrics", 9100))
+            .build()
+            .unwrap()
+    };
+    let record = |target: &str| Record::parse("_ldap._tcp.dir", "SRV", &format!("0 1 389 {target}"), None).unwrap();
+    let network = (1..=3).fold(Network::builder("net").subnet("10.0.0.0/8"), |network, number| {
+        network.endpoint(replica(number)).record(record(&format!("dc{number}")))
+    });
+    let world = World::of([network]);
+    let client = world.client("net", "10.0.0.1");
+    let first = |name: &str| {
+        let reply = client.ask(name, SRV).reply();
+        let all: std::collections::BTreeSet<String> =
+            reply.message.answers.iter().map(|srv| srv.data.to_string()).collect();
+        assert_eq!(all.len(), reply.message.answers.len(), "each once");
+        (reply.message.answers[0].data.to_string(), all.len())
+    };
+    // In turn, so that each has a count of its own.
+    let mut firsts: [std::collections::BTreeMap<String, u32>; 3] = Default::default();
+    for _ in 0..60 {
+        let names = [("_http._tcp.pool", 6), ("_metrics._tcp.pool", 3), ("_ldap._tcp.dir", 3)];
+        for (firsts, (name, count)) in firsts.iter_mut().zip(names) {
+            let (first, all) = first(name);
+            assert_eq!(all, count, "{name}");
+            *firsts.entry(first).or_default() += 1;
+        }
+    }
+    for (firsts, times) in firsts.iter().zip([10, 20, 20]) {
+        assert_eq!(firsts.len() as u32 * times, 60);
+        assert!(firsts.values().all(|&count| count == times), "{firsts:?}");
+    }
 }

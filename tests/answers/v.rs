@@ -1,7 +1,7 @@
 //! Views.
 
 use callsign::responder::{Finding, WhoAsks};
-use callsign::table::{Clients, Merge, Network, NetworkBuilder};
+use callsign::table::{Clients, EndpointState, Merge, Network, NetworkBuilder};
 use hickory_proto::rr::RecordType::{self, A, AAAA, ANY, PTR, SRV, TXT};
 
 use crate::kit::{World, ask, blog, check, endpoint, named, shop};
@@ -220,7 +220,8 @@ fn v5_nearest_lets_the_first_network_answer_alone() {
     let v6 = named("blog-api-1", &["fd00:10:2::9"], &["db", "worker"]);
     world.network("blog").attach(v6).unwrap();
     check(world.client("shop", "10.10.1.6").ask("db", AAAA), "NOERROR (SOA db)");
-    check(world.client("shop", "10.10.1.6").ask("worker", AAAA), "NOERROR (SOA worker) [0 worker is not running]");
+    // But for a name of which nothing runs there (N7).
+    check(world.client("shop", "10.10.1.6").ask("worker", AAAA), "NOERROR: worker AAAA fd00:10:2::9");
     // A network that does not know it is passed over.
     check(world.client("blog", "10.10.2.6").ask("api", AAAA), "NOERROR: api AAAA fd00:10:1::2");
 }
@@ -322,15 +323,16 @@ fn v1_a_known_client_sees_all_its_networks_whichever_gateway_it_asks() {
         // N10: the gateway is the one that it asks.
         check(guest.ask("host.docker.internal", A), "NOERROR: host.docker.internal A 10.10.1.1");
     }
-    // A member of both is first where its address is, whichever it asks.
+    // To a member of both the listener's comes first, whichever its address is on.
     assert_eq!(order(&world, "shop", "10.10.1.6"), ["shop", "blog"]);
-    assert_eq!(order(&world, "shop", "10.10.2.6"), ["blog", "shop"]);
-    check(world.client("shop", "10.10.2.6").ask("db", A), "NOERROR: db A 10.10.2.3");
+    assert_eq!(order(&world, "shop", "10.10.2.6"), ["shop", "blog"]);
+    assert_eq!(order(&world, "blog", "10.10.1.6"), ["blog", "shop"]);
+    check(world.client("shop", "10.10.2.6").ask("db", A), "NOERROR: db A 10.10.1.3");
     check(world.client("shop", "10.10.2.6").ask("api", A), "NOERROR: api A 10.10.1.2");
 }
 
 #[test]
-fn v1_the_view_from_another_gateway_has_the_usual_order() {
+fn v2a_the_view_from_another_gateway_has_the_engines_order() {
     let known = |name, number, priority, internal| ranked(name, number, priority, internal).clients(Clients::Table);
     let world = World::of([
         known("asked", 0, 0, false).endpoint(named("proxy-1", &["10.20.0.66"], &[])),
@@ -340,7 +342,8 @@ fn v1_the_view_from_another_gateway_has_the_usual_order() {
         known("y", 8, i32::MAX, false),
         Network::builder("gateway").clients(Clients::Table),
     ]);
-    assert_eq!(order(&world, "gateway", "10.20.1.6"), ["own", "y", "asked", "c", "d"]);
+    assert_eq!(order(&world, "gateway", "10.20.1.6"), ["y", "asked", "c", "d", "own"]);
+    assert_eq!(order(&world, "d", "10.20.1.6"), ["d", "y", "asked", "c", "own"]);
 }
 
 #[test]
@@ -364,7 +367,7 @@ fn v3_a_stranger_is_one_whichever_clients_are_known() {
 fn v4_a_known_client_may_ask_unless_the_list_says_otherwise() {
     let refused = "REFUSED [18 this client may not ask here]";
     check(known().client("shop", "10.10.2.4").ask("db", A), "NOERROR: db A 10.10.2.3");
-    check(known().client("shop", "10.10.2.5").ask("db", A), refused);
+    check(known().client("shop", "10.10.3.5").ask("db", A), refused);
     let listed = World::of([shop().allow("10.10.2.4").clients(Clients::Table), blog().clients(Clients::Table)]);
     check(listed.client("shop", "10.10.2.4").ask("db", A), "NOERROR: db A 10.10.2.3");
     check(listed.client("shop", "10.10.2.3").ask("db", A), refused);
@@ -380,9 +383,13 @@ fn f1_f2_a_known_client_is_forwarded_for_as_its_own_networks_say() {
     let upstreams = |source| world.client("shop", source).ask("example.com", A).forwarded().upstreams;
     assert_eq!(upstreams("10.10.2.4"), ["10.0.2.53:53"]);
     assert_eq!(upstreams("10.10.2.8"), ["10.0.8.53:53"]);
-    assert_eq!(upstreams("10.10.2.6"), ["10.0.2.53:53", "10.0.1.53:53"]);
+    assert_eq!(upstreams("10.10.2.6"), ["10.0.1.53:53", "10.0.2.53:53"]);
+    // Of a stranger there, as its network says.
+    assert_eq!(upstreams("10.10.2.99"), ["10.0.2.53:53"]);
     let blocked = "NXDOMAIN (SOA example.com) [15 this network is internal: nothing is forwarded]";
-    check(World::of([shop(), blog().internal(true)]).client("shop", "10.10.2.4").ask("example.com", A), blocked);
+    for source in ["10.10.2.4", "10.10.2.99"] {
+        check(World::of([shop(), blog().internal(true)]).client("shop", source).ask("example.com", A), blocked);
+    }
     check(
         World::of([shop().internal(true), blog()]).client("shop", "10.10.2.4").ask("example.com", A),
         "forward: example.com",
@@ -413,4 +420,211 @@ fn t7_who_is_known_follows_every_change() {
     shop.replace_with(&crate::kit::shop().clients(Clients::Table).build().unwrap()).unwrap();
     world.table.remove("blog").unwrap();
     assert!(!is_known());
+}
+
+const REFUSED: &str = "REFUSED [18 this client may not ask here]";
+
+/// `shop` and `blog` with their clients known everywhere, `ovl` without a gateway, and `gw`, by which clients on `ovl` are
+/// known: `task-1` is on `ovl` and `blog`, `lone-1` on nothing else.
+fn docker() -> World {
+    World::of([
+        shop().clients(Clients::Table),
+        blog().clients(Clients::Table),
+        Network::builder("ovl")
+            .subnet("10.0.5.0/24")
+            .clients(Clients::Table)
+            .endpoint(endpoint("task-1", &["10.0.5.3"]).name("task").priority(-1).build().unwrap())
+            .endpoint(named("db-1", &["10.0.5.4"], &["db", "only"])),
+        Network::builder("gw")
+            .subnet("172.19.0.0/16")
+            .clients(Clients::Identify)
+            .endpoint(named("task-1", &["172.19.0.5"], &["hidden"]))
+            .endpoint(named("lone-1", &["172.19.0.6"], &["lone"])),
+    ])
+}
+
+#[test]
+fn v2a_a_network_that_only_identifies_is_part_of_no_view() {
+    let world = docker();
+    world.network("blog").attach(endpoint("task-1", &["10.10.2.7"]).priority(1).build().unwrap()).unwrap();
+    // Whichever of its addresses it asks from.
+    for source in ["172.19.0.5", "10.0.5.3", "10.10.2.7"] {
+        let task = world.client("shop", source);
+        let WhoAsks::Elsewhere { id, .. } = task.explain("db", A).client else { panic!("{source}") };
+        assert_eq!((id.as_str(), order(&world, "shop", source)), ("task-1", vec!["blog".into(), "ovl".into()]));
+        check(task.ask("only", A), "NOERROR: only A 10.0.5.4");
+        check(task.ask("db", A), "NOERROR: db A 10.10.2.3");
+        for name in ["hidden", "lone", "hidden.gw", "lone-1", "6.0.19.172.in-addr.arpa", "api"] {
+            check(task.ask(name, ANY), &format!("forward: {name}"));
+        }
+        check(task.ask("7.2.10.10.in-addr.arpa", PTR), "NOERROR: 7.2.10.10.in-addr.arpa PTR task-1");
+    }
+    assert_eq!(order(&world, "blog", "172.19.0.5"), ["blog", "ovl"]);
+    // One that is on nothing else has nothing to see, and a stranger there neither, at any gateway and at its own.
+    for source in ["172.19.0.6", "172.19.0.99"] {
+        for network in ["shop", "gw"] {
+            check(world.client(network, source).ask("db", A), REFUSED);
+            check(world.client(network, source).ask("example.com", A), REFUSED);
+            assert_eq!(world.client(network, source).explain("db", A).client, WhoAsks::Forbidden);
+        }
+    }
+    // Asked itself it answers those that it knows, with their own networks.
+    check(world.client("gw", "172.19.0.5").ask("only", A), "NOERROR: only A 10.0.5.4");
+    check(world.client("gw", "10.10.1.3").ask("api", A), "NOERROR: api A 10.10.1.2");
+    check(world.client("gw", "172.19.0.5").ask("hidden", A), "forward: hidden");
+    check(world.client("gw", "172.19.0.1").on_host(&["172.19.0.1"]).ask("db", A), REFUSED);
+    // A list that lets everybody in lets in nobody that it has nothing for.
+    let open = Network::builder("gw").clients(Clients::Identify).allow("0.0.0.0/0");
+    check(World::of([open]).client("gw", "172.19.0.99").ask("db", A), REFUSED);
+}
+
+#[test]
+fn v2a_an_endpoint_of_a_network_comes_before_one_that_is_only_identified() {
+    let world = World::of([
+        shop().clients(Clients::Table),
+        blog().clients(Clients::Table).endpoint(named("right-1", &["10.7.0.2"], &[])),
+        Network::builder("gw")
+            .clients(Clients::Identify)
+            .endpoint(endpoint("shop-db-1", &["10.7.0.2"]).priority(9).build().unwrap()),
+    ]);
+    for network in ["shop", "blog", "gw"] {
+        check(world.client(network, "10.7.0.2").ask("db", A), "NOERROR: db A 10.10.2.3");
+    }
+}
+
+#[test]
+fn v2a_an_unknown_address_is_a_stranger_of_the_network_in_whose_subnet_it_lies() {
+    let lab = Network::builder("lab").subnet("10.10.3.0/24").endpoint(named("lab-db-1", &["10.10.3.3"], &["db"]));
+    let nested = Network::builder("nested").subnet("10.10.0.0/16").clients(Clients::Table).endpoint(named(
+        "nested-db-1",
+        &["10.10.200.3"],
+        &["db"],
+    ));
+    let world =
+        World::of([shop().clients(Clients::Table), blog().clients(Clients::Table).domain("blogs"), lab, nested]);
+    let stranger = world.client("shop", "10.10.2.77");
+    assert_eq!(stranger.explain("db", A).client, WhoAsks::StrangerElsewhere { network: "blog".into() });
+    assert!(stranger.explain("db", A).to_string().contains("in a subnet of network blog: it sees that network only"));
+    check(stranger.ask("db", A), "NOERROR: db A 10.10.2.3");
+    check(stranger.ask("site.blogs", A), "NOERROR: site.blogs A 10.10.2.4");
+    check(stranger.ask("77.2.10.10.in-addr.arpa", PTR), "NXDOMAIN (SOA 77.2.10.10.in-addr.arpa)");
+    // V2: nothing of the network that it asks.
+    for name in ["api", "api.internal", "nothere.internal", "2.1.10.10.in-addr.arpa", "web.shop"] {
+        check(stranger.ask(name, A), &format!("forward: {name}"));
+    }
+    // The longest prefix; that of a network that says nothing of its clients does not count.
+    check(world.client("shop", "10.10.250.1").ask("db", A), "NOERROR: db A 10.10.200.3");
+    check(world.client("shop", "10.10.3.99").ask("db", A), "NOERROR: db A 10.10.200.3");
+    check(world.client("nested", "10.10.2.77").ask("api", A), "forward: api");
+    // A network that its own clients ask only is as it was.
+    check(world.client("lab", "10.10.2.77").ask("db", A), REFUSED);
+    // Outside all of them: only the list of the listener's network can let it in.
+    check(world.client("shop", "192.0.2.1").ask("db", A), REFUSED);
+    let open = World::of([shop().clients(Clients::Table).allow("0.0.0.0/0"), blog().clients(Clients::Table)]);
+    check(open.client("shop", "192.0.2.1").ask("db", A), "NOERROR: db A 10.10.1.3");
+    check(open.client("shop", "10.10.2.77").ask("db", A), "NOERROR: db A 10.10.2.3");
+    // It follows the table.
+    world.table.remove("blog").unwrap();
+    check(stranger.ask("db", A), "NOERROR: db A 10.10.200.3");
+    world.table.remove("nested").unwrap();
+    check(stranger.ask("db", A), REFUSED);
+    world.table.add(blog().clients(Clients::Table).build().unwrap()).unwrap();
+    check(stranger.ask("db", A), "NOERROR: db A 10.10.2.3");
+    world.network("blog").replace_with(&blog().build().unwrap()).unwrap();
+    check(stranger.ask("db", A), REFUSED);
+}
+
+#[test]
+fn v2a_the_host_is_a_stranger_of_the_listeners_network_whichever_of_its_addresses_it_has() {
+    let world = docker();
+    for source in ["10.10.1.1", "10.10.2.1", "172.19.0.1", "192.0.2.7"] {
+        let host = world.client("shop", source).on_host(&["10.10.1.1", "10.10.2.1", "172.19.0.1", "192.0.2.7"]);
+        assert_eq!(host.explain("db", A).client, WhoAsks::Stranger);
+        check(host.ask("db", A), "NOERROR: db A 10.10.1.3");
+        check(host.ask("site", A), "forward: site");
+    }
+}
+
+#[test]
+fn v2a_an_address_that_was_given_to_another_is_the_new_ones_and_nobodys_in_between() {
+    let world = docker();
+    let (shop, blog) = (world.network("shop"), world.network("blog"));
+    let who = |network| world.client(network, "10.10.1.6").explain("db", A).client;
+    let of_shop = || WhoAsks::StrangerElsewhere { network: "shop".into() };
+    assert_eq!(who("shop"), WhoAsks::Endpoint("proxy-1".into()));
+    // Stopped, it is nobody; whose address it was sees no more of its other network.
+    shop.update("proxy-1", |proxy| proxy.with_running(false)).unwrap();
+    assert_eq!((who("shop"), who("blog")), (WhoAsks::Stranger, of_shop()));
+    check(world.client("shop", "10.10.1.6").ask("site", A), "forward: site");
+    // About to run it is itself: its first process may ask before anybody says that it runs.
+    shop.update("proxy-1", |proxy| proxy.with_state(EndpointState::Starting)).unwrap();
+    assert_eq!(who("shop"), WhoAsks::Endpoint("proxy-1".into()));
+    shop.update("proxy-1", |proxy| proxy.with_running(false)).unwrap();
+    // The new one has it although the old one is still known, whichever of them came first.
+    shop.attach(named("new-1", &["10.10.1.6"], &[])).unwrap();
+    assert_eq!(who("shop"), WhoAsks::Endpoint("new-1".into()));
+    assert_eq!(who("blog"), WhoAsks::Elsewhere { id: "new-1".into(), network: "shop".into() });
+    shop.update("proxy-1", |proxy| proxy.with_health(callsign::table::Health::Unhealthy)).unwrap();
+    assert_eq!(who("shop"), WhoAsks::Endpoint("new-1".into()));
+    // Both running, which is a mistake of the source: the one that came last.
+    shop.update("proxy-1", |proxy| proxy.with_running(true)).unwrap();
+    assert_eq!(who("shop"), WhoAsks::Endpoint("proxy-1".into()));
+    shop.detach("proxy-1").unwrap();
+    shop.detach("new-1").unwrap();
+    assert_eq!((who("shop"), who("blog")), (WhoAsks::Stranger, of_shop()));
+    blog.detach("proxy-1").unwrap();
+}
+
+#[test]
+fn v2a_five_hundred_networks_know_their_strangers() {
+    let network = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        Network::builder(format!("n{number}"))
+            .subnet(&format!("10.{high}.{low}.0/24"))
+            .clients(Clients::Table)
+            .endpoint(named("db", &[&format!("10.{high}.{low}.2")], &[]))
+    };
+    let world = World::of((0..500).map(network));
+    for number in (0..500_u16).step_by(7) {
+        let [high, low] = number.to_be_bytes();
+        let stranger = world.client("n499", &format!("10.{high}.{low}.200"));
+        check(stranger.ask("db", A), &format!("NOERROR: db A 10.{high}.{low}.2"));
+    }
+    check(world.client("n499", "10.99.0.1").ask("db", A), REFUSED);
+}
+
+#[test]
+fn v3a_a_link_local_source_is_a_stranger_and_only_over_the_listeners_interface() {
+    for clients in [Clients::Listener, Clients::Table] {
+        // Even if somebody says that an endpoint has the address.
+        let spy = || named("spy-1", &["10.10.1.66", "fe80::5", "169.254.7.7"], &["spy"]);
+        let world = World::of([shop().clients(clients).endpoint(spy()), blog().clients(clients).endpoint(spy())]);
+        for source in ["fe80::5", "fe80::1234", "febf::1"] {
+            let client = |interface| world.client("shop", source).interfaces(&[7]).over(interface);
+            assert_eq!(client(7).explain("db", A).client, WhoAsks::Stranger);
+            check(client(7).ask("db", A), "NOERROR: db A 10.10.1.3");
+            check(client(7).ask("site", A), "forward: site");
+            // From another network's bridge, and from nowhere in particular.
+            for interface in [8, 0] {
+                assert_eq!(client(interface).explain("db", A).client, WhoAsks::Forbidden);
+                check(client(interface).ask("db", A), REFUSED);
+                check(client(interface).neighbours(&["fe80::/64"]).ask("db", A), REFUSED);
+            }
+            check(world.client("shop", source).over(7).ask("db", A), REFUSED);
+        }
+        // Over IPv4 nothing says which interface it was, but that of the listener may be in that subnet.
+        check(world.client("shop", "169.254.7.7").ask("db", A), REFUSED);
+        let near = world.client("shop", "169.254.7.7").neighbours(&["169.254.0.0/16"]);
+        assert_eq!(near.explain("db", A).client, WhoAsks::Stranger);
+        check(near.ask("db", A), "NOERROR: db A 10.10.1.3");
+        check(near.ask("site", A), "forward: site");
+        check(world.client("shop", "::ffff:169.254.7.7").ask("db", A), REFUSED);
+    }
+    // A list of its own does not open it to other links, and holds for this one.
+    let world = World::of([shop().allow("::/0").allow("0.0.0.0/0"), blog().allow("fd00::/8")]);
+    let client = |network, interface| world.client(network, "fe80::5").interfaces(&[7]).over(interface);
+    check(client("shop", 7).ask("db", A), "NOERROR: db A 10.10.1.3");
+    check(client("shop", 8).ask("db", A), REFUSED);
+    check(client("blog", 7).ask("db", A), REFUSED);
+    check(world.client("shop", "169.254.7.7").ask("db", A), REFUSED);
 }

@@ -79,13 +79,19 @@ async fn options_and_sizes_do_not_split_the_key_and_the_bits_that_matter_do() {
     let served = Served::new(asking(&upstream)).await;
     let client = served.client();
     let subnet = [0, 1, 24, 0, 10, 0, 0];
-    let alike = [www(), www().edns(512), www().edns(4096).option(option::CLIENT_SUBNET, &subnet), www().edns(1232)];
+    let alike = [
+        www(),
+        www().edns(512),
+        www().edns(4096).option(option::CLIENT_SUBNET, &subnet),
+        www().edns(1232),
+        // Upstreams are always asked to recurse (F9).
+        www().flags(0),
+    ];
     alike.iter().for_each(|query| drop(client.udp(query)));
     assert_eq!(upstream.queries().len(), 1);
     let others = [
         www().edns(1232).dnssec_ok(),
         www().flags(flag::RD | flag::CD),
-        www().flags(0),
         Query::new("www.example", 65_280),
         Query::new("ww.example", rtype::A),
     ];

@@ -1,7 +1,6 @@
 //! callsign as a container: contrib/docker, as it is.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -9,6 +8,7 @@ use nix::sys::signal::Signal;
 
 use crate::support::docker::{Docker, GATEWAY};
 use crate::support::machine::{Outside, becomes};
+use crate::support::needs::skip;
 use crate::{becomes_at, needs_docker, needs_root};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -18,10 +18,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The first time takes a minute or two, and no test does that: `tests/all` has a step for it.
 fn static_program() -> Option<String> {
     if !Path::new(ROOT).join("target/static").exists() {
-        let _ = writeln!(
-            std::io::stderr(),
-            "SKIPPED (needs the static program: contrib/docker/build --program dev): callsign as a container"
-        );
+        skip("the static program: contrib/docker/build --program dev", "callsign as a container");
         return None;
     }
     let output = Command::new(format!("{ROOT}/contrib/docker/build")).args(["--program", "dev"]).output().unwrap();

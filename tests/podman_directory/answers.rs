@@ -122,9 +122,10 @@ fn a_containers_upstreams_replace_its_networks_which_replace_the_hosts() {
 #[test]
 fn an_unknown_source_sees_the_listeners_network() {
     let (_kit, world) = world();
-    for source in ["10.89.0.99", "192.168.7.7", "2001:db8::1"] {
-        check(world.client("front", source).ask("db", A), "NOERROR: db A 10.89.0.3");
-        check(world.client("front", source).ask("web", A), "forward: web");
+    for (source, subnet) in [("10.89.0.99", "10.89.0.0/24"), ("fd89::99", "fd89::/64")] {
+        let stranger = world.client("front", source).neighbours(&[subnet]);
+        check(stranger.ask("db", A), "NOERROR: db A 10.89.0.3");
+        check(stranger.ask("web", A), "forward: web");
     }
 }
 
@@ -144,7 +145,8 @@ fn a_known_client_sees_all_its_networks_whichever_gateway_it_asks() {
 fn an_internal_network_never_reaches_an_upstream() {
     let (_kit, world) = world();
     for source in ["10.91.0.6", "10.91.0.99"] {
-        let reply = world.client("deep", source).ask("example.com", A).to_string();
+        let client = world.client("deep", source).neighbours(&["10.91.0.0/24"]);
+        let reply = client.ask("example.com", A).to_string();
         assert!(reply.starts_with("NXDOMAIN"), "{source}: {reply}");
     }
     check(world.client("deep", "10.91.0.6").ask("worker", A), "NOERROR: worker A 10.91.0.5");
@@ -163,4 +165,47 @@ fn with_no_proxy_as_a_template_nothing_is_forwarded_anywhere() {
     assert!(
         kit.table.networks().iter().all(|network: &std::sync::Arc<Network>| network.snapshot().settings().internal)
     );
+}
+
+#[test]
+fn v4_only_the_network_the_host_and_known_containers_may_ask() {
+    let (_kit, world) = world();
+    let refused = "REFUSED [18 this client may not ask here]";
+    let front = |source| world.client("front", source).neighbours(&["10.89.0.0/24"]);
+    check(front("10.89.0.77").ask("web", A), "forward: web");
+    check(front("10.89.0.77").ask("proxy", A), "NOERROR: proxy A 10.89.0.4");
+    // A machine with a route here, and an address of another network's bridge that no container has.
+    for source in ["192.0.2.9", "10.90.0.99", "fd90::9"] {
+        check(front(source).ask("proxy", A), refused);
+        check(front(source).ask("example.com", A), refused);
+    }
+    // A container sees its own networks at any gateway.
+    check(front("10.90.0.6").ask("only", A), "NOERROR: only A 10.90.0.7");
+    check(front("10.90.0.6").ask("front", A), "forward: front");
+    check(world.client("front", "192.0.2.7").on_host(&["192.0.2.7"]).ask("proxy", A), "NOERROR: proxy A 10.89.0.4");
+}
+
+#[test]
+fn v3a_a_link_local_address_reads_names_over_its_own_bridge_alone() {
+    let (_kit, world) = world();
+    let client = |interface| world.client("front", "fe80::9").interfaces(&[7]).over(interface);
+    check(client(7).ask("proxy", AAAA), "NOERROR: proxy AAAA fd89::4");
+    check(client(7).ask("only", A), "forward: only");
+    check(client(8).ask("proxy", AAAA), "REFUSED [18 this client may not ask here]");
+}
+
+#[test]
+fn n12_a_container_is_found_in_a_labels_and_as_it_is_written() {
+    let mut kit = Kit::new();
+    kit.write("podman", "10.88.0.1\nabc 10.88.0.2  bücher,\u{e000},web\n");
+    kit.settle();
+    let snapshot = kit.table.network("podman").unwrap().snapshot().clone();
+    let names = snapshot.endpoint("abc").unwrap().names();
+    let expected = ["xn--bcher-kva", "bücher", "web"].map(|name| name.parse().unwrap());
+    assert_eq!(names, expected);
+    // It goes as one: what a later line no longer has is taken out in both spellings.
+    kit.write("podman", "10.88.0.1\nabc 10.88.0.2  web\n");
+    kit.settle();
+    let snapshot = kit.table.network("podman").unwrap().snapshot().clone();
+    assert_eq!(snapshot.endpoint("abc").unwrap().names(), ["web".parse().unwrap()]);
 }

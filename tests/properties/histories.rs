@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use callsign::responder::{Client, Listener, Responder, ResponderOptions, Verdict};
-use callsign::table::{Endpoint, Health, Merge, NameTable, Network};
+use callsign::table::{Clients, Endpoint, Health, Merge, NameTable, Network};
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 use proptest::collection::vec;
@@ -17,7 +17,7 @@ use crate::model::{self, Answer, Kind, Member, Net, Soa};
 
 const IDS: [&str; 5] = ["e1", "e2", "e3", "b", "dotted.id"];
 const NAMES: [&str; 12] = ["a", "b", "c", "a.b", "x.a.b", "*.b", "*.a.b", "red", "lan", "a.lan", "b.red", "*.lan"];
-const STEMS: [&str; 19] = [
+const STEMS: [&str; 20] = [
     "a",
     "b",
     "c",
@@ -32,6 +32,7 @@ const STEMS: [&str; 19] = [
     "b.red",
     "a.lan",
     "dotted.id",
+    "y.b",
     "id",
     "z.dotted.id",
     "nothere",
@@ -41,10 +42,11 @@ const STEMS: [&str; 19] = [
 const SUFFIXES: [&str; 10] =
     ["", "red", "lan", "red.lan", "blue", "tic.tac", "tac", "tic.tac.lan", "corp.test", "tic.tac.corp.test"];
 
-fn nets() -> Vec<Net> {
+fn nets(clients: [Clients; 4]) -> Vec<Net> {
     let net = |name: &str, domains: &[&str], internal, merges, third| Net {
         name: name.to_owned(),
         domains: domains.iter().map(|domain| domain.to_string()).collect(),
+        clients: clients[usize::from(third) - 1],
         internal,
         merges,
         ttl: u32::from(third),
@@ -56,6 +58,7 @@ fn nets() -> Vec<Net> {
         net("red", &["lan"], false, false, 1),
         net("blue", &[], true, true, 2),
         net("tic.tac", &["lan", "corp.test"], true, true, 3),
+        net("gw", &["hidden.test"], false, false, 4),
     ]
 }
 
@@ -85,6 +88,13 @@ fn member(net: usize) -> impl Strategy<Value = Member> {
         })
 }
 
+/// Those of each network: mostly its own, as it is without a word, or those of the whole table as under Podman and Docker.
+fn clients() -> impl Strategy<Value = [Clients; 4]> {
+    use Clients::{Identify, Listener, Table};
+    let mixed = || select(vec![Listener, Table, Identify]);
+    prop_oneof![Just([Listener; 4]), Just([Table, Table, Table, Identify]), [mixed(), mixed(), mixed(), mixed()],]
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Attach(usize, Member),
@@ -95,7 +105,7 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    (0..3_usize).prop_flat_map(|net| {
+    (0..4_usize).prop_flat_map(|net| {
         let edit = prop_oneof![2 => member(net).prop_map(Ok), 1 => (0..IDS.len()).prop_map(Err)];
         prop_oneof![
             6 => member(net).prop_map(move |member| Step::Attach(net, member)),
@@ -123,15 +133,15 @@ struct World {
 }
 
 impl World {
-    fn new() -> World {
+    fn new(clients: [Clients; 4]) -> World {
         let table = NameTable::new();
-        let model = nets();
+        let model = nets(clients);
         let build = |net: &Net| {
             let [a, b, c] = net.subnet;
             let builder =
                 Network::builder(&net.name).subnet(&format!("{a}.{b}.{c}.0/24")).allow("0.0.0.0/0").allow("::/0");
             let merge = if net.merges { Merge::All } else { Merge::Nearest };
-            let builder = builder.merge(merge).ttl(net.ttl).negative_ttl(net.negative_ttl);
+            let builder = builder.merge(merge).ttl(net.ttl).negative_ttl(net.negative_ttl).clients(net.clients);
             let builder =
                 net.domains.iter().fold(builder.internal(net.internal), |builder, domain| builder.domain(domain));
             table.add(builder.build().unwrap()).unwrap()
@@ -206,9 +216,12 @@ impl World {
         let len = match self.responder.respond(&packet, &client, &mut self.out) {
             Verdict::Reply(len) => len,
             Verdict::Forward(_) => return Answer::Forward,
-            Verdict::Ignore => panic!("ignored"),
+            Verdict::Hold(_) | Verdict::Ignore => panic!("no answer"),
         };
         let reply = Message::from_vec(&self.out[..len]).unwrap();
+        if u16::from(reply.metadata.response_code) == 5 {
+            return Answer::Refused;
+        }
         assert_eq!(self.out[12..packet.len()], packet[12..], "the question, letter by letter");
         let is_forwarding = model::view(&self.model, listener, source).iter().any(|net| !net.internal);
         let metadata = &reply.metadata;
@@ -278,18 +291,21 @@ proptest! {
     #![proptest_config(cases(48))]
 
     #[test]
-    fn a_history_gives_the_answers_of_the_model(steps in vec(step(), 1..24)) {
-        let mut world = World::new();
+    fn a_history_gives_the_answers_of_the_model(clients in clients(), steps in vec(step(), 1..24)) {
+        let mut world = World::new(clients);
         let questions = questions();
         // A stride that has no factor in common with the number of questions visits all of them, and each by every client.
         let mut at = 0;
         for step in steps {
             world.take(step);
-            for round in 0..180 {
+            for round in 0..240 {
                 at += 37;
                 let (name, kind) = &questions[at % questions.len()];
-                let listener = round % 3;
-                let sources = addresses(listener as u8 + 1);
+                let listener = round % 4;
+                // Mostly from the listener's network; from others, too.
+                let home = if at % 5 < 3 { listener } else { at / 7 % 4 };
+                let third = home as u8 + 1;
+                let sources = [addresses(third), vec![[10, 0, third, 9].into(), [192, 0, 2, 1].into()]].concat();
                 let source = sources[at / 3 % sources.len()];
                 let expected = model::answer(&world.model, listener, source, name, *kind);
                 let got = world.ask(listener, source, name, *kind);

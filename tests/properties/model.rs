@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
+use callsign::table::Clients;
+
 /// A network of the model, its endpoints in the order in which they were attached.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Net {
     pub(crate) name: String,
     pub(crate) domains: Vec<String>,
     pub(crate) internal: bool,
+    /// V2a: whose clients are known at its gateway.
+    pub(crate) clients: Clients,
     /// V5: true for `all`.
     pub(crate) merges: bool,
     /// Of the network's records, and of what it denies; seconds.
@@ -39,6 +43,7 @@ pub(crate) enum Answer {
     NoData(Soa),
     NxDomain(Soa),
     Forward,
+    Refused,
 }
 
 /// H3: what comes with a denial.
@@ -60,7 +65,11 @@ pub(crate) enum Kind {
 /// What one network knows of a name.
 enum Known<'m> {
     Carried(Vec<&'m Member>),
-    Parent,
+    /// N4.
+    Covered(Vec<&'m Member>),
+    Parent {
+        is_below_name: bool,
+    },
     Nothing,
 }
 
@@ -105,8 +114,19 @@ impl Net {
         self.endpoints.iter().find(|member| member.id == id)
     }
 
+    /// V2a: the one that has the address, which runs; the last one of several.
+    fn client(&self, address: IpAddr) -> Option<&Member> {
+        let running = |member: &&Member| member.running && member.addresses.contains(&address);
+        self.endpoints.iter().rfind(running)
+    }
+
+    /// The same, or else one that does not run.
     fn at(&self, address: IpAddr) -> Option<&Member> {
-        self.endpoints.iter().find(|member| member.addresses.contains(&address))
+        self.client(address).or(self.endpoints.iter().rfind(|member| member.addresses.contains(&address)))
+    }
+
+    fn has_in_subnet(&self, address: IpAddr) -> bool {
+        matches!(address, IpAddr::V4(v4) if v4.octets().starts_with(&self.subnet))
     }
 
     /// N1: nothing, `w`, each `d`, each `w.d`.
@@ -119,7 +139,8 @@ impl Net {
         all
     }
 
-    /// N2: the endpoints that carry `name`, as it stands or else less a suffix, the longest rest first.
+    /// N2: the endpoints that carry `name`, as it stands or else less a suffix, the longest rest first; N7: of which one runs,
+    /// if there is such a rest.
     fn carriers(&self, name: &str) -> Vec<&Member> {
         let mut rests: Vec<String> = self
             .suffixes()
@@ -130,7 +151,9 @@ impl Net {
         let carriers = |rest: &String| -> Vec<&Member> {
             self.endpoints.iter().filter(|m| m.all_names().any(|n| n == rest)).collect()
         };
-        rests.iter().map(carriers).find(|carriers| !carriers.is_empty()).unwrap_or_default()
+        let found: Vec<Vec<&Member>> = rests.iter().map(carriers).filter(|carriers| !carriers.is_empty()).collect();
+        let running = found.iter().find(|carriers| carriers.iter().any(|member| member.running));
+        running.or(found.first()).cloned().unwrap_or_default()
     }
 
     /// Every name that exists: those of the endpoints with every suffix, and the parents of those; the domains, and what is
@@ -162,7 +185,10 @@ impl Net {
         }
         let existing = self.existing();
         if existing.contains(name) {
-            return Known::Parent;
+            // N6.
+            let labels = labels(name);
+            let is_below_name = (1..labels.len()).any(|cut| !self.carriers(&labels[cut..].join(".")).is_empty());
+            return Known::Parent { is_below_name };
         }
         // N4: the closest ancestor that exists, and a wildcard below it.
         let labels = labels(name);
@@ -170,31 +196,61 @@ impl Net {
         match enclosers.into_iter().find(|encloser| existing.contains(encloser)) {
             Some(encloser) => match self.carriers(&format!("*.{encloser}")) {
                 carriers if carriers.is_empty() => Known::Nothing,
-                carriers => Known::Carried(carriers),
+                carriers => Known::Covered(carriers),
             },
             None => Known::Nothing,
         }
     }
 }
 
-/// V1: the networks that a client sees.
+/// V1 to V3: the networks that a client sees; none if it may see nothing.
 pub(crate) fn view(nets: &[Net], listener: usize, source: IpAddr) -> Vec<&Net> {
     let own = &nets[listener];
-    let Some(client) = own.at(source) else { return vec![own] };
+    let by_rank = |one: &(&Net, i32), other: &(&Net, i32)| {
+        (other.1, one.0.internal, &one.0.name).cmp(&(one.1, other.0.internal, &other.0.name))
+    };
+    let identifies = |net: &Net| net.clients == Clients::Identify;
+    let client = match own.client(source) {
+        Some(client) if !identifies(own) => Some(client),
+        _ if own.clients == Clients::Listener => None,
+        own_client => {
+            let known = |wanted: Clients| {
+                let mut homes: Vec<(&Net, i32)> = nets
+                    .iter()
+                    .filter(|net| net.clients == wanted && net.name != own.name)
+                    .filter_map(|net| Some((net, net.client(source)?.priority)))
+                    .collect();
+                homes.sort_by(by_rank);
+                homes.first().and_then(|(net, _)| net.client(source))
+            };
+            known(Clients::Table).or(own_client).or(known(Clients::Identify))
+        }
+    };
+    let Some(client) = client else {
+        let mut of_subnet = nets.iter().filter(|net| net.clients == Clients::Table && net.has_in_subnet(source));
+        return match own.clients {
+            Clients::Listener => vec![own],
+            Clients::Table if own.has_in_subnet(source) => vec![own],
+            Clients::Table => vec![of_subnet.next().unwrap_or(own)],
+            _ => of_subnet.next().into_iter().collect(),
+        };
+    };
     let mut others: Vec<(&Net, i32)> = nets
         .iter()
-        .enumerate()
-        .filter(|(index, _)| *index != listener)
-        .filter_map(|(_, net)| Some((net, net.has_id(&client.id)?.priority)))
+        .filter(|net| !identifies(net))
+        .filter_map(|net| Some((net, net.has_id(&client.id)?.priority)))
         .collect();
-    others.sort_by(|(one, first), (other, second)| {
-        (second, one.internal, &one.name).cmp(&(first, other.internal, &other.name))
-    });
-    [own].into_iter().chain(others.into_iter().map(|(net, _)| net)).collect()
+    others.sort_by(by_rank);
+    let mut view: Vec<&Net> = others.into_iter().map(|(net, _)| net).collect();
+    view.sort_by_key(|net| net.name != own.name);
+    view
 }
 
 pub(crate) fn answer(nets: &[Net], listener: usize, source: IpAddr, name: &str, kind: Kind) -> Answer {
     let view = view(nets, listener, source);
+    if view.is_empty() {
+        return Answer::Refused;
+    }
     let mut domains: Vec<_> =
         view.iter().flat_map(|net| &net.domains).filter(|domain| is_below(name, domain)).collect();
     domains.sort_by_key(|domain| domain.len());
@@ -218,10 +274,26 @@ pub(crate) fn answer(nets: &[Net], listener: usize, source: IpAddr, name: &str, 
         return if is_ours { Answer::NxDomain(soa) } else { elsewhere };
     }
     let known: Vec<_> = view.iter().map(|net| (net, net.know(name))).collect();
-    let mut carriers = known.iter().filter_map(|(net, known)| match known {
-        Known::Carried(members) => Some((net.ttl, addresses(members, kind))),
-        Known::Parent | Known::Nothing => None,
-    });
+    // N7: where one is stopped, no wildcard of a later network answers for it; and of the nearest one that runs.
+    let mut is_stopped = false;
+    let mut carriers: Vec<(u32, BTreeSet<IpAddr>)> = Vec::new();
+    for (net, known) in &known {
+        let (members, is_wildcard) = match known {
+            Known::Carried(members) => (members, false),
+            Known::Covered(members) => (members, true),
+            Known::Parent { .. } | Known::Nothing => continue,
+        };
+        let runs = members.iter().any(|member| member.running);
+        if !runs {
+            is_stopped = true;
+        } else if !(is_stopped && is_wildcard) {
+            carriers.push((net.ttl, addresses(members, kind)));
+        }
+    }
+    if carriers.is_empty() && is_stopped {
+        return Answer::NoData(soa);
+    }
+    let mut carriers = carriers.into_iter();
     if let Some(nearest) = carriers.next() {
         let mut groups = vec![nearest];
         for (ttl, addresses) in carriers.filter(|_| view[0].merges) {
@@ -233,7 +305,13 @@ pub(crate) fn answer(nets: &[Net], listener: usize, source: IpAddr, name: &str, 
         return if groups.is_empty() { Answer::NoData(soa) } else { Answer::Addresses(groups) };
     }
     match () {
-        () if known.iter().any(|(_, known)| matches!(known, Known::Parent)) => Answer::NoData(soa),
+        () if known.iter().any(|(_, known)| match known {
+            Known::Parent { is_below_name } => *is_below_name || !domains.is_empty(),
+            _ => false,
+        }) =>
+        {
+            Answer::NoData(soa)
+        }
         () if !domains.is_empty() => Answer::NxDomain(soa),
         () => elsewhere,
     }

@@ -106,7 +106,7 @@ fn learns(listener: &Listener, source: [u8; 4], packet: &[u8], tcp: bool) -> (Ve
             let Forward { aliases, preference, upstreams, .. } = &forward;
             (forward.target().to_vec(), format!("{aliases:?} {preference:?} {upstreams:?}"))
         }
-        Verdict::Ignore => panic!("ignored"),
+        Verdict::Hold(_) | Verdict::Ignore => panic!("no answer"),
     }
 }
 

@@ -5,6 +5,7 @@ mod support;
 
 mod binding;
 mod floods;
+mod holding;
 mod limits;
 mod networks;
 mod relayed;

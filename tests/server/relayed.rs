@@ -260,3 +260,23 @@ async fn h7_forwarded_replies_have_our_opt_and_our_cookie() {
         assert!(reply.edns().is_none(), "H4: no OPT was asked for");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn h5_replies_over_udp_have_the_size_that_is_set() {
+    let upstream = Scripted::start(|query| vec![query.answer(&many_a(60))]).await;
+    let (server, address) = shop_with(Some(upstream.address()), Limits::default()).await;
+    let big = network("large").listen("127.0.0.1").record(record_of("big", 3000)).build().unwrap();
+    server.add_network(big).await.unwrap();
+    let (client, large) = (Client::new(address), Client::new(listening(&server, "large")));
+    let query = foreign().edns(4096);
+    // Of ours, from upstream, from the cache.
+    for (udp_size, is_whole) in [(1232, [false, true, true]), (4096, [true; 3]), (512, [false; 3])] {
+        let mut options = ResponderOptions::default();
+        options.udp_size = udp_size;
+        server.set_responder_options(options);
+        let replies =
+            [large.udp(&Query::new("big", 65_280).edns(4096)), client.udp(&foreign().edns(4096)), client.udp(&query)];
+        assert!(replies.iter().all(|reply| reply.bytes.len() <= udp_size.into()), "{replies:?}");
+        assert_eq!(replies.map(|reply| !reply.flags().contains("tc")), is_whole, "{udp_size}");
+    }
+}

@@ -12,6 +12,7 @@ use hickory_proto::op::{Edns, Message};
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use hickory_proto::rr::{RData, Record};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
+use socket2::{Domain, Socket, Type};
 
 use super::DEADLINE;
 
@@ -154,7 +155,7 @@ impl Query {
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
     server: SocketAddr,
-    source: IpAddr,
+    source: SocketAddr,
     timeout: Duration,
 }
 
@@ -162,11 +163,16 @@ impl Client {
     /// A client of `server` that waits up to [`DEADLINE`] for a reply.
     pub fn new(server: SocketAddr) -> Client {
         let source: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        Client { server, source, timeout: DEADLINE }
+        Client { server, source: SocketAddr::new(source, 0), timeout: DEADLINE }
     }
 
-    /// From this address of the machine; only UDP queries keep to it.
-    pub fn from(mut self, source: IpAddr) -> Client {
+    /// From this address of the machine.
+    pub fn from(self, source: IpAddr) -> Client {
+        self.from_socket(SocketAddr::new(source, 0))
+    }
+
+    /// From this address of the machine, with its scope.
+    pub fn from_socket(mut self, source: SocketAddr) -> Client {
         self.source = source;
         self
     }
@@ -201,7 +207,7 @@ impl Client {
 
     /// A socket that talks to the server alone, for more than one query.
     pub fn udp_socket(&self) -> io::Result<UdpSocket> {
-        let socket = UdpSocket::bind((self.source, 0))?;
+        let socket = UdpSocket::bind(self.source)?;
         socket.set_read_timeout(Some(self.timeout))?;
         socket.connect(self.server)?;
         Ok(socket)
@@ -226,7 +232,10 @@ impl Client {
 
     /// A connection.
     pub fn connect(&self) -> io::Result<Connection> {
-        let stream = TcpStream::connect_timeout(&self.server, self.timeout)?;
+        let stream = Socket::new(Domain::for_address(self.server), Type::STREAM, None)?;
+        stream.bind(&self.source.into())?;
+        stream.connect_timeout(&self.server.into(), self.timeout)?;
+        let stream = TcpStream::from(stream);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(self.timeout))?;
         stream.set_write_timeout(Some(self.timeout))?;

@@ -52,6 +52,10 @@ async fn serve_http(stream: TcpStream, tls: TlsAcceptor, from: SocketAddr, scrip
                         gate.wait().await;
                         continue;
                     }
+                    Act::After(time) => {
+                        tokio::time::sleep(time).await;
+                        continue;
+                    }
                     Act::Send(message) | Act::SendSlowly(message) => message,
                     Act::SendHalf(message) => message[..message.len() / 2].to_vec(),
                     Act::SendFromElsewhere(_) => continue,
@@ -91,6 +95,7 @@ async fn serve_stream(mut stream: QuicStream, from: SocketAddr, script: Script, 
     for act in acts(&script, &seen, &query, true, from) {
         match act {
             Act::Wait(gate) => gate.wait().await,
+            Act::After(time) => tokio::time::sleep(time).await,
             Act::Send(message) | Act::SendSlowly(message) => {
                 stream.send_bytes(message.into()).await.ok()?;
                 stream.finish().await.ok()?;

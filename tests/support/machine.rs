@@ -5,13 +5,14 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::ifaddrs::getifaddrs;
 use nix::sched::{CloneFlags, setns};
 use tempfile::TempDir;
 
@@ -50,6 +51,11 @@ impl Outside {
     /// The upstream that the host's resolv.conf names.
     pub fn upstream(&self) -> Dnsmasq<'_> {
         self.server(UPSTREAM, "192.0.2.80")
+    }
+
+    /// The host of the upstreams, which has a route to the machine's containers.
+    pub fn neighbour(&self) -> &Namespace {
+        &self.upstream
     }
 
     /// Another one, for those that are told of it.
@@ -292,6 +298,27 @@ impl Network {
         });
         Reply::new(bytes.unwrap_or_else(|error| panic!("{query:?} to {server} over UDP: {error}")))
     }
+}
+
+/// A client of `server` with an address of this thread's network, for which it waits as long as the kernel looks whether
+/// others have it.
+#[track_caller]
+pub fn client_from(source: SocketAddr, server: SocketAddr) -> Client {
+    let deadline = Instant::now() + DEADLINE;
+    while let Err(error) = UdpSocket::bind(source) {
+        assert!(Instant::now() < deadline, "{source}: {error}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Client::new(server).from_socket(source)
+}
+
+/// The link-local address of an interface of this thread's network, with the interface's scope.
+#[track_caller]
+pub fn link_local(interface: &str) -> SocketAddr {
+    let all = getifaddrs().unwrap().filter(|found| found.interface_name == interface);
+    let mut v6 = all.filter_map(|found| Some(SocketAddrV6::from(*found.address?.as_sockaddr_in6()?)));
+    let found = v6.find(|found| found.ip().is_unicast_link_local() && found.scope_id() != 0);
+    found.unwrap_or_else(|| panic!("{interface} has no link-local address")).into()
 }
 
 const KEEP_BRIDGE_ADDRESSES: &str = r#"

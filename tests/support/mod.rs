@@ -15,7 +15,12 @@ pub mod dnsmasq;
 pub mod docker;
 #[cfg(feature = "encrypted")]
 pub mod encrypted;
+// Its answers are made with serde_json, which the program brings along.
+#[cfg(feature = "cli")]
+pub mod engine;
 pub mod knot;
+#[cfg(feature = "server")]
+pub mod log;
 #[cfg(feature = "cli")]
 pub mod machine;
 pub mod needs;

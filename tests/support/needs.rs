@@ -41,11 +41,15 @@ pub fn met(closure: &str, root: bool, programs: &[&str]) -> bool {
     }
     missing.extend(programs.iter().copied().filter(|program| find(program).is_none()));
     if !missing.is_empty() {
-        let test = closure.trim_end_matches("::{{closure}}");
-        // Not `eprintln!`: the test runner keeps that of a test that passes to itself.
-        let _ = writeln!(std::io::stderr(), "SKIPPED (needs {}): {test}", missing.join(", "));
+        skip(&missing.join(", "), closure.trim_end_matches("::{{closure}}"));
     }
     missing.is_empty()
+}
+
+/// Says that a test, or a part of one, is left out for want of something. `tests/all` lists these lines at its end.
+pub fn skip(need: &str, what: &str) {
+    // Not `eprintln!`: the test runner keeps that of a test that passes to itself.
+    let _ = writeln!(std::io::stderr(), "SKIPPED (needs {need}): {what}");
 }
 
 /// The path of a program, given by name or by an absolute path, also where a user's PATH leaves the system's directories

@@ -1,12 +1,13 @@
 //! A scripted upstream: a DNS server on real sockets, UDP and TCP on one port chosen by the kernel, that answers each query
 //! as a closure says and records what it got.
 //!
-//! Needs a tokio runtime; ends when dropped. Nothing here waits for a length of time: a test holds replies back with a
-//! [`Gate`] and awaits queries with [`Scripted::query`].
+//! Needs a tokio runtime; ends when dropped. A test holds replies back with a [`Gate`] and awaits queries with
+//! [`Scripted::query`]; only a server that is to be slow waits for a length of time.
 #![allow(dead_code, unreachable_pub)] // Each test program uses its own part of it, as a module.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callsign::wire::message::{HEADER, Header, flag, question_end, records};
 use callsign::wire::rtype;
@@ -22,7 +23,7 @@ pub struct Query {
     pub bytes: Vec<u8>,
     /// Over TCP, not UDP.
     pub tcp: bool,
-    /// How many came before it, over both.
+    /// How many came before it, over both; `usize::MAX` for a probe.
     pub number: usize,
     /// The sender.
     pub from: SocketAddr,
@@ -36,6 +37,11 @@ impl Query {
     /// The question section: name as spelled, type, class.
     pub fn question(&self) -> &[u8] {
         &self.bytes[HEADER..question_end(&self.bytes).expect("a question")]
+    }
+
+    /// `. NS`: a probe of callsign's own.
+    pub fn is_probe(&self) -> bool {
+        self.question() == [0, 0, 2, 0, 1]
     }
 
     pub fn has_opt(&self) -> bool {
@@ -96,6 +102,8 @@ pub enum Act {
     Send(Vec<u8>),
     /// Waits until the gate is open.
     Wait(Gate),
+    /// Waits for so long: a server that is slow.
+    After(Duration),
     /// TCP: the length and half of the message, then the connection is closed. UDP: half of it.
     SendHalf(Vec<u8>),
     /// UDP: from another port than the query went to. TCP: not at all.
@@ -189,16 +197,22 @@ impl Scripted {
         self.address
     }
 
-    /// All queries so far.
+    /// All queries so far, but probes.
     pub fn queries(&self) -> Vec<Query> {
-        self.seen.borrow().clone()
+        self.seen.borrow().iter().filter(|query| !query.is_probe()).cloned().collect()
+    }
+
+    /// The probes so far: `. NS`, which callsign asks of its own accord.
+    pub fn probes(&self) -> Vec<Query> {
+        self.seen.borrow().iter().filter(|query| query.is_probe()).cloned().collect()
     }
 
     /// The query of this number (from 0), as soon as it came.
     pub async fn query(&self, number: usize) -> Query {
+        let nth = |seen: &Vec<Query>| seen.iter().filter(|query| !query.is_probe()).nth(number).cloned();
         let mut seen = self.seen.subscribe();
-        let queries = seen.wait_for(|queries| queries.len() > number).await.expect("the sender is ours");
-        queries[number].clone()
+        let seen = seen.wait_for(|seen| nth(seen).is_some()).await.expect("the sender is ours");
+        nth(&seen).expect("it was there")
     }
 }
 
@@ -212,7 +226,10 @@ impl Drop for Scripted {
 pub fn acts(script: &Script, seen: &watch::Sender<Vec<Query>>, bytes: &[u8], tcp: bool, from: SocketAddr) -> Vec<Act> {
     let mut query = Query { bytes: bytes.to_vec(), tcp, number: 0, from };
     seen.send_modify(|queries| {
-        query.number = queries.len();
+        query.number = match query.is_probe() {
+            true => usize::MAX,
+            false => queries.iter().filter(|query| !query.is_probe()).count(),
+        };
         queries.push(query.clone());
     });
     script(&query)
@@ -234,6 +251,7 @@ async fn serve_udp(socket: Arc<UdpSocket>, script: Script, seen: Seen) {
                     }
                     Act::SendHalf(message) => _ = socket.send_to(&message[..message.len() / 2], from).await,
                     Act::Wait(gate) => gate.wait().await,
+                    Act::After(time) => tokio::time::sleep(time).await,
                     Act::Close => {}
                 }
             }
@@ -281,6 +299,7 @@ pub async fn serve_connection(
                 }
                 Act::SendFromElsewhere(_) => {}
                 Act::Wait(gate) => gate.wait().await,
+                Act::After(time) => tokio::time::sleep(time).await,
                 Act::Close => return Ok(()),
             }
         }

@@ -6,13 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callsign::forward::{FailOver, ForwardOptions, Unanswered};
+use callsign::forward::{ForwardOptions, Order, Unanswered};
 use callsign::source::config::{ConfigError, PodmanConfig};
 use callsign::table::NetworkBuilder;
 use tracing::{error, info, warn};
 
 use super::arguments::Job;
 use crate::cli::settings;
+
+/// The time for a question as the program takes it that this one replaces.
+const STRICT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The settings in force.
 #[derive(Debug)]
@@ -83,7 +86,8 @@ impl Policies {
         let PodmanConfig { server, cache, routes, .. } = &*self.config;
         let mut options = settings::forwarding(server, cache, routes);
         if self.strict {
-            options.fail_over = FailOver::Sequential;
+            options.order = Order::Strict;
+            options.timeout = server.timeout.unwrap_or(STRICT_TIMEOUT);
             options.unanswered = Unanswered::Silence;
             // An old answer instead of silence would be a reply.
             options.stale_for = Duration::ZERO;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use callsign::forward::{Forwarder, Reason};
-use callsign::responder::{Client, Explanation, Finding, Listener, Responder, Searched, Verdict, WhoAsks};
+use callsign::responder::{Client, Explanation, Finding, Responder, Searched, Verdict, WhoAsks};
 use callsign::source::config::Config;
 use callsign::source::docker::ContainerStatus;
 use callsign::table::{NameTable, Network};
@@ -80,6 +80,11 @@ struct Forwarded {
 }
 
 pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
+    if !arguments.docker
+        && let Err(message) = client::address(arguments, &[])
+    {
+        return output::fail(message, USAGE);
+    }
     let mut config = match docker::load(&arguments.config, arguments.docker) {
         Ok(config) => config,
         Err(error) => {
@@ -118,8 +123,7 @@ fn explain(
     let from = client::address(arguments, containers).map_err(|message| (USAGE, message))?;
     let network = network_of(arguments, &networks, from)?;
     let address = listen_address(&network, from, config.server.port);
-    let listener = Listener::new(network, address);
-    listener.set_neighbours(server::neighbours(address));
+    let listener = server::listener(network, address);
 
     let question = Question::new(&arguments.name, arguments.rtype, rtype::A);
     let packet = question.packet(ID);

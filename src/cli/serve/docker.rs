@@ -1,9 +1,10 @@
 //! Docker's networks, beside those of the file.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 
-use callsign::server::{self, ListenerState, Server};
+use callsign::server::{ListenerState, Server};
 use callsign::source::config::NetworkPolicies;
 use callsign::source::docker::{Docker, DockerOptions, Presence, Reading};
 use tracing::{debug, error, warn};
@@ -114,11 +115,11 @@ impl Engine {
             ListenerState::Listening(address) => Some(address),
             _ => None,
         });
-        // A socket is bound before its address is there.
-        let absent: BTreeSet<String> =
-            addresses.filter(|address| server::neighbours(*address).is_empty()).map(|at| at.ip().to_string()).collect();
+        // The server's own sockets are bound before the address is there; this one is not.
+        let is_absent = |ip: &IpAddr| UdpSocket::bind((*ip, 0)).is_err();
+        let absent: BTreeSet<IpAddr> = addresses.map(|address| address.ip()).filter(is_absent).collect();
         if !absent.is_empty() {
-            let absent: Vec<String> = absent.into_iter().collect();
+            let absent: Vec<String> = absent.iter().map(ToString::to_string).collect();
             warn!(
                 "this machine has no interface with {}, so nobody can ask there; a callsign in a container needs \
                  `network_mode: host`",

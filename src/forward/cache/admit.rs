@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::Moment;
 use super::answer::{Answer, Mark, Verdict};
 use super::key::KeyRef;
@@ -35,6 +37,23 @@ impl Clamp {
     fn of(self, ttl: u32) -> u32 {
         let ttl = if ttl > i32::MAX as u32 { 0 } else { ttl };
         ttl.max(self.least).min(self.most)
+    }
+
+    /// Gives a message the TTLs that its records have when they are given from the cache. One whose records do not lie
+    /// within it is left as it is.
+    pub(in crate::forward) fn apply(self, message: &mut [u8]) {
+        let Ok(found) = records(message).collect::<Result<SmallVec<[RecordAt; 8]>, _>>() else { return };
+        for record in found.iter().filter(|record| record.rtype != rtype::OPT) {
+            let clamp = match record.rtype {
+                // Of a negative answer; see `admit`.
+                rtype::SOA if record.section == Section::Authority => Clamp { least: 0, ..self },
+                _ => self,
+            };
+            let ttl = clamp.of(record.ttl);
+            if ttl != record.ttl {
+                message[record.fixed + 4..record.fixed + 8].copy_from_slice(&ttl.to_be_bytes());
+            }
+        }
     }
 }
 
@@ -75,6 +94,7 @@ pub(super) fn admit(reply: &[u8], key: KeyRef<'_>, clamp: Clamp, with_ad: bool, 
     let mut in_place = true;
     let mut kept = answer.kept.iter();
     let mut lifetime = negative.unwrap_or(u32::MAX);
+    let mut extras_last = u32::MAX;
     for record in &records {
         let is_kept = match record.section {
             Section::Answer => *kept.next()?,
@@ -89,8 +109,9 @@ pub(super) fn admit(reply: &[u8], key: KeyRef<'_>, clamp: Clamp, with_ad: bool, 
             (Section::Authority, Some(negative)) if record.rtype == rtype::SOA => negative,
             _ => clamp.of(record.ttl),
         };
-        if record.section == Section::Answer {
-            lifetime = lifetime.min(ttl);
+        match record.section {
+            Section::Additional => extras_last = extras_last.min(ttl),
+            _ => lifetime = lifetime.min(ttl),
         }
         copy.record(reply, record, ttl, in_place, &mut rewriter)?;
     }
@@ -113,6 +134,7 @@ pub(super) fn admit(reply: &[u8], key: KeyRef<'_>, clamp: Clamp, with_ad: bool, 
         verdict,
         stored: now,
         lifetime,
+        extras_last,
         with_ad,
         may_be_stale: true.into(),
         hits: 0.into(),

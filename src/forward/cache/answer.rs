@@ -7,7 +7,7 @@ use super::{Failed, Moment, STALE_TTL};
 use crate::forward::query::extended_errors;
 use crate::forward::relay::Asked;
 use crate::wire::message::{HEADER, Section, flag};
-use crate::wire::reply::{OPT_LEN, opt};
+use crate::wire::reply::{OPT_LEN, is_last_resort, opt};
 use crate::wire::{ede, option, rcode};
 
 /// What an answer says.
@@ -44,6 +44,8 @@ pub(in crate::forward) struct Answer {
     pub(super) stored: Moment,
     /// How long it is fresh, seconds.
     pub(super) lifetime: u32,
+    /// The shortest TTL of the additional records, seconds.
+    pub(super) extras_last: u32,
     /// It was asked for with AD or DO, so that its AD bit says something (RFC 6840 §5.7).
     pub(super) with_ad: bool,
     /// False once the name was said not to exist.
@@ -118,13 +120,26 @@ impl Answer {
         out: &mut [u8],
     ) -> Option<usize> {
         let stale = age == Age::Stale;
-        let options = asked.edns.map_or(0, |edns| edns.options.len() + if stale { STALE_ERROR.len() } else { 0 });
-        let reserved = asked.edns.map_or(0, |_| OPT_LEN + options);
         let limit = asked.limit.min(out.len()).min(u16::MAX.into());
-        let room = limit.checked_sub(reserved).filter(|&room| room >= self.question_end)?;
-        let count = match self.message.len() <= room {
-            true => self.marks.len(),
-            false => self.marks.partition_point(|mark| usize::from(mark.end) <= room),
+        let mut own_options = asked.edns.map_or(&[][..], |edns| edns.options);
+        let opt_len = asked.edns.map_or(0, |_| OPT_LEN + if stale { STALE_ERROR.len() } else { 0 });
+        let (count, counts, cut) = loop {
+            let reserved = opt_len + own_options.len();
+            let room = limit.checked_sub(reserved).filter(|&room| room >= self.question_end)?;
+            let count = match self.message.len() <= room {
+                true => self.marks.len(),
+                false => self.marks.partition_point(|mark| usize::from(mark.end) <= room),
+            };
+            let (counts, cut) = self.sections(count);
+            let cut = cut == Some(Section::Answer) || cut == Some(Section::Authority) && self.counts[0] == 0;
+            if !cut || own_options.is_empty() || !is_last_resort(asked.limit) {
+                break (count, counts, cut);
+            }
+            own_options = &[];
+        };
+        let count = match age {
+            Age::Fresh(age) if age >= self.extras_last => count.min(self.before_expired(age)),
+            _ => count,
         };
         let marks = &self.marks[..count];
         let end = marks.last().map_or(self.question_end, |mark| mark.end.into());
@@ -141,8 +156,6 @@ impl Answer {
             };
             ttl.copy_from_slice(&left.to_be_bytes());
         }
-        let (counts, cut) = self.sections(count);
-        let cut = cut == Some(Section::Answer) || cut == Some(Section::Authority) && self.counts[0] == 0;
         let own = u16::from_be_bytes([self.message[2], self.message[3]]);
         let mut flags = flag::QR | flag::RA | asked.flags & (flag::RD | flag::CD) | own & flag::RCODE;
         flags |= if authenticated && !stale { own & flag::AD } else { 0 };
@@ -153,7 +166,7 @@ impl Answer {
         }
         let Some(edns) = asked.edns else { return Some(end) };
         let mut opt = Opt { out, start: end, at: end + OPT_LEN, limit };
-        opt.push(edns.options);
+        opt.push(own_options);
         if stale {
             opt.push(&STALE_ERROR);
         }
@@ -161,6 +174,14 @@ impl Answer {
             opt.push(error);
         }
         Some(opt.finish(edns.dnssec_ok))
+    }
+
+    /// How many records there are before the first additional one whose TTL is over: what follows it may point into it.
+    fn before_expired(&self, age: u32) -> usize {
+        let extras = usize::from(self.counts[0]) + usize::from(self.counts[1]);
+        let ttl = |mark: &Mark| self.message[mark.ttl.into()..].first_chunk().map_or(0, |ttl| u32::from_be_bytes(*ttl));
+        let expired = self.marks.iter().skip(extras).position(|mark| ttl(mark) <= age);
+        expired.map_or(self.marks.len(), |index| extras + index)
     }
 
     /// How many of the first `count` records stand in each section, and the section of the one behind them.

@@ -8,10 +8,10 @@ use quick_cache::Equivalent;
 use crate::table::Upstream;
 use crate::wire::message::flag;
 
-/// The bits of a query that its answer depends on, RD, CD and DO, in one octet.
+/// The bits of a query that its answer depends on, CD and DO, in one octet.
 ///
-/// RD too: what a server says that was not asked to look further (a referral, or that it knows nothing) is no answer for
-/// those who want one.
+/// Not RD: upstreams are always asked to recurse (see [`Question`](crate::forward::Question)), so that a client that wants no
+/// recursion cannot leave a referral, or a refusal, where others look for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in crate::forward) struct Bits(u8);
 
@@ -19,7 +19,7 @@ impl Bits {
     /// From a header's flag word and the DO bit.
     pub(in crate::forward) fn of(flags: u16, dnssec_ok: bool) -> Bits {
         let bit = |mask: u16, bit: u8| if flags & mask != 0 { bit } else { 0 };
-        Bits(bit(flag::RD, 1) | bit(flag::CD, 2) | if dnssec_ok { 4 } else { 0 })
+        Bits(bit(flag::CD, 1) | if dnssec_ok { 2 } else { 0 })
     }
 }
 

@@ -88,13 +88,65 @@ fn ttls(message: &[u8]) -> Vec<u32> {
 #[test]
 fn ttls_count_down_and_the_least_of_the_answer_ends_it() {
     let kit = Kit::new();
-    kit.keep(rtype::A, 0, [&[a(20, 1), a(10, 2)], &[rr(b"\xc0\x10", 2, 5, b"\0")], &[]], 100);
-    assert_eq!(kit.ttls(rtype::A, 100).unwrap(), [20, 10, 5]);
-    assert_eq!(kit.ttls(rtype::A, 104).unwrap(), [16, 6, 1]);
-    assert_eq!(kit.ttls(rtype::A, 109).unwrap(), [11, 1, 0], "the authority section does not end it");
+    kit.keep(rtype::A, 0, [&[a(20, 1), a(10, 2)], &[], &[]], 100);
+    assert_eq!(kit.ttls(rtype::A, 100).unwrap(), [20, 10]);
+    assert_eq!(kit.ttls(rtype::A, 109).unwrap(), [11, 1]);
     assert!(matches!(kit.find(rtype::A, 110), Found::Expired(_)));
     assert!(matches!(kit.find(rtype::A, 1109), Found::Expired(_)));
     assert!(matches!(kit.find(rtype::A, 1110), Found::Nothing));
+}
+
+#[test]
+fn f8_an_entry_lives_as_long_as_the_shortest_ttl_of_answer_and_authority() {
+    let kit = Kit::new();
+    let ns = |ttl| rr(b"\xc0\x10", rtype::NS, ttl, b"\0");
+    kit.keep(rtype::A, 0, [&[a(20, 1)], &[ns(5)], &[]], 100);
+    assert_eq!(kit.ttls(rtype::A, 104).unwrap(), [16, 1]);
+    assert!(matches!(kit.find(rtype::A, 105), Found::Expired(_)));
+    // A negative answer too, whatever else stands beside its SOA.
+    kit.keep(rtype::A, 3, [&[], &[soa(b"\xc0\x10", 300, 300), ns(7)], &[]], 100);
+    assert_eq!(kit.ttls(rtype::A, 106).unwrap(), [294, 1]);
+    assert!(!matches!(kit.find(rtype::A, 107), Found::Fresh(..)));
+    kit.keep(rtype::A, 0, [&[a(20, 1)], &[ns(0)], &[]], 100);
+    assert!(!matches!(kit.find(rtype::A, 100), Found::Fresh(..)));
+}
+
+#[test]
+fn f8_an_additional_record_is_not_given_beyond_its_ttl() {
+    let kit = Kit::new();
+    let extra = |ttl, last| rr(b"\xc0\x10", rtype::A, ttl, &[10, 0, 1, last]);
+    kit.keep(rtype::A, 0, [&[a(20, 1)], &[], &[extra(9, 1), extra(5, 2), extra(30, 3)]], 100);
+    assert_eq!(kit.ttls(rtype::A, 104).unwrap(), [16, 5, 1, 26]);
+    // Those behind it go too: they may point into it.
+    assert_eq!(kit.ttls(rtype::A, 105).unwrap(), [15, 4]);
+    assert_eq!(kit.ttls(rtype::A, 109).unwrap(), [11]);
+    assert_eq!(kit.ttls(rtype::A, 119).unwrap(), [1]);
+    assert!(matches!(kit.find(rtype::A, 120), Found::Expired(_)));
+}
+
+#[test]
+fn f8_a_first_reply_has_the_ttls_that_it_has_from_the_cache() {
+    let clamp = Clamp { least: 10, most: 86_400 };
+    let kit = Kit { rules: Rules { clamp, ..RULES }, ..Kit::new() };
+    let year = 365 * 86_400;
+    let sections = [&[a(i32::MAX as u32, 1), a(3, 2)][..], &[rr(b"\xc0\x10", rtype::NS, year, b"\0")], &[a(60, 3)]];
+    kit.keep(rtype::A, 0, sections, 0);
+    let mut message = reply(NAME, rtype::A, 0, sections);
+    clamp.apply(&mut message);
+    assert_eq!(ttls(&message), [86_400, 10, 86_400, 60]);
+    assert_eq!(kit.ttls(rtype::A, 0).unwrap(), ttls(&message));
+    let mut message = reply(NAME, rtype::A, 0, [&[a(0x8000_0000, 1), a(u32::MAX, 2)], &[], &[]]);
+    Clamp { least: 0, ..clamp }.apply(&mut message);
+    assert_eq!(ttls(&message), [0, 0], "RFC 2181 §8");
+    // A negative answer is not to be made to last; and what is no whole message stays as it is.
+    let mut message = reply(NAME, rtype::A, 3, [&[], &[soa(b"\xc0\x10", 5, 5)], &[]]);
+    clamp.apply(&mut message);
+    assert_eq!(ttls(&message), [5]);
+    let mut cut = reply(NAME, rtype::A, 0, [&[a(year, 1), a(year, 2)], &[], &[]]);
+    cut.pop();
+    let before = cut.clone();
+    clamp.apply(&mut cut);
+    assert_eq!(cut, before);
 }
 
 #[test]
@@ -213,9 +265,12 @@ fn another_question_or_another_group_finds_nothing() {
         Kind { class: class::CH, ..known.kind },
         Kind { bits: Bits::of(flag::RD, true), ..known.kind },
         Kind { bits: Bits::of(flag::RD | flag::CD, false), ..known.kind },
-        Kind { bits: Bits::of(0, false), ..known.kind },
     ] {
         assert!(!is_found(&kit, KeyRef { kind, ..known }), "{kind:?}");
+    }
+    for flags in [0, flag::RD | flag::AD] {
+        let kind = Kind { bits: Bits::of(flags, false), ..known.kind };
+        assert!(is_found(&kit, KeyRef { kind, ..known }), "f9: RD and AD do not split the key");
     }
     // A reply to another question is not kept at all.
     kit.cache.replied(kit.key(rtype::AAAA), &reply(NAME, rtype::A, 0, [&[a(9, 1)], &[], &[]]), false, &RULES, at(0));
@@ -342,11 +397,19 @@ fn a_hit_is_written_as_relay_would_write_it() {
     let error = [0, 15, 0, 4, 0, 6, b'd', b's'];
     let opt = rr(b"\0", rtype::OPT, 0, &error);
     let odd = rr(b"\xc0\x10", 65_280, 300, b"\xc0\x0c");
+    // Up to the largest message there can be, and beyond: header and question have 29 octets, a record's own fields 12, an OPT
+    // 11 and its option 6.
+    let large = |octets: usize| rr(b"\xc0\x0c", rtype::A, 300, &vec![7; octets - 29 - 12]);
+    let large =
+        [65_535 - 17, 65_535 - 16, 65_535 - 11, 65_535 - 10].map(|octets| [vec![large(octets)], vec![], vec![]]);
     for sections in [
         [answers.clone(), vec![odd.clone(), soa(b"\xc0\x10", 300, 300)], vec![odd.clone(), opt.clone()]],
         [vec![], vec![soa(b"\xc0\x10", 300, 300)], vec![opt.clone(), odd.clone()]],
         [vec![a(300, 1)], vec![], vec![]],
-    ] {
+    ]
+    .into_iter()
+    .chain(large)
+    {
         for flags in [0, flag::AD | flag::AA] {
             let upstream = reply(NAME, rtype::A, flags, sections.each_ref().map(Vec::as_slice));
             kit.cache.replied(kit.key(rtype::A), &upstream, true, &RULES, at(0));

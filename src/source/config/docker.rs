@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use crate::table::{Address, Network};
+use crate::table::{Address, MAX_HOLD, Network};
 
 use super::section::Section;
 use super::shape::DOCKER;
@@ -29,7 +29,7 @@ pub struct DockerConfig {
 pub(super) fn read(root: &Section<'_>) -> Option<DockerConfig> {
     let section = root.table("docker", &DOCKER)?;
     let mut docker = DockerConfig {
-        hold: section.duration("hold"),
+        hold: section.duration("hold", 0.0..=MAX_HOLD.as_secs_f64()),
         listen: listen(&section),
         domain: domain(&section),
         ..DockerConfig::default()

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use toml::Spanned;
 
-use crate::table::{Endpoint, EndpointBuilder, Health, Port, Protocol, TableError};
+use crate::table::{Endpoint, EndpointBuilder, EndpointState, Health, Port, Protocol, TableError};
 
 use super::section::Section;
 use super::shape::{ENDPOINT, PORT};
@@ -75,11 +75,13 @@ fn alone(text: &str, add: fn(EndpointBuilder, &str) -> EndpointBuilder) -> Resul
 }
 
 fn state(section: &Section<'_>, mut builder: EndpointBuilder) -> EndpointBuilder {
-    if let Some(health) = section.choice("health", &[("healthy", Health::Healthy), ("unhealthy", Health::Unhealthy)]) {
+    let healths = [("healthy", Health::Healthy), ("unhealthy", Health::Unhealthy), ("starting", Health::Starting)];
+    if let Some(health) = section.choice("health", &healths) {
         builder = builder.health(health);
     }
-    if let Some(running) = section.choice("state", &[("up", true), ("down", false)]) {
-        builder = builder.running(running);
+    let states = [("up", EndpointState::Up), ("starting", EndpointState::Starting), ("down", EndpointState::Down)];
+    if let Some(state) = section.choice("state", &states) {
+        builder = builder.state(state);
     }
     if let Some(priority) = section.number("priority", i32::MIN.into()..=i32::MAX.into()) {
         builder = builder.priority(priority as i32);

@@ -3,7 +3,7 @@
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::table::Upstream;
+use crate::table::{Upstream, spellings};
 use crate::wire::Name;
 
 use super::section::{Section, kind};
@@ -17,17 +17,21 @@ const WAYS: &str = "to = [\"10.0.0.53\"], to = \"system\" for the default server
 pub(super) fn read(root: &Section<'_>) -> Vec<RouteConfig> {
     let mut domains = Unique::default();
     let sections = root.tables("forward", &FORWARD);
-    sections.iter().filter_map(|section| route(section, &mut domains)).collect()
+    sections.iter().flat_map(|section| route(section, &mut domains)).collect()
 }
 
-fn route(section: &Section<'_>, domains: &mut Unique<Name>) -> Option<RouteConfig> {
+/// The route, once for each spelling of its domain (answers.md N12).
+fn route(section: &Section<'_>, domains: &mut Unique<Name>) -> Vec<RouteConfig> {
     let to = target(section);
-    let text = section.required("domain")?;
-    let domain: Name = section.check("domain", &text.span(), text.get_ref().parse::<Name>())?;
-    if let Err(line) = domains.add(domain.clone(), section.line(&text.span())) {
+    let Some(text) = section.required("domain") else { return Vec::new() };
+    let names = section.check("domain", &text.span(), spellings(text.get_ref())).unwrap_or_default();
+    if let Some(domain) = names.first()
+        && let Err(line) = domains.add(domain.clone(), section.line(&text.span()))
+    {
         section.problem(&text.span(), format!("`{domain}` has a route already (line {line}); write one for it"));
     }
-    Some(RouteConfig { domain, to: to? })
+    let Some(to) = to else { return Vec::new() };
+    names.into_iter().map(|domain| RouteConfig { domain, to: to.clone() }).collect()
 }
 
 fn target(section: &Section<'_>) -> Option<RouteTarget> {

@@ -55,8 +55,8 @@ pub use error::{ConfigError, Problem};
 pub use podman::PodmanConfig;
 pub use policy::{NetworkPolicies, NetworkPolicy};
 pub use values::{
-    CacheConfig, Config, FailOverConfig, LimitsConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig,
-    UnansweredConfig, UpstreamsConfig,
+    CacheConfig, Config, LimitsConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig, UnansweredConfig,
+    UpstreamsConfig,
 };
 pub use watch::{WatchError, Watcher};
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use toml::Spanned;
 
-use crate::table::{Clients, HealthPolicy, Merge, Network, NetworkBuilder, ReverseNames, TableError};
+use crate::table::{Clients, HealthPolicy, MAX_HOLD, Merge, Network, NetworkBuilder, ReverseNames, TableError};
 
 use super::error::Problem;
 use super::record;
@@ -152,7 +152,10 @@ fn choices(section: &Section<'_>, steps: &mut Vec<Step>) {
     if let Some(ttl) = section.ttl("negative_ttl") {
         steps.push(Box::new(move |builder| builder.negative_ttl(ttl)));
     }
-    if let Some(clients) = section.choice("clients", &[("listener", Clients::Listener), ("table", Clients::Table)]) {
+    if let Some(clients) = section.choice(
+        "clients",
+        &[("identify", Clients::Identify), ("listener", Clients::Listener), ("table", Clients::Table)],
+    ) {
         steps.push(Box::new(move |builder| builder.clients(clients)));
     }
     if let Some(merge) = section.choice("merge", &[("nearest", Merge::Nearest), ("all", Merge::All)]) {
@@ -166,5 +169,8 @@ fn choices(section: &Section<'_>, steps: &mut Vec<Step>) {
         [("prefer", HealthPolicy::Prefer), ("ignore", HealthPolicy::Ignore), ("require", HealthPolicy::Require)];
     if let Some(policy) = section.choice("health", &policies) {
         steps.push(Box::new(move |builder| builder.health(policy)));
+    }
+    if let Some(hold) = section.duration("hold", 0.0..=MAX_HOLD.as_secs_f64()) {
+        steps.push(Box::new(move |builder| builder.hold(hold)));
     }
 }

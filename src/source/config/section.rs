@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use crate::source::parse_duration;
+use crate::source::seconds_of;
 use crate::table::TableError;
 
 use super::error::Problem;
@@ -202,32 +202,28 @@ impl<'t> Section<'t> {
 
     /// A time in seconds, whole or with a fraction, up to an hour.
     pub(super) fn seconds(&self, key: &str) -> Option<Duration> {
+        self.duration(key, 0.001..=3600.0)
+    }
+
+    /// A time within a range of seconds: a number of seconds, or text with a unit such as `"2s"` or `"500ms"`.
+    pub(super) fn duration(&self, key: &str, range: RangeInclusive<f64>) -> Option<Duration> {
         let value = self.value(key)?;
         let (seconds, written): (Option<f64>, String) = match value.get_ref() {
             DeValue::Integer(integer) => (i64_of(integer).map(|seconds| seconds as f64), integer.to_string()),
             DeValue::Float(float) => (float.as_str().parse().ok(), float.to_string()),
+            DeValue::String(text) => (seconds_of(text), format!("{text:?}")),
             _ => {
                 self.wrong_kind(key, value);
                 return None;
             }
         };
-        let allowed = seconds.filter(|seconds| (0.001..=3600.0).contains(seconds));
+        let allowed = seconds.filter(|seconds| range.contains(seconds));
         if allowed.is_none() {
-            let message = format!("`{key}` is {written}; write seconds, from 0.001 to 3600");
+            let (least, most) = range.into_inner();
+            let message = format!("`{key}` is {written}; write seconds, from {least} to {most}");
             self.problem(&value.span(), message);
         }
         allowed.map(Duration::from_secs_f64)
-    }
-
-    /// A time as a text, such as `"2s"` or `"500ms"`, or as a number of seconds; up to an hour.
-    pub(super) fn duration(&self, key: &str) -> Option<Duration> {
-        let value = self.value(key)?;
-        let DeValue::String(text) = value.get_ref() else { return self.seconds(key) };
-        let duration = parse_duration(text).filter(|duration| *duration <= Duration::from_secs(3600));
-        if duration.is_none() {
-            self.problem(&value.span(), format!("`{key}` is {text:?}; write {}", self.example(key)));
-        }
-        duration
     }
 
     /// One of a few words.

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::table::Upstream;
-use crate::wire::Name;
+use crate::table::{Upstream, spellings};
+use crate::wire::reply::{UDP_SIZE_LARGEST, UDP_SIZE_PLAIN};
 
 use super::section::Section;
 use super::shape::{LIMITS, Shape};
-use super::values::{FailOverConfig, LimitsConfig, OrderConfig, ServerConfig, UnansweredConfig, UpstreamsConfig};
+use super::values::{LimitsConfig, OrderConfig, ServerConfig, UnansweredConfig, UpstreamsConfig};
 
 /// The longest string of a TXT record (RFC 1035 §3.3).
 const MAX_TEXT: usize = 255;
@@ -23,22 +23,18 @@ pub(super) fn read(root: &Section<'_>, shape: &'static Shape) -> ServerConfig {
     }
     server.workers = count(&section, "workers", 256);
     server.upstreams = upstreams(&section);
-    let orders = [
-        ("fastest", OrderConfig::Fastest),
-        ("sequential", OrderConfig::Sequential),
-        ("round_robin", OrderConfig::RoundRobin),
-    ];
-    server.order = section.choice("order", &orders).unwrap_or_default();
-    let fail_overs = [("adaptive", FailOverConfig::Adaptive), ("sequential", FailOverConfig::Sequential)];
-    server.fail_over = section.choice("fail_over", &fail_overs).unwrap_or_default();
+    server.order = order(&section).unwrap_or_default();
     let unanswered = [("servfail", UnansweredConfig::ServFail), ("silence", UnansweredConfig::Silence)];
     server.unanswered = section.choice("unanswered", &unanswered).unwrap_or_default();
     server.case_randomization = section.flag("case_randomization").unwrap_or_default();
     server.timeout = section.seconds("timeout");
-    server.never_forward =
-        section.list("never_forward", str::parse::<Name>).into_iter().map(toml::Spanned::into_inner).collect();
+    let suffixes = section.list("never_forward", spellings);
+    server.never_forward = suffixes.into_iter().flat_map(toml::Spanned::into_inner).collect();
     server.version = text(&section, "version");
     server.identity = text(&section, "identity");
+    if let Some(size) = section.number("udp_size", UDP_SIZE_PLAIN.into()..=UDP_SIZE_LARGEST.into()) {
+        server.udp_size = size as u16;
+    }
     if let Some(limits) = section.table("limits", &LIMITS) {
         server.limits = LimitsConfig {
             tcp_connections: count(&limits, "tcp_connections", 1_000_000),
@@ -50,6 +46,21 @@ pub(super) fn read(root: &Section<'_>, shape: &'static Shape) -> ServerConfig {
         };
     }
     server
+}
+
+fn order(section: &Section<'_>) -> Option<OrderConfig> {
+    let orders = [
+        ("listed", OrderConfig::Listed),
+        ("fastest", OrderConfig::Fastest),
+        ("round_robin", OrderConfig::RoundRobin),
+        ("strict", OrderConfig::Strict),
+    ];
+    let order = section.value("order")?;
+    if order.get_ref().as_str() == Some("sequential") {
+        section.problem(&order.span(), "`order` has no \"sequential\" any more; write \"listed\"");
+        return None;
+    }
+    section.choice("order", &orders)
 }
 
 fn count(section: &Section<'_>, key: &str, most: i64) -> Option<usize> {

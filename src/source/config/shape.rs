@@ -37,14 +37,14 @@ pub(super) static SERVER: Shape = Shape {
         Key("workers", "workers = 2"),
         Key("upstreams", "upstreams = [\"10.0.0.53\"]"),
         Key("resolv_conf", "resolv_conf = \"/etc/resolv.conf\""),
-        Key("order", "order = \"fastest\""),
-        Key("fail_over", "fail_over = \"adaptive\""),
+        Key("order", "order = \"listed\""),
         Key("unanswered", "unanswered = \"servfail\""),
         Key("case_randomization", "case_randomization = true"),
-        Key("timeout", "timeout = 5"),
+        Key("timeout", "timeout = 4"),
         Key("never_forward", "never_forward = [\"local\"]"),
         Key("version", "version = \"callsign\""),
         Key("identity", "identity = \"host-1\""),
+        Key("udp_size", "udp_size = 1232"),
         Key("limits", "[server.limits]"),
     ],
     elsewhere: NOTHING,
@@ -116,6 +116,7 @@ pub(super) static NETWORK: Shape = Shape {
         Key("merge", "merge = \"nearest\""),
         Key("ptr", "ptr = \"canonical\""),
         Key("health", "health = \"prefer\""),
+        Key("hold", "hold = \"2s\""),
         Key("aliases", "[network.aliases]"),
         Key("record", "[[network.record]]"),
         Key("endpoint", "[[network.endpoint]]"),
@@ -185,6 +186,10 @@ impl Shape {
 
     /// What to say of a key that is not one of these.
     pub(super) fn unknown(&self, key: &str) -> String {
+        if self.heading == SERVER.heading && key == "fail_over" {
+            return "`fail_over` is part of `order` now; write order = \"strict\" for \"sequential\", and leave it out else"
+                .to_owned();
+        }
         let (elsewhere, who) = self.elsewhere;
         if elsewhere.contains(&key) {
             return format!("`{key}` is not for the {} of this file: {who}; leave it out", self.heading);

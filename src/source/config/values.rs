@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::table::{Network, Upstream};
 use crate::wire::Name;
+use crate::wire::reply::UDP_SIZE;
 
 use super::{DockerConfig, NetworkPolicies, Problem};
 
@@ -41,22 +42,23 @@ pub struct ServerConfig {
     pub workers: Option<usize>,
     /// The servers for what no route, endpoint or network has its own for.
     pub upstreams: UpstreamsConfig,
-    /// How several servers for a question are chosen between. Default: the quickest first.
+    /// How several servers for a question are chosen between. Default: as listed.
     pub order: OrderConfig,
-    /// How one server follows another. Default: by what is known of them.
-    pub fail_over: FailOverConfig,
     /// What clients hear when no server answers. Default: SERVFAIL.
     pub unanswered: UnansweredConfig,
     /// Whether names are spelled at random in what is asked of upstreams. Default: false.
     pub case_randomization: bool,
-    /// The time for one forwarded question, over all servers and attempts; `None` for the default.
+    /// The time for one forwarded question, over all servers and attempts; `None` for the default, 4 s, or 3.5 s with Docker.
     pub timeout: Option<Duration>,
     /// Suffixes below which nothing is forwarded (answers.md S).
     pub never_forward: Vec<Name>,
     /// What `version.bind` says in class CH, at most 255 octets; `None` for REFUSED (answers.md P5).
     pub version: Option<String>,
-    /// What `id.server` says in class CH, at most 255 octets; `None` for REFUSED (answers.md P5).
+    /// What `id.server` says in class CH, and the name server identifier (RFC 5001), at most 255 octets; `None` for REFUSED
+    /// (answers.md P5), and no identifier.
     pub identity: Option<String>,
+    /// The largest reply over UDP, octets (answers.md H5). Default: 1232.
+    pub udp_size: u16,
     /// `[server.limits]`.
     pub limits: LimitsConfig,
 }
@@ -68,13 +70,13 @@ impl Default for ServerConfig {
             workers: None,
             upstreams: UpstreamsConfig::default(),
             order: OrderConfig::default(),
-            fail_over: FailOverConfig::default(),
             unanswered: UnansweredConfig::default(),
             case_randomization: false,
             timeout: None,
             never_forward: Vec::new(),
             version: None,
             identity: None,
+            udp_size: UDP_SIZE,
             limits: LimitsConfig::default(),
         }
     }
@@ -99,24 +101,15 @@ impl Default for UpstreamsConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OrderConfig {
-    /// `"fastest"`: the quickest first.
+    /// `"listed"`: the first that is up decides.
     #[default]
+    Listed,
+    /// `"fastest"`: equals, the quickest first.
     Fastest,
-    /// `"sequential"`: as listed.
-    Sequential,
-    /// `"round_robin"`: each in turn.
+    /// `"round_robin"`: equals, each in turn.
     RoundRobin,
-}
-
-/// `fail_over`: how one server follows another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum FailOverConfig {
-    /// `"adaptive"`: by what is known of them.
-    #[default]
-    Adaptive,
-    /// `"sequential"`: strictly as listed, each with an equal share of the time; the first answer counts.
-    Sequential,
+    /// `"strict"`: one after the other, each with an equal share of the time; the first reply counts.
+    Strict,
 }
 
 /// `unanswered`: what clients hear when no server answers.

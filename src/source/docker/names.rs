@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::source::parse_duration;
-use crate::table::{Health, Port, Protocol, relative_name};
+use crate::source::seconds_of;
+use crate::table::{Health, Port, Protocol, relative_names};
 use crate::wire::Name;
 
 use super::events::nanoseconds;
@@ -74,7 +74,7 @@ pub(super) struct Attachment {
 pub(super) struct Link {
     pub(super) network_name: String,
     pub(super) target: String,
-    pub(super) alias: Name,
+    pub(super) aliases: Vec<Name>,
 }
 
 impl Container {
@@ -128,7 +128,8 @@ impl Container {
             condition,
             started: nanoseconds(&state.started_at).unwrap_or(0),
             health: match state.health.status.as_str() {
-                "unhealthy" | "starting" => Health::Unhealthy,
+                "unhealthy" => Health::Unhealthy,
+                "starting" => Health::Starting,
                 _ => Health::Healthy,
             },
             ports: ports(inspection),
@@ -147,7 +148,7 @@ impl Link {
         Some(Link {
             network_name: network.to_owned(),
             target: target.trim_start_matches('/').to_owned(),
-            alias: relative_name(alias).ok()?,
+            aliases: relative_names(alias).ok()?.into_vec(),
         })
     }
 }
@@ -193,9 +194,14 @@ fn names_of(name: &str, id: &str, endpoint: &Endpoint, hostname: &str, labels: &
     let all = names.into_iter().chain(of_compose.iter().map(String::as_str)).chain(of_label.map(str::trim));
     let mut names: Vec<Name> = Vec::new();
     for name in all.filter(|name| !name.is_empty()) {
-        match relative_name(name) {
-            Ok(name) if names.contains(&name) => {}
-            Ok(name) => names.push(name),
+        match relative_names(name) {
+            Ok(spellings) => {
+                for name in spellings {
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                }
+            }
             Err(error) => tracing::debug!(container = id, %error, "not a name; left out"),
         }
     }
@@ -246,7 +252,8 @@ pub(super) fn is_enabled(labels: &Words) -> bool {
 
 /// What a network's label says of holding questions (answers.md N11).
 pub(super) fn hold(labels: &Words) -> Option<Duration> {
-    parse_duration(labels.get(HOLD)?)
+    let seconds = seconds_of(labels.get(HOLD)?)?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 #[cfg(test)]
@@ -332,7 +339,11 @@ mod tests {
             "\"Links\": [\"/cdef:/the-job/ldb\"],\n  \"NetworkMode\"",
         );
         let alias = || "ldb".parse().unwrap();
-        let link = |network: &str| Link { network_name: network.to_owned(), target: "cdef".to_owned(), alias: alias() };
+        let link = |network: &str| Link {
+            network_name: network.to_owned(),
+            target: "cdef".to_owned(),
+            aliases: vec![alias()],
+        };
         assert_eq!(linked.links, [link("bridge")]);
         let text = WEB.replacen("\"Links\": null,\n    \"Aliases\"", "\"Links\": [\"cdef:ldb\"],\n    \"Aliases\"", 1);
         assert_eq!(read(&text).links, [link("ext1")]);
@@ -362,7 +373,7 @@ mod tests {
     #[test]
     fn n8_a_starting_container_is_not_healthy_yet() {
         for (status, health) in [
-            ("starting", Health::Unhealthy),
+            ("starting", Health::Starting),
             ("unhealthy", Health::Unhealthy),
             ("healthy", Health::Healthy),
             ("none", Health::Healthy),

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::table::{Endpoint, relative_name};
+use crate::table::{Endpoint, relative_names};
 use crate::wire::Name;
 
 use super::model::{Service, Task};
@@ -41,7 +41,7 @@ pub(super) fn names_of_task(services: &BTreeMap<String, Service>, endpoint_id: &
 fn names(name: &str, service: &Service) -> Vec<Name> {
     let of_service = Some(name.to_owned()).filter(|_| virtual_address(service).is_none());
     let names = of_service.into_iter().chain([format!("tasks.{name}")]);
-    names.filter_map(|name| relative_name(&name).ok()).collect()
+    names.filter_map(|name| relative_names(&name).ok()).flatten().collect()
 }
 
 fn virtual_address(service: &Service) -> Option<std::net::IpAddr> {

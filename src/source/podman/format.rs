@@ -6,8 +6,8 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::table::{Address, Endpoint, Network, NetworkBuilder, relative_name};
-use crate::wire::Name;
+use crate::table::{Address, Endpoint, Network, NetworkBuilder, TableError, relative_names};
+use crate::wire::{Name, NameError};
 
 use super::lines::{LONGEST_LINE, Line};
 
@@ -120,9 +120,13 @@ impl Container {
             }
         }
         for text in items(Some(names)) {
-            match std::str::from_utf8(text).ok().and_then(|text| relative_name(text).ok()) {
-                Some(name) => self.names.push(name),
-                None => problems.push(Problem::new(line, "is no name of a container", text)),
+            match std::str::from_utf8(text).map(relative_names) {
+                Ok(Ok(names)) => self.names.extend(names),
+                Ok(Err(TableError::Name(NameError::NoALabels(_)))) => {
+                    let what = "has no A-labels (IDNA 2008, UTS 46), so no program could ask for it";
+                    problems.push(Problem::new(line, what, text));
+                }
+                Ok(Err(_)) | Err(_) => problems.push(Problem::new(line, "is no name of a container", text)),
             }
         }
         if !is_internal {

@@ -338,9 +338,7 @@ fn metadata(entry: &DirEntry) -> io::Result<Metadata> {
 
 /// Podman's answers, as settings of one of its networks: what holds where nobody says otherwise, but for its domain.
 pub fn defaults(network: NetworkBuilder) -> NetworkBuilder {
-    let network = network.clients(Clients::Table).merge(Merge::All).reverse_names(ReverseNames::All).ttl(0);
-    // The files do not say which subnets a network has, and whoever reaches its gateway may ask.
-    network.allow("0.0.0.0/0").allow("::/0")
+    network.clients(Clients::Table).merge(Merge::All).reverse_names(ReverseNames::All).ttl(0)
 }
 
 /// The settings of a network, of which `network` is what its file says.

@@ -8,6 +8,8 @@ use crate::source::docker::model::{self, Inspection, Service, Summary};
 use crate::source::docker::names::{self, Attachment, Condition, Container};
 use crate::source::docker::network::{Interface, Network};
 
+use crate::table::relative_names;
+
 use super::{Answer, Ask, Kind, KnownContainer, KnownNetwork, Request, State};
 
 impl State {
@@ -24,24 +26,18 @@ impl State {
             }
             (Ask::Networks, Answer::Networks(list)) => self.take_networks(list, asked),
             (Ask::Containers, Answer::Containers(list)) => self.take_containers(&list, asked),
-            (Ask::Network(id), Answer::Network(network, interfaces)) => {
-                if !self.is_gone(id, asked) {
-                    self.take_network(id, &network, &interfaces, asked);
-                }
+            (Ask::Network(id), Answer::Network(network, interfaces)) if !self.is_gone(id, asked) => {
+                self.take_network(id, &network, &interfaces, asked);
             }
             (Ask::Services(id), Answer::Network(network, _)) => self.take_services(id, network.services),
             (Ask::Network(id), Answer::Gone) => self.remove_network(id),
-            (Ask::Container(id), Answer::Container(inspection)) => {
-                if !self.is_gone(id, asked) {
-                    self.take_container(id, &inspection, asked);
-                }
+            (Ask::Container(id), Answer::Container(inspection)) if !self.is_gone(id, asked) => {
+                self.take_container(id, &inspection, asked);
             }
-            (Ask::Container(id), Answer::Gone) => {
-                if self.containers.get(id).is_none_or(|known| known.changed < asked) {
-                    self.remove_container(id);
-                }
+            (Ask::Container(id), Answer::Gone) if self.containers.get(id).is_none_or(|known| known.changed < asked) => {
+                self.remove_container(id);
             }
-            // Not what was asked for.
+            // Of what is gone by now, or not what was asked for.
             _ => {}
         }
         let oldest = self.in_flight.keys().next().copied();
@@ -180,7 +176,7 @@ impl State {
                             network_name: model.name.clone(),
                             endpoint_id: String::new(),
                             addresses: Vec::new(),
-                            names: names.filter_map(|name| crate::table::relative_name(name).ok()).collect(),
+                            names: names.filter_map(|name| relative_names(name).ok()).flatten().collect(),
                             priority: 0,
                             gateways: Vec::new(),
                         });

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::source::docker::names::{Attachment, Condition, Container};
 use crate::source::docker::network::Network;
 use crate::source::docker::{pattern, swarm};
-use crate::table::{Address, Clients, Endpoint, NetworkBuilder};
+use crate::table::{Address, Clients, Endpoint, EndpointState, NetworkBuilder};
 
 use super::{Kind, KnownNetwork, State};
 
@@ -86,7 +86,8 @@ impl State {
         let known = self.networks.get(id)?;
         let name = known.served_as.clone()?;
         let network = &known.network;
-        let mut builder = crate::table::Network::builder(&name).clients(Clients::Table).internal(network.internal);
+        let clients = if network.kind == Kind::Identity { Clients::Identify } else { Clients::Table };
+        let mut builder = crate::table::Network::builder(&name).clients(clients).internal(network.internal);
         for subnet in &network.subnets {
             builder = builder.subnet(&subnet.to_string());
         }
@@ -100,6 +101,9 @@ impl State {
         if self.is_served(network) {
             if let Some(domain) = &self.serving.domain {
                 builder = builder.domain(domain);
+            }
+            if let Some(hold) = network.hold.or(self.serving.hold) {
+                builder = builder.hold(hold);
             }
             let local = members.iter().filter_map(|container| self.endpoint(known, container));
             builder = local.fold(builder, NetworkBuilder::endpoint);
@@ -151,7 +155,13 @@ impl State {
         let attachment = container.attachments.iter().find(|at| self.is_of(at, &network.id))?;
         let order = if network.internal { INTERNAL_LAST } else { 0 };
         let mut builder = Endpoint::builder(id)
-            .running(!attachment.addresses.is_empty() || container.condition == Condition::Up)
+            .state(match container.condition {
+                // Docker itself gives the address of a container that is being started.
+                _ if !attachment.addresses.is_empty() => EndpointState::Up,
+                Condition::Up => EndpointState::Up,
+                Condition::Pending => EndpointState::Starting,
+                Condition::Down => EndpointState::Down,
+            })
             .health(container.health)
             // Docker searches internal networks last, then goes by its gateway priority; equal ones are in the order of names.
             .priority(attachment.priority.clamp(-MAX_PRIORITY, MAX_PRIORITY) + order);
@@ -159,7 +169,7 @@ impl State {
         let links =
             self.linking.iter().filter_map(|id| self.containers.get(id)).flat_map(|known| &known.container.links);
         let own = links.filter(|link| link.target == container.name && link.network_name == network.name);
-        builder = own.fold(builder, |builder, link| builder.relative_name(link.alias.clone()));
+        builder = own.flat_map(|link| &link.aliases).fold(builder, |builder, name| builder.relative_name(name.clone()));
         let services = swarm::names_of_task(&known.services, &attachment.endpoint_id);
         builder = services.into_iter().fold(builder, |builder, name| builder.relative_name(name));
         builder = attachment.addresses.iter().fold(builder, |builder, address| builder.ip(*address));

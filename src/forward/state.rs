@@ -1,14 +1,15 @@
-//! An upstream server as this process knows it: how it does, what was counted, and the connections to it. Shared by all
-//! lists that it stands in.
+//! An upstream server as this process knows it: its health, what was counted, and the connections to it. Shared by all
+//! pools that it stands in.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::fmt::Display;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::attempt::{Manner, attempt};
-use super::health::Health;
-use super::order::Candidate;
-use super::query::{Meaning, Question, meaning};
+use tokio::sync::Notify;
+
+use super::health::{Change, Health, Timing};
+use super::probe;
 use super::sockets::Sockets;
 use super::stream::Streams;
 use crate::table::{Transport, Upstream};
@@ -16,7 +17,7 @@ use crate::table::{Transport, Upstream};
 /// What making a connection adds to what is usual: a handshake or two.
 const HANDSHAKES: u32 = 3;
 /// But no more than this.
-const LONGEST_HANDSHAKE: Duration = Duration::from_millis(500);
+const MAX_HANDSHAKE: Duration = Duration::from_millis(500);
 
 /// How an upstream server does, as plain values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,13 +25,13 @@ const LONGEST_HANDSHAKE: Duration = Duration::from_millis(500);
 pub struct UpstreamStatus {
     /// The server.
     pub upstream: Upstream,
-    /// True once it has answered, and as long as it does; false also while nothing is known of it.
+    /// True once it has answered, and until it is demoted (answers.md F7); false also while nothing is known of it.
     pub well: bool,
     /// The smoothed round-trip time, once it has answered.
     pub rtt: Option<Duration>,
-    /// The time within which it usually answers: after that the next server is asked.
-    pub usual: Duration,
-    /// Queries sent to it, repeated ones and copies among them.
+    /// The time within which it usually answers, once it has answered.
+    pub usual: Option<Duration>,
+    /// Queries sent to it, repeated ones, copies and probes among them.
     pub queries: u64,
     /// Replies to them.
     pub replies: u64,
@@ -69,7 +70,7 @@ impl Counters {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(super) struct UpstreamState {
     pub(super) upstream: Upstream,
     pub(super) counters: Arc<Counters>,
     /// The connection to it.
@@ -80,14 +81,14 @@ pub(super) struct Server {
     #[cfg(feature = "encrypted")]
     pub(super) tls: Arc<super::tls::Client>,
     health: Mutex<Health>,
-    /// A copy of a question is under way.
-    probing: AtomicBool,
+    /// Told when something becomes known of it.
+    changes: Arc<Notify>,
 }
 
-impl Server {
+impl UpstreamState {
     /// A server that nothing is known of.
-    pub(super) fn new(upstream: Upstream) -> Server {
-        Server {
+    pub(super) fn new(upstream: Upstream, changes: Arc<Notify>) -> UpstreamState {
+        UpstreamState {
             #[cfg(feature = "encrypted")]
             tls: Arc::new(super::tls::Client::new(&upstream)),
             upstream,
@@ -95,7 +96,7 @@ impl Server {
             streams: Streams::default(),
             sockets: Sockets::new(),
             health: Mutex::new(Health::new()),
-            probing: AtomicBool::new(false),
+            changes,
         }
     }
 
@@ -105,13 +106,14 @@ impl Server {
     }
 
     /// It as a question sees it.
-    pub(super) fn candidate(&self, server: usize) -> Candidate {
-        let (mut usual, well) = self.with(|health| (health.usual(), health.is_well()));
+    pub(super) fn timing(&self) -> Timing {
         let stream = self.upstream.transport() != Transport::Plain;
+        let mut timing = self.with(|health| health.timing(stream));
         if stream && !self.streams.is_open() {
-            usual = (usual * HANDSHAKES).min(LONGEST_HANDSHAKE);
+            let with_handshakes = |expected: Duration| (expected * HANDSHAKES).min(expected + MAX_HANDSHAKE);
+            timing.expected_rtt = timing.expected_rtt.map(with_handshakes);
         }
-        Candidate { server, usual, well, stream }
+        timing
     }
 
     /// A message that was not the reply.
@@ -124,43 +126,70 @@ impl Server {
         self.counters.queries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It answered, whatever it said; see [`Health::answered`].
-    pub(super) fn answered(&self, rtt: Option<Duration>) {
+    /// It replied, whatever it said; see [`Health::answered`].
+    pub(super) fn answered(&self, rtt: Option<Duration>, repeated: bool) {
         self.counters.replies.fetch_add(1, Ordering::Relaxed);
-        self.with(|health| health.answered(rtt));
+        let change = self.with(|health| health.answered(rtt, repeated, now()));
+        self.tell(change, &"");
     }
 
-    /// It failed a question, whoever else can answer it.
+    /// It failed a question, whatever others say to that.
     pub(super) fn failed(&self) {
         self.counters.failures.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// What was sent to it at `sent` has no answer within its usual time.
-    pub(super) fn late(&self, sent: Instant, now: Instant) {
+    /// It is later than usual with a question: a probe tells whether it replies at all.
+    pub(super) fn suspect(self: &Arc<Self>) {
         self.counters.late.fetch_add(1, Ordering::Relaxed);
-        self.with(|health| health.fell_silent(sent, now));
+        let now = now();
+        if let Some(at) = self.with(|health| health.suspect(now)) {
+            probe::suspected(self, now, at);
+        }
     }
 
-    /// Sends it a copy of a question that nobody waits for, to see how it does. One at a time.
-    pub(super) fn probe(self: &Arc<Server>, question: &Question, timeout: Duration) {
-        if self.probing.swap(true, Ordering::Relaxed) {
-            return;
+    /// What was sent at `sent` showed that it cannot be reached, and why.
+    pub(super) fn unreachable(&self, sent: Instant, why: &dyn Display) {
+        let change = self.with(|health| health.unreachable(sent, now()));
+        self.tell(change, why);
+    }
+
+    /// The probe that was sent at `sent` was not answered.
+    pub(super) fn probe_unanswered(&self, sent: Instant, why: &dyn Display) {
+        let change = self.with(|health| health.probe_unanswered(sent, now()));
+        self.tell(change, why);
+    }
+
+    /// It failed where nothing is remembered of that: it is only logged.
+    pub(super) fn warn(&self, why: &dyn Display) {
+        let change = self.with(|health| health.warn(now())).then_some(Change::Demoted { log: true });
+        self.tell(change, why);
+    }
+
+    /// Tells of a change: those who wait for one, and the log.
+    fn tell(&self, change: Option<Change>, why: &dyn Display) {
+        let Some(change) = change else { return };
+        self.changes.notify_waiters();
+        let address = self.upstream.address();
+        match change {
+            Change::Demoted { log: true } => {
+                tracing::warn!(upstream = %self.upstream, "upstream {address} does not answer: {why}");
+            }
+            Change::Back { log: true } => tracing::info!(upstream = %self.upstream, "upstream {address} answers again"),
+            Change::Demoted { .. } => tracing::debug!(upstream = %self.upstream, %why, "does not answer"),
+            Change::Back { .. } | Change::Met => tracing::debug!(upstream = %self.upstream, "answers"),
         }
-        let probe = Probe(self.clone());
-        let question = question.clone();
-        tokio::spawn(async move { probe.run(&question, timeout).await });
     }
 
     /// Its state, for people and metrics.
     pub(super) fn status(&self) -> UpstreamStatus {
-        let (well, rtt, usual) = self.with(|health| (health.is_well(), health.rtt(), health.usual()));
+        let timing = self.with(|health| health.timing(false));
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let counters = &self.counters;
         UpstreamStatus {
             upstream: self.upstream.clone(),
-            well,
-            rtt,
-            usual,
+            well: timing.is_up(),
+            rtt: timing.rtt,
+            usual: timing.expected_rtt,
             queries: count(&counters.queries),
             replies: count(&counters.replies),
             failures: count(&counters.failures),
@@ -168,46 +197,6 @@ impl Server {
             mismatches: count(&counters.mismatches),
             connections: count(&counters.connections),
         }
-    }
-}
-
-/// A copy of a question under way.
-struct Probe(Arc<Server>);
-
-impl Probe {
-    async fn run(&self, question: &Question, timeout: Duration) {
-        let (server, sent) = (&self.0, now());
-        let usual = server.candidate(0).usual;
-        let manner = Manner { connected: false, edns: true, randomize_case: false, newer_than: None };
-        server.asked();
-        let mut attempt = std::pin::pin!(attempt(server, question, manner));
-        let result = match tokio::time::timeout(usual.min(timeout), &mut attempt).await {
-            Ok(result) => result,
-            Err(_) => {
-                server.late(sent, now());
-                let Ok(result) = tokio::time::timeout(timeout.saturating_sub(usual), attempt).await else { return };
-                result
-            }
-        };
-        match result {
-            Ok(received) => {
-                server.answered(received.reused.then(|| now() - sent));
-                if matches!(meaning(&received.message), Meaning::Final | Meaning::Truncated { .. }) {
-                    server.with(Health::helped);
-                }
-            }
-            Err(error) => {
-                tracing::debug!(upstream = %server.upstream, %error, "still not there");
-                server.failed();
-                server.with(|health| health.broke(sent, now()));
-            }
-        }
-    }
-}
-
-impl Drop for Probe {
-    fn drop(&mut self) {
-        self.0.probing.store(false, Ordering::Relaxed);
     }
 }
 
