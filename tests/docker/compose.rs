@@ -273,11 +273,11 @@ fn d3_16_and_d3_17_no_answer_is_ever_wrong_while_the_projects_change() {
         blog.run(&["down", "--timeout", "0"]);
         shop.run(&["stop", "--timeout", "0", "mail"]);
         shop.run(&["start", "mail"]);
-        // Its networks go with the project.
-        docker.run(&["network", "disconnect", "shop_front", "client"]);
-        docker.run(&["network", "disconnect", "shop_back", "client"]);
     });
-    // Of the project's own networks nothing is seen from now on.
+    // Its own networks go with the project.
+    docker.run(&["network", "disconnect", "shop_front", "client"]);
+    docker.run(&["network", "disconnect", "shop_back", "client"]);
+    becomes_at!(client, GATEWAY, "web", ["NXDOMAIN"]);
     let truth = Truth::new(&docker, &["shared"], &aliases);
     nothing_is_wrong_while(&truth, &client.network(), &["mail", "proxy", "edge", "web", "client"], || {
         shop.run(&["down", "--timeout", "0"]);
