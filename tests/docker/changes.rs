@@ -192,6 +192,49 @@ fn d3_12_an_unhealthy_container_is_left_out_while_a_healthy_one_is_there() {
     assert_eq!(asker.resolves(GATEWAY, "one"), [first]);
 }
 
+#[test]
+fn d3_17_a_one_off_that_is_attached_anew_is_never_its_service() {
+    needs_docker!();
+    let outside = Outside::new();
+    let _upstream = outside.upstream();
+    let docker = Docker::start(&outside);
+    docker.run(&["network", "create", "n1"]);
+    let _callsign = docker.serve();
+    let asker = asker(&docker, "n1");
+    let db = docker.container("db1", &["--network", "n1", "--network-alias", "db"]).address_on("n1");
+    becomes_at!(asker, GATEWAY, "db", [&db]);
+    for turn in 0..10 {
+        // As Compose does: created with the aliases of the service, then attached without.
+        let name = format!("run{turn}");
+        docker.run(&[
+            "create",
+            "--name",
+            &name,
+            "--network",
+            "n1",
+            "--network-alias",
+            "db",
+            "busybox",
+            "sleep",
+            "1000",
+        ]);
+        let container = json!({"Container": &name, "Force": false});
+        thread::scope(|scope| {
+            let starting = scope.spawn(|| {
+                docker.post("/networks/n1/disconnect", &container);
+                docker.post("/networks/n1/connect", &container);
+                docker.post(&format!("/containers/{name}/start"), &Value::Null);
+            });
+            while !starting.is_finished() {
+                assert_eq!(asker.resolves(GATEWAY, "db"), [db.as_str()], "{name}");
+            }
+        });
+        becomes_at!(asker, GATEWAY, &name, [docker.running(&name).address_on("n1")]);
+        assert_eq!(asker.resolves(GATEWAY, "db"), [db.as_str()], "{name}");
+        docker.run(&["rm", "--force", &name]);
+    }
+}
+
 /// A POST, whatever comes of it: in a burst the engine refuses some.
 fn post(docker: &Docker<'_>, path: &str, body: Option<&Value>) {
     docker.request("POST", path, body).unwrap_or_else(|error| panic!("POST {path}: {error}"));

@@ -228,7 +228,7 @@ impl<'a> Docker<'a> {
     pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> io::Result<(u16, Value)> {
         let mut stream = UnixStream::connect(self.socket())?;
         stream.set_read_timeout(Some(DEADLINE))?;
-        let body = body.map(Value::to_string).unwrap_or_default();
+        let body = body.filter(|body| !body.is_null()).map(Value::to_string).unwrap_or_default();
         // HTTP/1.0: the answer ends with the connection, in one piece.
         let head = "Host: docker\r\nContent-Type: application/json";
         write!(stream, "{method} /v1.41{path} HTTP/1.0\r\n{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
