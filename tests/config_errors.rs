@@ -30,7 +30,10 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         // The shape of the file.
         ("[network]\nname = \"a\"".to_owned(), "1: `network` cannot be a table; write [[network]]"),
         ("[[server]]".to_owned(), "1: `server` cannot be a list; write [server]"),
-        ("[[networks]]".to_owned(), "1: unknown key `networks`; did you mean `network`?"),
+        (
+            "[[networks]]".to_owned(),
+            "1: unknown key `networks` in callsign.toml; did you mean `network`, or does it belong in [docker]?",
+        ),
         ("network = [5]".to_owned(), "1: `network` cannot have a whole number in it; write [[network]]"),
         ("[server\n".to_owned(), "1: this is not TOML: unclosed table, expected `]`"),
         // [server]
@@ -107,7 +110,7 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
             "[docker]\nnetworks = [\"!\"]".to_owned(),
             "2: this pattern matches nothing; write networks = [\"shop_*\", \"!secret\"]",
         ),
-        ("[docker]\nhold = \"2 minutes\"".to_owned(), "2: `hold` is \"2 minutes\"; write hold = \"2s\""),
+        ("[docker]\nhold = \"2 minutes\"".to_owned(), "2: `hold` is \"2 minutes\"; write seconds, from 0 to 3.5"),
         ("[docker]\ndomain = \"a..b\"".to_owned(), "2: \"a..b\" has an empty label; write domain = \"docker\""),
         (
             "[docker]\nlisten = [\"0.0.0.0\"]".to_owned(),

@@ -378,24 +378,30 @@ fn delay(place: &Namespace) -> &'static str {
 }
 
 #[test]
-fn a_path_that_loses_a_fifth_each_way_loses_hardly_a_question() {
+fn f6_a_path_that_loses_a_fifth_each_way_loses_hardly_a_question() {
     needs_root!("unbound", "nft", "tc");
     let _machine = machine();
     let site = Site::new();
     let _unbound = site.unbound(ONE);
-    let _callsign = site.callsign(&[ONE], "");
     let path = delay(&site.one);
     packets::lose(&site.one, 20);
-    packets::count(&site.one, 53);
-    let start = Instant::now();
-    let done = site.load(&Load { count: 10_000, in_flight: 400, every: None });
-    let answered = done.iter().filter(|asked| asked.took.is_some()).count();
-    let (median, p99) = (percentile(&done, 50), percentile(&done, 99));
-    println!("{answered} of 10000 answered in {:?}, median {median:?}, p99 {p99:?}; {path}", start.elapsed());
-    assert!(answered >= 9_990, "{answered} of 10000");
-    // 0.8 × 0.8 of the exchanges succeed: it takes 1.56 of them for an answer.
-    let queries = packets::counted(&site.one, 53);
-    assert!(queries > 14_000, "{queries} queries: the path loses nothing");
+    // 8 of 10,000 are lost with seven queries each, more than 10 in one run of six.
+    eventually(|| {
+        let _callsign = site.callsign(&[ONE], "");
+        packets::count(&site.one, 53);
+        let start = Instant::now();
+        let done = site.load(&Load { count: 10_000, in_flight: 400, every: None });
+        let answered = done.iter().filter(|asked| asked.took.is_some()).count();
+        let (median, p99) = (percentile(&done, 50), percentile(&done, 99));
+        // 0.8 × 0.8 of the exchanges succeed: it takes 1.56 of them for an answer.
+        let queries = packets::counted(&site.one, 53);
+        assert!(queries > 14_000, "{queries} queries: the path loses nothing");
+        let figures = format!(
+            "{answered} of 10000 answered in {:?}, median {median:?}, p99 {p99:?}, {queries} queries; {path}",
+            start.elapsed()
+        );
+        if answered >= 9_990 { Ok(figures) } else { Err(figures) }
+    });
 }
 
 /// Up to three times: other programs of a busy machine may be in the way of one.
@@ -448,7 +454,7 @@ const SOME: Load = Load { count: 50, ..AFTERWARDS };
 const AFTERWARDS: Load = Load { count: 750, in_flight: 400, every: Some(Duration::from_millis(2)) };
 
 #[test]
-fn one_of_two_dead_from_the_start_is_not_noticed() {
+fn f5_one_of_two_dead_from_the_start_costs_one_patience_once() {
     needs_root!("unbound", "nft");
     let _machine = machine();
     let site = Site::new();
@@ -480,22 +486,22 @@ fn one_of_two_dead_from_the_start_is_not_noticed() {
             };
             death.leave(&site.one);
             let figures = format!("{death:?}: first {with_dead:?}, alone {alone:?}; p99 {p99:?}, both alive {both:?}");
-            let is_good = with_dead <= alone + Duration::from_millis(50) && p99 <= both.mul_f64(1.2) + NOISE;
+            let is_good = with_dead <= alone + Duration::from_millis(600) && p99 <= both.mul_f64(1.2) + NOISE;
             if is_good { Ok(figures) } else { Err(figures) }
         });
     }
 }
 
 #[test]
-fn one_of_two_that_dies_under_load_is_noticed_for_half_a_second() {
+fn f5_one_of_two_that_dies_under_load_costs_one_patience_at_most() {
     needs_root!("unbound", "nft");
     let _machine = machine();
     let site = Site::new();
     let (_one, _two) = (site.unbound(ONE), site.unbound(TWO));
     for (death, order) in [
-        (Death::Silence, "sequential"),
+        (Death::Silence, "listed"),
         (Death::Silence, "fastest"),
-        (Death::LinkDown, "sequential"),
+        (Death::LinkDown, "listed"),
         (Death::LinkDown, "fastest"),
     ] {
         eventually(|| {
@@ -509,15 +515,16 @@ fn one_of_two_that_dies_under_load_is_noticed_for_half_a_second() {
             death.come_to(dying);
             let done = site.load(&AFTERWARDS);
             death.leave(dying);
+            // It is late for 200 ms, and then a probe of it for 400.
             let (early, late): (Vec<_>, Vec<_>) =
-                done.into_iter().partition(|asked| asked.at < Duration::from_millis(500));
+                done.into_iter().partition(|asked| asked.at < Duration::from_millis(650));
             let (before, late) = (percentile(&before, 99), percentile(&late, 99));
             let (worst, slow) = (
                 percentile(&early, 100),
                 early.iter().filter(|asked| asked.took.is_none_or(|took| took > before.mul_f64(1.2) + NOISE)).count(),
             );
             let figures = format!(
-                "{death:?}, {order}: before p99 {before:?}; first 500 ms: {slow} slow, worst {worst:?}; then p99 {late:?}"
+                "{death:?}, {order}: before p99 {before:?}; first 650 ms: {slow} slow, worst {worst:?}; then p99 {late:?}"
             );
             let is_good = late <= before.mul_f64(1.2) + NOISE && worst < Duration::from_millis(500);
             if is_good { Ok(figures) } else { Err(figures) }

@@ -26,6 +26,8 @@ const UNKNOWN_EQUALS_HEDGE: Duration = Duration::from_millis(100);
 /// How long an earlier server is waited for while a later one has an answer, and where nothing is known.
 const PATIENCE: [Duration; 2] = [Duration::from_millis(400), Duration::from_secs(2)];
 const UNKNOWN_PATIENCE: Duration = Duration::from_millis(500);
+/// So many replies in a row to repeated queries say how fast a server is, for want of better ones.
+const REPEATED_IN_A_ROW: u32 = 4;
 /// Repeats that a server may be sent before its first answer, and the most that are saved up.
 const FREE_REPEATS: u32 = 10;
 const MAX_SAVED_REPEATS: u32 = 100;
@@ -42,6 +44,8 @@ pub(super) struct Health {
     rtt: Option<(Duration, Duration)>,
     state: State,
     last_reply: Option<Instant>,
+    /// Replies in a row to queries that were sent more than once.
+    repeated_in_a_row: u32,
     /// A probe is under way since then.
     probe: Option<Instant>,
     /// No further probe before this: late questions are no reason to flood a server with probes.
@@ -136,6 +140,7 @@ impl Health {
             rtt: None,
             state: State::Unknown,
             last_reply: None,
+            repeated_in_a_row: 0,
             probe: None,
             next_probe: None,
             repeats: FREE_REPEATS,
@@ -159,11 +164,13 @@ impl Health {
     /// It replied, whatever it said. `rtt`: how long that took, where that tells how fast it is. `repeated`: the query was
     /// sent more than once, and `rtt` counts from the last time.
     pub(super) fn answered(&mut self, rtt: Option<Duration>, repeated: bool, now: Instant) -> Option<Change> {
+        self.repeated_in_a_row = if repeated { self.repeated_in_a_row.saturating_add(1) } else { 0 };
         match (rtt, self.rtt) {
             (Some(sample), None) => self.rtt = Some((sample, sample / 2)),
-            // The reply may be that to an earlier datagram. Only where it shows that the server is slower than thought is
-            // it a measure (Karn's algorithm would learn nothing of a server that is always asked twice).
-            (Some(sample), Some((smoothed, _))) if repeated && sample < smoothed => {}
+            // The reply may be that to an earlier datagram, and so is no measure (Karn's algorithm), but of a server that is
+            // always asked twice: that has become slower.
+            (Some(sample), Some((smoothed, _)))
+                if repeated && (sample < smoothed || self.repeated_in_a_row < REPEATED_IN_A_ROW) => {}
             (Some(sample), Some((smoothed, deviation))) => {
                 self.rtt = Some(((smoothed * 7 + sample) / 8, (deviation * 3 + smoothed.abs_diff(sample)) / 4));
             }
@@ -299,9 +306,14 @@ mod tests {
         let (mut health, now) = (Health::new(), Instant::now());
         health.answered(Some(600 * MS), true, now);
         assert_eq!(health.timing(false).rtt, Some(600 * MS), "the first is better than nothing");
-        health.answered(Some(MS), true, now);
-        assert_eq!(health.timing(false).rtt, Some(600 * MS));
+        health.answered(Some(600 * MS), false, now);
+        for _ in 0..3 {
+            health.answered(Some(1400 * MS), true, now);
+            assert_eq!(health.timing(false).rtt, Some(600 * MS), "it may be the reply to the first one");
+        }
         health.answered(Some(1400 * MS), true, now);
+        assert_eq!(health.timing(false).rtt, Some(700 * MS), "it is always asked twice");
+        health.answered(Some(MS), true, now);
         assert_eq!(health.timing(false).rtt, Some(700 * MS));
     }
 

@@ -36,6 +36,8 @@ use super::ranking::{Order, Ranking, Servers};
 /// Repeats of one question to one server: datagrams, and over connections.
 const MAX_REPEATS: u32 = 6;
 const MAX_STREAM_REPEATS: u32 = 2;
+/// The least time to the next try where the budget is used up.
+const NO_BUDGET_WAIT: Duration = Duration::from_millis(200);
 /// How long a negative answer of a later server waits for the earlier ones.
 const NEGATIVE_WAIT: Duration = Duration::from_secs(2);
 /// In place of a timeout too long for the clock.
@@ -312,19 +314,21 @@ impl Schedule {
     /// The server that is to be asked again, if there is one and its budget allows.
     fn repeat(&mut self, now: Instant, servers: &impl Servers) -> Option<usize> {
         for (server, turn) in self.turns.iter_mut().enumerate() {
-            if !turn.repeat_at.is_some_and(|at| now >= at) {
+            if turn.repeat_at.is_none_or(|at| now < at) {
+                continue;
+            }
+            if !servers.with(server, |health| health.take_repeat()) {
+                // Many questions may be lost at once, and the replies to others earn their repeats in a moment.
+                turn.repeat_at = Some(now + turn.interval.max(NO_BUDGET_WAIT));
                 continue;
             }
             let longest = if turn.is_unknown { self.timeout * 2 / 5 } else { self.timeout * 3 / 20 };
             turn.interval = (turn.interval * 2).min(longest.max(turn.interval));
-            let may_repeat = servers.with(server, |health| health.take_repeat());
-            turn.repeats += u32::from(may_repeat);
+            turn.repeats += 1;
             let most = if turn.is_stream { MAX_STREAM_REPEATS } else { MAX_REPEATS };
             turn.repeat_at = (turn.repeats < most).then(|| now + turn.interval);
-            if may_repeat {
-                turn.sent_at = now;
-                return Some(server);
-            }
+            turn.sent_at = now;
+            return Some(server);
         }
         None
     }

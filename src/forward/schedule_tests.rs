@@ -351,6 +351,15 @@ fn f6_over_a_path_that_loses_a_fifth_each_way_99_9_per_cent_of_questions_are_ans
 }
 
 #[test]
+fn f6_questions_that_come_and_are_lost_at_once_have_their_repeats_a_moment_later() {
+    let mut simulation = Simulation::new(Order::Listed, vec![lossy(20, 20)]);
+    // More are lost of each burst than repeats can be saved.
+    simulation.ask((0..50_000).map(|index| index / 400 * 1000));
+    let answered = simulation.done.values().filter(|done| done.say == Some(Yes)).count();
+    assert!(answered >= 49_950, "{answered}");
+}
+
+#[test]
 fn f6_a_server_that_loses_nothing_is_asked_once() {
     for rtt in [1, 20, 200] {
         let mut simulation = Simulation::new(Order::Listed, vec![replies(rtt, Yes)]);

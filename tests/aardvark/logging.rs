@@ -97,6 +97,28 @@ fn the_level_is_that_of_rust_log() {
 }
 
 #[test]
+fn f7_an_upstream_that_cannot_be_reached_is_in_the_log_once_in_every_mode() {
+    needs_root!("unshare");
+    for strict in ["0", "1"] {
+        let home = with_dev(Home::new().environment("CALLSIGN_PODMAN_STRICT", strict));
+        let syslog = Syslog::listen(&home);
+        home.configure("[server]\nupstreams = [\"127.0.0.66:1\"]\n");
+        home.write("shop", &network(SHOP, "10.89.0.2"));
+        let daemon = home.start();
+        let client = home.client(SHOP).timeout(std::time::Duration::from_millis(300));
+        for name in ["one.example", "two.example"] {
+            // In strict mode there is no reply.
+            let _ = client.udp_bytes(&crate::support::client::Query::new(name, 1).bytes());
+        }
+        let line = syslog.wait_for("127.0.0.66:1");
+        let said = "upstream 127.0.0.66:1 does not answer: connection refused";
+        // Facility user, severity warning.
+        assert!(line.starts_with(&format!("<12>aardvark-dns[{}]: {said}", daemon.pid)), "{line}");
+        assert!(syslog.rest().iter().all(|line| !line.contains(said)), "once");
+    }
+}
+
+#[test]
 fn why_it_could_not_start_is_in_the_log_too() {
     needs_root!("unshare");
     let home = with_dev(Home::new().environment("RUST_LOG", "ERROR"));

@@ -168,11 +168,11 @@ impl Client {
 
     /// From this address of the machine.
     pub fn from(self, source: IpAddr) -> Client {
-        self.from_socket(SocketAddr::new(source, 0))
+        self.sent_from(SocketAddr::new(source, 0))
     }
 
     /// From this address of the machine, with its scope.
-    pub fn from_socket(mut self, source: SocketAddr) -> Client {
+    pub fn sent_from(mut self, source: SocketAddr) -> Client {
         self.source = source;
         self
     }

@@ -309,7 +309,7 @@ pub fn client_from(source: SocketAddr, server: SocketAddr) -> Client {
         assert!(Instant::now() < deadline, "{source}: {error}");
         thread::sleep(Duration::from_millis(20));
     }
-    Client::new(server).from_socket(source)
+    Client::new(server).sent_from(source)
 }
 
 /// The link-local address of an interface of this thread's network, with the interface's scope.

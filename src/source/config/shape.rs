@@ -246,7 +246,10 @@ mod tests {
         assert_eq!(NETWORK.unknown("subnet"), "unknown key `subnet`; did you mean `subnets`?");
         assert_eq!(NETWORK.unknown("Listen"), "unknown key `Listen`; did you mean `listen`?");
         assert_eq!(SERVER.unknown("prot"), "unknown key `prot`; did you mean `port`?");
-        assert_eq!(ROOT.unknown("networks"), "unknown key `networks`; did you mean `network`?");
+        assert_eq!(
+            ROOT.unknown("networks"),
+            "unknown key `networks` in callsign.toml; did you mean `network`, or does it belong in [docker]?"
+        );
         assert_eq!(
             ENDPOINT.unknown("domains"),
             "unknown key `domains` in [[network.endpoint]]; it belongs in [[network]]"
