@@ -42,10 +42,15 @@ impl State {
         })
     }
 
-    /// Asks who is who on the bridge by which containers of overlay networks come: it has no events.
+    /// Asks who is who on the bridge by which containers of overlay networks come: it has no events, and its creation has none.
     pub(super) fn ask_gateway_bridge(&mut self) {
-        let bridge = self.networks.iter().find(|(_, known)| known.network.kind == Kind::Identity);
-        self.dirty_networks.extend(bridge.map(|(id, _)| id.clone()));
+        let of_kind =
+            |kind| self.networks.iter().find(|(_, known)| known.network.kind == kind).map(|(id, _)| id.clone());
+        if let Some(bridge) = of_kind(Kind::Identity) {
+            self.dirty_networks.insert(bridge);
+        } else if of_kind(Kind::Overlay).is_some() {
+            self.lists.insert(Ask::Networks);
+        }
     }
 
     /// Asks again what failed.
