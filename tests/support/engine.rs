@@ -756,10 +756,17 @@ impl Shared {
                 drop(world);
                 respond(stream, 200, &list.into());
             }
-            ["networks", id] => match known(world.networks.contains_key(id), "network") {
-                Some(message) => respond(stream, 404, &message),
-                None => respond(stream, 200, &world.network_inspection(id, false, query == "verbose=true")),
-            },
+            // By its id or its name.
+            ["networks", name] => {
+                let is_meant = |(id, network): &(&String, &Network)| *id == name || network.name == name;
+                let id = world.networks.iter().find(is_meant).map(|(id, _)| id.clone());
+                match (id, known(false, "network")) {
+                    (Some(id), _) => {
+                        respond(stream, 200, &world.network_inspection(&id, false, query == "verbose=true"))
+                    }
+                    (None, message) => respond(stream, 404, &message.unwrap_or_default()),
+                }
+            }
             ["containers", "json"] => {
                 let list: Vec<Value> = world.containers.keys().map(|id| world.summary(id)).collect();
                 drop(world);

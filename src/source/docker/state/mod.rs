@@ -197,6 +197,7 @@ impl State {
         for attachment in &mut known.container.attachments {
             if network.is_none_or(|network| self.is_of(attachment, network)) {
                 attachment.addresses.clear();
+                attachment.is_provisional |= known.container.condition == Condition::Pending;
             }
         }
         self.touch(id, &known.container);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::source::docker::network::GATEWAY_BRIDGE;
+
 use super::{Ask, Kind, KnownContainer, Request, State};
 
 /// Inspections at a time: of containers that something happened to, and of those of a list. One waits while its container is
@@ -45,7 +47,8 @@ impl State {
     /// Asks who is who on the bridge by which containers of overlay networks come: it has no events.
     pub(super) fn ask_gateway_bridge(&mut self) {
         let bridge = self.networks.iter().find(|(_, known)| known.network.kind == Kind::Identity);
-        self.dirty_networks.extend(bridge.map(|(id, _)| id.clone()));
+        // Its making has none either; the engine takes the name for an id.
+        self.dirty_networks.insert(bridge.map_or_else(|| GATEWAY_BRIDGE.to_owned(), |(id, _)| id.clone()));
     }
 
     /// Asks again what failed.
