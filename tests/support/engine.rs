@@ -437,6 +437,13 @@ impl Engine {
         world.connect(id, network);
     }
 
+    /// Puts a container that does not run on a network: no event tells of it.
+    pub fn attach(&self, id: &str, network: &str, aliases: &[&str]) {
+        let aliases = aliases.iter().map(|&alias| alias.to_owned()).collect();
+        let attached = Attached { aliases, ..Attached::default() };
+        self.world().containers.get_mut(id).unwrap().networks.insert(network.to_owned(), attached);
+    }
+
     /// Disconnects a running container, of which it tells twice (docker.md 3.9).
     pub fn disconnect(&self, id: &str, network: &str) {
         let mut world = self.world();

@@ -27,6 +27,7 @@ mod model;
 mod names;
 mod network;
 mod pattern;
+mod replay;
 mod state;
 mod swarm;
 
@@ -46,6 +47,8 @@ use engine::Engine;
 pub use engine::{EngineError, Version, find_socket};
 use events::Event;
 use network::Interface;
+#[doc(hidden)]
+pub use replay::replay;
 use state::{Answer, Ask, Request, Serving, State};
 
 /// The longest pause between two attempts to reach the engine, and the first one.
