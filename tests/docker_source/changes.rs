@@ -136,6 +136,26 @@ fn docker_3_17_a_one_off_is_not_its_service() {
 }
 
 #[test]
+fn docker_3_15_aliases_that_compose_takes_back_before_the_start_are_none() {
+    let (bed, client) = shop(Age::Engine20);
+    let shop = bed.engine.network_id("shop");
+    // As Compose does: made with the service's alias, and put on the network anew without it.
+    let one_off = bed.engine.create(Container::new("one-off").on("shop", &["db"]));
+    bed.becomes(&client, "db", "NODATA db is not running");
+    bed.engine.pause(true);
+    bed.engine.disconnect(&one_off, &shop);
+    bed.engine.attach(&one_off, &shop, &[]);
+    bed.engine.begin_start(&one_off);
+    bed.engine.pause(false);
+    // It is known by its address, and does not have the name.
+    bed.becomes(&bed.address(1, 3), "client", &client);
+    assert_eq!(bed.look_up(&client, "db"), "NODATA db is not running");
+    bed.engine.finish_start(&one_off);
+    bed.becomes(&client, "one-off", &bed.address(1, 3));
+    assert_eq!(bed.look_up(&client, "db"), "SERVFAIL");
+}
+
+#[test]
 fn n8_health_is_followed() {
     let (bed, client) = shop(Age::Engine25);
     let [one, two] = ["one", "two"].map(|name| bed.engine.run(Container::new(name).on("shop", &["db"])));

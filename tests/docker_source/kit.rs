@@ -63,6 +63,17 @@ impl Bed {
         client.udp(&Query::new(name, rtype).edns(1232))
     }
 
+    /// Waits until a name is this at the gateway of a network, where nobody may listen yet.
+    #[track_caller]
+    pub(crate) fn becomes_at(&self, network: u8, from: &str, name: &str, wanted: &str) {
+        let gateway = SocketAddr::new(self.address(network, 1).parse().unwrap(), self.port);
+        let client = Client::new(gateway).from(from.parse().unwrap());
+        eventually(&format!("{name} is {wanted} at {gateway}"), || {
+            let reply = client.udp_bytes(&Query::new(name, rtype::A).edns(1232).bytes());
+            reply.is_ok_and(|bytes| shown(&Reply::new(bytes)) == wanted)
+        });
+    }
+
     /// The addresses of a name, or the error code, as a container on the default bridge's gateway sees them.
     #[track_caller]
     pub(crate) fn look_up(&self, from: &str, name: &str) -> String {

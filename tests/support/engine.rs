@@ -437,6 +437,13 @@ impl Engine {
         world.connect(id, network);
     }
 
+    /// Puts a container that does not run on a network: no event tells of it.
+    pub fn attach(&self, id: &str, network: &str, aliases: &[&str]) {
+        let aliases = aliases.iter().map(|&alias| alias.to_owned()).collect();
+        let attached = Attached { aliases, ..Attached::default() };
+        self.world().containers.get_mut(id).unwrap().networks.insert(network.to_owned(), attached);
+    }
+
     /// Disconnects a running container, of which it tells twice (docker.md 3.9).
     pub fn disconnect(&self, id: &str, network: &str) {
         let mut world = self.world();
@@ -756,10 +763,17 @@ impl Shared {
                 drop(world);
                 respond(stream, 200, &list.into());
             }
-            ["networks", id] => match known(world.networks.contains_key(id), "network") {
-                Some(message) => respond(stream, 404, &message),
-                None => respond(stream, 200, &world.network_inspection(id, false, query == "verbose=true")),
-            },
+            // By its id or its name.
+            ["networks", name] => {
+                let is_meant = |(id, network): &(&String, &Network)| *id == name || network.name == name;
+                let id = world.networks.iter().find(is_meant).map(|(id, _)| id.clone());
+                match (id, known(false, "network")) {
+                    (Some(id), _) => {
+                        respond(stream, 200, &world.network_inspection(&id, false, query == "verbose=true"))
+                    }
+                    (None, message) => respond(stream, 404, &message.unwrap_or_default()),
+                }
+            }
             ["containers", "json"] => {
                 let list: Vec<Value> = world.containers.keys().map(|id| world.summary(id)).collect();
                 drop(world);

@@ -25,13 +25,10 @@ pub(super) fn address(arguments: &arguments::Explain, containers: &[ContainerSta
     }
     let is_id = |container: &&ContainerStatus| from.len() >= 4 && container.id.starts_with(from.as_str());
     let by_name = containers.iter().find(|container| container.name == *from);
-    let container = match by_name.or_else(|| containers.iter().find(is_id)) {
-        Some(container) => container,
-        None => {
-            let names = containers.iter().map(|container| container.name.as_str());
-            let near = nearest(from, names).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-            return Err(format!("Docker has no container {from:?}{near}"));
-        }
+    let Some(container) = by_name.or_else(|| containers.iter().find(is_id)) else {
+        let names = containers.iter().map(|container| container.name.as_str());
+        let near = nearest(from, names).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        return Err(format!("Docker has no container {from:?}{near}"));
     };
     let is_meant = |network: &str| arguments.network.as_ref().is_none_or(|wanted| wanted == network);
     let addresses = || container.networks.iter().filter(|(network, _)| is_meant(network)).flat_map(|(_, ips)| ips);

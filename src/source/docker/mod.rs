@@ -27,6 +27,7 @@ mod model;
 mod names;
 mod network;
 mod pattern;
+mod replay;
 mod state;
 mod swarm;
 
@@ -46,6 +47,8 @@ use engine::Engine;
 pub use engine::{EngineError, Version, find_socket};
 use events::Event;
 use network::Interface;
+#[doc(hidden)]
+pub use replay::replay;
 use state::{Answer, Ask, Request, Serving, State};
 
 /// The longest pause between two attempts to reach the engine, and the first one.
@@ -337,6 +340,7 @@ impl Docker {
     fn answered(&mut self, done: Result<(Request, Answer), tokio::task::JoinError>) {
         // A request ends with an answer, or with the runtime.
         if let Ok((request, answer)) = done {
+            tracing::trace!(ask = ?request.ask, "Docker answers");
             if matches!(answer, Answer::Failed) {
                 self.retry = self.retry.max(Instant::now() + RETRY);
             }
@@ -356,7 +360,12 @@ impl Docker {
                 self.state.retry();
                 self.is_subscribed = true;
             }
-            Message::Happened(events) => events.iter().for_each(|event| self.state.event(event)),
+            Message::Happened(events) => {
+                for event in &events {
+                    tracing::trace!(?event, "Docker tells");
+                    self.state.event(event);
+                }
+            }
             Message::Away(error) => {
                 (self.follower, self.engine, self.is_subscribed) = (None, None, false);
                 if self.presence != Presence::Away {

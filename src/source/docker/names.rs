@@ -67,6 +67,8 @@ pub(super) struct Attachment {
     /// Docker's own order of several networks: higher first.
     pub(super) priority: i32,
     pub(super) gateways: Vec<IpAddr>,
+    /// True if it was ended before the container ever ran, as Compose does: when it is made anew its aliases may be others.
+    pub(super) is_provisional: bool,
 }
 
 /// `--link TARGET:ALIAS`: on this network the container called `target` has this name, too.
@@ -119,6 +121,7 @@ impl Container {
                 names: names_of(&name, id, endpoint, &config.hostname, labels, is_default),
                 priority: endpoint.gw_priority.clamp(i32::MIN.into(), i32::MAX.into()) as i32,
                 gateways: parsed([&endpoint.gateway, &endpoint.ipv6_gateway]),
+                is_provisional: false,
             }
         });
         Container {

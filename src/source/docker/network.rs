@@ -10,7 +10,7 @@ use super::model;
 use super::names;
 
 /// Docker's network by which containers of overlay networks reach their host.
-const GATEWAY_BRIDGE: &str = "docker_gwbridge";
+pub(super) const GATEWAY_BRIDGE: &str = "docker_gwbridge";
 const BRIDGE_NAME: &str = "com.docker.network.bridge.name";
 const DEFAULT_BRIDGE: &str = "com.docker.network.bridge.default_bridge";
 const INHIBIT_IPV4: &str = "com.docker.network.bridge.inhibit_ipv4";

@@ -27,7 +27,7 @@ impl State {
             (Ask::Networks, Answer::Networks(list)) => self.take_networks(list, asked),
             (Ask::Containers, Answer::Containers(list)) => self.take_containers(&list, asked),
             (Ask::Network(id), Answer::Network(network, interfaces)) if !self.is_gone(id, asked) => {
-                self.take_network(id, &network, &interfaces, asked);
+                self.take_network(&network, &interfaces, asked);
             }
             (Ask::Services(id), Answer::Network(network, _)) => self.take_services(id, network.services),
             (Ask::Network(id), Answer::Gone) => self.remove_network(id),
@@ -121,7 +121,8 @@ impl State {
         }
     }
 
-    fn take_network(&mut self, id: &str, model: &model::Network, interfaces: &[Interface], asked: u64) {
+    fn take_network(&mut self, model: &model::Network, interfaces: &[Interface], asked: u64) {
+        let id = model.id.as_str();
         let Some(mut network) = Network::read(model, interfaces) else { return self.remove_network(id) };
         match self.networks.get_mut(id) {
             Some(known) => {
@@ -179,6 +180,7 @@ impl State {
                             names: names.filter_map(|name| relative_names(name).ok()).flatten().collect(),
                             priority: 0,
                             gateways: Vec::new(),
+                            is_provisional: false,
                         });
                         let last = known.container.attachments.len() - 1;
                         &mut known.container.attachments[last]

@@ -157,7 +157,7 @@ impl State {
         let mut builder = Endpoint::builder(id)
             .state(match container.condition {
                 // Docker itself gives the address of a container that is being started.
-                _ if !attachment.addresses.is_empty() => EndpointState::Up,
+                _ if !attachment.addresses.is_empty() && !attachment.is_provisional => EndpointState::Up,
                 Condition::Up => EndpointState::Up,
                 Condition::Pending => EndpointState::Starting,
                 Condition::Down => EndpointState::Down,

@@ -14,8 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::table::{Address, relative_names};
-use crate::wire::Name;
+use crate::table::Address;
 
 use super::events::{Event, What};
 use super::model::{self, Inspection, Service, Summary};
@@ -195,16 +194,10 @@ impl State {
         if network.is_none() {
             known.container.condition = Condition::Down;
         }
-        // One that never ran keeps its own name alone: Compose creates a one-off with its service's aliases, and attaches it anew
-        // without them.
-        let is_new = network.is_some() && known.container.condition == Condition::Pending;
-        let own: Vec<Name> = relative_names(&known.container.name).into_iter().flatten().filter(|_| is_new).collect();
         for attachment in &mut known.container.attachments {
             if network.is_none_or(|network| self.is_of(attachment, network)) {
                 attachment.addresses.clear();
-                if is_new {
-                    attachment.names.clone_from(&own);
-                }
+                attachment.is_provisional |= known.container.condition == Condition::Pending;
             }
         }
         self.touch(id, &known.container);

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::source::docker::network::GATEWAY_BRIDGE;
+
 use super::{Ask, Kind, KnownContainer, Request, State};
 
 /// Inspections at a time: of containers that something happened to, and of those of a list. One waits while its container is
@@ -42,15 +44,11 @@ impl State {
         })
     }
 
-    /// Asks who is who on the bridge by which containers of overlay networks come: it has no events, and its creation has none.
+    /// Asks who is who on the bridge by which containers of overlay networks come: it has no events.
     pub(super) fn ask_gateway_bridge(&mut self) {
-        let of_kind =
-            |kind| self.networks.iter().find(|(_, known)| known.network.kind == kind).map(|(id, _)| id.clone());
-        if let Some(bridge) = of_kind(Kind::Identity) {
-            self.dirty_networks.insert(bridge);
-        } else if of_kind(Kind::Overlay).is_some() {
-            self.lists.insert(Ask::Networks);
-        }
+        let bridge = self.networks.iter().find(|(_, known)| known.network.kind == Kind::Identity);
+        // Its making has none either; the engine takes the name for an id.
+        self.dirty_networks.insert(bridge.map_or_else(|| GATEWAY_BRIDGE.to_owned(), |(id, _)| id.clone()));
     }
 
     /// Asks again what failed.
