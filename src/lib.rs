@@ -65,7 +65,7 @@
 //! | `forward` (feature `server`) | the rest of the DNS: routes, cache, upstreams |
 //! | `server` (feature `server`) | sockets, workers, limits, graceful stop |
 //! | `control` (feature `control`) | looking into a running server and steering it, over a socket |
-//! | `source` (features `config`, `podman`) | what keeps a table up to date: the configuration file, Podman's directory |
+//! | `source` (features `config`, `docker`, `podman`) | what keeps a table up to date: the configuration file, a Docker engine, Podman's directory |
 //!
 //! The library installs no logger, panic hook, allocator or signal handler, never ends the process, and stops whatever it
 //! started on [`shutdown`](https://docs.rs/callsign/latest/callsign/server/struct.Server.html#method.shutdown). Two
@@ -82,7 +82,7 @@ pub mod forward;
 pub mod responder;
 #[cfg(feature = "server")]
 pub mod server;
-#[cfg(any(feature = "config", feature = "podman"))]
+#[cfg(any(feature = "config", feature = "docker", feature = "podman"))]
 pub mod source;
 #[cfg(any(feature = "config", feature = "control"))]
 mod spelling;

@@ -9,6 +9,7 @@
 pub mod cache;
 pub mod config;
 pub mod control;
+pub mod docker;
 pub mod name;
 mod paths;
 pub mod podman;
@@ -24,6 +25,7 @@ pub const TARGETS: &[Target] = &[
     ("cache", cache::run),
     ("config", config::run),
     ("control", control::run),
+    ("docker", docker::run),
     ("name", name::run),
     ("podman", podman::run),
     ("query", query::run),

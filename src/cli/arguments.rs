@@ -92,6 +92,12 @@ pub(super) fn or_stdin(path: &Path) -> PathBuf {
 pub(super) struct Serve {
     #[command(flatten)]
     pub(super) file: File,
+    /// Serve Docker's networks and containers, too; then no file is needed
+    ///
+    /// Follows the engine at $DOCKER_HOST, in the current Docker context, or at /var/run/docker.sock, and listens on the gateway
+    /// of each bridge network. The same as [docker] in the file, which says more.
+    #[arg(long)]
+    pub(super) docker: bool,
     /// Fail unless every listen address can be bound at the start; without it those that cannot are tried again
     #[arg(long)]
     pub(super) require_listen: bool,
@@ -108,6 +114,7 @@ pub(super) struct Serve {
 const SERVE_EXAMPLES: &str = "\
 Examples:
   callsign serve                                   what /etc/callsign/callsign.toml says
+  callsign serve --docker                          the containers of this host's Docker, by name
   callsign serve examples/two-networks.toml --log-level debug
   systemctl reload callsign                        or: kill -HUP PID, or just save the file
 
@@ -135,6 +142,9 @@ pub(super) struct Check {
     /// Check the settings of the server under the name aardvark-dns [default: /etc/callsign/podman.toml]
     #[arg(long)]
     pub(super) podman: bool,
+    /// Ask Docker, and show its networks and containers, too; then no file is needed
+    #[arg(long, conflicts_with = "podman")]
+    pub(super) docker: bool,
     /// Fail on warnings too
     #[arg(long)]
     pub(super) strict: bool,
@@ -152,6 +162,7 @@ Examples:
   callsign check --strict --quiet callsign.toml      for scripts: silent unless something is wrong
   generate | callsign check -
   callsign check --podman
+  callsign check --docker                      what would be served of this host's Docker now?
   callsign check callsign.toml --json | jq -r '.networks[].names[].name'";
 
 /// Ask a DNS server, and show its answer
@@ -215,6 +226,9 @@ pub(super) struct Explain {
     /// Ask the upstream, too, if the question goes to one
     #[arg(long)]
     pub(super) ask: bool,
+    /// Explain what Docker's networks and containers of this moment would get, instead of the server that runs
+    #[arg(long, conflicts_with = "socket")]
+    pub(super) docker: bool,
     /// Explain what this configuration would do, instead of the server that runs; `-` is standard input
     #[arg(long, short, value_name = "FILE", conflicts_with = "socket")]
     pub(super) config: Option<PathBuf>,
@@ -227,6 +241,7 @@ Examples:
   callsign explain db --from web                       what is db for the container web?
   callsign explain db --from 127.0.0.1 --network shop  and for the host, asking shop's listener?
   callsign explain www.example.com --from web --ask    which upstream is asked, and what does it say?
+  callsign explain db --from shop-web-1 --docker       what is db for this container of Docker's?
   callsign explain db --from 10.10.1.2 -c new.toml     what would it be with another configuration?";
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! `callsign explain`: why a client gets its answer, of the server that runs or of a configuration file.
+//! `callsign explain`: why a client gets its answer, of the server that runs, of a configuration file, or of Docker.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,28 +11,34 @@ use callsign::control::shapes::Explained;
 use callsign::control::{Inquiry, World, explain, running};
 use callsign::forward::Forwarder;
 use callsign::source::config::Config;
-use callsign::table::NameTable;
+use callsign::source::docker::ContainerStatus;
+use callsign::table::{NameTable, Network};
 use callsign::wire::rtype;
 
 use super::control::text::Style;
 use super::control::{Failure, ask, block_on, socket};
 use super::question::Question;
-use super::{NO, USAGE, arguments, check, output, settings};
+use super::{NO, USAGE, arguments, check, docker, output, settings};
 
 pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
     let question = Question::new(&arguments.name, arguments.rtype, rtype::A);
-    let inquiry = Inquiry {
+    let mut inquiry = Inquiry {
         name: question.name().clone(),
         rtype: question.rtype(),
         from: arguments.from.clone(),
         network: arguments.network.clone(),
     };
     let explained = match place(arguments) {
-        Place::File(path) => match Config::load(&path) {
-            Ok(config) => of_file(config, &path, &inquiry, arguments.ask),
+        Place::Server => socket(&arguments.target).and_then(|socket| of_server(&socket, &inquiry, arguments.ask)),
+        Place::File(path) | Place::Docker(path) => match docker::load(&path, arguments.docker) {
+            Ok(config) if arguments.docker => of_docker(config, &mut inquiry, arguments.ask),
+            Ok(config) => of_config(config, "file", &inquiry, arguments.ask).map_err(|(code, error)| {
+                let is_name = inquiry.network.is_none() && inquiry.from.parse::<IpAddr>().is_err();
+                let hint = if is_name { "; with --docker, --from may be a container of Docker's" } else { "" };
+                (code, format!("{}: {error}{hint}", path.display()))
+            }),
             Err(error) => return check::invalid(&path, &error, Vec::new(), arguments.target.json),
         },
-        Place::Server => socket(&arguments.target).and_then(|socket| of_server(&socket, &inquiry, arguments.ask)),
     };
     match explained {
         Ok(explained) if arguments.target.json => output::json(&explained, 0),
@@ -44,15 +51,20 @@ pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
 enum Place {
     /// What this configuration would do.
     File(PathBuf),
+    /// What it would do with Docker's networks of this moment.
+    Docker(PathBuf),
     /// What a server does.
     Server,
 }
 
 fn place(arguments: &arguments::Explain) -> Place {
-    match &arguments.config {
-        Some(path) => Place::File(arguments::or_stdin(path)),
-        None if arguments.target.socket.is_none() && running().is_empty() => Place::File(arguments::CONFIG.into()),
-        None => Place::Server,
+    let path = || arguments.config.as_deref().map_or_else(|| arguments::CONFIG.into(), arguments::or_stdin);
+    if arguments.docker {
+        Place::Docker(path())
+    } else if arguments.config.is_some() || arguments.target.socket.is_none() && running().is_empty() {
+        Place::File(path())
+    } else {
+        Place::Server
     }
 }
 
@@ -66,14 +78,36 @@ fn of_server(socket: &Path, inquiry: &Inquiry, is_asked: bool) -> Result<Explain
     ask(socket, &call).map(|(explained, _)| explained)
 }
 
-fn of_file(config: Config, path: &Path, inquiry: &Inquiry, is_asked: bool) -> Result<Explained, Failure> {
+fn of_docker(mut config: Config, inquiry: &mut Inquiry, is_asked: bool) -> Result<Explained, Failure> {
+    let docker = docker::ask(&mut config).map_err(|message| (NO, message))?;
+    inquiry.from = client(&inquiry.from, &docker.containers).map_err(|message| (USAGE, message))?;
+    of_config(config, "docker", inquiry, is_asked)
+}
+
+/// Who asks: the ID of the container that Docker calls so, else what was given.
+fn client(from: &str, containers: &[ContainerStatus]) -> Result<String, String> {
+    // Of addresses, and of names that only callsign gives, the table knows more.
+    let Some(container) = containers.iter().find(|container| container.name == from || container.id == from) else {
+        return Ok(from.to_owned());
+    };
+    if container.networks.iter().all(|(_, addresses)| addresses.is_empty()) {
+        return Err(format!(
+            "container {} has no address: it is not running, or on no network that callsign knows",
+            container.name
+        ));
+    }
+    Ok(container.id.clone())
+}
+
+/// What a server of this configuration would do, whose networks come from a source of this kind.
+fn of_config(config: Config, kind: &str, inquiry: &Inquiry, is_asked: bool) -> Result<Explained, Failure> {
     let table = NameTable::new();
     for network in config.networks {
         table.add(network).map_err(|error| (NO, error.to_string()))?;
     }
     let port = config.server.port;
     let forwarder = Forwarder::new(settings::forwarding(&config.server, &config.cache, &config.routes));
-    let listen = |network: &callsign::table::Network| {
+    let listen = |network: &Network| {
         let snapshot = network.snapshot();
         let addresses = snapshot.settings().listen.iter();
         addresses.map(|address| (address.ip(), address.port().unwrap_or(port)).into()).collect::<Vec<_>>()
@@ -85,9 +119,9 @@ fn of_file(config: Config, path: &Path, inquiry: &Inquiry, is_asked: bool) -> Re
         responder: Arc::new(settings::responder(&config.server)),
         listeners: Vec::new(),
         port,
-        kind: "file",
+        kind,
     };
-    let outcome = explain(&world, inquiry).map_err(|error| (USAGE, format!("{}: {error}", path.display())))?;
+    let outcome = explain(&world, inquiry).map_err(|error| (USAGE, error))?;
     if is_asked { block_on(outcome.ask(&forwarder)) } else { Ok(outcome.explained) }
 }
 

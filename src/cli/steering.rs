@@ -28,6 +28,8 @@ pub(super) type Order = oneshot::Sender<Reloaded>;
 pub(super) struct Steering {
     hub: Arc<Hub>,
     orders: mpsc::Sender<Order>,
+    /// The source without Docker.
+    configured: Source,
     state: Mutex<State>,
     metrics: Mutex<Option<Metrics>>,
 }
@@ -46,12 +48,38 @@ struct State {
 }
 
 impl Steering {
-    /// For a source of a kind (`file`, `podman`, `docker`) at a path; and what it is told to do.
+    /// For a source of a kind (`file`, `podman`) at a path; and what it is told to do.
     pub(super) fn new(kind: &str, path: &Path) -> (Arc<Steering>, mpsc::Receiver<Order>) {
         let (orders, received) = mpsc::channel(WAITING);
-        let source = Source { kind: kind.to_owned(), path: path.display().to_string(), ..Source::default() };
-        let state = Mutex::new(State { source, ..State::default() });
-        (Arc::new(Steering { hub: Arc::default(), orders, state, metrics: Mutex::default() }), received)
+        let configured = Source { kind: kind.to_owned(), path: path.display().to_string(), ..Source::default() };
+        let state = Mutex::new(State { source: configured.clone(), ..State::default() });
+        (Arc::new(Steering { hub: Arc::default(), orders, configured, state, metrics: Mutex::default() }), received)
+    }
+
+    /// The source is the Docker engine at this socket, beside the configuration; `None` if it is the configuration alone.
+    pub(super) fn set_docker(&self, socket: Option<String>) {
+        let mut state = self.lock();
+        let is_followed = state.source.connected.is_some();
+        match socket {
+            Some(socket) if is_followed => state.source.path = socket,
+            Some(path) => {
+                let connected = Some(false);
+                state.source = Source { kind: "docker".to_owned(), path, connected, ..Source::default() };
+                state.read = None;
+            }
+            None if is_followed => state.source = self.configured.clone(),
+            None => {}
+        }
+    }
+
+    /// Takes note of whether the Docker engine answers. What it says was just read, if it does.
+    pub(super) fn note_docker(&self, is_connected: bool) {
+        let mut state = self.lock();
+        state.source.connected = Some(is_connected);
+        if is_connected {
+            state.read = Some(SystemTime::now());
+            state.source.read = Some(control::now());
+        }
     }
 
     /// The server's observer.
@@ -68,10 +96,13 @@ impl Steering {
         let mut state = self.lock();
         let now = Some(control::now());
         if reloaded.errors.is_empty() {
-            state.read = Some(SystemTime::now());
             state.counts.0 += 1;
-            state.source.read = now;
             state.source.failed = None;
+            // Docker is read at other times.
+            if state.source.connected.is_none() {
+                state.read = Some(SystemTime::now());
+                state.source.read = now;
+            }
         } else {
             state.counts.1 += 1;
             state.source.failed = now.map(|at| FailedReload { at, errors: reloaded.errors.clone() });

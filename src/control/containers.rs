@@ -1,5 +1,6 @@
 //! Containers by name, ID and address, over all networks of a table.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,6 +12,13 @@ use super::shapes;
 /// What a container is called: its canonical name, else its ID.
 pub(super) fn name_of(endpoint: &Endpoint) -> String {
     endpoint.names().first().map_or_else(|| endpoint.id().to_owned(), ToString::to_string)
+}
+
+/// What tells a container apart for people: its ID, or its name where the ID is an engine's 64 hex digits.
+pub(super) fn known_as(endpoint: &Endpoint) -> String {
+    let id = endpoint.id();
+    let is_digest = id.len() == 64 && id.bytes().all(|octet| octet.is_ascii_hexdigit());
+    if is_digest { name_of(endpoint) } else { id.to_owned() }
 }
 
 /// A container in the shapes.
@@ -57,13 +65,13 @@ pub(super) fn find(table: &NameTable, wanted: &str) -> Result<Vec<Attached>, Str
         let hint = nearest.map_or_else(|| "see `callsign names`".to_owned(), |name| format!("did you mean {name}?"));
         return Err(format!("there is no container {wanted:?}; {hint}"));
     };
-    let mut ids: Vec<&str> = found.iter().map(|attached| attached.endpoint.id()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    match ids[..] {
-        [_] => Ok(found),
-        _ => {
-            Err(format!("{wanted:?} is the name of {} containers; write the ID of one: {}", ids.len(), ids.join(", ")))
+    let several: BTreeMap<&str, String> =
+        found.iter().map(|attached| (attached.endpoint.id(), known_as(&attached.endpoint))).collect();
+    match several.len() {
+        1 => Ok(found),
+        count => {
+            let which = several.into_values().collect::<Vec<_>>().join(", ");
+            Err(format!("{wanted:?} is the name of {count} containers; write which one: {which}"))
         }
     }
 }

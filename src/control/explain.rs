@@ -15,7 +15,7 @@ use crate::table::{Endpoint, Found, NameTable, Network};
 use crate::wire::message::flag;
 use crate::wire::{Name, class, rtype};
 
-use super::containers::{self, name_of};
+use super::containers::{self, known_as, name_of};
 use super::records::Said;
 use super::shapes::{self, Explained, Forwarded, Searched, Technical, UpstreamSaid, VERSION};
 use super::time;
@@ -466,7 +466,7 @@ impl Teller<'_> {
     fn what_it_is(&self) -> Option<String> {
         let name = &self.inquiry.name;
         let address = self.explanation.searched.iter().find_map(|each| match &each.finding {
-            Finding::Address { endpoints } => Some((each.network.clone(), endpoints.join(", "))),
+            Finding::Address { endpoints } => Some((each.network.clone(), self.known_as(&each.network, endpoints))),
             _ => None,
         });
         if let Some((network, ids)) = address {
@@ -482,7 +482,7 @@ impl Teller<'_> {
                 serving.into_iter().partition(|holder| holder.health() == crate::table::Health::Unhealthy);
             let mut text = match &healthy[..] {
                 [] => format!("{name} is {} on network {network}, which is unhealthy.", ids(&unhealthy)),
-                [one] => format!("{name} is the container {} on network {network}.", one.id()),
+                [one] => format!("{name} is the container {} on network {network}.", known_as(one)),
                 _ => format!("{name} is {} containers on network {network}: {}.", healthy.len(), ids(&healthy)),
             };
             if !healthy.is_empty() && !unhealthy.is_empty() {
@@ -495,6 +495,13 @@ impl Teller<'_> {
             "S" => Some(format!("{name} always means the container that asks.")),
             _ => None,
         }
+    }
+
+    /// Containers of a network by their IDs, for people.
+    fn known_as(&self, network: &str, ids: &[String]) -> String {
+        let snapshot = self.world.table.network(network).map(|network| network.snapshot());
+        let endpoint = |id: &String| snapshot.as_ref().and_then(|snapshot| snapshot.endpoint(id).map(known_as));
+        ids.iter().map(|id| endpoint(id).unwrap_or_else(|| id.clone())).collect::<Vec<_>>().join(", ")
     }
 
     fn nothing_of_this_type(&self) -> Told {
@@ -649,7 +656,17 @@ impl Teller<'_> {
             }
             _ => format!("Ask at a listener of network {first}."),
         };
-        (Some(cause), vec![advice])
+        (Some(cause), [Some(advice), self.alias(first)].into_iter().flatten().collect())
+    }
+
+    /// How Docker gives a container of another network the name where the client asks. The default bridge has no aliases.
+    fn alias(&self, elsewhere: &str) -> Option<String> {
+        let (name, here) = (&self.inquiry.name, self.asker.network.name());
+        if self.world.kind != "docker" || self.asker.container.is_none() || here == "bridge" {
+            return None;
+        }
+        let holder = holders_of(&*self.world.table.network(elsewhere)?, name).first().map(name_of)?;
+        Some(format!("Or give it the name here: docker network connect --alias {name} {here} {holder}"))
     }
 
     /// The networks that the client sees, in words.
@@ -689,7 +706,7 @@ fn holders_of(network: &Network, name: &Name) -> Vec<Endpoint> {
 }
 
 fn ids(endpoints: &[&Endpoint]) -> String {
-    listed(&endpoints.iter().map(|endpoint| endpoint.id().to_owned()).collect::<Vec<_>>())
+    listed(&endpoints.iter().map(|endpoint| known_as(endpoint)).collect::<Vec<_>>())
 }
 
 /// `a`, `a and b`, `a, b and c`; of many the first few.

@@ -129,6 +129,13 @@ pub(super) fn problems(status: &shapes::Status) -> Vec<String> {
         };
         problems.push(format!("the configuration was not reloaded at {}: {error}{more}", failed.at));
     }
+    if status.source.connected == Some(false) {
+        let path = &status.source.path;
+        problems.push(match status.source.read {
+            Some(_) => format!("Docker does not answer at {path}; what was known of its containers is still served"),
+            None => format!("Docker has not answered yet at {path}; its containers are not served"),
+        });
+    }
     for network in &status.networks {
         for listener in network.listeners.iter().filter(|listener| !listener.listening) {
             let error = listener.error.as_deref().unwrap_or("not listening");

@@ -473,6 +473,11 @@ impl Gatherer {
                 vec![(kind.clone(), f64::from(u8::from(source.failed.is_some())))],
             ),
             Family::gauges(
+                "callsign_source_connected",
+                "1 while the Docker engine answers; absent for other sources",
+                source.connected.map(|connected| (kind.clone(), f64::from(u8::from(connected)))).into_iter().collect(),
+            ),
+            Family::gauges(
                 "callsign_source_last_sync_timestamp_seconds",
                 "When the source was last read with success",
                 match self.host.last_sync() {

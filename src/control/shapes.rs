@@ -59,8 +59,11 @@ pub struct Source {
     pub kind: String,
     /// The file, the directory or the socket.
     pub path: String,
-    /// When it was last read with success, RFC 3339.
+    /// When it was last read with success, RFC 3339; of a Docker engine, when it last told of a change.
     pub read: Option<String>,
+    /// Whether the Docker engine answers; absent for other sources. While it does not, what was read before is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connected: Option<bool>,
     /// The last reading, if that failed: what is served is what was read before.
     pub failed: Option<FailedReload>,
 }

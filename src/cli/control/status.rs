@@ -65,7 +65,12 @@ fn show(status: &Status, style: Style) -> String {
     }
     let source = &status.source;
     let read = source.read.as_deref().map(|read| format!(", read {}", text::moment(read))).unwrap_or_default();
-    let _ = writeln!(text, "\nsource   {} {}{read}", source.kind, source.path);
+    let connected = match source.connected {
+        Some(true) => ", connected",
+        Some(false) => ", not connected",
+        None => "",
+    };
+    let _ = writeln!(text, "\nsource   {} {}{connected}{read}", source.kind, source.path);
     let _ = writeln!(text, "running  for {}, process {}", text::time(status.uptime_seconds), status.pid);
     let _ = writeln!(
         text,
