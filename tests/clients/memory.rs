@@ -27,9 +27,10 @@ const ATTACK: Duration = Duration::from_secs(8);
 /// The attackers' addresses, each with as many connections as it may have, and more.
 const SOURCES: u8 = 16;
 const CONNECTIONS: usize = 80;
-/// Threads that flood, each from an address of its own, and how many of them ask for what nobody answers.
-const FLOODS: usize = 8;
-const SILENT: usize = 2;
+/// Threads that flood, each from an address of its own, and how many of them ask for what nobody answers: enough for all
+/// places there are (`forwards`), at 1,024 a client.
+const FLOODS: usize = 10;
+const SILENT: usize = 6;
 
 /// Tells threads to end when it is dropped, also by a panic.
 struct StopGuard<'s>(&'s AtomicBool);
@@ -93,10 +94,13 @@ fn flood(source: IpAddr, prefix: &str, stop: &AtomicBool) {
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        let _ = socket.send(&Query::new(&format!("{prefix}{number}.{source}.example"), rtype::TXT).edns(1232).bytes());
+        // As long as a name can be: it is kept as long as the question waits.
+        let label = "x".repeat(60);
+        let name = format!("{prefix}{number:09}.{source}.{label}.{label}.{label}.example");
+        let _ = socket.send(&Query::new(&name, rtype::TXT).edns(1232).bytes());
         while socket.recv(&mut reply).is_ok() {}
         // More than the cache takes and the upstream answers, and not more than the machine's other tests can bear.
-        thread::sleep(Duration::from_millis(4));
+        thread::sleep(Duration::from_millis(3));
     }
 }
 
