@@ -118,13 +118,13 @@ impl Flights {
         None
     }
 
-    /// The right to wait for the late answer to a question that lands now, unless many do already, or `most` questions are
-    /// under way.
+    /// The right to wait for the late answer to a question that lands now. None if many do already, or if of `most` questions
+    /// more than four fifths are under way: questions that clients wait for come first.
     pub(super) fn linger(self: &Arc<Flights>, landing: &Landing, most: usize) -> Option<Lingering> {
         let lingering = Lingering { flights: self.clone(), key: landing.key.clone() };
         // Dropping it takes back what is added here.
         let late = self.late.fetch_add(1, Ordering::Relaxed);
-        (late < MAX_LATE && late + self.count() <= most).then_some(lingering)
+        (late < MAX_LATE && late + self.count() <= most / 5 * 4).then_some(lingering)
     }
 }
 

@@ -31,6 +31,8 @@ const CONNECTIONS: usize = 80;
 /// places there are (`forwards`), at 1,024 a client.
 const FLOODS: usize = 10;
 const SILENT: usize = 6;
+/// Places of questions that wait, by default.
+const FORWARDS: usize = 4096;
 
 /// Tells threads to end when it is dropped, also by a panic.
 struct StopGuard<'s>(&'s AtomicBool);
@@ -104,17 +106,18 @@ fn flood(source: IpAddr, prefix: &str, stop: &AtomicBool) {
     }
 }
 
+fn connect(source: IpAddr) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    socket.connect_timeout(&SERVER.parse::<SocketAddr>().unwrap().into(), Duration::from_secs(1))?;
+    let stream = TcpStream::from(socket);
+    stream.set_nonblocking(true)?;
+    Ok(stream)
+}
+
 /// Opens connections from one address and holds them: some promise the longest message there is and send all of a long one
 /// but its end, some ask for long answers and take none. Those that are closed are opened again.
 fn hold(source: IpAddr, stop: &AtomicBool) {
-    let connect = || {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        socket.bind(&SocketAddr::new(source, 0).into())?;
-        socket.connect_timeout(&SERVER.parse::<SocketAddr>().unwrap().into(), Duration::from_secs(1))?;
-        let stream = TcpStream::from(socket);
-        stream.set_nonblocking(true)?;
-        std::io::Result::Ok(stream)
-    };
     let query = Query::new("huge", 65_280).bytes();
     let huge = [&(query.len() as u16).to_be_bytes()[..], &query].concat().repeat(64);
     let says = [[&b"\xff\xff"[..], &[0; 4000]].concat(), [&b"\x10\x00"[..], &[0; 4095]].concat(), huge, Vec::new()];
@@ -122,7 +125,7 @@ fn hold(source: IpAddr, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         for (number, place) in held.iter_mut().enumerate() {
             if place.is_none()
-                && let Ok(mut stream) = connect()
+                && let Ok(mut stream) = connect(source)
             {
                 // Perhaps it is closed already.
                 let _ = stream.write_all(&says[number % says.len()]);
@@ -156,7 +159,7 @@ fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
     let at_rest = cgroup.memory();
 
     let stop = &AtomicBool::new(false);
-    let asked = thread::scope(|scope| {
+    let (asked, descriptors) = thread::scope(|scope| {
         scope.spawn(|| {
             upstream.enter(|| {
                 let socket = UdpSocket::bind(UPSTREAM).unwrap();
@@ -190,7 +193,7 @@ fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
             let (end, client) = (Instant::now() + ATTACK, Client::new(SERVER.parse().unwrap()));
             let query = || Query::new("db.internal", rtype::A);
             let _stop = StopGuard(stop);
-            let mut asked = 0;
+            let (mut asked, mut descriptors) = (0, 0);
             while Instant::now() < end {
                 // Over UDP as a stub does it: the flood fills the socket's receive buffer, whoever reads it.
                 let patient = client.timeout(Duration::from_secs(5));
@@ -198,19 +201,22 @@ fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
                 assert!(tries.next().is_some(), "no answer over UDP");
                 assert_eq!(client.tcp(&query()).addresses().len(), 1);
                 asked += 1;
+                descriptors = descriptors.max(program.descriptors());
             }
-            asked
+            (asked, descriptors)
         })
     });
 
     assert_eq!(cgroup.killed(), 0, "{program:?}");
+    // A question that waits has a socket.
+    assert!(descriptors > FORWARDS, "only {descriptors} descriptors were open at a time");
     assert!(asked > 0, "the good client was answered {asked} times");
     assert_eq!(
         good.enter(|| Client::new(SERVER.parse().unwrap()).tcp(&Query::new("db", rtype::A))).addresses().len(),
         1
     );
     println!(
-        "at rest {} KiB, at most {} KiB, after it {} KiB; {asked} rounds of the good client",
+        "at rest {} KiB, at most {} KiB, after it {} KiB; {asked} rounds of the good client; {descriptors} descriptors",
         at_rest >> 10,
         cgroup.most_memory() >> 10,
         cgroup.memory() >> 10
@@ -221,4 +227,52 @@ fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
         assert!(Instant::now() < deadline, "{} descriptors are open", program.descriptors());
         thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Waits until something is so, which is looked at again and again.
+#[track_caller]
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "never came to be: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn c_memory_of_16_times_64_connections_is_little_and_comes_back() {
+    needs_root!();
+    let lab = Lab::new();
+    let shop = lab.bridge("shop", &["10.10.0.1/16"]);
+    let evil = lab.container("evil", &[(&shop, &["10.10.3.1/16"])]);
+    let more: Vec<String> = (2..=SOURCES).map(|number| format!("address add 10.10.3.{number}/16 dev eth0\n")).collect();
+    evil.configure(&more.concat());
+    let program = Program::with(&config()).inside(lab.host()).start();
+    let descriptors = program.descriptors();
+    // Sends the same over each connection, and gives those that the server does not end.
+    let hold = |octets: &[u8]| -> Vec<TcpStream> {
+        let sources = (1..=SOURCES).flat_map(|number| [IpAddr::from([10, 10, 3, number]); 64]);
+        let connections = sources.map(|source| connect(source).unwrap());
+        let send = |mut stream: TcpStream| stream.write_all(octets).map(|()| stream).ok();
+        connections.filter_map(send).collect()
+    };
+    evil.enter(|| {
+        let rounds = [&[0xff, 0xff][..], &[&b"\x10\x00"[..], &[0; 4095]].concat()].map(|octets| {
+            let before = program.private_memory();
+            let held = hold(octets);
+            match octets {
+                // A promise of 65,535 octets ends the connection.
+                [0xff, ..] => until("they are closed", || program.descriptors() == descriptors),
+                _ => until("all are there", || program.private_memory() > before + (4 << 20)),
+            }
+            let during = program.private_memory();
+            drop(held);
+            until("they are closed", || program.descriptors() == descriptors);
+            [before, during, program.private_memory()].map(|octets| octets >> 10)
+        });
+        println!("KiB before, with the connections, and after them: {rounds:?}");
+        let [[before, during, after], [_, held, last]] = rounds;
+        assert!(during < before + 4096 && after < before + 2048, "{rounds:?}");
+        assert!(held < before + 8192 && last < before + 2048, "{rounds:?}");
+    });
 }
