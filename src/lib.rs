@@ -64,7 +64,7 @@
 //! | [`responder`] | the decision: what is answered to whom, and why |
 //! | `forward` (feature `server`) | the rest of the DNS: routes, cache, upstreams |
 //! | `server` (feature `server`) | sockets, workers, limits, graceful stop |
-//! | `source` (features `config`, `podman`) | what keeps a table up to date: the configuration file, Podman's directory |
+//! | `source` (features `config`, `docker`, `podman`) | what keeps a table up to date: the configuration file, a Docker engine, Podman's directory |
 //!
 //! The library installs no logger, panic hook, allocator or signal handler, never ends the process, and stops whatever it
 //! started on [`shutdown`](https://docs.rs/callsign/latest/callsign/server/struct.Server.html#method.shutdown). Two
@@ -79,7 +79,7 @@ pub mod forward;
 pub mod responder;
 #[cfg(feature = "server")]
 pub mod server;
-#[cfg(any(feature = "config", feature = "podman"))]
+#[cfg(any(feature = "config", feature = "docker", feature = "podman"))]
 pub mod source;
 pub mod table;
 pub mod wire;

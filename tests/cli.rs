@@ -246,7 +246,8 @@ fn check_warns_and_is_content() {
     let (_directory, path) = file("[[network]]\nname = \"a\"\n");
     let (code, checked) = ran(&["check", &path]);
     assert_eq!(code, Some(0));
-    let warning = "nobody can ask this network, as it listens nowhere; write listen = [\"172.18.0.1\"]";
+    let warning = "nobody can ask this network, as it listens nowhere; write listen = [\"172.18.0.1\"], or [docker] if it adds to \
+                   a network of Docker's";
     assert_eq!(checked.stderr, format!("{path}:1: {warning} (a warning)\n"));
     assert!(checked.stdout.contains("is valid"));
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use callsign::source::config::{
     CacheConfig, Config, LimitsConfig, OrderConfig, RouteTarget, ServerConfig, UnansweredConfig, UpstreamsConfig,
 };
-use callsign::table::{Clients, Health, HealthPolicy, Merge, Protocol, ReverseNames};
+use callsign::table::{Clients, Health, HealthPolicy, Merge, Network, Protocol, ReverseNames};
 use callsign::wire::Name;
 
 fn name(text: &str) -> Name {
@@ -310,6 +310,47 @@ fn mistakes_in_endpoints_are_told_with_their_lines() {
     assert!(problems(&both).contains("this is not TOML: "), "{}", problems(&both));
     let dotted = good.replace("listen", "endpoint.id = \"3\"\nlisten");
     assert!(problems(&dotted).contains("this is not TOML: "), "{}", problems(&dotted));
+}
+
+#[test]
+fn docker_and_what_is_added_to_its_networks() {
+    let config = parse(
+        r#"
+        [docker]
+        socket = "unix:///run/user/1000/docker.sock"
+        networks = ["shop_*", "!secret"]
+        listen = ["172.17.0.1"]
+        domain = "docker"
+        hold = "1.5s"
+        [[network]]
+        name = "*"
+        ttl = 5
+        [[network]]
+        name = "shop_default"
+        domains = ["internal"]
+        [[network]]
+        name = "own"
+        listen = ["10.10.1.1"]
+        [[network]]
+        name = "silent"
+        subnets = ["10.10.2.0/24"]
+        "#,
+    );
+    let docker = config.docker.as_ref().unwrap();
+    assert_eq!(docker.socket.as_deref(), Some("/run/user/1000/docker.sock"));
+    assert_eq!(docker.networks, ["shop_*", "!secret"]);
+    assert_eq!((docker.listen[0].to_string(), docker.domain.as_deref()), ("172.17.0.1".to_owned(), Some("docker")));
+    assert_eq!(docker.hold, Some(Duration::from_millis(1500)));
+    let names: Vec<&str> = config.networks.iter().map(|network| network.name()).collect();
+    assert_eq!(names, ["own", "silent"], "the others are no networks by themselves");
+    let built = |name: &str| config.additions.apply(name, Network::builder(name)).build().unwrap();
+    let shop = built("shop_default");
+    assert_eq!((shop.snapshot().settings().ttl, shop.snapshot().settings().domains.len()), (5, 1));
+    assert_eq!(built("blog").snapshot().settings().ttl, 5);
+    let unmatched: Vec<String> = config.additions.unmatched(|_| false).iter().map(ToString::to_string).collect();
+    assert_eq!(unmatched, ["callsign.toml:12: Docker has no network \"shop_default\", so this adds to nothing"]);
+    assert_eq!(config.additions.unmatched(|name| name == "shop_default"), []);
+    assert!(parse("").docker.is_none() && parse("[docker]").docker.is_some());
 }
 
 #[test]

@@ -33,7 +33,10 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
             "1: `network` cannot be a table; write [[network]], with two brackets, as there can be several",
         ),
         ("[[server]]".to_owned(), "1: `server` cannot be a list; write [server]"),
-        ("[[networks]]".to_owned(), "1: unknown key `networks`; did you mean `network`?"),
+        (
+            "[[networks]]".to_owned(),
+            "1: unknown key `networks` in callsign.toml; did you mean `network`, or does it belong in [docker]?",
+        ),
         (
             "network = [5]".to_owned(),
             "1: `network` cannot have a whole number in it; write [[network]], with two brackets, as there can be several",
@@ -100,6 +103,25 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         ("[cache]\nmax_ttl = \"1d\"".to_owned(), "2: `max_ttl` cannot be a string; write max_ttl = 86400"),
         ("[cache]\nmax_ttl = 5\nmin_ttl = 6".to_owned(), "3: `min_ttl` is 6 and `max_ttl` 5; write a lower `min_ttl`"),
         (server("max_ttl = 5"), "2: unknown key `max_ttl` in [server]; it belongs in [cache]"),
+        // [docker]
+        (
+            "[docker]\nsocket = \"docker.sock\"".to_owned(),
+            "2: `socket` is \"docker.sock\"; write socket = \"/var/run/docker.sock\"",
+        ),
+        (
+            "[docker]\nsocket = \"tcp://10.0.0.1:2375\"".to_owned(),
+            "2: `socket` is \"tcp://10.0.0.1:2375\"; write socket = \"/var/run/docker.sock\"",
+        ),
+        (
+            "[docker]\nnetworks = [\"!\"]".to_owned(),
+            "2: this pattern matches nothing; write networks = [\"shop_*\", \"!secret\"]",
+        ),
+        ("[docker]\nhold = \"2 minutes\"".to_owned(), "2: `hold` is \"2 minutes\"; write seconds, from 0 to 3.5"),
+        ("[docker]\ndomain = \"a..b\"".to_owned(), "2: \"a..b\" has an empty label; write domain = \"docker\""),
+        (
+            "[docker]\nlisten = [\"0.0.0.0\"]".to_owned(),
+            "2: 0.0.0.0 is no gateway's address; write each one that containers ask",
+        ),
         // [[network]]
         ("[[network]]\nlisten = [\"10.0.0.1\"]".to_owned(), "1: [[network]] has no `name`; write name = \"shop\""),
         (

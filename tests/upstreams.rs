@@ -274,7 +274,8 @@ fn f4_an_upstream_that_is_ourselves_is_left_out() {
 #[test]
 fn f4_it_is_logged_at_the_start_and_on_every_change_and_not_per_question() {
     let warnings = Warnings::listen();
-    let expected = "upstream 127.0.0.1:5301 is this server itself; it is left out, remove it";
+    let expected = "upstream 127.0.0.1:5301 is this server itself and is left out; name the resolvers to ask in \
+                    `upstreams`, or a file that lists them in `resolv_conf` (in a container: the host's, mounted)";
     let forwarder = Forwarder::new(listed(&["9.9.9.9"], vec![route("a", &["127.0.0.1:5301"])]));
     assert_eq!(warnings.take("127.0.0.1:5301"), [""; 0]);
     forwarder.set_own_addresses(own("127.0.0.1:5301"));

@@ -8,6 +8,7 @@
 
 pub mod cache;
 pub mod config;
+pub mod docker;
 pub mod name;
 mod paths;
 pub mod podman;
@@ -22,6 +23,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("cache", cache::run),
     ("config", config::run),
+    ("docker", docker::run),
     ("name", name::run),
     ("podman", podman::run),
     ("query", query::run),

@@ -83,6 +83,12 @@ pub(super) fn or_stdin(path: &Path) -> PathBuf {
 pub(super) struct Serve {
     #[command(flatten)]
     pub(super) file: File,
+    /// Serve Docker's networks and containers, too; then no file is needed
+    ///
+    /// Follows the engine at $DOCKER_HOST, in the current Docker context, or at /var/run/docker.sock, and listens on the gateway
+    /// of each bridge network. The same as [docker] in the file, which says more.
+    #[arg(long)]
+    pub(super) docker: bool,
     /// Fail unless every listen address can be bound at the start; without it those that cannot are tried again
     #[arg(long)]
     pub(super) require_listen: bool,
@@ -99,6 +105,7 @@ pub(super) struct Serve {
 const SERVE_EXAMPLES: &str = "\
 Examples:
   callsign serve                                   what /etc/callsign/callsign.toml says
+  callsign serve --docker                          the containers of this host's Docker, by name
   callsign serve examples/two-networks.toml --log-level debug
   systemctl reload callsign                        or: kill -HUP PID, or just save the file
 
@@ -126,6 +133,9 @@ pub(super) struct Check {
     /// Check the settings of the server under the name aardvark-dns [default: /etc/callsign/podman.toml]
     #[arg(long)]
     pub(super) podman: bool,
+    /// Ask Docker, and show its networks and containers, too; then no file is needed
+    #[arg(long, conflicts_with = "podman")]
+    pub(super) docker: bool,
     /// Fail on warnings too
     #[arg(long)]
     pub(super) strict: bool,
@@ -143,6 +153,7 @@ Examples:
   callsign check --strict --quiet callsign.toml      for scripts: silent unless something is wrong
   generate | callsign check -
   callsign check --podman
+  callsign check --docker                      what would be served of this host's Docker now?
   callsign check callsign.toml --json | jq -r '.networks[].names[].name'";
 
 /// Ask a DNS server, and show its answer
@@ -198,12 +209,15 @@ pub(super) struct Explain {
     /// The type of record; A unless given, PTR for an address
     #[arg(value_name = "TYPE")]
     pub(super) rtype: Option<Rtype>,
-    /// The client's address
-    #[arg(long, value_name = "ADDR")]
-    pub(super) from: IpAddr,
+    /// The client: its address, or with --docker the name or the id of a container
+    #[arg(long, value_name = "ADDR|CONTAINER")]
+    pub(super) from: String,
     /// The network whose listener is asked; without it the one that the client's address belongs to
     #[arg(long, value_name = "NET")]
     pub(super) network: Option<String>,
+    /// Ask Docker for its networks and containers; then no file is needed
+    #[arg(long)]
+    pub(super) docker: bool,
     /// The configuration file; `-` is standard input
     #[arg(long, short, value_name = "FILE", default_value = CONFIG)]
     pub(super) config: PathBuf,
@@ -216,7 +230,8 @@ const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   callsign explain db --from 10.10.1.2                 what is db for the container 10.10.1.2?
   callsign explain db --from 127.0.0.1 --network shop  and for the host, asking shop's listener?
-  callsign explain www.example.com --from 10.10.1.2    which upstream is asked?";
+  callsign explain www.example.com --from 10.10.1.2    which upstream is asked?
+  callsign explain db --from shop-web-1 --docker       what is db for this container of Docker's?";
 
 #[cfg(test)]
 mod tests {

@@ -48,7 +48,11 @@ impl Own {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         for server in own {
             if warned.insert(server.clone()) {
-                tracing::warn!(upstream = %server, "upstream {server} is this server itself; it is left out, remove it");
+                tracing::warn!(
+                    upstream = %server,
+                    "upstream {server} is this server itself and is left out; name the resolvers to ask in `upstreams`, \
+                     or a file that lists them in `resolv_conf` (in a container: the host's, mounted)"
+                );
             }
         }
         others.into()

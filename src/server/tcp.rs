@@ -277,6 +277,10 @@ impl Connection {
             }
         };
         self.send(&buffers.output[..written])?;
+        if start > 0 {
+            // Its message is whole; what is left over, if anything, began just now.
+            self.message_since = None;
+        }
         self.keep(&buffers.input[start..len]);
         if messages > 0 {
             self.idle_since = Instant::now();

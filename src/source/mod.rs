@@ -5,7 +5,19 @@
 
 #[cfg(feature = "config")]
 pub mod config;
+#[cfg(feature = "docker")]
+pub mod docker;
 #[cfg(feature = "config")]
 pub mod file;
 #[cfg(feature = "podman")]
 pub mod podman;
+
+/// The seconds of a time with its unit: `2s`, `1.5s`, `500ms`.
+#[cfg(any(feature = "config", feature = "docker"))]
+fn seconds_of(text: &str) -> Option<f64> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 0.001),
+        None => (text.strip_suffix('s')?, 1.0),
+    };
+    number.trim_end().parse::<f64>().ok().map(|number| number * unit)
+}

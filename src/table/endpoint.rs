@@ -336,7 +336,7 @@ impl EndpointBuilder {
     }
 
     /// Adds a name that [`relative_names`] has given.
-    #[cfg(feature = "podman")]
+    #[cfg(any(feature = "docker", feature = "podman"))]
     pub(crate) fn relative_name(mut self, name: Name) -> EndpointBuilder {
         if !self.names.contains(&name) {
             self.names.push(name);

@@ -22,7 +22,7 @@ mod upstream;
 pub use address::{Address, AddressError};
 pub(crate) use attachment::Attachment;
 pub use builder::NetworkBuilder;
-#[cfg(feature = "podman")]
+#[cfg(any(feature = "docker", feature = "podman"))]
 pub(crate) use endpoint::relative_names;
 #[cfg(feature = "config")]
 pub(crate) use endpoint::spellings;

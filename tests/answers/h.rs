@@ -468,7 +468,7 @@ fn h5_the_size_of_replies_over_udp_can_be_set() {
             assert!(reply.message.metadata.truncation);
         }
         let forwarded = client.send(&ask("x.test", A).packet_of_size(4096)).forwarded();
-        assert_eq!(forwarded.limit, limit.into());
+        assert_eq!(forwarded.limit, usize::from(limit));
         assert_eq!(client.send(&ask("x.test", A).without_edns().packet()).forwarded().limit, 512);
     }
 }

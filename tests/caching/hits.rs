@@ -1,5 +1,7 @@
 //! What is answered from the cache, and what is not.
 
+use std::collections::HashSet;
+
 use callsign::forward::ForwardOptions;
 use callsign::wire::message::flag;
 use callsign::wire::{option, rtype};
@@ -226,5 +228,9 @@ async fn the_cache_stays_within_its_bounds_and_can_be_off() {
     for _ in 0..3 {
         served.client().udp(&www());
     }
-    assert_eq!((upstream.queries().len(), served.counters().hits, served.counters().entries), (1003, 0, 0));
+    // Each is asked for; a query that is repeated, as the answer is late, has the ID of the first.
+    let asked = upstream.queries();
+    let ids: HashSet<u16> =
+        asked.iter().filter(|query| query.question() == www().question()).map(|query| query.header().id).collect();
+    assert_eq!((ids.len(), served.counters().hits, served.counters().entries), (3, 0, 0));
 }

@@ -49,6 +49,24 @@ async fn c_one_connection_takes_any_number_of_queries() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn c_the_time_for_a_message_is_that_of_one_message() {
+    const TIME: Duration = Duration::from_millis(500);
+    let (_server, address) = shop_with(None, limits(|limits| limits.tcp_message = TIME)).await;
+    let mut connection = Client::new(address).connect().unwrap();
+    // Whatever is there always ends in the middle of a message, and for longer than one message may take.
+    let framed = |query: &Query| [&(query.bytes().len() as u16).to_be_bytes()[..], &query.bytes()].concat();
+    let mut query = local();
+    connection.stream.write_all(&framed(&query)[..7]).unwrap();
+    let start = Instant::now();
+    while start.elapsed() < 3 * TIME {
+        let next = local();
+        connection.stream.write_all(&[&framed(&query)[7..], &framed(&next)[..7]].concat()).unwrap();
+        assert_eq!(receive(&mut connection, &query).answers().len(), 1);
+        query = next;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn c_a_message_may_come_in_single_octets() {
     let (_server, address) = shop_with(None, Limits::default()).await;
     let mut connection = Client::new(address).connect().unwrap();

@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -91,9 +92,26 @@ impl Outside {
         (dnsmasq, "fe80::99%link0")
     }
 
-    /// A machine on the host's network, with this netavark.
+    /// The host, as what is outside sees it.
+    pub fn host(&self) -> &Namespace {
+        self.lab.host()
+    }
+
+    /// The namespace that the upstreams are in.
+    pub fn namespace(&self) -> &Namespace {
+        &self.upstream
+    }
+
+    /// A machine for Podman on the host's network, with this netavark.
     pub fn machine(&self, netavark: &Path) -> Machine<'_> {
-        Machine::start(self.lab.host(), netavark)
+        let script = concat!(include_str!("machine_base.sh"), include_str!("machine.sh"));
+        Machine::start(self.lab.host(), script, &[&program(), netavark])
+    }
+
+    /// A machine for Docker on the host's network.
+    pub fn docker_machine(&self) -> Machine<'_> {
+        let script = concat!(include_str!("machine_base.sh"), include_str!("docker.sh"));
+        Machine::start(self.lab.host(), script, &[])
     }
 }
 
@@ -105,7 +123,7 @@ pub fn at_port_53(ip: &str) -> SocketAddr {
 /// A machine; its processes are killed on drop.
 pub struct Machine<'a> {
     /// The mother of its first process, which dies with her.
-    _process: Process,
+    process: Process,
     /// Its first process.
     init: u32,
     network: &'a Namespace,
@@ -113,19 +131,25 @@ pub struct Machine<'a> {
 }
 
 impl<'a> Machine<'a> {
-    fn start(network: &'a Namespace, netavark: &Path) -> Machine<'a> {
+    fn start(network: &'a Namespace, script: &str, arguments: &[&Path]) -> Machine<'a> {
         let base = TempDir::with_prefix("callsign-").unwrap();
         let mut command = network.command("setpriv");
         command.args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-        command.args(["--uts", "--ipc", "bash", "-c", include_str!("machine.sh"), "machine"]);
-        command.arg(base.path()).arg(program()).arg(netavark);
+        command.args(["--uts", "--ipc", "bash", "-c", script, "machine"]);
+        command.arg(base.path()).args(arguments);
         let process = Process::spawn(command);
         process.wait_for(Source::Stdout, "ready");
         let mother = process.pid();
         let children = format!("/proc/{mother}/task/{mother}/children");
         let init = fs::read_to_string(&children).unwrap_or_else(|error| panic!("{children}: {error}"));
         let init = init.trim().parse().unwrap_or_else(|error| panic!("{children}: {init:?}: {error}"));
-        Machine { _process: process, init, network, base }
+        Machine { process, init, network, base }
+    }
+
+    /// Kills all its processes.
+    pub fn kill(&mut self) {
+        self.process.signal(nix::sys::signal::Signal::SIGKILL);
+        self.process.wait_exit(DEADLINE);
     }
 
     /// A directory of the machine that its programs and image are in, and where there is room for more.
@@ -189,12 +213,12 @@ impl<'a> Machine<'a> {
 
     /// The network of a process of the machine.
     pub fn network_of(&self, pid: u32) -> Network {
-        Network { file: self.proc(pid, "ns/net") }
+        Network { file: self.proc(pid, "ns/net"), held: None }
     }
 
     /// A network namespace of the machine, by the name that `ip netns` knows it by.
     pub fn network_named(&self, name: &str) -> Network {
-        Network { file: self.file(Path::new("/run/netns").join(name)) }
+        Network { file: self.file(Path::new("/run/netns").join(name)), held: None }
     }
 
     /// The processes of the machine whose command line has `text` in it.
@@ -221,12 +245,13 @@ pub fn command_line(file: &Path) -> String {
 #[derive(Debug, Clone)]
 pub struct Network {
     file: PathBuf,
+    held: Option<Arc<File>>,
 }
 
 impl Network {
     /// Does `work` in a thread whose sockets are inside.
     pub fn enter<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let file = File::open(&self.file).unwrap_or_else(|error| panic!("{}: {error}", self.file.display()));
+        let file = self.held.clone().unwrap_or_else(|| Arc::new(self.open()));
         thread::scope(|scope| {
             let inside = scope.spawn(move || {
                 setns(file, CloneFlags::CLONE_NEWNET).expect("root may enter");
@@ -234,6 +259,15 @@ impl Network {
             });
             inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
+    }
+
+    /// The same network, which stays when its last process is gone.
+    pub fn hold(self) -> Network {
+        Network { held: Some(Arc::new(self.open())), ..self }
+    }
+
+    fn open(&self) -> File {
+        File::open(&self.file).unwrap_or_else(|error| panic!("{}: {error}", self.file.display()))
     }
 
     /// Keeps the addresses of the bridges inside as they are. A bridge that was given none takes the least of its ports', which
@@ -298,6 +332,25 @@ pub fn addresses(reply: &Reply) -> Vec<String> {
     let mut addresses = reply.addresses();
     addresses.sort();
     addresses.iter().map(IpAddr::to_string).collect()
+}
+
+/// The addresses that `getent ahosts NAME` found, sorted, each once.
+pub fn of_getent(finished: &Finished) -> Vec<String> {
+    sorted(finished.stdout.lines().filter_map(|line| line.split_whitespace().next()))
+}
+
+/// The addresses that busybox's `nslookup NAME` found, sorted, each once.
+pub fn of_nslookup(finished: &Finished) -> Vec<String> {
+    // The first block names the server, whose address has a port.
+    let addresses = finished.stdout.lines().filter_map(|line| line.strip_prefix("Address: "));
+    sorted(addresses.map(str::trim).filter(|address| !address.ends_with(":53")))
+}
+
+fn sorted<'a>(words: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut words: Vec<String> = words.map(str::to_owned).collect();
+    words.sort();
+    words.dedup();
+    words
 }
 
 /// Waits until `attempt` gives what is expected. For what others do without saying when: netavark sends its signal and

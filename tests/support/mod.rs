@@ -12,8 +12,13 @@ pub mod certificates;
 pub mod cgroup;
 pub mod client;
 pub mod dnsmasq;
+#[cfg(feature = "cli")]
+pub mod docker;
 #[cfg(feature = "encrypted")]
 pub mod encrypted;
+// Its answers are made with serde_json, which the program brings along.
+#[cfg(feature = "cli")]
+pub mod engine;
 pub mod knot;
 #[cfg(feature = "server")]
 pub mod log;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::client::{Query, Reply};
-use super::machine::{Machine, Network, addresses, at_port_53};
+use super::machine::{Machine, Network, addresses, at_port_53, of_getent, of_nslookup};
 use super::process::{Finished, Process, run};
 
 /// Where Debian has the netavark that its Podman was made for.
@@ -169,26 +169,14 @@ impl Container<'_> {
     /// What glibc in the container makes of a name: its addresses, sorted, each once.
     #[track_caller]
     pub fn getent(&self, name: &str) -> Vec<String> {
-        let finished = self.exec(&["getent", "ahosts", name]);
-        let first_words = finished.stdout.lines().filter_map(|line| line.split_whitespace().next());
-        sorted(first_words.map(str::to_owned))
+        of_getent(&self.exec(&["getent", "ahosts", name]))
     }
 
     /// What busybox in the container makes of a name.
     #[track_caller]
     pub fn nslookup(&self, name: &str) -> Vec<String> {
-        let finished = self.exec(&["nslookup", name]);
-        // The first block names the server, whose address has a port.
-        let addresses = finished.stdout.lines().filter_map(|line| line.strip_prefix("Address: "));
-        sorted(addresses.filter(|address| !address.ends_with(":53")).map(|address| address.trim().to_owned()))
+        of_nslookup(&self.exec(&["nslookup", name]))
     }
-}
-
-fn sorted(words: impl Iterator<Item = String>) -> Vec<String> {
-    let mut words: Vec<String> = words.collect();
-    words.sort();
-    words.dedup();
-    words
 }
 
 fn text(path: &Path) -> &str {

@@ -164,6 +164,14 @@ impl Process {
         self.child.wait().expect("a child of ours")
     }
 
+    /// What it gave, once it has ended: see [`wait_exit`](Self::wait_exit).
+    #[track_caller]
+    pub fn finish(mut self, within: Duration) -> Finished {
+        let status = self.wait_exit(within);
+        let text = |source| self.lines(source).iter().map(|line| format!("{line}\n")).collect();
+        Finished { words: self.words.clone(), status, stdout: text(Source::Stdout), stderr: text(Source::Stderr) }
+    }
+
     /// Sends `signal`.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid() as i32), signal).unwrap_or_else(|error| panic!("{signal} to {self:?}: {error}"));
@@ -266,8 +274,5 @@ pub fn run(command: Command) -> Finished {
 /// [`run`] with a short standard input.
 #[track_caller]
 pub fn run_with_input(command: Command, input: &str) -> Finished {
-    let mut process = Process::spawn_with_input(command, input);
-    let status = process.wait_exit(DEADLINE);
-    let text = |source| process.lines(source).iter().map(|line| format!("{line}\n")).collect();
-    Finished { words: process.words.clone(), status, stdout: text(Source::Stdout), stderr: text(Source::Stderr) }
+    Process::spawn_with_input(command, input).finish(DEADLINE)
 }

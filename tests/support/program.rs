@@ -39,7 +39,7 @@ pub struct Launch<'a> {
     place: Option<&'a Namespace>,
     cgroup: Option<&'a Cgroup>,
     arguments: Vec<&'a str>,
-    environment: Vec<(&'a str, &'a str)>,
+    environment: Vec<(&'a str, String)>,
 }
 
 impl<'a> Launch<'a> {
@@ -62,8 +62,8 @@ impl<'a> Launch<'a> {
     }
 
     /// With a variable in its environment.
-    pub fn environment(mut self, name: &'a str, value: &'a str) -> Launch<'a> {
-        self.environment.push((name, value));
+    pub fn environment(mut self, name: &'a str, value: impl Into<String>) -> Launch<'a> {
+        self.environment.push((name, value.into()));
         self
     }
 

@@ -18,12 +18,13 @@ use callsign::table::{NameEntry, Network, Settings, Snapshot};
 use callsign::wire::{fragment, rtype};
 use serde::{Serialize, Serializer};
 
-use super::{NO, arguments, output};
+use super::{NO, arguments, docker, output};
 
 /// The document of `--json` for a valid file.
 #[derive(Debug, Serialize)]
 struct Document {
-    file: String,
+    /// `None` if there is none, and none is needed.
+    file: Option<String>,
     valid: bool,
     warnings: Vec<Note>,
     /// Where questions go that no route, endpoint or network has servers of its own for.
@@ -153,11 +154,19 @@ pub(super) fn run(arguments: &arguments::Check) -> ExitCode {
         return tell(arguments, &path, config, document, show::podman);
     }
     let path = arguments.file.path();
-    let config = Config::load(&path).map(|mut config| {
+    let mut config = docker::load(&path, arguments.docker);
+    if let (Ok(config), true) = (&mut config, arguments.docker) {
+        match docker::ask(config) {
+            Ok(docker) => docker.notices.iter().for_each(output::complain),
+            Err(message) => return output::failure(arguments.json, &message, NO),
+        }
+    }
+    let config = config.map(|mut config| {
         let found = Found::new(std::mem::take(&mut config.warnings), config.surroundings());
         (config, found)
     });
-    let document = |config: &Config, warnings| document(path.display().to_string(), config, warnings);
+    let file = Some(path.display().to_string()).filter(|_| !arguments.docker || path.exists());
+    let document = |config: &Config, warnings| document(file, config, warnings);
     tell(arguments, &path, config, document, show::served)
 }
 
@@ -232,7 +241,7 @@ fn notes(problems: &[Problem]) -> Vec<Note> {
     problems.iter().map(|problem| Note { line: problem.line(), message: problem.message().to_owned() }).collect()
 }
 
-fn document(file: String, config: &Config, warnings: Vec<Note>) -> Document {
+fn document(file: Option<String>, config: &Config, warnings: Vec<Note>) -> Document {
     Document {
         file,
         valid: true,

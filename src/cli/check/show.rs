@@ -11,7 +11,8 @@ pub(super) fn served(document: &Document, out: &mut dyn Write) -> io::Result<()>
     let endpoints: usize = networks.iter().map(|network| network.endpoints).sum();
     writeln!(
         out,
-        "{file} is valid: {}, {}, {}",
+        "{}: {}, {}, {}",
+        file.as_ref().map_or_else(|| "no file, and none is needed".to_owned(), |file| format!("{file} is valid")),
         count(networks.len(), "network"),
         count(endpoints, "endpoint"),
         count(routes.len(), "route")

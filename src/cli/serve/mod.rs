@@ -1,6 +1,7 @@
-//! `callsign serve`: the server, from a configuration file, until a signal.
+//! `callsign serve`: the server, from a configuration file and from Docker, until a signal.
 
 pub(super) mod activation;
+mod docker;
 mod reload;
 mod supervisor;
 
@@ -12,11 +13,14 @@ use callsign::server::{ReadySocket, Server};
 use callsign::source::config::{Problem, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{NO, USAGE, arguments, log, output, settings};
 use reload::Service;
 
+/// How long a start waits for Docker's containers before it counts as ready. An engine that is away is not waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The pause between two looks at sockets that could not be bound yet, for the service manager.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -55,7 +59,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
     if let Err(error) = &watcher {
         warn!("{error}; send SIGHUP after a change");
     }
-    let config = reload::first(path)
+    let config = reload::first(path, arguments.docker)
         .await
         .map_err(|error| error.problems().iter().map(Problem::to_string).collect::<Vec<_>>())?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "callsign starts");
@@ -69,20 +73,32 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
     }
     let handed = activation::addresses(&sockets);
     let server = builder.sockets(sockets).start().await.map_err(|error| vec![error.to_string()])?;
-    let mut service = Service::new(server, path.clone());
+    let mut service = Service::new(server, path.clone(), arguments.docker);
     service.start(config).await.map_err(|error| vec![error])?;
-    activation::warn_of_unused(&handed, service.server());
-    if arguments.require_listen {
-        service.require_listeners()?;
-    }
-    let mut is_incomplete = service.settled();
+    let mut patience = std::pin::pin!(sleep(PATIENCE));
+    let (mut is_ready, mut is_incomplete) = (false, false);
     loop {
+        if !is_ready && (!service.is_starting() || patience.is_elapsed()) {
+            is_ready = true;
+            activation::warn_of_unused(&handed, service.server());
+            if arguments.require_listen {
+                service.require_listeners()?;
+            }
+            is_incomplete = service.settled();
+        }
         tokio::select! {
             _ = hangup.recv() => is_incomplete = service.reload("SIGHUP", watcher.as_ref().ok()).await,
             () = changed.notified() => {
                 is_incomplete = service.reload("the file changed", watcher.as_ref().ok()).await;
             }
-            () = tokio::time::sleep(LOOK), if is_incomplete => is_incomplete = service.look(),
+            () = service.docker_changed() => {
+                service.read_docker().await;
+                if is_ready {
+                    is_incomplete = service.look();
+                }
+            }
+            () = &mut patience, if !is_ready => {}
+            () = sleep(LOOK), if is_incomplete => is_incomplete = service.look(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }

@@ -1,4 +1,4 @@
-//! Putting a configuration into force: at the start, and over a running server at each reload.
+//! Putting a configuration into force: at the start, and over a running server at each reload. Docker is followed beside it.
 
 use std::fs;
 use std::io;
@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use callsign::forward::ForwardOptions;
 use callsign::server::{Applied, ListenerState, Server};
-use callsign::source::config::{Config, ConfigError, Problem, RouteConfig, ServerConfig, Surroundings, Watcher};
+use callsign::source::config::{
+    Config, ConfigError, NetworkPolicies, Problem, RouteConfig, ServerConfig, Surroundings, Watcher,
+};
+use callsign::source::docker::DockerOptions;
 use callsign::source::file;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-use super::super::settings;
+use super::super::{docker, settings};
+use super::docker::Engine;
 use super::supervisor::Supervisor;
 
 /// How long a file that is being written is waited for.
@@ -25,17 +29,25 @@ pub(super) struct Service {
     server: Server,
     supervisor: Supervisor,
     path: PathBuf,
+    /// True if `--docker` asks for it.
+    is_docker_asked: bool,
+    docker: Option<Engine>,
+    /// Names of the file's networks.
+    networks: Vec<String>,
     settings: ServerConfig,
     routes: Vec<RouteConfig>,
 }
 
 impl Service {
     /// A server that has no networks yet.
-    pub(super) fn new(server: Server, path: PathBuf) -> Service {
+    pub(super) fn new(server: Server, path: PathBuf, is_docker_asked: bool) -> Service {
         Service {
             server,
             supervisor: Supervisor::default(),
             path,
+            is_docker_asked,
+            docker: None,
+            networks: Vec::new(),
             settings: ServerConfig::default(),
             routes: Vec::new(),
         }
@@ -51,10 +63,13 @@ impl Service {
     /// Why the networks were not taken.
     pub(super) async fn start(&mut self, config: Config) -> Result<(), String> {
         tell_of_warnings(&config.warnings, config.surroundings());
-        if config.networks.is_empty() {
+        if config.networks.is_empty() && config.docker.is_none() {
             warn!(config = %self.path.display(), "there is no network: nothing is answered until the file has one");
         }
+        let docker = docker::options(&config);
+        self.networks = names(&config);
         let applied = self.server.apply(config.networks).await.map_err(|error| error.to_string())?;
+        self.follow(docker, config.additions).await;
         (self.settings, self.routes) = (config.server, config.routes);
         self.tell_of_networks(&applied.added);
         self.tell_of_privilege();
@@ -92,11 +107,12 @@ impl Service {
         }
         let origin = self.path.display().to_string();
         let config = match content {
+            Err(_) if docker::is_without_file(&self.path, self.is_docker_asked) => Ok(Config::default()),
             Ok(content) => Config::from_octets(&content, &origin),
             Err(cause) => Err(ConfigError::unreadable(&origin, &cause)),
         };
         let mistake = match config {
-            Ok(config) => self.replace(config, reason).await.err(),
+            Ok(config) => self.replace(docker::with_docker(config, self.is_docker_asked), reason).await.err(),
             Err(error) => {
                 error.problems().iter().for_each(|problem| error!("{problem}"));
                 error!(reason, "not reloaded: the file has errors, so everything stays as it is");
@@ -105,6 +121,41 @@ impl Service {
         };
         self.supervisor.reloaded(mistake, &self.server);
         self.look()
+    }
+
+    /// Follows Docker with these options, or no longer.
+    async fn follow(&mut self, options: Option<DockerOptions>, additions: NetworkPolicies) {
+        match (options, &mut self.docker) {
+            (Some(options), Some(engine)) => engine.configure(options, additions),
+            (Some(options), none) => *none = Some(Engine::new(options, additions)),
+            (None, engine) => {
+                let gone = engine.take().map(|engine| engine.served()).unwrap_or_default();
+                if let Err(error) = self.server.update(Vec::new(), &gone).await {
+                    error!(%error, "Docker's networks are still served");
+                }
+            }
+        }
+    }
+
+    /// True while Docker's networks are read for the first time.
+    pub(super) fn is_starting(&self) -> bool {
+        self.docker.as_ref().is_some_and(Engine::is_starting)
+    }
+
+    /// Waits until something has happened in Docker; for ever where it is not followed. Cancelling it loses nothing.
+    pub(super) async fn docker_changed(&mut self) {
+        match &mut self.docker {
+            Some(engine) => engine.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Puts in force what has changed in Docker.
+    pub(super) async fn read_docker(&mut self) {
+        if let Some(engine) = &mut self.docker {
+            let added = engine.read(&self.server).await;
+            self.tell_of_networks(&added);
+        }
     }
 
     /// # Errors
@@ -116,14 +167,17 @@ impl Service {
             settings::limits(&config.server),
         );
         let surroundings = config.surroundings();
-        let Config { server, networks, routes, warnings, .. } = config;
-        let applied = match self.server.apply(networks).await {
+        let (docker, names) = (docker::options(&config), names(&config));
+        let Config { server, networks, additions, routes, warnings, .. } = config;
+        let applied = match self.server.update(networks, &self.networks).await {
             Ok(applied) => applied,
             Err(error) => {
                 error!(reason, %error, "not reloaded: everything stays as it is");
                 return Err(error.to_string());
             }
         };
+        self.networks = names;
+        self.follow(docker, additions).await;
         tell_of_warnings(&warnings, surroundings);
         if server.workers != self.settings.workers {
             warn!("another number of workers takes a restart");
@@ -197,13 +251,13 @@ fn tell_of_warnings(warnings: &[Problem], surroundings: Surroundings) {
 /// The configuration at the start. A file that is empty may be about to be written.
 ///
 /// # Errors
-/// As [`Config::load`].
-pub(super) async fn first(path: &Path) -> Result<Config, ConfigError> {
+/// As [`docker::load`].
+pub(super) async fn first(path: &Path, is_docker_asked: bool) -> Result<Config, ConfigError> {
     if fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
         // Why it cannot be read is told below.
         let _ = settled(path).await;
     }
-    Config::load(path)
+    docker::load(path, is_docker_asked)
 }
 
 /// The content of the file once nobody has written to it for a moment.
@@ -225,6 +279,11 @@ async fn settled(path: &Path) -> io::Result<Vec<u8>> {
             return Ok(content);
         }
     }
+}
+
+/// The networks of the file.
+fn names(config: &Config) -> Vec<String> {
+    config.networks.iter().map(|network| network.name().to_owned()).collect()
 }
 
 fn tell_of_reload(reason: &str, applied: &Applied, settings: bool) {

@@ -17,6 +17,7 @@ use crate::table::{Address, Found, Network, Upstream};
 use crate::wire::Name;
 
 use super::Problem;
+use super::network::is_addition;
 use super::policy::ANY;
 use super::section::Section;
 use super::tlds;
@@ -157,8 +158,9 @@ struct Lint<'s, 't> {
 impl<'t> Lint<'_, 't> {
     fn network(&mut self, table: &'t DeTable<'t>, built: Option<&Network>) {
         let name = text(table, "name");
-        if let Some(name) = name.as_ref().filter(|name| self.kind == Kind::Own && *name.get_ref() == ANY) {
-            let message = "`*` stands for every network in podman.toml only; write this network's own name";
+        let is_network = self.kind == Kind::Own && !is_addition(table);
+        if let Some(name) = name.as_ref().filter(|name| is_network && *name.get_ref() == ANY) {
+            let message = "`*` stands for every network of an engine; write this network's own name";
             self.root.problem(&name.span(), message);
         }
         let name = name.map_or("", Spanned::into_inner);

@@ -29,6 +29,7 @@
 //! ```
 
 mod cache;
+mod docker;
 mod endpoint;
 mod error;
 mod forward;
@@ -52,10 +53,11 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
+pub use docker::DockerConfig;
 pub use error::{ConfigError, Problem};
 pub use lint::Surroundings;
 pub use podman::PodmanConfig;
-pub use policy::NetworkPolicy;
+pub use policy::{NetworkPolicies, NetworkPolicy};
 pub use values::{
     CacheConfig, Config, LimitsConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig, UnansweredConfig,
     UpstreamsConfig,
@@ -123,12 +125,14 @@ impl Config {
             return Ok(None);
         }
         let source = source.without_errors(text, errors)?;
-        let root = Section::root(&source, document.get_ref());
+        let root = Section::root(&source, &shape::ROOT, document.get_ref());
         let mut config =
             Config { server: server::read(&root, &shape::SERVER), cache: cache::read(&root), ..Config::default() };
+        config.docker = docker::read(&root);
         let mut servers = Servers::default();
-        let Some(networks) = network::read(&root, config.server.port, endpoints, &mut servers) else { return Ok(None) };
-        config.networks = networks;
+        if network::read(&root, endpoints, &mut servers, &mut config).is_none() {
+            return Ok(None);
+        }
         config.routes = forward::read(&root);
         let cache_size = config.cache.size;
         config.claims = lint::file(&root, lint::Kind::Own, config.server.port, cache_size, servers, &config.networks);

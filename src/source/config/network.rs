@@ -1,16 +1,24 @@
-//! `[[network]]`: what is said of a network as a whole.
+//! `[[network]]`: what is said of a network as a whole. One that has neither listeners nor subnets nor endpoints is no
+//! network by itself: it adds to the network of that name that Docker has.
 
 use std::net::IpAddr;
+
+use toml::de::DeTable;
 
 use crate::table::{Address, Network, NetworkBuilder};
 
 use super::endpoint::Placed;
+use super::error::Problem;
 use super::lint::Servers;
+use super::policy::{self, NetworkPolicies};
 use super::section::Section;
 use super::shape::NETWORK;
 use super::split::Block;
 use super::unique::Unique;
-use super::{endpoint, policy};
+use super::{Config, endpoint};
+
+/// A section that has none of these adds to a network of Docker's.
+const OF_A_NETWORK: [&str; 3] = ["listen", "subnets", "endpoint"];
 
 /// What must differ between the networks of a file.
 pub(super) struct Neighbours {
@@ -26,28 +34,49 @@ impl Neighbours {
     }
 }
 
-/// All networks; `endpoints` are blocks that were split off, by network. `None` if one of them cannot be read by itself.
+/// All networks, and what is added to Docker's; `endpoints` are blocks that were split off, by network. `None` if one of them
+/// cannot be read by itself.
 pub(super) fn read(
     root: &Section<'_>,
-    port: u16,
     endpoints: &[Vec<Block<'_>>],
     servers: &mut Servers,
-) -> Option<Vec<Network>> {
-    let mut neighbours = Neighbours::new(port);
+    config: &mut Config,
+) -> Option<()> {
+    let mut neighbours = Neighbours::new(config.server.port);
     let sections = root.tables("network", &NETWORK);
     if !endpoints.is_empty() && sections.len() != endpoints.len() {
         return None;
     }
-    let mut networks = Vec::new();
+    let mut additions = Vec::new();
     for (index, section) in sections.iter().enumerate() {
         let blocks = endpoints.get(index).map_or(&[][..], Vec::as_slice);
         if !blocks.is_empty() && section.value("endpoint").is_some() {
             return None;
         }
+        if blocks.is_empty() && is_addition(section.raw()) {
+            additions.extend(policy::read(section, &mut neighbours.names, "Docker"));
+            config.warnings_without_docker.push(unused(section));
+            continue;
+        }
         let endpoints = endpoint::read(section, blocks, servers)?;
-        networks.extend(network(section, endpoints, &mut neighbours));
+        config.networks.extend(network(section, endpoints, &mut neighbours));
     }
-    Some(networks)
+    config.additions = NetworkPolicies(additions);
+    Some(())
+}
+
+/// True of a section that adds to a network of Docker's, and is none itself.
+pub(super) fn is_addition(table: &DeTable<'_>) -> bool {
+    !OF_A_NETWORK.iter().any(|key| table.contains_key(*key))
+}
+
+/// What to say of an addition where Docker is not followed.
+fn unused(section: &Section<'_>) -> Problem {
+    let message = format!(
+        "nobody can ask this network, as it listens nowhere; write {}, or [docker] if it adds to a network of Docker's",
+        section.example("listen")
+    );
+    section.note(section.at(), message)
 }
 
 fn network(section: &Section<'_>, endpoints: Vec<Placed>, neighbours: &mut Neighbours) -> Option<Network> {

@@ -11,9 +11,9 @@ use crate::table::{Network, NetworkBuilder};
 
 use super::error::ConfigError;
 use super::lint::{self, Claim, Servers, Surroundings};
-use super::policy::{self, NetworkPolicy};
+use super::policy::{self, NetworkPolicies, NetworkPolicy};
 use super::section::Section;
-use super::shape::{PODMAN_NETWORK, PODMAN_SERVER};
+use super::shape::{PODMAN_NETWORK, PODMAN_ROOT, PODMAN_SERVER};
 use super::text::{self, Text};
 use super::unique::Unique;
 use super::values::{CacheConfig, RouteConfig, ServerConfig};
@@ -53,7 +53,7 @@ pub struct PodmanConfig {
     /// `[cache]`.
     pub cache: CacheConfig,
     /// Each `[[network]]`, in the order of the file.
-    pub networks: Vec<NetworkPolicy>,
+    pub networks: NetworkPolicies,
     /// Each `[[forward]]`, in the order of the file.
     pub routes: Vec<RouteConfig>,
     /// What is allowed and most likely a mistake.
@@ -102,7 +102,7 @@ impl PodmanConfig {
         let source = Text::new(text, origin);
         let (document, errors) = DeTable::parse_recoverable(text);
         let source = source.without_errors(text, errors)?;
-        let root = Section::root(&source, document.get_ref());
+        let root = Section::root(&source, &PODMAN_ROOT, document.get_ref());
         let mut config = PodmanConfig {
             server: server::read(&root, &PODMAN_SERVER),
             cache: cache::read(&root),
@@ -141,27 +141,12 @@ impl PodmanConfig {
 
     /// Lets a network be as the file says: as of every network, then as of this one.
     pub fn apply(&self, network: &str, builder: NetworkBuilder) -> NetworkBuilder {
-        let of_all = self.networks.iter().filter(|policy| policy.is_for_all());
-        let of_this = self.networks.iter().filter(|policy| !policy.is_for_all() && policy.name() == network);
-        of_all.chain(of_this).fold(builder, |builder, policy| policy.apply(builder))
+        self.networks.apply(network, builder)
     }
 }
 
-fn networks(root: &Section<'_>) -> Vec<NetworkPolicy> {
+fn networks(root: &Section<'_>) -> NetworkPolicies {
     let mut names = Unique::default();
     let sections = root.tables("network", &PODMAN_NETWORK);
-    sections.iter().filter_map(|section| network(section, &mut names)).collect()
-}
-
-fn network(section: &Section<'_>, names: &mut Unique<String>) -> Option<NetworkPolicy> {
-    let steps = policy::steps(section);
-    let name = section.required("name")?;
-    let text = (*name.get_ref()).to_owned();
-    if let Err(known) = names.add(text.clone(), section.line(&name.span())) {
-        section.problem(&name.span(), format!("network {text:?} is here already (line {known}); say all of it there"));
-    }
-    if text.is_empty() {
-        section.problem(&name.span(), "write the network's name as Podman has it, or name = \"*\" for every network");
-    }
-    Some(NetworkPolicy { name: text, line: section.line(&name.span()), steps })
+    NetworkPolicies(sections.iter().filter_map(|section| policy::read(section, &mut names, "Podman")).collect())
 }

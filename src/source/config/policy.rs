@@ -1,5 +1,6 @@
 //! What is said of a network besides where it listens and who is on it: the part of `[[network]]` that both kinds of file
-//! have. It is read into steps of a builder, so that it can be said of a network that comes later, too.
+//! have. It is read into steps of a builder, so that it can be said of a network that comes later, too: one of Podman's, or
+//! one of Docker's.
 
 use std::fmt;
 
@@ -7,10 +8,12 @@ use toml::Spanned;
 
 use crate::table::{Clients, HealthPolicy, MAX_HOLD, Merge, Network, NetworkBuilder, ReverseNames, TableError};
 
+use super::error::Problem;
 use super::record;
 use super::section::Section;
+use super::unique::Unique;
 
-/// The name that stands for every network, in the file beside Podman.
+/// The name that stands for every network of the engine.
 pub(super) const ANY: &str = "*";
 
 /// One step of a builder.
@@ -18,10 +21,12 @@ type Step = Box<dyn Fn(NetworkBuilder) -> NetworkBuilder + Send + Sync>;
 
 /// What a `[[network]]` says of a network that somebody else makes.
 pub struct NetworkPolicy {
-    pub(super) name: String,
+    name: String,
     /// Where the name stands.
     pub(super) line: usize,
-    pub(super) steps: Vec<Step>,
+    steps: Vec<Step>,
+    /// What to say if there is no such network.
+    absent: Problem,
 }
 
 impl NetworkPolicy {
@@ -45,6 +50,51 @@ impl fmt::Debug for NetworkPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NetworkPolicy").field("name", &self.name).field("steps", &self.steps.len()).finish()
     }
+}
+
+/// What a file adds to the networks of a container engine, in the order of the file.
+#[derive(Debug, Default)]
+pub struct NetworkPolicies(pub(super) Vec<NetworkPolicy>);
+
+impl NetworkPolicies {
+    /// Each section.
+    pub fn iter(&self) -> impl Iterator<Item = &NetworkPolicy> {
+        self.0.iter()
+    }
+
+    /// True if nothing is added to any network.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What to say of those whose network is not there.
+    pub fn unmatched(&self, exists: impl Fn(&str) -> bool) -> Vec<Problem> {
+        let unmatched = self.iter().filter(|policy| !policy.is_for_all() && !exists(policy.name()));
+        unmatched.map(|policy| policy.absent.clone()).collect()
+    }
+
+    /// Adds to a network what the file says of every network, then what it says of this one.
+    pub fn apply(&self, network: &str, builder: NetworkBuilder) -> NetworkBuilder {
+        let of_all = self.iter().filter(|policy| policy.is_for_all());
+        let of_this = self.iter().filter(|policy| !policy.is_for_all() && policy.name() == network);
+        of_all.chain(of_this).fold(builder, |builder, policy| policy.apply(builder))
+    }
+}
+
+/// Reads a section that adds to a network of an engine. `names` are those of the file's sections so far.
+pub(super) fn read(section: &Section<'_>, names: &mut Unique<String>, engine: &str) -> Option<NetworkPolicy> {
+    let steps = steps(section);
+    let name = section.required("name")?;
+    let text = (*name.get_ref()).to_owned();
+    if let Err(known) = names.add(text.clone(), section.line(&name.span())) {
+        section.problem(&name.span(), format!("network {text:?} is here already (line {known}); say all of it there"));
+    }
+    if text.is_empty() {
+        let message = format!("write the network's name as {engine} has it, or name = \"*\" for every network");
+        section.problem(&name.span(), message);
+    }
+    let absent = section.note(&name.span(), format!("{engine} has no network {text:?}, so this adds to nothing"));
+    Some(NetworkPolicy { name: text, line: section.line(&name.span()), steps, absent })
 }
 
 /// Everything that a section says, in steps that do not fail: what is wrong with a part is told at its own place, and the

@@ -6,9 +6,11 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
+use crate::source::seconds_of;
 use crate::table::TableError;
 
-use super::shape::{ROOT, Shape};
+use super::error::Problem;
+use super::shape::Shape;
 use super::text::Text;
 
 /// A table, what it should have in it, and where it stands.
@@ -21,8 +23,8 @@ pub(super) struct Section<'t> {
 
 impl<'t> Section<'t> {
     /// The file itself.
-    pub(super) fn root(text: &'t Text<'t>, table: &'t DeTable<'t>) -> Section<'t> {
-        Section::new(text, &ROOT, table, 0..0)
+    pub(super) fn root(text: &'t Text<'t>, shape: &'static Shape, table: &'t DeTable<'t>) -> Section<'t> {
+        Section::new(text, shape, table, 0..0)
     }
 
     fn new(text: &'t Text<'t>, shape: &'static Shape, table: &'t DeTable<'t>, at: Range<usize>) -> Section<'t> {
@@ -74,6 +76,11 @@ impl<'t> Section<'t> {
     /// The same, by the number of the line.
     pub(super) fn warning_in(&self, line: usize, message: impl AsRef<str>) {
         self.text.warning_in(line, message);
+    }
+
+    /// What may have to be said of a place.
+    pub(super) fn note(&self, at: &Range<usize>, message: impl AsRef<str>) -> Problem {
+        self.text.note(at, message)
     }
 
     /// The text that it is of.
@@ -315,13 +322,4 @@ pub(super) fn kind(value: &DeValue<'_>) -> &'static str {
 
 fn i64_of(integer: &DeInteger<'_>) -> Option<i64> {
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
-}
-
-/// The seconds of a time with its unit: `2s`, `1.5s`, `500ms`.
-fn seconds_of(text: &str) -> Option<f64> {
-    let (number, unit) = match text.strip_suffix("ms") {
-        Some(number) => (number, 0.001),
-        None => (text.strip_suffix('s')?, 1.0),
-    };
-    number.trim_end().parse::<f64>().ok().map(|number| number * unit)
 }

@@ -19,10 +19,11 @@ pub(super) struct Key(pub(super) &'static str, pub(super) &'static str);
 const NOTHING: (&[&str], &str) = (&[], "");
 
 pub(super) static ROOT: Shape = Shape {
-    heading: "the file",
+    heading: "callsign.toml",
     keys: &[
         Key("server", "[server]"),
         Key("cache", "[cache]"),
+        Key("docker", "[docker]"),
         Key("network", "[[network]], with two brackets, as there can be several"),
         Key("forward", "[[forward]]"),
     ],
@@ -69,6 +70,30 @@ pub(super) static CACHE: Shape = Shape {
         Key("min_ttl", "min_ttl = 0"),
         Key("max_ttl", "max_ttl = 86400"),
         Key("stale_for", "stale_for = 86400"),
+    ],
+    elsewhere: NOTHING,
+};
+
+pub(super) static DOCKER: Shape = Shape {
+    heading: "[docker]",
+    keys: &[
+        Key("socket", "socket = \"/var/run/docker.sock\""),
+        Key("networks", "networks = [\"shop_*\", \"!secret\"]"),
+        Key("listen", "listen = [\"172.17.0.1\"]"),
+        Key("domain", "domain = \"docker\""),
+        Key("hold", "hold = \"2s\""),
+    ],
+    elsewhere: NOTHING,
+};
+
+/// The file beside Podman.
+pub(super) static PODMAN_ROOT: Shape = Shape {
+    heading: "podman.toml",
+    keys: &[
+        Key("server", "[server]"),
+        Key("cache", "[cache]"),
+        Key("network", "[[network]]"),
+        Key("forward", "[[forward]]"),
     ],
     elsewhere: NOTHING,
 };
@@ -143,7 +168,7 @@ pub(super) static PODMAN_SERVER: Shape = Shape { elsewhere: (&["port"], "netavar
 /// `[[network]]` of the file beside Podman.
 pub(super) static PODMAN_NETWORK: Shape = Shape { elsewhere: (&["listen", "endpoint"], "Podman says it"), ..NETWORK };
 
-static ALL: [&Shape; 9] = [&ROOT, &SERVER, &LIMITS, &CACHE, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD];
+static ALL: [&Shape; 10] = [&ROOT, &SERVER, &LIMITS, &CACHE, &DOCKER, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD];
 
 impl Shape {
     /// How a key is written.
@@ -253,7 +278,10 @@ mod tests {
         assert_eq!(NETWORK.unknown("subnet"), "unknown key `subnet`; did you mean `subnets`?");
         assert_eq!(NETWORK.unknown("Listen"), "unknown key `Listen`; did you mean `listen`?");
         assert_eq!(SERVER.unknown("prot"), "unknown key `prot`; did you mean `port`?");
-        assert_eq!(ROOT.unknown("networks"), "unknown key `networks`; did you mean `network`?");
+        assert_eq!(
+            ROOT.unknown("networks"),
+            "unknown key `networks` in callsign.toml; did you mean `network`, or does it belong in [docker]?"
+        );
         assert_eq!(
             ENDPOINT.unknown("domains"),
             "unknown key `domains` in [[network.endpoint]]; it belongs in [[network]]"

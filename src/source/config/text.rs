@@ -66,6 +66,11 @@ impl<'t> Text<'t> {
         self.notes.warnings.borrow_mut().push(Problem::new(self.origin, line, message));
     }
 
+    /// A problem at a place that is noted nowhere yet.
+    pub(super) fn note(&self, at: &Range<usize>, message: impl AsRef<str>) -> Problem {
+        Problem::new(self.origin, self.line(at.start), message)
+    }
+
     /// Itself, if it is TOML. What the parser saw behind a mistake is a guess: else only the parser's own errors are told.
     pub(super) fn without_errors(self, text: &str, errors: Vec<toml::de::Error>) -> Result<Text<'t>, ConfigError> {
         if errors.is_empty() {

@@ -7,8 +7,8 @@ use crate::table::{Network, Upstream};
 use crate::wire::Name;
 use crate::wire::reply::UDP_SIZE;
 
-use super::Problem;
 use super::lint::Claim;
+use super::{DockerConfig, NetworkPolicies, Problem};
 
 /// A configuration file's content.
 #[derive(Debug, Default)]
@@ -18,12 +18,19 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[cache]`.
     pub cache: CacheConfig,
-    /// Each `[[network]]`, in the order of the file, ready to be served. Its listen addresses have their ports.
+    /// `[docker]`, if it is there.
+    pub docker: Option<DockerConfig>,
+    /// Each `[[network]]` with `listen`, `subnets` or endpoints, in the order of the file, ready to be served. Its listen
+    /// addresses have their ports.
     pub networks: Vec<Network>,
+    /// Each other `[[network]]`: what it adds to the network of that name that Docker has.
+    pub additions: NetworkPolicies,
     /// Each `[[forward]]`, in the order of the file.
     pub routes: Vec<RouteConfig>,
     /// What is allowed and most likely a mistake.
     pub warnings: Vec<Problem>,
+    /// The same, where Docker is not followed: each addition then adds to nothing.
+    pub warnings_without_docker: Vec<Problem>,
     /// What it relies on.
     pub(super) claims: Vec<Claim>,
 }
@@ -44,7 +51,7 @@ pub struct ServerConfig {
     pub unanswered: UnansweredConfig,
     /// Whether names are spelled at random in what is asked of upstreams. Default: false.
     pub case_randomization: bool,
-    /// The time for one forwarded question, over all servers and attempts; `None` for the default, 4 s.
+    /// The time for one forwarded question, over all servers and attempts; `None` for the default, 4 s, or 3.5 s with Docker.
     pub timeout: Option<Duration>,
     /// Suffixes below which nothing is forwarded (answers.md S).
     pub never_forward: Vec<Name>,

@@ -1,5 +1,7 @@
 //! `callsign explain`: why a client gets its answer, computed from the configuration by the code that answers.
 
+mod client;
+
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use callsign::forward::{Forwarder, Reason};
 use callsign::responder::{Client, Explanation, Finding, Responder, Searched, Verdict, WhoAsks};
 use callsign::source::config::Config;
+use callsign::source::docker::ContainerStatus;
 use callsign::table::{NameTable, Network};
 use callsign::wire::rtype;
 use callsign::{server, wire};
@@ -15,7 +18,7 @@ use serde::Serialize;
 
 use super::question::Question;
 use super::reply::Reply;
-use super::{NO, USAGE, arguments, check, output, settings};
+use super::{NO, USAGE, arguments, check, docker, output, settings};
 
 /// The ID of the query, which nobody ever sees.
 const ID: u16 = 1;
@@ -41,6 +44,9 @@ struct Document {
     /// The reply, if it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     reply: Option<Reply>,
+    /// What the name may have been meant to be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hints: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,11 +81,23 @@ struct Forwarded {
 
 pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
     let path = arguments::or_stdin(&arguments.config);
-    let config = match Config::load(&path) {
+    if !arguments.docker
+        && let Err(message) = client::address(arguments, &[])
+    {
+        return output::failure(arguments.json, &message, USAGE);
+    }
+    let mut config = match docker::load(&path, arguments.docker) {
         Ok(config) => config,
         Err(error) => return check::invalid(&path, &error, Vec::new(), arguments.json),
     };
-    match explain(arguments, config) {
+    let mut containers = Vec::new();
+    if arguments.docker {
+        match docker::ask(&mut config) {
+            Ok(docker) => containers = docker.containers,
+            Err(message) => return output::failure(arguments.json, &message, NO),
+        }
+    }
+    match explain(arguments, config, &containers) {
         Ok((document, _)) if arguments.json => output::json(&document, 0),
         Ok((document, explanation)) => output::result(&show(&document, &explanation), 0),
         Err((code, message)) => output::failure(arguments.json, &message, code),
@@ -88,7 +106,11 @@ pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
 
 type Failure = (u8, String);
 
-fn explain(arguments: &arguments::Explain, config: Config) -> Result<(Document, Explanation), Failure> {
+fn explain(
+    arguments: &arguments::Explain,
+    config: Config,
+    containers: &[ContainerStatus],
+) -> Result<(Document, Explanation), Failure> {
     let options = settings::forwarding(&config.server, &config.cache, &config.routes);
     let responder = settings::responder(&config.server);
     let table = NameTable::new();
@@ -96,7 +118,7 @@ fn explain(arguments: &arguments::Explain, config: Config) -> Result<(Document, 
         table.add(network).map_err(|error| (NO, error.to_string()))?;
     }
     let networks = table.networks();
-    let from = arguments.from.to_canonical();
+    let from = client::address(arguments, containers).map_err(|message| (USAGE, message))?;
     let network = network_of(arguments, &networks, from)?;
     let address = listen_address(&network, from, config.server.port);
     let listener = server::listener(network, address);
@@ -131,6 +153,10 @@ fn explain(arguments: &arguments::Explain, config: Config) -> Result<(Document, 
         Verdict::Reply(len) => Some(Reply::read(&out[..*len]).map_err(|error| (NO, error))?),
         _ => None,
     };
+    let mut hints = Vec::new();
+    if explanation.searched.iter().all(|searched| searched.finding == Finding::Nothing) {
+        hints = client::hints(question.name(), &explanation, &networks, containers);
+    }
     let document = Document {
         name: question.name().to_string(),
         rtype: question.type_name(),
@@ -142,6 +168,7 @@ fn explain(arguments: &arguments::Explain, config: Config) -> Result<(Document, 
         decision: explanation.decision.clone(),
         forward,
         reply,
+        hints,
     };
     Ok((document, explanation))
 }
@@ -231,6 +258,9 @@ fn show(document: &Document, explanation: &Explanation) -> String {
         for error in &reply.errors {
             let _ = writeln!(text, "error     {error}");
         }
+    }
+    for hint in &document.hints {
+        let _ = writeln!(text, "hint      {hint}");
     }
     text
 }

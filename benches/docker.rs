@@ -1,0 +1,364 @@
+//! What Docker's containers gain: Docker's own resolver alone, beside the same with callsign behind it, on a real engine.
+//!
+//! ```sh
+//! cargo bench --bench docker            # as root, with Docker installed; about a minute. `-- --quick`: once, with small sizes
+//! ```
+//!
+//! Each row is measured from inside a container, once on an engine that asks the upstreams itself, once on an engine that asks
+//! callsign, which asks the same upstreams. `cargo test` runs it with small sizes, to see that it works.
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::collections::VecDeque;
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use callsign::wire::rtype;
+use clap::Parser;
+use support::client::{Client, Query, Reply};
+use support::docker::{Docker, EMBEDDED, GATEWAY};
+use support::machine::{Network, Outside, UPSTREAM, at_port_53};
+use support::program::Program;
+
+#[derive(Debug, Parser)]
+#[command(name = "docker", about = "Measures Docker's resolver alone, and with callsign behind it.")]
+struct Arguments {
+    /// Once, with small sizes: to see that it works
+    #[arg(long)]
+    quick: bool,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// The same as --quick
+    #[arg(long, hide = true)]
+    test: bool,
+}
+
+struct Sizes {
+    /// Questions with a silent first upstream, each of which takes Docker 4 s.
+    silent: usize,
+    /// Questions for one name.
+    repeated: usize,
+    /// How long questions are asked one after the other.
+    steady: Duration,
+}
+
+/// An address of the upstream's machine where nobody answers.
+const SILENT: &str = "10.99.0.2";
+
+/// As many questions as Docker's resolver lets a container have in flight.
+const DOCKERS_CAP: usize = 1024;
+
+/// Questions at a time.
+const MANY: usize = 1500;
+
+/// Docker gives a server this long.
+const DOCKERS_PATIENCE: Duration = Duration::from_secs(4);
+
+fn main() {
+    let arguments = Arguments::parse();
+    needs_docker!();
+    let sizes = if arguments.quick || arguments.test || !arguments.bench {
+        Sizes { silent: 1, repeated: 20, steady: Duration::from_millis(100) }
+    } else {
+        Sizes { silent: 4, repeated: 20, steady: Duration::from_secs(3) }
+    };
+    println!("{:<62}{:>26}{:>26}", "", "Docker alone", "with callsign");
+    let row = |what: &str, cells: [String; 2]| println!("{what:<62}{:>26}{:>26}", cells[0], cells[1]);
+
+    row("first of two upstreams silent: a question takes", [false, true].map(|callsign| silent(callsign, &sizes)));
+    row(
+        &format!("one name {} times: the upstream is asked", sizes.repeated),
+        [false, true].map(|callsign| repeated(callsign, &sizes)),
+    );
+    let bursts = |server, count| [false, true].map(|callsign| burst(callsign, server, count));
+    let below = bursts(EMBEDDED, DOCKERS_CAP);
+    row(&format!("{DOCKERS_CAP} questions at a time, upstream 1 s, at {EMBEDDED}"), below.clone());
+    row(&format!("{MANY} questions at a time, upstream 1 s, at {EMBEDDED}"), bursts(EMBEDDED, MANY));
+    row(&format!("{MANY} questions at a time, upstream 1 s, at the gateway"), bursts(GATEWAY, MANY));
+    for (what, server, name) in [
+        (format!("a container's name at {EMBEDDED}"), EMBEDDED, "db"),
+        ("a container's name at the gateway".to_owned(), GATEWAY, "db"),
+        (format!("a name elsewhere, asked again and again, at {EMBEDDED}"), EMBEDDED, "www.example.com"),
+        ("a name elsewhere, asked again and again, at the gateway".to_owned(), GATEWAY, "www.example.com"),
+    ] {
+        let cells = [false, true].map(|callsign| steady(callsign, server, name, &sizes));
+        row(&format!("{what}: CPU a question"), cells.clone().map(|(cpu, _)| cpu));
+        row("  p99", cells.map(|(_, p99)| p99));
+    }
+    println!("\nCPU is that of dockerd and callsign together. Gateway: {GATEWAY}, where Docker alone has nobody.");
+    assert_eq!(below[1], format!("{DOCKERS_CAP} answered"), "callsign lets fewer wait than Docker does");
+}
+
+/// An engine with these upstreams, with or without callsign.
+struct Site<'a> {
+    docker: Docker<'a>,
+    callsign: Option<Program>,
+}
+
+impl<'a> Site<'a> {
+    fn new(outside: &'a Outside, callsign: bool, upstreams: &[&str]) -> Site<'a> {
+        let servers: Vec<&str> = if callsign { vec![GATEWAY] } else { upstreams.to_vec() };
+        let options: Vec<&str> = servers.iter().flat_map(|server| ["--dns", server]).collect();
+        let lines: String = upstreams.iter().map(|upstream| format!("nameserver {upstream}\n")).collect();
+        outside.host().set_resolv_conf(&lines);
+        let docker = Docker::with(outside, &options);
+        docker.run(&["network", "create", "n1"]);
+        let callsign = callsign.then(|| docker.serve());
+        docker.container("db", &["--network", "n1"]);
+        let site = Site { docker, callsign };
+        if site.callsign.is_some() {
+            let db = site.docker.running("db");
+            support::machine::becomes("db", vec![db.address_on("n1")], || db.resolves(GATEWAY, "db"));
+        }
+        site
+    }
+
+    /// The container's network.
+    fn inside(&self) -> Network {
+        self.docker.running("db").network()
+    }
+
+    /// Processor time of all who answer, so far.
+    fn cpu_time(&self) -> Duration {
+        let daemon = cpu_time(&self.docker.machine().proc(self.docker.daemon(), "task"));
+        let callsign =
+            self.callsign.as_ref().map(|callsign| cpu_time(format!("/proc/{}/task", callsign.pid()).as_ref()));
+        daemon + callsign.unwrap_or_default()
+    }
+}
+
+/// Processor time of a process's threads, from the scheduler's own clock: finer than the 10 ms of `stat`.
+fn cpu_time(tasks: &std::path::Path) -> Duration {
+    let of = |task: fs::DirEntry| {
+        // A thread may end meanwhile.
+        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        text.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()).unwrap_or(0)
+    };
+    Duration::from_nanos(fs::read_dir(tasks).expect("a process that runs").flatten().map(of).sum())
+}
+
+fn silent(callsign: bool, sizes: &Sizes) -> String {
+    let outside = Outside::new();
+    let upstream = Upstream::start(&outside, Duration::ZERO);
+    // It takes what comes, and answers nothing.
+    let _deaf =
+        outside.namespace().enter(|| UdpSocket::bind(at_port_53(SILENT)).expect("the upstream's other address"));
+    let site = Site::new(&outside, callsign, &[SILENT, UPSTREAM]);
+    let client = Client::new(at_port_53(EMBEDDED));
+    let times = site.inside().enter(|| {
+        let ask = |number| {
+            let start = Instant::now();
+            let reply = client.udp(&Query::new(&format!("silent{number}.example"), rtype::A));
+            assert_eq!(reply.status(), "NOERROR");
+            start.elapsed()
+        };
+        (0..sizes.silent).map(ask).collect()
+    });
+    drop(upstream);
+    milliseconds(median(times))
+}
+
+fn repeated(callsign: bool, sizes: &Sizes) -> String {
+    let outside = Outside::new();
+    let upstream = Upstream::start(&outside, Duration::ZERO);
+    let site = Site::new(&outside, callsign, &[UPSTREAM]);
+    let client = Client::new(at_port_53(EMBEDDED));
+    let before = upstream.questions("repeated.example");
+    site.inside().enter(|| {
+        for _ in 0..sizes.repeated {
+            assert_eq!(client.udp(&Query::new("repeated.example", rtype::A)).status(), "NOERROR");
+        }
+    });
+    match upstream.questions("repeated.example") - before {
+        1 => "once".to_owned(),
+        times => format!("{times} times"),
+    }
+}
+
+/// Many questions for different names at a time, from one container, each of which the upstream answers after a second.
+fn burst(callsign: bool, server: &str, count: usize) -> String {
+    if !callsign && server == GATEWAY {
+        return "–".to_owned();
+    }
+    let outside = Outside::new();
+    let _upstream = Upstream::start(&outside, Duration::from_secs(1));
+    let site = Site::new(&outside, callsign, &[UPSTREAM]);
+    let (answered, refused) = site.inside().enter(|| {
+        let socket = Client::new(at_port_53(server)).udp_socket().expect("a socket");
+        socket2::SockRef::from(&socket).set_recv_buffer_size(8 << 20).expect("a size");
+        for number in 0..count {
+            let query = Query::new(&format!("burst{number}.example"), rtype::A).id(number as u16);
+            socket.send(&query.bytes()).expect("a datagram");
+            if number % 50 == 49 {
+                // As fast as a resolver reads: what its socket drops says nothing of its limits.
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let (mut answered, mut refused) = (0, 0);
+        let deadline = Instant::now() + DOCKERS_PATIENCE + Duration::from_secs(2);
+        let mut buffer = [0; 4096];
+        while answered + refused < count && Instant::now() < deadline {
+            socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a time");
+            match socket.recv(&mut buffer) {
+                Ok(len) if Reply::new(buffer[..len].to_vec()).status() == "NOERROR" => answered += 1,
+                Ok(_) => refused += 1,
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::ConnectionRefused) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        (answered, refused)
+    });
+    let silent = count - answered - refused;
+    let mut words = vec![format!("{answered} answered")];
+    words.extend((refused > 0).then(|| format!("{refused} refused")));
+    words.extend((silent > 0).then(|| format!("{silent} silent")));
+    words.join(", ")
+}
+
+/// CPU a question and the 99th percentile of the times of answers, one question after the other.
+fn steady(callsign: bool, server: &str, name: &str, sizes: &Sizes) -> (String, String) {
+    if !callsign && server == GATEWAY {
+        return ("–".to_owned(), "–".to_owned());
+    }
+    let outside = Outside::new();
+    let _upstream = Upstream::start(&outside, Duration::ZERO);
+    let site = Site::new(&outside, callsign, &[UPSTREAM]);
+    let (mut times, cpu) = site.inside().enter(|| {
+        let socket = Client::new(at_port_53(server)).udp_socket().expect("a socket");
+        let mut buffer = [0; 4096];
+        let mut ask = |number: usize| {
+            let query = Query::new(name, rtype::A).id(number as u16).bytes();
+            let start = Instant::now();
+            socket.send(&query).expect("a datagram");
+            let len = socket.recv(&mut buffer).expect("a reply");
+            let took = start.elapsed();
+            assert_eq!(Reply::new(buffer[..len].to_vec()).addresses().len(), 1, "{name} at {server}");
+            took
+        };
+        for number in 0..20 {
+            ask(number);
+        }
+        let (before, start) = (site.cpu_time(), Instant::now());
+        let mut times = Vec::new();
+        while start.elapsed() < sizes.steady {
+            times.push(ask(times.len()));
+        }
+        (times, site.cpu_time() - before)
+    });
+    times.sort();
+    let p99 = times[times.len() * 99 / 100];
+    (microseconds(cpu / times.len() as u32), microseconds(p99))
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+fn microseconds(time: Duration) -> String {
+    format!("{:.0} µs", time.as_secs_f64() * 1e6)
+}
+
+/// An upstream that has an address for every name, after a while, and counts.
+struct Upstream {
+    state: Arc<State>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What was asked, in wire form.
+    questions: Mutex<Vec<Vec<u8>>>,
+    in_flight: Mutex<VecDeque<(Instant, SocketAddr, Vec<u8>)>>,
+    ends: AtomicBool,
+}
+
+impl Upstream {
+    fn start(outside: &Outside, delay: Duration) -> Upstream {
+        let socket =
+            outside.namespace().enter(|| UdpSocket::bind(at_port_53(UPSTREAM)).expect("the upstream's address"));
+        socket2::SockRef::from(&socket).set_recv_buffer_size(8 << 20).expect("a size");
+        socket.set_read_timeout(Some(Duration::from_millis(20))).expect("a time");
+        let state = Arc::new(State::default());
+        let (receiver, sender) = (socket.try_clone().expect("a socket"), socket);
+        let (received, sent) = (state.clone(), state.clone());
+        let threads = vec![
+            thread::spawn(move || receive(&receiver, &received, delay)),
+            thread::spawn(move || {
+                if !delay.is_zero() {
+                    send(&sender, &sent);
+                }
+            }),
+        ];
+        Upstream { state, threads }
+    }
+
+    /// How often a name was asked for.
+    fn questions(&self, name: &str) -> usize {
+        let query = Query::new(name, rtype::A);
+        let question = query.question();
+        let is_it = |asked: &&Vec<u8>| asked.eq_ignore_ascii_case(&question);
+        self.state.questions.lock().unwrap().iter().filter(is_it).count()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.state.ends.store(true, Ordering::Relaxed);
+        self.threads.drain(..).for_each(|thread| thread.join().expect("the upstream"));
+    }
+}
+
+fn receive(socket: &UdpSocket, state: &State, delay: Duration) {
+    let mut buffer = [0; 4096];
+    while !state.ends.load(Ordering::Relaxed) {
+        let Ok((len, from)) = socket.recv_from(&mut buffer) else { continue };
+        let Some(reply) = reply(&buffer[..len]) else { continue };
+        let end = callsign::wire::message::question_end(&buffer[..len]).expect("a question");
+        state.questions.lock().unwrap().push(buffer[12..end].to_vec());
+        if delay.is_zero() {
+            let _ = socket.send_to(&reply, from);
+        } else {
+            state.in_flight.lock().unwrap().push_back((Instant::now() + delay, from, reply));
+        }
+    }
+}
+
+/// Sends what is due.
+fn send(socket: &UdpSocket, state: &State) {
+    while !state.ends.load(Ordering::Relaxed) {
+        let mut in_flight = state.in_flight.lock().unwrap();
+        while in_flight.front().is_some_and(|(due, ..)| *due <= Instant::now()) {
+            if let Some((_, from, reply)) = in_flight.pop_front() {
+                let _ = socket.send_to(&reply, from);
+            }
+        }
+        drop(in_flight);
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// 192.0.2.80 for every question of type A, nothing for others.
+fn reply(query: &[u8]) -> Option<Vec<u8>> {
+    let end = callsign::wire::message::question_end(query)?;
+    let is_a = query[end - 4..end] == [0, 1, 0, 1];
+    let mut reply = query[..end].to_vec();
+    reply[2] |= 0x80;
+    reply[3] = 0x80;
+    reply[4..12].copy_from_slice(&[0, 1, 0, u8::from(is_a), 0, 0, 0, 0]);
+    if is_a {
+        reply.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 1, 44, 0, 4, 192, 0, 2, 80]);
+    }
+    Some(reply)
+}

@@ -1,0 +1,76 @@
+//! What `--docker` and `[docker]` mean for a configuration: the one reading that `serve`, `check` and `explain` share.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use callsign::source::config::{Config, ConfigError};
+use callsign::source::docker::{self as source, ContainerStatus, DockerOptions};
+
+use super::arguments;
+
+/// Docker's resolver asks the next server after 4 s: an answer must be there before (answers.md F6).
+const TIMEOUT: Duration = Duration::from_millis(3_500);
+
+/// Reads the configuration. With `--docker` there need not be one at the usual place.
+pub(super) fn load(path: &Path, is_asked: bool) -> Result<Config, ConfigError> {
+    let config = if is_without_file(path, is_asked) { Config::default() } else { Config::load(path)? };
+    Ok(with_docker(config, is_asked))
+}
+
+/// True if there is no configuration file, and `--docker` makes none necessary.
+pub(super) fn is_without_file(path: &Path, is_asked: bool) -> bool {
+    is_asked && path == Path::new(arguments::CONFIG) && !path.exists()
+}
+
+/// The same configuration with what Docker changes, if it is asked for or the file has `[docker]`.
+pub(super) fn with_docker(mut config: Config, is_asked: bool) -> Config {
+    if is_asked {
+        config.docker.get_or_insert_default();
+    }
+    if config.docker.is_some() {
+        config.server.timeout.get_or_insert(TIMEOUT);
+    } else {
+        config.warnings.append(&mut config.warnings_without_docker);
+    }
+    config
+}
+
+/// What Docker has now, beside what the file says.
+pub(super) struct Docker {
+    pub(super) containers: Vec<ContainerStatus>,
+    /// What a person should know.
+    pub(super) notices: Vec<String>,
+}
+
+/// Asks Docker, and puts its networks behind those of the file.
+pub(super) fn ask(config: &mut Config) -> Result<Docker, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
+    let additions = std::mem::take(&mut config.additions);
+    let (additions, options) = (Arc::new(additions), options(config).unwrap_or_default());
+    runtime.block_on(async {
+        let mut docker = source::Docker::new(options);
+        let template = additions.clone();
+        docker.set_template(move |name, builder| template.apply(name, builder));
+        let mut reading = docker.load().await.map_err(|error| format!("Docker does not answer: {error}"))?;
+        reading.networks.sort_by(|one, other| one.name().cmp(other.name()));
+        let exists = |name: &str| reading.networks.iter().any(|network| network.name() == name);
+        config.warnings.extend(additions.unmatched(exists));
+        config.networks.append(&mut reading.networks);
+        Ok(Docker { containers: docker.containers(), notices: reading.notices })
+    })
+}
+
+/// The options of the source, if Docker is followed. Networks of the file keep their names.
+pub(super) fn options(config: &Config) -> Option<DockerOptions> {
+    let docker = config.docker.as_ref()?;
+    let mut options = DockerOptions::default();
+    options.socket = docker.socket.clone();
+    options.networks = docker.networks.clone();
+    options.listen = docker.listen.clone();
+    options.domain = docker.domain.clone();
+    options.hold = docker.hold;
+    options.taken = config.networks.iter().map(|network| network.name().to_owned()).collect();
+    Some(options)
+}

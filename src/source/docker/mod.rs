@@ -1,0 +1,502 @@
+//! A Docker engine: its networks and containers, followed by its events.
+//!
+//! [`Docker::changed`] waits until something has happened, and [`Docker::read`] brings a table in line with it, as
+//! [`Directory::read`](crate::source::podman::Directory::read) does for Podman: what is a change of endpoints only is made at
+//! once, and networks that are new or have other settings are given back for `Server::update`.
+//!
+//! # What is served
+//!
+//! Every network of the driver `bridge` listens at its gateways, the default bridge among them. Overlay networks listen
+//! nowhere: their containers ask by way of `docker_gwbridge`, and are known there. Containers of macvlan, ipvlan and plugins'
+//! networks do not reach the host by them; their names are known to those who ask by another network. A container is called
+//! as Docker calls it (name, aliases, host name, short id), on the default bridge too, where Docker has no names; by the
+//! Compose names `SERVICE.PROJECT` and `PROJECT-SERVICE-N`; and as its label `callsign.names` says.
+//!
+//! # When
+//!
+//! A container that is connected to a network is known before its first instruction: the network is asked at the event, as
+//! the container itself cannot be until its start is through. One that ends, is disconnected or removed loses its addresses
+//! from the event alone. Everything else is inspected when an event names it, and all of it is compared each minute and
+//! after each loss of the connection, as events may be lost without a sign. While the engine is away what is known stays.
+//!
+//! Only these are read, by GET: `/_ping`, `/events`, `/containers/json`, `/containers/ID/json`, `/networks`, `/networks/ID`.
+
+mod engine;
+mod events;
+mod model;
+mod names;
+mod network;
+mod pattern;
+mod replay;
+mod state;
+mod swarm;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use nix::ifaddrs::getifaddrs;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::table::{Address, NameTable, Network, NetworkBuilder};
+
+use engine::Engine;
+pub use engine::{EngineError, Version, find_socket};
+use events::Event;
+use network::Interface;
+#[doc(hidden)]
+pub use replay::replay;
+use state::{Answer, Ask, Request, Serving, State};
+
+/// The longest pause between two attempts to reach the engine, and the first one.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Between two full passes.
+const PASS: Duration = Duration::from_secs(60);
+/// Between two looks at what other hosts of a swarm have.
+const SERVICES: Duration = Duration::from_secs(2);
+/// Until what failed is asked again.
+const RETRY: Duration = Duration::from_secs(1);
+/// An engine that has not begun to answer a subscription by then does so with the first event.
+const SUBSCRIBED: Duration = Duration::from_secs(1);
+
+/// How an engine's networks are served.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct DockerOptions {
+    /// The engine's socket, as a path or `unix:///path`; `None` to [find it](find_socket) as Docker's own client does.
+    pub socket: Option<String>,
+    /// Patterns of the networks whose names are served, such as `shop_*`; one with `!` in front excludes. Empty for all. The
+    /// default bridge's gateway answers in any case, unless it is excluded: it is the one that `daemon.json` names.
+    pub networks: Vec<String>,
+    /// Where to listen instead of at the networks' gateways; each address belongs to the network that it lies in, else to the
+    /// default bridge.
+    pub listen: Vec<Address>,
+    /// A domain of every network.
+    pub domain: Option<String>,
+    /// How long a question for a container that is about to start may wait (answers.md N11).
+    pub hold: Option<Duration>,
+    /// Names that networks of others have: Docker's of these names are not served.
+    pub taken: BTreeSet<String>,
+}
+
+/// Has the last word on a network's settings.
+type Template = dyn Fn(&str, NetworkBuilder) -> NetworkBuilder + Send;
+
+/// A Docker engine, and what is known of it. See the [module](self). Needs a tokio runtime.
+pub struct Docker {
+    options: DockerOptions,
+    template: Box<Template>,
+    state: State,
+    /// `None` while it is away.
+    engine: Option<Engine>,
+    presence: Presence,
+    /// True if events are read, and all else is, too, or has been.
+    is_subscribed: bool,
+    follower: Option<JoinHandle<()>>,
+    messages: (UnboundedSender<Message>, UnboundedReceiver<Message>),
+    requests: JoinSet<(Request, Answer)>,
+    /// The next attempt to reach it, while nobody tries, and the pause behind that.
+    attempt: (Instant, Duration),
+    pass: Instant,
+    services: Instant,
+    retry: Instant,
+}
+
+/// Whether the engine answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Presence {
+    /// It was not reached yet, or its networks and containers have not all been read.
+    Starting,
+    /// All that there is has been read once, and is followed.
+    Following,
+    /// It does not answer: what is known stays in force.
+    Away,
+}
+
+/// What the follower of events tells.
+enum Message {
+    Here(Engine),
+    /// From here on nothing is missed: now is the time to read all.
+    Subscribed,
+    Happened(Vec<Event>),
+    Away(Option<EngineError>),
+}
+
+/// What [`Docker::read`] found.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Reading {
+    /// Networks that are new, or whose settings changed, whole: for `Server::update`. Apply them before the next reading.
+    pub networks: Vec<Network>,
+    /// Names of networks that are gone: for `Server::update`.
+    pub removed: Vec<String>,
+    /// Names of networks of which only endpoints changed. These changes are in the table already.
+    pub changed: Vec<String>,
+    /// What a person should know of networks that are new.
+    pub notices: Vec<String>,
+}
+
+/// A container, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ContainerStatus {
+    /// Its id, 64 hex digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The Compose project that it belongs to.
+    pub project: Option<String>,
+    /// Its service in that project.
+    pub service: Option<String>,
+    /// The networks that it is on, as they are called in the table, with its addresses there.
+    pub networks: Vec<(String, Vec<IpAddr>)>,
+}
+
+impl Docker {
+    /// An engine that was not asked yet.
+    pub fn new(options: DockerOptions) -> Docker {
+        let now = Instant::now();
+        Docker {
+            state: State::new(serving(&options)),
+            options,
+            template: Box::new(|_, network| network),
+            engine: None,
+            presence: Presence::Starting,
+            is_subscribed: false,
+            follower: None,
+            messages: unbounded_channel(),
+            requests: JoinSet::new(),
+            attempt: (now, FIRST_PAUSE),
+            pass: now + PASS,
+            services: now + SERVICES,
+            retry: now + RETRY,
+        }
+    }
+
+    /// Sets who has the last word on each network's settings from the next reading on: it gets the network's name, and what the
+    /// engine says of it.
+    pub fn set_template(&mut self, template: impl Fn(&str, NetworkBuilder) -> NetworkBuilder + Send + 'static) {
+        self.template = Box::new(template);
+        self.state.renew_all();
+    }
+
+    /// Sets how networks are served from the next reading on. Another socket is used when the connection is next made.
+    pub fn set_options(&mut self, options: DockerOptions) {
+        self.state.configure(serving(&options));
+        self.options = options;
+    }
+
+    /// Whether the engine answers.
+    pub fn presence(&self) -> Presence {
+        self.presence
+    }
+
+    /// Waits until there is something to [read](Docker::read), or the engine's [presence](Docker::presence) has changed. Nothing
+    /// happens between two calls of this, so call it all the time. Cancelling it loses nothing.
+    pub async fn changed(&mut self) {
+        let before = self.presence;
+        loop {
+            self.ask();
+            if self.is_subscribed && self.state.is_settled() {
+                self.presence = Presence::Following;
+            }
+            if self.presence != before || self.presence != Presence::Starting && self.state.has_changes() {
+                return;
+            }
+            let now = Instant::now();
+            let never = now + PASS;
+            tokio::select! {
+                biased;
+                Some(message) = self.messages.1.recv() => {
+                    self.take(message);
+                    // All that is there is one change.
+                    while let Ok(message) = self.messages.1.try_recv() {
+                        self.take(message);
+                    }
+                }
+                Some(done) = self.requests.join_next() => {
+                    self.answered(done);
+                    while let Some(done) = self.requests.try_join_next() {
+                        self.answered(done);
+                    }
+                }
+                () = sleep_until(if self.follower.is_none() { self.attempt.0 } else { never }) => {
+                    if self.follower.is_none() {
+                        self.follow();
+                    }
+                }
+                () = sleep_until(self.pass), if self.engine.is_some() => self.begin_pass(),
+                () = sleep_until(self.services), if self.engine.is_some() && self.state.has_overlays() => {
+                    self.state.poll_services();
+                    self.services = Instant::now() + SERVICES;
+                }
+                () = sleep_until(self.retry), if self.engine.is_some() && self.state.has_failed() => {
+                    self.state.retry();
+                    self.retry = Instant::now() + RETRY;
+                }
+            }
+        }
+    }
+
+    /// Applies to `table` what has changed of endpoints only, and gives the rest.
+    pub fn read(&mut self, table: &NameTable) -> Reading {
+        let delta = self.state.take();
+        let mut reading = Reading { removed: delta.removed, notices: delta.notices, ..Reading::default() };
+        for (name, builder) in delta.networks {
+            reading.networks.extend(self.finish(&name, builder));
+        }
+        for (name, endpoints) in delta.endpoints {
+            let changed = table.network(&name).is_some_and(|network| {
+                let change = network.change(|change| {
+                    for (id, endpoint) in endpoints {
+                        match endpoint {
+                            Some(endpoint) => change.attach(endpoint),
+                            None => drop(change.detach(&id)),
+                        }
+                    }
+                });
+                change.is_ok()
+            });
+            if changed {
+                reading.changed.push(name);
+            } else {
+                // It was refused when it was given: another network had its address, which may be free now.
+                reading.networks.extend(self.network(&name));
+            }
+        }
+        reading
+    }
+
+    /// A network as it is to be served now.
+    pub fn network(&self, name: &str) -> Option<Network> {
+        self.finish(name, self.state.whole(name)?)
+    }
+
+    /// Reads once all that there is, without following it.
+    ///
+    /// # Errors
+    /// The engine does not answer.
+    pub async fn load(&mut self) -> Result<Reading, EngineError> {
+        let engine = Engine::connect(&self.find_socket()?).await?;
+        // Whether it answers at all is seen here, with the reason.
+        engine.get::<Vec<model::Network>>("/networks").await?;
+        self.engine = Some(engine);
+        self.state.reconcile();
+        let mut are_services_read = false;
+        loop {
+            self.ask();
+            match self.requests.join_next().await {
+                Some(done) => self.answered(done),
+                None if self.state.poll_services() && !are_services_read => are_services_read = true,
+                None => break,
+            }
+        }
+        self.state.renew_all();
+        Ok(self.read(&NameTable::new()))
+    }
+
+    /// Every container that is known.
+    pub fn containers(&self) -> Vec<ContainerStatus> {
+        let status = |(id, container): (&str, &names::Container)| ContainerStatus {
+            id: id.to_owned(),
+            name: container.name.clone(),
+            project: container.project.clone(),
+            service: container.service.clone(),
+            networks: container
+                .attachments
+                .iter()
+                .filter_map(|at| Some((self.state.served_as(at)?.to_owned(), at.addresses.clone())))
+                .collect(),
+        };
+        self.state.containers().map(status).collect()
+    }
+
+    fn find_socket(&self) -> Result<std::path::PathBuf, EngineError> {
+        find_socket(self.options.socket.as_deref(), |name| std::env::var_os(name))
+    }
+
+    fn begin_pass(&mut self) {
+        self.state.reconcile();
+        self.pass = Instant::now() + PASS;
+    }
+
+    /// Asks what is to be asked.
+    fn ask(&mut self) {
+        let Some(engine) = &self.engine else { return };
+        while let Some(request) = self.state.poll() {
+            let engine = engine.clone();
+            self.requests.spawn(async move {
+                let answer = answer(&engine, &request.ask).await;
+                (request, answer)
+            });
+        }
+    }
+
+    fn answered(&mut self, done: Result<(Request, Answer), tokio::task::JoinError>) {
+        // A request ends with an answer, or with the runtime.
+        if let Ok((request, answer)) = done {
+            tracing::trace!(ask = ?request.ask, "Docker answers");
+            if matches!(answer, Answer::Failed) {
+                self.retry = self.retry.max(Instant::now() + RETRY);
+            }
+            self.state.answer(request, answer);
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Here(engine) => {
+                tracing::info!(api = %engine.version(), "Docker answers");
+                self.engine = Some(engine);
+                self.attempt.1 = FIRST_PAUSE;
+            }
+            Message::Subscribed => {
+                self.begin_pass();
+                self.state.retry();
+                self.is_subscribed = true;
+            }
+            Message::Happened(events) => {
+                for event in &events {
+                    tracing::trace!(?event, "Docker tells");
+                    self.state.event(event);
+                }
+            }
+            Message::Away(error) => {
+                (self.follower, self.engine, self.is_subscribed) = (None, None, false);
+                if self.presence != Presence::Away {
+                    let reason = error.map_or_else(|| "its events have ended".to_owned(), |error| error.to_string());
+                    tracing::warn!(
+                        "Docker is away ({reason}); what is known of its containers stays, and it is tried again"
+                    );
+                }
+                self.presence = Presence::Away;
+                let pause = self.attempt.1;
+                self.attempt = (Instant::now() + pause, (pause * 2).min(MAX_PAUSE));
+            }
+        }
+    }
+
+    fn follow(&mut self) {
+        let messages = self.messages.0.clone();
+        let socket = self.find_socket();
+        self.follower = Some(tokio::spawn(async move {
+            let end = match socket {
+                Ok(socket) => follow(&socket, &messages).await,
+                Err(error) => Err(error),
+            };
+            // Nobody receives any more: it is being dropped.
+            let _ = messages.send(Message::Away(end.err()));
+        }));
+    }
+
+    /// The network, as the template has it; without the template if that does not fit.
+    fn finish(&self, name: &str, network: NetworkBuilder) -> Option<Network> {
+        let built = (self.template)(name, network.clone()).build().or_else(|error| {
+            tracing::error!(network = name, %error, "what is configured for this network is left out");
+            network.build()
+        });
+        built.inspect_err(|error| tracing::error!(network = name, %error, "not served")).ok()
+    }
+}
+
+impl Drop for Docker {
+    fn drop(&mut self) {
+        if let Some(follower) = &self.follower {
+            follower.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Docker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Docker")
+            .field("options", &self.options)
+            .field("presence", &self.presence)
+            .finish_non_exhaustive()
+    }
+}
+
+fn serving(options: &DockerOptions) -> Serving {
+    Serving {
+        patterns: options.networks.clone(),
+        listen: options.listen.clone(),
+        domain: options.domain.clone(),
+        hold: options.hold,
+        taken: options.taken.clone(),
+    }
+}
+
+/// Reads events, and does nothing else: an engine whose events are not read loses them, and is slowed down by it.
+async fn follow(socket: &std::path::Path, messages: &UnboundedSender<Message>) -> Result<(), EngineError> {
+    let tell = |message| {
+        // Nobody receives any more: it is being dropped.
+        let _ = messages.send(message);
+    };
+    let engine = Engine::connect(socket).await?;
+    tell(Message::Here(engine.clone()));
+    let mut subscription = std::pin::pin!(engine.events());
+    let mut events = match timeout(SUBSCRIBED, &mut subscription).await {
+        Ok(events) => events?,
+        Err(_) => {
+            tell(Message::Subscribed);
+            subscription.await?
+        }
+    };
+    tell(Message::Subscribed);
+    while let Some(lines) = events.next().await {
+        let happened: Vec<Event> = lines.split(|octet| *octet == b'\n').filter_map(Event::parse).collect();
+        if !happened.is_empty() {
+            tell(Message::Happened(happened));
+        }
+    }
+    Ok(())
+}
+
+/// What the engine says.
+async fn answer(engine: &Engine, ask: &Ask) -> Answer {
+    let answered = match ask {
+        Ask::Networks => engine.get("/networks").await.map(Answer::Networks),
+        Ask::Containers => engine.get("/containers/json?all=1").await.map(Answer::Containers),
+        Ask::Network(id) => engine.get(&format!("/networks/{}", engine::escaped(id))).await.map(network),
+        Ask::Services(id) => engine.get(&format!("/networks/{}?verbose=true", engine::escaped(id))).await.map(network),
+        Ask::Container(id) => {
+            engine.get(&format!("/containers/{}/json", engine::escaped(id))).await.map(Answer::Container)
+        }
+    };
+    answered.unwrap_or_else(|error| {
+        if error.is_gone() {
+            return Answer::Gone;
+        }
+        tracing::debug!(%error, "Docker was asked in vain");
+        Answer::Failed
+    })
+}
+
+fn network(network: model::Network) -> Answer {
+    // Else they are not looked at, and there may be thousands.
+    let needs_interfaces = network.driver == "bridge" && network.ipam.config.iter().any(|pool| pool.gateway.is_empty());
+    let interfaces = if needs_interfaces { interfaces() } else { Vec::new() };
+    Answer::Network(Box::new(network), interfaces)
+}
+
+/// The addresses of this host's interfaces.
+fn interfaces() -> Vec<Interface> {
+    let addresses = getifaddrs().map(|addresses| {
+        let address = |interface: nix::ifaddrs::InterfaceAddress| {
+            let address = interface.address?;
+            let ip: IpAddr = match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
+                (Some(v4), _) => v4.ip().into(),
+                (_, Some(v6)) => v6.ip().into(),
+                _ => return None,
+            };
+            Some((interface.interface_name, ip))
+        };
+        addresses.filter_map(address).collect()
+    });
+    addresses.unwrap_or_default()
+}

@@ -1,0 +1,211 @@
+//! What is read of the engine's JSON, field by field: everything else is skipped, and null, absent and empty are one.
+//!
+//! Engines differ in what they leave out or write as null, so every field has a default and no word is an enumeration: a
+//! state that is not known yet must not cost the whole inspection.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+
+/// A field that may be null.
+fn some<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Labels and options.
+pub(super) type Words = BTreeMap<String, String>;
+/// A key without a value, as `ExposedPorts` has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct Nothing {}
+
+/// `GET /containers/ID/json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Inspection {
+    #[serde(deserialize_with = "some")]
+    pub(super) name: String,
+    #[serde(deserialize_with = "some")]
+    pub(super) state: State,
+    #[serde(deserialize_with = "some")]
+    pub(super) host_config: HostConfig,
+    #[serde(deserialize_with = "some")]
+    pub(super) config: Config,
+    #[serde(deserialize_with = "some")]
+    pub(super) network_settings: NetworkSettings,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct State {
+    #[serde(deserialize_with = "some")]
+    pub(super) status: String,
+    #[serde(deserialize_with = "some")]
+    pub(super) running: bool,
+    #[serde(deserialize_with = "some")]
+    pub(super) restarting: bool,
+    #[serde(deserialize_with = "some")]
+    pub(super) started_at: String,
+    #[serde(deserialize_with = "some")]
+    pub(super) health: Health,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Health {
+    #[serde(deserialize_with = "some")]
+    pub(super) status: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct HostConfig {
+    #[serde(deserialize_with = "some")]
+    pub(super) links: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Config {
+    #[serde(deserialize_with = "some")]
+    pub(super) hostname: String,
+    #[serde(deserialize_with = "some")]
+    pub(super) labels: Words,
+    #[serde(deserialize_with = "some")]
+    pub(super) exposed_ports: BTreeMap<String, Nothing>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct NetworkSettings {
+    /// By the network's name.
+    #[serde(deserialize_with = "some")]
+    pub(super) networks: BTreeMap<String, Endpoint>,
+}
+
+/// A container on a network, as an inspection and the list of containers have it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Endpoint {
+    #[serde(deserialize_with = "some")]
+    pub(super) aliases: Vec<String>,
+    #[serde(deserialize_with = "some")]
+    pub(super) links: Vec<String>,
+    /// Since API 1.44: all names, those that the engine makes among them.
+    #[serde(rename = "DNSNames", deserialize_with = "some")]
+    pub(super) dns_names: Vec<String>,
+    /// Since API 1.48.
+    #[serde(deserialize_with = "some")]
+    pub(super) gw_priority: i64,
+    #[serde(rename = "NetworkID", deserialize_with = "some")]
+    pub(super) network_id: String,
+    #[serde(rename = "EndpointID", deserialize_with = "some")]
+    pub(super) endpoint_id: String,
+    #[serde(rename = "IPAddress", deserialize_with = "some")]
+    pub(super) ip_address: String,
+    #[serde(rename = "GlobalIPv6Address", deserialize_with = "some")]
+    pub(super) global_ipv6_address: String,
+    #[serde(deserialize_with = "some")]
+    pub(super) gateway: String,
+    #[serde(rename = "IPv6Gateway", deserialize_with = "some")]
+    pub(super) ipv6_gateway: String,
+}
+
+/// An entry of `GET /containers/json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Summary {
+    #[serde(deserialize_with = "some")]
+    pub(super) id: String,
+    #[serde(deserialize_with = "some")]
+    pub(super) names: Vec<String>,
+    #[serde(deserialize_with = "some")]
+    pub(super) state: String,
+    /// `Up 2 minutes (healthy)`.
+    #[serde(deserialize_with = "some")]
+    pub(super) status: String,
+    #[serde(deserialize_with = "some")]
+    pub(super) network_settings: NetworkSettings,
+}
+
+/// `GET /networks/ID`, and an entry of `GET /networks`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Network {
+    #[serde(deserialize_with = "some")]
+    pub(super) name: String,
+    #[serde(deserialize_with = "some")]
+    pub(super) id: String,
+    #[serde(deserialize_with = "some")]
+    pub(super) driver: String,
+    #[serde(deserialize_with = "some")]
+    pub(super) internal: bool,
+    #[serde(deserialize_with = "some")]
+    pub(super) ingress: bool,
+    #[serde(deserialize_with = "some")]
+    pub(super) config_only: bool,
+    #[serde(rename = "IPAM", deserialize_with = "some")]
+    pub(super) ipam: Ipam,
+    #[serde(deserialize_with = "some")]
+    pub(super) options: Words,
+    #[serde(deserialize_with = "some")]
+    pub(super) labels: Words,
+    /// By the container's id. Not in the list.
+    #[serde(deserialize_with = "some")]
+    pub(super) containers: BTreeMap<String, Connected>,
+    /// With `?verbose=true`, of overlay networks: by the service's name.
+    #[serde(deserialize_with = "some")]
+    pub(super) services: BTreeMap<String, Service>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Ipam {
+    #[serde(deserialize_with = "some")]
+    pub(super) config: Vec<Pool>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Pool {
+    #[serde(deserialize_with = "some")]
+    pub(super) subnet: String,
+    #[serde(deserialize_with = "some")]
+    pub(super) gateway: String,
+}
+
+/// A container on a network, as the network's inspection has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Connected {
+    #[serde(deserialize_with = "some")]
+    pub(super) name: String,
+    #[serde(rename = "EndpointID", deserialize_with = "some")]
+    pub(super) endpoint_id: String,
+    /// With its prefix length.
+    #[serde(rename = "IPv4Address", deserialize_with = "some")]
+    pub(super) ipv4_address: String,
+    /// With its prefix length.
+    #[serde(rename = "IPv6Address", deserialize_with = "some")]
+    pub(super) ipv6_address: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Service {
+    /// An address, or `<nil>`.
+    #[serde(rename = "VIP", deserialize_with = "some")]
+    pub(super) vip: String,
+    #[serde(deserialize_with = "some")]
+    pub(super) tasks: Vec<Task>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Task {
+    #[serde(deserialize_with = "some")]
+    pub(super) name: String,
+    #[serde(rename = "EndpointID", deserialize_with = "some")]
+    pub(super) endpoint_id: String,
+    #[serde(rename = "EndpointIP", deserialize_with = "some")]
+    pub(super) endpoint_ip: String,
+}

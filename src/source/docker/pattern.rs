@@ -1,0 +1,61 @@
+//! Which networks are meant: `shop_*`, and `!secret` for all but that one.
+
+/// True if a pattern matches, or only exclusions are given, and no exclusion does.
+pub(super) fn is_selected(patterns: &[String], name: &str) -> bool {
+    let mut inclusions = patterns.iter().filter(|pattern| !pattern.starts_with('!')).peekable();
+    let is_included = inclusions.peek().is_none() || inclusions.any(|pattern| matches(pattern, name));
+    is_included && !is_excluded(patterns, name)
+}
+
+/// True if an exclusion matches.
+pub(super) fn is_excluded(patterns: &[String], name: &str) -> bool {
+    patterns.iter().filter_map(|pattern| pattern.strip_prefix('!')).any(|pattern| matches(pattern, name))
+}
+
+/// `*` stands for any characters, none too.
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    // There is a first part always.
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = name.strip_prefix(first) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        let Some((_, behind)) = rest.split_once(part) else { return false };
+        rest = behind;
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_anything() {
+        for (pattern, name, is_match) in [
+            ("shop", "shop", true),
+            ("shop", "shop_a", false),
+            ("shop_*", "shop_", true),
+            ("shop_*", "shop_front", true),
+            ("shop_*", "a_shop_", false),
+            ("*_back", "shop_back", true),
+            ("*_back", "shop_backup", false),
+            ("s*p*x", "shoppx", true),
+            ("s*p*p", "shop", false),
+            ("*", "", true),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(matches(pattern, name), is_match, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn exclusions_win() {
+        let patterns = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        assert!(is_selected(&[], "any"));
+        let some = patterns(&["shop_*", "!shop_secret"]);
+        assert!(is_selected(&some, "shop_front") && !is_selected(&some, "shop_secret") && !is_selected(&some, "blog"));
+        let all_but = patterns(&["!secret"]);
+        assert!(is_selected(&all_but, "shop") && !is_selected(&all_but, "secret"));
+    }
+}

@@ -1,0 +1,190 @@
+//! What the table is to have: networks and endpoints made of what is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use crate::source::docker::names::{Attachment, Condition, Container};
+use crate::source::docker::network::Network;
+use crate::source::docker::{pattern, swarm};
+use crate::table::{Address, Clients, Endpoint, EndpointState, NetworkBuilder};
+
+use super::{Kind, KnownNetwork, State};
+
+/// What the name of an internal network's endpoints loses of its priority: Docker's resolver searches these last.
+const INTERNAL_LAST: i32 = i32::MIN / 2;
+/// What is left of Docker's own priorities, so that they stay apart from these.
+const MAX_PRIORITY: i32 = i32::MAX / 4;
+
+/// What is to be done to the table.
+#[derive(Debug, Default)]
+pub(in crate::source::docker) struct Delta {
+    /// Networks that are new, or have other settings: each with its name and its endpoints.
+    pub(in crate::source::docker) networks: Vec<(String, NetworkBuilder)>,
+    /// Of other networks: the name, the endpoint's id, and the endpoint if it is there.
+    pub(in crate::source::docker) endpoints: BTreeMap<String, Vec<(String, Option<Endpoint>)>>,
+    /// Names of networks that are gone.
+    pub(in crate::source::docker) removed: Vec<String>,
+    /// What a person should know.
+    pub(in crate::source::docker) notices: Vec<String>,
+}
+
+impl State {
+    /// True if there is something to do to the table.
+    pub(in crate::source::docker) fn has_changes(&self) -> bool {
+        !self.renewed.is_empty() || !self.touched.is_empty() || !self.removed.is_empty() || !self.notices.is_empty()
+    }
+
+    /// What has changed since this was last called.
+    pub(in crate::source::docker) fn take(&mut self) -> Delta {
+        let renewed = std::mem::take(&mut self.renewed);
+        let touched = std::mem::take(&mut self.touched);
+        let mut delta = Delta {
+            removed: std::mem::take(&mut self.removed),
+            notices: std::mem::take(&mut self.notices),
+            ..Delta::default()
+        };
+        let members = self.members(&renewed);
+        for id in &renewed {
+            if let Some((name, builder)) = self.build(id, members.get(id.as_str()).map_or(&[], Vec::as_slice)) {
+                delta.networks.push((name, builder));
+            }
+        }
+        for (network, container) in touched.iter().filter(|(network, _)| !renewed.contains(network)) {
+            let Some(known) = self.networks.get(network) else { continue };
+            if let Some(name) = &known.served_as {
+                let endpoint = self.endpoint(known, container);
+                delta.endpoints.entry(name.clone()).or_default().push((container.clone(), endpoint));
+            }
+        }
+        delta
+    }
+
+    /// The network that is called so in the table, whole.
+    pub(in crate::source::docker) fn whole(&self, name: &str) -> Option<NetworkBuilder> {
+        let (id, _) = self.networks.iter().find(|(_, known)| known.served_as.as_deref() == Some(name))?;
+        let members = self.members(&BTreeSet::from([id.clone()]));
+        Some(self.build(id, members.get(id.as_str()).map_or(&[], Vec::as_slice))?.1)
+    }
+
+    /// The containers of each of these networks.
+    fn members(&self, networks: &BTreeSet<String>) -> BTreeMap<&str, Vec<&str>> {
+        let mut members: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        if networks.is_empty() {
+            return members;
+        }
+        for (id, known) in &self.containers {
+            for network in known.container.attachments.iter().filter_map(|at| self.resolve(at)) {
+                if networks.contains(network) {
+                    members.entry(network).or_default().push(id);
+                }
+            }
+        }
+        members
+    }
+
+    fn build(&self, id: &str, members: &[&str]) -> Option<(String, NetworkBuilder)> {
+        let known = self.networks.get(id)?;
+        let name = known.served_as.clone()?;
+        let network = &known.network;
+        let clients = if network.kind == Kind::Identity { Clients::Identify } else { Clients::Table };
+        let mut builder = crate::table::Network::builder(&name).clients(clients).internal(network.internal);
+        for subnet in &network.subnets {
+            builder = builder.subnet(&subnet.to_string());
+        }
+        let gateways = network.gateways();
+        for gateway in &gateways {
+            builder = builder.gateway(&gateway.to_string());
+        }
+        for address in self.listen(network, &gateways) {
+            builder = builder.listen(&address);
+        }
+        if self.is_served(network) {
+            if let Some(domain) = &self.serving.domain {
+                builder = builder.domain(domain);
+            }
+            if let Some(hold) = network.hold.or(self.serving.hold) {
+                builder = builder.hold(hold);
+            }
+            let local = members.iter().filter_map(|container| self.endpoint(known, container));
+            builder = local.fold(builder, NetworkBuilder::endpoint);
+            if network.kind == Kind::Overlay {
+                let is_local = |endpoint: &str| {
+                    let here = members.iter().filter_map(|id| self.containers.get(*id));
+                    here.flat_map(|known| &known.container.attachments).any(|at| at.endpoint_id == endpoint)
+                };
+                let remote = swarm::endpoints(&known.services, is_local);
+                builder = remote.into_iter().fold(builder, NetworkBuilder::endpoint);
+            }
+        }
+        Some((name, builder))
+    }
+
+    /// Where a network's clients ask.
+    fn listen(&self, network: &Network, gateways: &[IpAddr]) -> Vec<String> {
+        if !self.serving.listen.is_empty() {
+            let is_of = |subnets: &[ipnet::IpNet], ip: IpAddr| subnets.iter().any(|subnet| subnet.contains(&ip));
+            let is_own = |address: &&Address| {
+                let ip = address.ip();
+                is_of(&network.subnets, ip)
+                    || network.is_default && !self.networks.values().any(|known| is_of(&known.network.subnets, ip))
+            };
+            return self.serving.listen.iter().filter(is_own).map(ToString::to_string).collect();
+        }
+        // The default bridge's gateway is the one that daemon.json names.
+        let is_listened = self.is_served(network) || network.is_default && !self.is_excluded(network);
+        if is_listened { gateways.iter().map(ToString::to_string).collect() } else { Vec::new() }
+    }
+
+    /// True if a network's names are served. Of others it is known only whose subnets they are.
+    fn is_served(&self, network: &Network) -> bool {
+        network.kind == Kind::Identity
+            || network.is_enabled && pattern::is_selected(&self.serving.patterns, &network.name)
+    }
+
+    fn is_excluded(&self, network: &Network) -> bool {
+        !network.is_enabled || pattern::is_excluded(&self.serving.patterns, &network.name)
+    }
+
+    /// A container's endpoint on a network, if it has one there.
+    fn endpoint(&self, known: &KnownNetwork, id: &str) -> Option<Endpoint> {
+        let network = &known.network;
+        let container = &self.containers.get(id)?.container;
+        if !container.is_enabled || !self.is_served(network) {
+            return None;
+        }
+        let attachment = container.attachments.iter().find(|at| self.is_of(at, &network.id))?;
+        let order = if network.internal { INTERNAL_LAST } else { 0 };
+        let mut builder = Endpoint::builder(id)
+            .state(match container.condition {
+                // Docker itself gives the address of a container that is being started.
+                _ if !attachment.addresses.is_empty() && !attachment.is_provisional => EndpointState::Up,
+                Condition::Up => EndpointState::Up,
+                Condition::Pending => EndpointState::Starting,
+                Condition::Down => EndpointState::Down,
+            })
+            .health(container.health)
+            // Docker searches internal networks last, then goes by its gateway priority; equal ones are in the order of names.
+            .priority(attachment.priority.clamp(-MAX_PRIORITY, MAX_PRIORITY) + order);
+        builder = attachment.names.iter().cloned().fold(builder, |builder, name| builder.relative_name(name));
+        let links =
+            self.linking.iter().filter_map(|id| self.containers.get(id)).flat_map(|known| &known.container.links);
+        let own = links.filter(|link| link.target == container.name && link.network_name == network.name);
+        builder = own.flat_map(|link| &link.aliases).fold(builder, |builder, name| builder.relative_name(name.clone()));
+        let services = swarm::names_of_task(&known.services, &attachment.endpoint_id);
+        builder = services.into_iter().fold(builder, |builder, name| builder.relative_name(name));
+        builder = attachment.addresses.iter().fold(builder, |builder, address| builder.ip(*address));
+        builder = container.ports.iter().cloned().fold(builder, |builder, port| builder.port(port));
+        let built = builder.build();
+        built.inspect_err(|error| tracing::warn!(container = id, network = network.name, %error, "left out")).ok()
+    }
+
+    /// Every container that is known: its id, and what is known of it.
+    pub(in crate::source::docker) fn containers(&self) -> impl Iterator<Item = (&str, &Container)> {
+        self.containers.iter().map(|(id, known)| (id.as_str(), &known.container))
+    }
+
+    /// The name in the table of the network of an attachment.
+    pub(in crate::source::docker) fn served_as(&self, attachment: &Attachment) -> Option<&str> {
+        self.networks.get(self.resolve(attachment)?)?.served_as.as_deref()
+    }
+}

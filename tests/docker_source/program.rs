@@ -1,0 +1,173 @@
+//! `--docker` on the command line: serve without a file, check, explain.
+
+use callsign::wire::rtype;
+
+use crate::kit::*;
+use crate::support::engine::host;
+use crate::support::process::{Finished, run};
+use crate::support::program::{Program, callsign};
+
+/// Two projects, whose engine is found by DOCKER_HOST.
+fn projects() -> (Engine, u8) {
+    let prefix = prefix();
+    let engine = Engine::start(Age::Engine28, prefix);
+    for (number, project) in [(1, "shop"), (2, "blog")] {
+        let network = format!("{project}_default");
+        engine.network(&network, &format!("127.{prefix}.{number}."));
+        for service in ["db", "web"] {
+            let container = Container::new(&format!("{project}-{service}-1")).service(project, service, 1);
+            engine.run(container.on(&network, &[service]));
+        }
+        engine.run(Container::new(&format!("{project}-only-1")).on(&network, &[&format!("{project}only")]));
+    }
+    (engine, prefix)
+}
+
+fn ran(engine: &Engine, arguments: &[&str]) -> Finished {
+    let mut command = callsign(arguments);
+    command.env("DOCKER_HOST", host(&engine.socket()));
+    run(command)
+}
+
+#[test]
+fn serve_follows_the_engine_of_the_environment() {
+    let (engine, prefix) = projects();
+    let port = crate::support::free_port(&[std::net::Ipv4Addr::LOCALHOST.into()]);
+    let socket = host(&engine.socket());
+    let config = format!("[server]\nport = {port}\nupstreams = [\"127.0.0.66:1\"]\n");
+    let program = Program::with(&config).arguments(&["--docker"]).environment("DOCKER_HOST", &socket).start();
+    let bed = Bed { engine, program, prefix, port };
+    assert_eq!(bed.look_up(&bed.address(1, 3), "db"), bed.address(1, 2));
+    assert_eq!(bed.look_up(&bed.address(2, 3), "db"), bed.address(2, 2));
+    // A reload of a file without [docker] goes on following it.
+    bed.program.reload_by_signal();
+    assert_eq!(bed.look_up(&bed.address(1, 3), "db"), bed.address(1, 2));
+}
+
+#[test]
+fn docker_may_be_followed_no_longer() {
+    let bed = Bed::new(Age::Engine25, |engine, _| drop(engine.run(Container::new("db"))));
+    let db = bed.address(0, 2);
+    assert_eq!(bed.look_up(&db, "db"), db);
+    bed.program.reload_by_change(&format!("[server]\nport = {}\n", bed.port));
+    let gateway = format!("{}:{}", bed.address(0, 1), bed.port).parse().unwrap();
+    assert!(Client::new(gateway).connect().is_err(), "its networks are gone");
+    bed.program.reload_by_change(&bed.config(""));
+    eventually("they are back", || Client::new(gateway).connect().is_ok());
+    assert_eq!(bed.ask(0, &db, "db", rtype::A).addresses().len(), 1);
+}
+
+#[test]
+fn check_shows_what_would_be_served_now() {
+    let (engine, prefix) = projects();
+    let checked = ran(&engine, &["check", "--docker"]).expect_success();
+    assert!(checked.stdout.contains("3 networks, 6 endpoints"), "{}", checked.stdout);
+    for line in [
+        "network blog_default".to_owned(),
+        format!("  listens     127.{prefix}.1.1"),
+        format!("    shop-db-1     127.{prefix}.1.2"),
+    ] {
+        assert!(checked.stdout.contains(&line), "{line}: {}", checked.stdout);
+    }
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("callsign.toml");
+    let text = "[[network]]\nname = \"shop_default\"\ndomains = [\"corp.test\"]\n[[network]]\nname = \"shop_defalt\"\nttl = 1\n\
+                [[network]]\nname = \"blog_default\"\nlisten = [\"127.9.9.9\"]\n";
+    std::fs::write(&file, text).unwrap();
+    let checked = ran(&engine, &["check", "--docker", file.to_str().unwrap()]).expect_success();
+    assert!(checked.stdout.contains("  domains     corp.test"), "{}", checked.stdout);
+    let warnings = checked.stderr;
+    assert!(warnings.contains("callsign.toml:5: Docker has no network \"shop_defalt\""), "{warnings}");
+    assert!(warnings.contains("the file has a network \"blog_default\" of its own"), "{warnings}");
+    // Without Docker the same file says that nobody can ask.
+    let checked = run(callsign(&["check", file.to_str().unwrap()])).expect_success();
+    assert!(checked.stderr.contains("callsign.toml:1: nobody can ask this network"), "{}", checked.stderr);
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_an_error_that_says_what_to_do() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let check = |variable: &str, value: &str| {
+        let mut command = callsign(&["check", "--docker"]);
+        command
+            .env_remove("DOCKER_HOST")
+            .env_remove("DOCKER_CONTEXT")
+            .env("HOME", directory.path())
+            .env(variable, value);
+        let finished = run(command);
+        assert_eq!(finished.status.code(), Some(1));
+        finished.stderr
+    };
+    let nowhere = check("DOCKER_HOST", "unix:///nowhere/docker.sock");
+    assert!(
+        nowhere.contains("/nowhere/docker.sock") && nowhere.contains("is Docker installed and running?"),
+        "{nowhere}"
+    );
+    let remote = check("DOCKER_HOST", "tcp://10.0.0.1:2375");
+    assert!(remote.contains("an engine of this machine, at a unix socket"), "{remote}");
+    let context = check("DOCKER_CONTEXT", "faraway");
+    assert!(context.contains("no Docker context \"faraway\"; see `docker context ls`"), "{context}");
+}
+
+#[test]
+fn the_engine_is_found_as_dockers_own_client_finds_it() {
+    let (engine, _) = projects();
+    let home = tempfile::TempDir::new().unwrap();
+    let meta = home.path().join(".docker/contexts/meta/0123");
+    std::fs::create_dir_all(&meta).unwrap();
+    let context = serde_json::json!({
+        "Name": "rootless", "Metadata": {}, "Endpoints": {"docker": {"Host": host(&engine.socket()), "SkipTLSVerify": false}},
+    });
+    std::fs::write(meta.join("meta.json"), context.to_string()).unwrap();
+    let check = |variables: &[(&str, &str)]| {
+        let mut command = callsign(&["check", "--docker"]);
+        command.env_remove("DOCKER_HOST").env_remove("DOCKER_CONTEXT").env("HOME", home.path());
+        command.envs(variables.iter().copied());
+        run(command)
+    };
+    check(&[("DOCKER_CONTEXT", "rootless")]).expect_success();
+    std::fs::write(home.path().join(".docker/config.json"), r#"{"currentContext": "rootless"}"#).unwrap();
+    check(&[]).expect_success();
+    // DOCKER_HOST comes before any context.
+    let finished = check(&[("DOCKER_HOST", "unix:///nowhere/docker.sock")]);
+    assert!(finished.stderr.contains("/nowhere/docker.sock"), "{}", finished.stderr);
+}
+
+#[test]
+fn explain_takes_containers_by_name_and_id() {
+    let (engine, prefix) = projects();
+    let id = engine.container_id("shop-web-1");
+    for from in ["shop-web-1", &id, &id[..12], &format!("127.{prefix}.1.3")] {
+        let told = ran(&engine, &["explain", "db", "--from", from, "--docker"]).expect_success();
+        assert!(
+            told.stdout.contains(&format!("db. 0 IN A 127.{prefix}.1.2"))
+                || told.stdout.contains(&format!("127.{prefix}.1.2")),
+            "{}",
+            told.stdout
+        );
+        assert!(told.stdout.contains("shop_default"), "{}", told.stdout);
+    }
+    let unknown = ran(&engine, &["explain", "db", "--from", "shop-wep-1", "--docker"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(
+        unknown.stderr.contains("Docker has no container \"shop-wep-1\"; did you mean shop-web-1?"),
+        "{}",
+        unknown.stderr
+    );
+    let address = run(callsign(&["explain", "db", "--from", "shop-web-1", "--config", "examples/two-networks.toml"]));
+    assert!(address.stderr.contains("with --docker it may be a container's name or id"), "{}", address.stderr);
+}
+
+#[test]
+fn explain_says_where_else_a_name_is_and_what_is_nearly_it() {
+    let (engine, _) = projects();
+    let explain =
+        |name: &str| ran(&engine, &["explain", name, "--from", "shop-web-1", "--docker"]).expect_success().stdout;
+    let other = explain("blogonly");
+    assert!(other.contains("hint      network blog_default has a blogonly, which this client is not on"), "{other}");
+    assert!(other.contains("`docker network connect blog_default shop-web-1`"), "{other}");
+    let typo = explain("shopomly");
+    assert!(typo.contains("hint      did you mean shoponly?"), "{typo}");
+    assert!(!explain("db").contains("hint"), "what is found needs none");
+    assert!(!explain("www.example.com").contains("hint"));
+}
