@@ -198,6 +198,28 @@ fn a_failed_reload_stays_in_the_status_until_one_succeeds() {
     assert_eq!(program.wait_after(mark, Source::Notify, "STATUS="), "STATUS=Listening on 2 sockets");
 }
 
+/// Neither needs a signal: moving the file away is a failed reload, and putting it back is one that succeeds.
+#[test]
+fn a_file_that_is_moved_away_is_in_the_status_until_it_is_put_back() {
+    let port = free_port(&[ip(SHOP)]);
+    let program = Program::with(&[server(port), network("shop", SHOP, "10.10.1.3")].concat()).start();
+    let (path, aside) = (program.config_path(), program.config_path().with_extension("aside"));
+    for by_signal in [false, true] {
+        let mark = program.mark();
+        fs::rename(&path, &aside).unwrap();
+        program.wait_after(mark, Source::Notify, "STATUS=Reloads fail since ");
+        if by_signal {
+            let mark = program.mark();
+            program.signal(Signal::SIGHUP);
+            program.wait_after(mark, Source::Notify, "STATUS=Reloads fail since ");
+        }
+        assert_eq!(db_at(SHOP, port), [ip("10.10.1.3")], "what it said stays in force");
+        let mark = program.mark();
+        fs::rename(&aside, &path).unwrap();
+        program.wait_after(mark, Source::Notify, "STATUS=Listening on ");
+    }
+}
+
 #[test]
 fn a_signal_reloads_and_what_is_the_same_is_not_touched() {
     let port = free_port(&[ip(SHOP)]);

@@ -102,8 +102,8 @@ impl Service {
     pub(super) async fn reload(&mut self, reason: &str, watcher: Option<&Watcher>) -> bool {
         self.supervisor.reloading();
         let content = settled(&self.path).await;
-        if let (Some(watcher), Ok(content)) = (watcher, &content) {
-            watcher.note(content.clone());
+        if let Some(watcher) = watcher {
+            watcher.note(content.as_ref().ok().cloned());
         }
         let origin = self.path.display().to_string();
         let config = match content {
