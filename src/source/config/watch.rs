@@ -111,7 +111,7 @@ fn tells_of_a_change(event: &Event) -> bool {
     }
 }
 
-/// True for writing that is not done: the file is closed later, and until then may be half a file.
+/// True for writing: more may follow at once, and until then it may be half a file.
 fn is_writing(event: &Event) -> bool {
     matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)))
 }
@@ -147,7 +147,7 @@ impl Follower {
             match inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)? {
                 Message::Read(content) => self.content = content,
                 Message::Stop => return Err(RecvTimeoutError::Disconnected),
-                Message::Event(event) if !is_writing(&event) && self.concerns(&event) => break,
+                Message::Event(event) if self.concerns(&event) => break,
                 Message::Event(_) => {}
             }
         }
@@ -159,7 +159,7 @@ impl Follower {
                 Ok(Message::Stop) => return Err(RecvTimeoutError::Disconnected),
                 Ok(Message::Event(event)) if self.concerns(&event) => {
                     let next = Instant::now() + QUIET;
-                    // Who writes is waited for however long it takes.
+                    // A writer that does not pause is waited for, however long it takes.
                     quiet = if is_writing(&event) { next } else { next.min(last).max(quiet) };
                 }
                 Ok(Message::Event(_)) => {}
@@ -177,7 +177,7 @@ impl Follower {
         let is_ours = |path: &PathBuf| self.places.contains(path) || self.watched.contains(path);
         let Some(path) = event.paths.iter().find(|path| is_ours(path)) else { return false };
         match event.kind {
-            // A new file is written to now and closed later; a new link is whole at once.
+            // A new file is written to next; a new link is whole at once.
             EventKind::Create(CreateKind::File) => {
                 fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink() || found.nlink() > 1)
             }
