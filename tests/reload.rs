@@ -188,14 +188,14 @@ fn a_failed_reload_stays_in_the_status_until_one_succeeds() {
     let first = fails("[server]\nport = 0\nworkers = 0\n");
     // The first mistake, and a time as of `date -u`.
     let (since, rest) = first.strip_prefix("STATUS=Reloads fail since ").unwrap().split_once(" UTC: ").unwrap();
-    let mistake = format!("{}:2: `port` is 0; write a number from 1 to 65535. Listening on 2 sockets", path.display());
+    let mistake = format!("{}:2: `port` is 0; write a number from 1 to 65535. Listening on 1 address", path.display());
     assert_eq!((since.len(), rest), ("2026-11-24 20:31:05".len(), &*mistake));
     // Another mistake, and the time of the first.
     let second = fails("[server]\nprot = 1\n");
     assert!(second.contains(since) && second.contains(":2: unknown key `prot`; did you mean `port`?"), "{second}");
     let mark = program.mark();
     program.write_config(&good);
-    assert_eq!(program.wait_after(mark, Source::Notify, "STATUS="), "STATUS=Listening on 2 sockets");
+    assert_eq!(program.wait_after(mark, Source::Notify, "STATUS="), "STATUS=Listening on 1 address");
 }
 
 /// Neither needs a signal: moving the file away is a failed reload, and putting it back is one that succeeds.
