@@ -139,6 +139,18 @@ fn an_empty_file_changes_nothing() {
     assert_eq!(db_at(SHOP, port), [ip("10.10.1.4")]);
 }
 
+/// As where the disk is full: the first part of a file is valid.
+#[test]
+fn a_file_that_has_no_network_any_more_is_warned_of() {
+    let port = free_port(&[ip(SHOP)]);
+    let program = Program::with(&[server(port), network("shop", SHOP, "10.10.1.3")].concat()).start();
+    let mark = program.mark();
+    program.reload_by_change(&server(port));
+    program.wait_after(mark, Source::Stderr, "removed=\"shop\"");
+    let warning = program.wait_after(mark, Source::Stderr, "there is no network: nothing is answered");
+    assert!(warning.contains("WARN"), "{warning}");
+}
+
 /// Half of a file may be valid, and lacks the other half's networks. A signal comes in the middle.
 #[test]
 fn a_file_that_is_being_written_is_waited_for() {
