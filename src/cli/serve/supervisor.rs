@@ -80,7 +80,7 @@ impl Sockets {
         for listener in server.status().listeners {
             match listener.state {
                 ListenerState::Listening(_) => addresses += usize::from(!listener.tcp),
-                ListenerState::Failed { .. } => failed += 1,
+                _ => failed += 1,
             }
         }
         Sockets { addresses, failed }
