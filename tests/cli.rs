@@ -396,6 +396,9 @@ fn explain_says_why() {
          decision  NOERROR, 1 answer (rule T1)\n\
          answer    db  0  IN  A  10.10.1.3\n"
     );
+    // In A-labels, as programs ask (answers.md N12).
+    let international = explained("BÜRO.internal --from 10.10.1.2");
+    assert!(international.starts_with("question  xn--bro-hoa.internal A\n"), "{international}");
     let stranger = explained("db --from 10.10.2.77");
     assert!(stranger.contains("listener  127.0.0.2:5300 of network blog\n"), "{stranger}");
     assert!(stranger.contains("is no endpoint of this network"), "{stranger}");
