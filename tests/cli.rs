@@ -286,6 +286,23 @@ fn check_looks_for_the_files_that_are_named() {
     assert_eq!((code, &parse(&checked)["errors"][0]["line"]), (Some(1), &json!(2)));
 }
 
+/// A mistake elsewhere in the file hides nothing of it.
+#[test]
+fn check_looks_at_the_machine_also_where_the_file_has_a_mistake() {
+    let text = "[server]\nresolv_conf = \"/nonexistent/resolv.conf\"\nprot = 53\n\
+                [[forward]]\ndomain = \"corp.example\"\nto = [\"tls://10.0.0.53?ca=/nonexistent/ca.pem\"]\n";
+    let (_directory, path) = file(text);
+    for kind in [&[][..], &["--podman"]] {
+        let (code, checked) = ran(&[&["check", &path][..], kind].concat());
+        let says = ["3: unknown key `prot`", "6: the CA file /nonexistent/ca.pem cannot", "2: /nonexistent/resolv.conf cannot"];
+        let lines: Vec<&str> = checked.stderr.lines().collect();
+        assert_eq!((code, lines.len()), (Some(1), 3), "{checked:?}");
+        for (line, says) in lines.iter().zip(says) {
+            assert!(line.starts_with(&format!("{path}:{says}")), "{line}");
+        }
+    }
+}
+
 #[test]
 fn check_takes_the_file_in_every_way() {
     let valid = "[[network]]\nname = \"a\"\nlisten = [\"10.0.0.1\"]\n";
