@@ -122,6 +122,18 @@ fn check_shows_what_would_be_answered() {
 #[test]
 fn check_shows_what_is_said_beside_podmans_files() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/podman.toml");
+    // A Podman of the test's own, which has the network.
+    let podman = tempfile::tempdir().unwrap();
+    let (conf, networks) = (podman.path().join("containers.conf"), podman.path().join("networks"));
+    fs::write(&conf, format!("[network]\nnetwork_config_dir = {:?}\n", networks.display().to_string())).unwrap();
+    fs::create_dir(&networks).unwrap();
+    fs::write(networks.join("shop.json"), "{}").unwrap();
+    let ran = |arguments: &[&str]| {
+        let mut command = callsign(arguments);
+        command.env("CONTAINERS_CONF", &conf);
+        let finished = run(command);
+        (finished.status.code(), finished)
+    };
     let (code, checked) = ran(&["check", "--podman", example]);
     assert_eq!((code, &*checked.stderr), (Some(0), ""));
     let expected = format!(
@@ -152,6 +164,11 @@ forwarded
     let document = parse(&checked);
     assert_eq!(document["networks"][1]["policies"]["negative_ttl"], json!(5));
     assert_eq!(document["networks"][1]["names"][1]["alias"], json!("payments.dev.example.com"));
+    // Podman has made none, and then no directory for them either.
+    fs::remove_dir_all(&networks).unwrap();
+    let (code, checked) = ran(&["check", "--podman", "--strict", "-q", example]);
+    assert_eq!(code, Some(1));
+    assert!(checked.stderr.contains("Podman has no network \"shop\"; `podman network ls` shows all"), "{checked:?}");
 }
 
 /// In the place of /etc is a directory of the test's own.
