@@ -52,7 +52,7 @@ struct Document {
 #[derive(Debug, Serialize)]
 struct Asker {
     address: IpAddr,
-    /// `endpoint`, `stranger` or `forbidden`.
+    /// `endpoint`, `host`, `stranger` or `forbidden`.
     is: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<String>,
@@ -226,6 +226,7 @@ fn asker(address: IpAddr, who: &WhoAsks) -> Asker {
         WhoAsks::Endpoint(id) | WhoAsks::Elsewhere { id, .. } => {
             Asker { address, is: "endpoint", endpoint: Some(id.clone()) }
         }
+        WhoAsks::Host => Asker { address, is: "host", endpoint: None },
         WhoAsks::Forbidden => Asker { address, is: "forbidden", endpoint: None },
         _ => Asker { address, is: "stranger", endpoint: None },
     }
