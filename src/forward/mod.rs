@@ -57,7 +57,6 @@ mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 
@@ -93,8 +92,6 @@ pub struct Forwarder {
     cache: Cache,
     clock: Clock,
     flights: Arc<Flights>,
-    /// Questions whose late answers are waited for.
-    late: AtomicUsize,
     tally: Tally,
 }
 
@@ -109,7 +106,6 @@ impl Forwarder {
             pools: UpstreamPools::default(),
             clock: Clock::new(),
             flights: Arc::default(),
-            late: AtomicUsize::new(0),
             tally: Tally::default(),
         }
     }

@@ -103,6 +103,8 @@ pub enum WhoAsks {
         /// The network that its address is on.
         network: String,
     },
+    /// The host itself, by one of its addresses, in whichever network's subnet that lies (answers.md V2a).
+    Host,
     /// Nobody that the network knows.
     Stranger,
     /// Nobody that is known, in a subnet of another network ([`Clients::Table`](crate::table::Clients::Table)).
@@ -235,6 +237,7 @@ impl Trace for Recorder {
             }
             None => match view.home() {
                 Some(network) => WhoAsks::StrangerElsewhere { network: network.to_owned() },
+                None if client.listener.is_host(client.ip()) => WhoAsks::Host,
                 None => WhoAsks::Stranger,
             },
         };
@@ -312,6 +315,7 @@ impl fmt::Display for WhoAsks {
             WhoAsks::Elsewhere { id, network } => {
                 write!(f, "is endpoint {id} of network {network}, not of this one: it sees its own networks")
             }
+            WhoAsks::Host => f.write_str("is an address of this host, which is no endpoint: it sees this network only"),
             WhoAsks::Stranger => f.write_str("is no endpoint of this network: it sees this network only"),
             WhoAsks::StrangerElsewhere { network } => {
                 write!(f, "is no endpoint, but in a subnet of network {network}: it sees that network only")

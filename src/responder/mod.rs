@@ -321,8 +321,7 @@ impl Responder {
         Some(ReplyEdns { dnssec_ok: edns.dnssec_ok(), options })
     }
 
-    /// Answers a packet that is no query to be answered: header only, unless its question and its OPT can be found (answers.md
-    /// P3).
+    /// Answers a packet that is no query to be answered: header only, unless its OPT can be found (answers.md P3).
     #[cold]
     fn reject(
         &self,

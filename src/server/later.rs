@@ -15,7 +15,7 @@ pub(super) enum Later {
     /// An upstream's answer.
     Upstream(Box<Exchange>),
     /// The start of an endpoint.
-    Start(Held),
+    Start(Box<Held>),
 }
 
 impl Later {
@@ -31,15 +31,15 @@ impl Later {
 
     /// Waits, and delivers the reply if the client is to hear anything. A query that has to give way meanwhile is answered at
     /// once; others may have asked the same, and that they get their answer, it is finished all the same.
-    pub(super) async fn run(self, slot: Arc<Slot>, mut permit: Permit, deliver: impl FnOnce(Vec<u8>)) {
+    pub(super) async fn run(self, slot: Arc<Slot>, mut permit: Permit, deliver: impl FnOnce(&Slot, Vec<u8>)) {
         // On the heap: a future that is moved to where it is pinned takes its place twice.
         let mut reply = Box::pin(self.reply(&slot));
         let given = tokio::select! {
             biased;
-            reply = &mut reply => return reply.map(deliver).unwrap_or_default(),
+            reply = &mut reply => return reply.map(|reply| deliver(&slot, reply)).unwrap_or_default(),
             () = permit.displaced() => self.overloaded(&slot),
         };
-        given.map(deliver);
+        given.map(|reply| deliver(&slot, reply));
         if let Some(_lingering) = slot.server().forwards.linger() {
             reply.await;
         }

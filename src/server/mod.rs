@@ -23,6 +23,8 @@ mod limits;
 mod namespace;
 mod neighbors;
 mod observe;
+#[cfg(test)]
+mod panics;
 mod rate;
 mod shared;
 mod sighting;

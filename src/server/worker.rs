@@ -173,7 +173,9 @@ impl Desk {
         let (mut outcome, origin) = match verdict {
             Verdict::Reply(len) => (Outcome::Reply(len), None),
             Verdict::Forward(forward) => forwarded(place.slot, &place.listener, forward, client.ip(), out),
-            Verdict::Hold(hold) => (Outcome::Later(Later::Start(Held::new((source, transport), packet, hold))), None),
+            Verdict::Hold(hold) => {
+                (Outcome::Later(Later::Start(Box::new(Held::new((source, transport), packet, hold)))), None)
+            }
             Verdict::Ignore => (Outcome::Ignore, None),
         };
         if let Some(arrived) = place.watched_since {

@@ -84,12 +84,13 @@ pub struct ReplyWriter<'b> {
     options: &'b [u8],
     /// True if options give way to answers.
     is_last_resort: bool,
+    questions: u16,
     counts: [u16; 3],
     flags: u16,
 }
 
 impl<'b> ReplyWriter<'b> {
-    /// Starts the reply to a query with the given header and question.
+    /// Starts the reply to a query with the given header and question, which is empty where none can be repeated.
     ///
     /// `limit` is the largest size of the whole reply, octets; a buffer that is smaller limits it too. Options that do not fit
     /// beside header and question are left out. `None` if not even these and an OPT without options fit: a buffer of 512
@@ -111,7 +112,8 @@ impl<'b> ReplyWriter<'b> {
         out[..2].copy_from_slice(&header.id.to_be_bytes());
         out[HEADER..at].copy_from_slice(question);
         let flags = flag::QR | (header.flags & (flag::OPCODE | flag::RD | flag::CD));
-        Some(ReplyWriter { out, at, limit, edns, options, is_last_resort, counts: [0; 3], flags })
+        let questions = u16::from(!question.is_empty());
+        Some(ReplyWriter { out, at, limit, edns, options, is_last_resort, questions, counts: [0; 3], flags })
     }
 
     /// Sets bits of [`flag`], such as AA.
@@ -205,7 +207,7 @@ impl<'b> ReplyWriter<'b> {
         }
         let mut put = |at: usize, word: u16| self.out[at..at + 2].copy_from_slice(&word.to_be_bytes());
         put(2, self.flags | (rcode & flag::RCODE));
-        put(4, 1);
+        put(4, self.questions);
         put(6, self.counts[0]);
         put(8, self.counts[1]);
         put(10, additional);

@@ -68,13 +68,12 @@ impl Service {
     /// Why the networks were not taken.
     pub(super) async fn start(&mut self, config: Config) -> Result<(), String> {
         tell_of_warnings(&config.warnings, config.surroundings());
-        if config.networks.is_empty() && config.docker.is_none() {
-            warn!(config = %self.path.display(), "there is no network: nothing is answered until the file has one");
-        }
         let docker = docker::options(&config);
+        let is_empty = docker.is_none() && config.networks.is_empty();
         self.networks = names(&config);
         let applied = self.server.apply(config.networks).await.map_err(|error| error.to_string())?;
         self.follow(docker, config.additions).await;
+        self.tell_if_empty(is_empty);
         (self.settings, self.routes) = (config.server, config.routes);
         self.steering.note(Reloaded {
             added: applied.added.clone(),
@@ -112,8 +111,8 @@ impl Service {
     pub(super) async fn reload(&mut self, reason: &str, watcher: Option<&Watcher>) -> bool {
         self.supervisor.reloading();
         let content = settled(&self.path).await;
-        if let (Some(watcher), Ok(content)) = (watcher, &content) {
-            watcher.note(content.clone());
+        if let Some(watcher) = watcher {
+            watcher.note(content.as_ref().ok().cloned());
         }
         let origin = self.path.display().to_string();
         let config = match content {
@@ -181,6 +180,7 @@ impl Service {
         );
         let surroundings = config.surroundings();
         let (docker, names) = (docker::options(&config), names(&config));
+        let is_empty = docker.is_none() && names.is_empty();
         let Config { server, networks, additions, routes, operation, warnings, .. } = config;
         let applied = match self.server.update(networks, &self.networks).await {
             Ok(applied) => applied,
@@ -214,8 +214,16 @@ impl Service {
             ..Reloaded::default()
         });
         tell_of_reload(reason, &applied, is_changed);
+        self.tell_if_empty(is_empty);
         self.tell_of_networks(&[&applied.added[..], &applied.changed[..]].concat());
         Ok(())
+    }
+
+    /// A file without any network is valid, but mostly a mistake, or the first part of a file.
+    fn tell_if_empty(&self, is_empty: bool) {
+        if is_empty {
+            warn!(config = %self.path.display(), "there is no network: nothing is answered until the file has one");
+        }
     }
 
     /// One line for each of these networks.
