@@ -99,6 +99,9 @@ pub(super) static PODMAN_ROOT: Shape = Shape {
         Key("cache", "[cache]"),
         Key("network", "[[network]]"),
         Key("forward", "[[forward]]"),
+        Key("control", "[control]"),
+        Key("metrics", "[metrics]"),
+        Key("log", "[log]"),
     ],
     elsewhere: NOTHING,
 };
