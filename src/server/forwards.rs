@@ -20,7 +20,7 @@ use super::limits::Limits;
 /// A query that has waited for less than this does not give way to a newer one of its own network.
 const MIN_WAIT: Duration = Duration::from_secs(1);
 /// Queries that gave way and whose answers are still waited for, for the cache and for others that asked the same.
-const MAX_LINGERING: usize = 256;
+const MAX_LINGERING: usize = 64;
 
 /// See the module.
 #[derive(Debug, Default)]
