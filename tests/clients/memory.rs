@@ -196,12 +196,10 @@ fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
             let (mut asked, mut descriptors) = (0, 0);
             // Until all places have been taken at a time, too, however slow the machine is.
             while Instant::now() < end || descriptors <= FORWARDS && Instant::now() < end + DEADLINE {
-                // Over UDP as a stub does it: the flood fills the socket's receive buffer, whoever reads it.
-                let patient = client.timeout(Duration::from_secs(5));
-                let mut tries = (0..6).filter_map(|_| patient.udp_bytes(&query().bytes()).ok());
-                assert!(tries.next().is_some(), "no answer over UDP");
-                assert_eq!(client.tcp(&query()).addresses().len(), 1);
-                asked += 1;
+                // As a stub asks: again where there is no answer. The flood fills the socket's receive buffer, whoever reads
+                // it, and a busy machine reads it slowly.
+                let patient = client.timeout(Duration::from_secs(2));
+                asked += u32::from(patient.udp_bytes(&query().bytes()).is_ok());
                 descriptors = descriptors.max(program.descriptors());
             }
             (asked, descriptors)
@@ -212,10 +210,10 @@ fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
     // A question that waits has a socket.
     assert!(descriptors > FORWARDS, "only {descriptors} descriptors were open at a time");
     assert!(asked > 0, "the good client was answered {asked} times");
-    assert_eq!(
-        good.enter(|| Client::new(SERVER.parse().unwrap()).tcp(&Query::new("db", rtype::A))).addresses().len(),
-        1
-    );
+    let (client, query) = (Client::new(SERVER.parse().unwrap()), Query::new("db", rtype::A));
+    for reply in good.enter(|| [client.udp(&query), client.tcp(&query)]) {
+        assert_eq!(reply.addresses().len(), 1, "after it");
+    }
     println!(
         "at rest {} KiB, at most {} KiB, after it {} KiB; {asked} rounds of the good client; {descriptors} descriptors",
         at_rest >> 10,
