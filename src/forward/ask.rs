@@ -132,7 +132,6 @@ enum Event {
 }
 
 /// Who is asked when.
-#[expect(clippy::large_enum_variant, reason = "the larger one is the usual one")]
 enum Plan {
     Scheduled(Schedule),
     Strict(Strict),

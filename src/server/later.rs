@@ -39,7 +39,9 @@ impl Later {
             reply = &mut reply => return reply.map(|reply| deliver(&slot, reply)).unwrap_or_default(),
             () = permit.displaced() => self.overloaded(&slot),
         };
-        given.map(|reply| deliver(&slot, reply));
+        if let Some(reply) = given {
+            deliver(&slot, reply);
+        }
         if let Some(_lingering) = slot.server().forwards.linger() {
             reply.await;
         }
