@@ -311,7 +311,11 @@ fn check_looks_at_the_machine_also_where_the_file_has_a_mistake() {
     let (_directory, path) = file(text);
     for kind in [&[][..], &["--podman"]] {
         let (code, checked) = ran(&[&["check", &path][..], kind].concat());
-        let says = ["3: unknown key `prot`", "6: the CA file /nonexistent/ca.pem cannot", "2: /nonexistent/resolv.conf cannot"];
+        let says = [
+            "3: unknown key `prot`",
+            "6: the CA file /nonexistent/ca.pem cannot",
+            "2: /nonexistent/resolv.conf cannot",
+        ];
         let lines: Vec<&str> = checked.stderr.lines().collect();
         assert_eq!((code, lines.len()), (Some(1), 3), "{checked:?}");
         for (line, says) in lines.iter().zip(says) {

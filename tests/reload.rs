@@ -139,6 +139,17 @@ fn an_empty_file_changes_nothing() {
     assert_eq!(db_at(SHOP, port), [ip("10.10.1.4")]);
 }
 
+#[test]
+fn another_number_of_workers_is_said_to_need_a_restart() {
+    let port = free_port(&[ip(SHOP)]);
+    let shop = network("shop", SHOP, "10.10.1.3");
+    let program = Program::with(&[server(port), shop.clone()].concat()).start();
+    let mark = program.mark();
+    program.reload_by_change(&[server(port), "workers = 7\n".to_owned(), shop].concat());
+    let warning = program.wait_after(mark, Source::Stderr, "changing `workers` requires a restart");
+    assert!(warning.contains("WARN"), "{warning}");
+}
+
 /// As where the disk is full: the first part of a file is valid.
 #[test]
 fn a_file_that_has_no_network_any_more_is_warned_of() {

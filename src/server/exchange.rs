@@ -56,7 +56,7 @@ impl Exchange {
         let mut out = Vec::new();
         Some(match relay(&upstream, &self.asked(), &mut out) {
             Ok(()) => out,
-            Err(_) => self.fail(rcode::SERVFAIL, ede::NETWORK_ERROR, "the upstream's reply makes no sense"),
+            Err(_) => self.fail(rcode::SERVFAIL, ede::NETWORK_ERROR, "malformed upstream reply"),
         })
     }
 

@@ -12,7 +12,7 @@ use callsign::wire::rtype;
 use socket2::{Domain, Socket, Type};
 
 use super::support::DEADLINE;
-use super::support::cgroup::Cgroup;
+use super::support::cgroup::{self, Cgroup};
 use super::support::client::{Client, Query};
 use super::support::netns::Lab;
 use super::support::program::Program;
@@ -140,6 +140,25 @@ fn hold(source: IpAddr, stop: &AtomicBool) {
             }
         }
         thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Without the group the next test checks nothing of L3.
+#[test]
+fn l3_a_missing_group_fails_in_ci_where_the_kernel_has_a_memory_controller() {
+    let (v1, off) = ("#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t4\t18\t1\n", "memory\t0\t18\t0\n");
+    for (is_root_in_ci, is_v2, proc_cgroups, may) in [
+        (true, true, "", false),
+        (true, false, v1, false),
+        (true, false, off, true),
+        (true, false, "", true),
+        (false, true, v1, true),
+    ] {
+        assert_eq!(
+            cgroup::may_skip(is_root_in_ci, is_v2, proc_cgroups),
+            may,
+            "{is_root_in_ci} {is_v2} {proc_cgroups:?}"
+        );
     }
 }
 
