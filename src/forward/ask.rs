@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use tokio::time::{sleep_until, timeout};
 
 use super::attempt::{Attempt, AttemptError, AttemptOptions, Received, is_unreachable};
-use super::datagram::is_ours;
+use super::datagram::{has_ample_sockets, is_ours};
 use super::failure::{Failure, best};
 use super::pool::UpstreamPool;
 use super::probe;
@@ -328,7 +328,7 @@ impl<'a> QueryAttempts<'a> {
     /// The time is over, or nobody is left to wait for.
     fn end(mut self) -> Asked {
         let outcome = self.best();
-        let late = (!self.pending.is_empty()).then(|| {
+        let late = (!self.pending.is_empty() && has_ample_sockets()).then(|| {
             let question = Cow::Owned(self.question.into_owned());
             Late(QueryAttempts { question, ..self })
         });

@@ -171,6 +171,16 @@ static MOST: LazyLock<usize> = LazyLock::new(|| {
     usize::try_from(limit / 4 * 3).unwrap_or(usize::MAX)
 });
 
+/// How many sockets to upstreams the process may have.
+pub(crate) fn most_sockets() -> usize {
+    *MOST
+}
+
+/// True while so few sockets are open that some can be kept for answers that no client waits for.
+pub(super) fn has_ample_sockets() -> bool {
+    OPEN.load(Ordering::Relaxed) < *MOST / 4
+}
+
 impl Permit {
     pub(super) fn take() -> io::Result<Permit> {
         // Made first, so that it is given back in either case.

@@ -63,6 +63,7 @@ use arc_swap::ArcSwap;
 pub(crate) use attempt::zone_index;
 pub use choice::{Choice, Reason};
 pub use counters::Counters;
+pub(crate) use datagram::most_sockets;
 pub use failure::Failure;
 pub use options::{Destination, ForwardError, ForwardOptions, Route, Unanswered, Upstreams};
 pub use query::Question;

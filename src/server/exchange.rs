@@ -45,6 +45,11 @@ impl Exchange {
         }
     }
 
+    /// How many servers may be asked.
+    pub(super) fn servers(&self) -> usize {
+        self.choice.servers.len()
+    }
+
     /// The reply for the client; `None` where it is to hear nothing.
     pub(super) async fn reply(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
         let resolved = forwarder.resolve_here(&self.question, &self.choice).await;
