@@ -75,6 +75,8 @@ impl Network {
             .config
             .iter()
             .filter_map(|pool| pool.subnet.parse::<IpNet>().ok())
+            // Where a plugin or DHCP gives the addresses, the engine has 0.0.0.0/0: that is nobody's, not everybody's.
+            .filter(|subnet| subnet.prefix_len() > 0)
             .map(|net| net.trunc())
             .collect();
         let bridge = options.get(BRIDGE_NAME).cloned().unwrap_or_else(|| format!("br-{}", id.get(..12).unwrap_or(id)));
@@ -198,6 +200,12 @@ mod tests {
         assert_eq!(with(r#"{"com.docker.network.bridge.gateway_mode_ipv4": "isolated"}"#), ["fd50:1::1"]);
         assert_eq!(with(r#"{"com.docker.network.bridge.gateway_mode_ipv6": "isolated"}"#), ["10.50.1.1"]);
         assert_eq!(with(r#"{"com.docker.network.bridge.inhibit_ipv4": "true"}"#), ["fd50:1::1"]);
+    }
+
+    #[test]
+    fn v2a_a_network_without_addresses_of_the_engines_has_no_strangers() {
+        let text = r#"{"Name": "dhcp", "Id": "x", "Driver": "macvlan", "IPAM": {"Config": [{"Subnet": "0.0.0.0/0"}, {"Subnet": "::/0"}]}}"#;
+        assert_eq!(read(text, &[]).unwrap().subnets, []);
     }
 
     #[test]
