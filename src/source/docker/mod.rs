@@ -157,7 +157,8 @@ pub struct ContainerStatus {
     pub project: Option<String>,
     /// Its service in that project.
     pub service: Option<String>,
-    /// The networks that it is on, as they are called in the table, with its addresses there.
+    /// The networks that it is on, as they are called in the table, with its addresses there, in the order in which its queries
+    /// search them (answers.md V2a).
     pub networks: Vec<(String, Vec<IpAddr>)>,
 }
 
@@ -319,10 +320,11 @@ impl Docker {
             name: container.name.clone(),
             project: container.project.clone(),
             service: container.service.clone(),
-            networks: container
-                .attachments
-                .iter()
-                .filter_map(|at| Some((self.state.served_as(at)?.to_owned(), at.addresses.clone())))
+            networks: self
+                .state
+                .in_order(container)
+                .into_iter()
+                .map(|(network, at)| (network.to_owned(), at.addresses.clone()))
                 .collect(),
         };
         self.state.containers().map(status).collect()
