@@ -57,10 +57,11 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// `None` for what no container has an address on: `host`, `none`, and what is no network of containers.
+    /// `None` for what no container has an address on: `host`, `none`, and what is no network of containers. An overlay network
+    /// has no driver until the swarm has given it its subnet.
     pub(super) fn read(network: &model::Network, interfaces: &[Interface]) -> Option<Network> {
         let model::Network { id, name, driver, options, .. } = network;
-        if network.ingress || network.config_only || matches!(driver.as_str(), "host" | "null") || id.is_empty() {
+        if network.ingress || network.config_only || matches!(driver.as_str(), "host" | "null" | "") || id.is_empty() {
             return None;
         }
         let is = |option: &str| options.get(option).is_some_and(|value| value == "true");
@@ -228,6 +229,7 @@ mod tests {
         assert_eq!(renamed("macvlan", "lan").kind, Kind::Unreachable);
         assert_eq!(gateways(&renamed("macvlan", "lan")), Vec::<String>::new());
         assert_eq!(renamed("bridge", "docker_gwbridge").kind, Kind::Identity);
+        assert_eq!(self::read(&OVERLAY.replace("\"Driver\": \"overlay\"", "\"Driver\": \"\""), &[]), None);
         assert_eq!(self::read(&OVERLAY.replace("\"Ingress\": false", "\"Ingress\": true"), &[]), None);
         assert_eq!(gateways(&self::read(PODMAN, &[]).unwrap()), ["10.89.0.1"]);
     }
