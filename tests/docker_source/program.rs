@@ -172,6 +172,14 @@ fn explain_says_where_else_a_name_is_and_what_is_nearly_it() {
     let typo = explain("shopomly");
     assert!(typo.contains("hint      did you mean shoponly?"), "{typo}");
     assert!(!explain("db").contains("hint"), "what is found needs none");
+    let outsider = ["explain", "db", "--from", "192.0.2.9", "--docker"];
+    let outside = ran(&engine, &outsider);
+    assert!(
+        outside.stderr.contains("192.0.2.9 is on no network of Docker or of the file; name the one"),
+        "{outside:?}"
+    );
+    let refused = ran(&engine, &[&outsider[..], &["--network", "blog_default"]].concat()).expect_success().stdout;
+    assert!(refused.contains("REFUSED") && !refused.contains("hint"), "{refused}");
     assert!(!explain("www.example.com").contains("hint"));
 }
 

@@ -35,7 +35,11 @@ pub(super) fn address(arguments: &arguments::Explain, containers: &[ContainerSta
     let asked = container.networks.iter().flat_map(|(_, ips)| ips);
     // On the network that is asked, if it is named and the container is on it.
     addresses().chain(asked).next().copied().ok_or_else(|| {
-        format!("container {} has no address: it is not running, or on no network that callsign knows", container.name)
+        format!(
+            "container {} has no address: it is not running, is on no network that is served, or has the network of the host \
+             or of another container, which to name instead",
+            container.name
+        )
     })
 }
 
