@@ -266,6 +266,45 @@ async fn f7_questions_that_are_refused_move_nobody_elses() {
     assert!(second.queries().iter().all(|query| query.question()[1] == b'x'), "no upstream is asked with RD=0");
 }
 
+/// One client asks for names whose answers the first server truncates, and that has no TCP port.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f7_truncated_answers_of_a_server_without_tcp_move_nobody_elses() {
+    let log = Log::listen();
+    let first = Scripted::without_tcp(|query| match query.question()[1] {
+        b'x' => vec![query.truncated()],
+        _ => vec![query.answer(&[a([192, 0, 2, 1])])],
+    })
+    .await;
+    let second = server(2, MS).await;
+    for order in [Order::Listed, Order::Fastest, Order::Strict] {
+        let forwarder = forwarder(&[first.address(), second.address()], |options| options.order = order);
+        for number in 0..20 {
+            resolve(&forwarder, &question(&format!("x{number}"))).await.unwrap();
+            let reply = resolve(&forwarder, &question(&format!("n{number}"))).await.unwrap();
+            assert!(order == Order::Fastest || whose(&reply) == 1, "{order:?}: {number}");
+        }
+        let first = Upstream::new(first.address().into());
+        let status = forwarder.upstreams().into_iter().find(|status| status.upstream == first).unwrap();
+        assert!(order == Order::Fastest || status.well, "{order:?}: it answers every datagram");
+    }
+    assert_eq!(log.of(first.address()), [""; 0]);
+}
+
+/// A server that changes the spelling of names is asked over TCP, and it has none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f7_a_server_that_lower_cases_and_has_no_tcp_stays_well() {
+    let log = Log::listen();
+    let lowering =
+        |query: &Query| query.answer(&[a([192, 0, 2, 1])]).changed(|reply| reply[12..].make_ascii_lowercase());
+    let upstream = Scripted::without_tcp(move |query| vec![lowering(query)]).await;
+    let forwarder = forwarder(&[upstream.address()], |options| options.case_randomization = true);
+    let failure =
+        resolve(&forwarder, &question("abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz")).await.unwrap_err();
+    assert!(failure.text.ends_with("connection refused"), "{failure}");
+    assert!(forwarder.upstreams()[0].well);
+    assert_eq!(log.of(upstream.address()), [""; 0]);
+}
+
 /// One client asks for names that the first server never answers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f7_names_that_are_never_answered_move_nobody_elses() {

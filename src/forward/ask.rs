@@ -244,7 +244,7 @@ impl<'a> QueryAttempts<'a> {
                 self.pending.push(attempt);
                 Event::Nothing
             }
-            Err(error) => self.break_off(server, sent, true, error),
+            Err(error) => self.break_off(server, sent, options, true, error),
         }
     }
 
@@ -253,7 +253,7 @@ impl<'a> QueryAttempts<'a> {
         let (server, options, is_datagram) = (attempt.server, attempt.options, attempt.is_datagram());
         let received = match result {
             Ok(received) => received,
-            Err(error) => return self.break_off(server, attempt.sent, is_datagram, error),
+            Err(error) => return self.break_off(server, attempt.sent, options, is_datagram, error),
         };
         // The way over TCP, after a datagram, does not say how fast the datagrams are.
         let is_measure = received.reused && !options.connected;
@@ -298,7 +298,14 @@ impl<'a> QueryAttempts<'a> {
     }
 
     /// An attempt ended with an error of the system, of a connection or of a handshake.
-    fn break_off(&mut self, server: usize, sent: Instant, is_datagram: bool, error: io::Error) -> Event {
+    fn break_off(
+        &mut self,
+        server: usize,
+        sent: Instant,
+        options: AttemptOptions,
+        is_datagram: bool,
+        error: io::Error,
+    ) -> Event {
         if is_ours(&error) {
             // The server has nothing to do with it: like a lost packet, it is sent again.
             self.outcomes[server].error.get_or_insert(AttemptError::Network(error));
@@ -308,6 +315,8 @@ impl<'a> QueryAttempts<'a> {
         let is_unreachable = is_unreachable(&error, is_datagram);
         let error = AttemptError::Network(error);
         match (is_unreachable, self.options.order) {
+            // The server has just answered a datagram, whatever its TCP does: it fails this question, and no other.
+            _ if options.connected => {}
             (true, Order::Strict) => state.warn(&error),
             (true, _) => state.unreachable(sent, &error),
             // It may be what was asked that made it hang up: a probe tells.
