@@ -141,7 +141,27 @@ async fn f5_a_first_server_dead_from_the_start_costs_one_patience_once() {
     assert_eq!(dead.queries().len(), 1, "it is passed over");
     let address = dead.address();
     let why = "no reply to a query, nor to a probe within 500ms";
-    assert_eq!(log.of(address), [format!("WARN upstream {address} does not answer: {why}")]);
+    assert_eq!(log.of(address), [format!("WARN upstream {address} is slow or does not answer: {why}")]);
+}
+
+/// As over TLS on a long way: it closes each connection after a reply, and to make another one and ask takes longer than the
+/// patience for a stranger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f5_a_first_server_over_tcp_that_is_slow_and_closes_connections_answers_once_it_is_known() {
+    let first =
+        Scripted::start(|query| vec![Act::After(600 * MS), query.answer(&[a([192, 0, 2, 1])]), Act::Close]).await;
+    let second = server(2, MS).await;
+    let upstreams = [format!("tcp://{}", first.address()), second.address().to_string()];
+    let upstreams = upstreams.iter().map(|text| text.parse().unwrap()).collect();
+    let forwarder = Arc::new(Forwarder::new(ForwardOptions { upstreams, ..ForwardOptions::default() }));
+    resolve(&forwarder, &question("stranger")).await.unwrap();
+    let is_known = || forwarder.upstreams().iter().any(|status| status.well && status.usual > Some(600 * MS));
+    until("it is known how slow it is", is_known).await;
+    let told = second.queries().len();
+    for number in 0..3 {
+        assert_eq!(whose(&resolve(&forwarder, &question(&format!("n{number}"))).await.unwrap()), 1, "{number}");
+    }
+    assert_eq!(second.queries().len(), told, "names of the company are not told");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -203,7 +223,10 @@ async fn f7_a_server_that_dies_is_demoted_logged_once_and_used_again_when_it_is_
     let address = first.address();
     let lines = log.of(address);
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[0].starts_with(&format!("WARN upstream {address} does not answer: no reply")), "{lines:?}");
+    assert!(
+        lines[0].starts_with(&format!("WARN upstream {address} is slow or does not answer: no reply")),
+        "{lines:?}"
+    );
     assert_eq!(lines[1], format!("INFO upstream {address} answers again"));
 }
 
@@ -231,7 +254,7 @@ async fn f7_strict_remembers_nothing_and_logs_it_once() {
     }
     assert!(dead.queries().len() >= 3 && dead.probes().is_empty());
     let address = dead.address();
-    let line = format!("WARN upstream {address} does not answer: no reply within its share of the time");
+    let line = format!("WARN upstream {address} is slow or does not answer: no reply within its share of the time");
     assert_eq!(log.of(address), [line]);
 }
 

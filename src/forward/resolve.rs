@@ -11,10 +11,12 @@ use super::counters::{Counters, Event};
 use super::failure::Failure;
 use super::flight::{Flight, Joined, Landing, Outcome};
 use super::relay::{Asked, AskedEdns};
-use super::{Choice, ForwardOptions, Forwarder, Order, Question, Unanswered};
+use super::{Asker, Choice, ForwardOptions, Forwarder, Order, Question, Unanswered};
 use crate::wire::message::{HEADER, Header, flag};
 use crate::wire::{ede, rcode};
 
+/// What a client hears whose question cannot be asked because too many wait (answers.md L2).
+pub(crate) const TOO_MANY: &str = "too many questions wait for upstreams";
 /// The most questions at a time whose late answers are waited for (answers.md F6).
 const MAX_LATE: usize = 1000;
 
@@ -122,20 +124,28 @@ impl Forwarder {
     /// # Errors
     /// As [`Forwarder::ask`]; and extended error 13 if the failure is one that was remembered.
     pub async fn resolve(self: &Arc<Self>, question: &Question, choice: &Choice) -> Result<Arc<Vec<u8>>, Failure> {
-        self.resolve_by(question, choice, false).await
+        self.resolve_by(question, choice, None, false).await
     }
 
     /// As [`Forwarder::resolve`], for a task that has nothing else to do and is never cut short: what has to be asked is
     /// asked by this future itself, and not by a task of its own. Dropping it ends the question for all who wait for it.
+    /// What `client` uses up of repeats and sockets is taken from its share.
     pub(crate) async fn resolve_here(
         self: &Arc<Self>,
         question: &Question,
         choice: &Choice,
+        client: Asker,
     ) -> Result<Arc<Vec<u8>>, Failure> {
-        self.resolve_by(question, choice, true).await
+        self.resolve_by(question, choice, Some(client), true).await
     }
 
-    async fn resolve_by(self: &Arc<Self>, question: &Question, choice: &Choice, here: bool) -> Outcome {
+    async fn resolve_by(
+        self: &Arc<Self>,
+        question: &Question,
+        choice: &Choice,
+        client: Option<Asker>,
+        here: bool,
+    ) -> Outcome {
         let name = question.name().to_ascii_lowercase();
         let key = key(&name, &question.question, question.flags, question.dnssec_ok, choice);
         let Some(key) = key.filter(|_| !choice.servers.is_empty()) else {
@@ -155,10 +165,10 @@ impl Forwarder {
             Joined::First(landing) => {
                 self.tally.count(Event::Miss);
                 if here && expired.is_none() {
-                    return given(self.carry_out(question, choice, landing).await);
+                    return given(self.carry_out(question, choice, client, landing).await);
                 }
                 let Some(flight) = landing.wait() else { return self.ask(question, choice).await.map(Arc::new) };
-                self.launch(question.clone(), choice.clone(), landing);
+                self.launch(question.clone(), choice.clone(), client, landing);
                 flight
             }
             Joined::Another(flight) => {
@@ -167,10 +177,9 @@ impl Forwarder {
             }
             Joined::Full => {
                 self.tally.count(Event::Overloaded);
-                let text = "too many questions wait for an upstream";
                 return match &expired {
                     Some(answer) => Ok(self.stale(answer, question)),
-                    None => Err(Failure::new(rcode::SERVFAIL, ede::OTHER, text)),
+                    None => Err(Failure::new(rcode::SERVFAIL, ede::OTHER, TOO_MANY)),
                 };
             }
         };
@@ -232,14 +241,20 @@ impl Forwarder {
     }
 
     /// Asks, whoever goes on waiting.
-    fn launch(self: &Arc<Self>, question: Question, choice: Choice, landing: Landing) {
+    fn launch(self: &Arc<Self>, question: Question, choice: Choice, client: Option<Asker>, landing: Landing) {
         let forwarder = self.clone();
-        tokio::spawn(async move { forwarder.carry_out(&question, &choice, landing).await });
+        tokio::spawn(async move { forwarder.carry_out(&question, &choice, client, landing).await });
     }
 
     /// Asks, and takes note of the outcome before it is given out: who comes later finds it.
-    async fn carry_out(self: &Arc<Self>, question: &Question, choice: &Choice, landing: Landing) -> Outcome {
-        let asked = self.ask_chosen(question, choice).await;
+    async fn carry_out(
+        self: &Arc<Self>,
+        question: &Question,
+        choice: &Choice,
+        client: Option<Asker>,
+        landing: Landing,
+    ) -> Outcome {
+        let asked = self.ask_chosen(question, choice, client).await;
         let clamp = self.settings.load().rules.clamp;
         let outcome = asked.outcome.map(|mut reply| {
             // The first to ask hears of no other TTLs than those who come later (answers.md F8).
@@ -308,7 +323,7 @@ impl Forwarder {
         let most = self.settings.load().in_flight;
         if let Some(landing) = self.flights.prefetch(key.to_key(), most) {
             self.tally.count(Event::Prefetched);
-            self.launch(question, choice.clone(), landing);
+            self.launch(question, choice.clone(), None, landing);
         }
     }
 

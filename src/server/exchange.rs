@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::forward::{Asked, AskedEdns, Choice, Forwarder, Question, relay};
+use super::client_key::ClientKey;
+use crate::forward::{Asked, AskedEdns, Asker, Choice, Forwarder, Question, TOO_MANY, relay};
 use crate::responder::Forward;
 use crate::wire::message::{Header, flag};
 use crate::wire::reply::{self, Failure, ReplyEdns};
@@ -48,7 +49,8 @@ impl Exchange {
         }
         let dnssec_ok = self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
         let question = Question { question, flags: self.header.flags, dnssec_ok };
-        let resolved = forwarder.resolve_here(&question, &self.choice).await;
+        let resolved =
+            forwarder.resolve_here(&question, &self.choice, Asker::new(ClientKey::of(self.client).number())).await;
         let upstream = match resolved {
             Ok(upstream) => upstream,
             Err(failure) if forwarder.keeps_silent(&failure) => return None,
@@ -69,7 +71,7 @@ impl Exchange {
                 out.truncate(len);
                 out
             }
-            None => self.fail(rcode::SERVFAIL, ede::OTHER, "too many questions wait for upstreams"),
+            None => self.fail(rcode::SERVFAIL, ede::OTHER, TOO_MANY),
         }
     }
 
