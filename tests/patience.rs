@@ -172,7 +172,27 @@ async fn f5_a_first_server_dead_from_the_start_costs_one_patience_once() {
     assert_eq!(dead.queries().len(), 1, "it is passed over");
     let address = dead.address();
     let why = "no reply to a query, nor to a probe within 500ms";
-    assert_eq!(log.of(address), [format!("WARN upstream {address} does not answer: {why}")]);
+    assert_eq!(log.of(address), [format!("WARN upstream {address} is slow or does not answer: {why}")]);
+}
+
+/// As over TLS on a long way: it closes each connection after a reply, and to make another one and ask takes longer than the
+/// patience for a stranger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f5_a_first_server_over_tcp_that_is_slow_and_closes_connections_answers_once_it_is_known() {
+    let first =
+        Scripted::start(|query| vec![Act::After(600 * MS), query.answer(&[a([192, 0, 2, 1])]), Act::Close]).await;
+    let second = server(2, MS).await;
+    let upstreams = [format!("tcp://{}", first.address()), second.address().to_string()];
+    let upstreams = upstreams.iter().map(|text| text.parse().unwrap()).collect();
+    let forwarder = Arc::new(Forwarder::new(ForwardOptions { upstreams, ..ForwardOptions::default() }));
+    resolve(&forwarder, &question("stranger")).await.unwrap();
+    let is_known = || forwarder.upstreams().iter().any(|status| status.well && status.usual > Some(600 * MS));
+    until("it is known how slow it is", is_known).await;
+    let told = second.queries().len();
+    for number in 0..3 {
+        assert_eq!(whose(&resolve(&forwarder, &question(&format!("n{number}"))).await.unwrap()), 1, "{number}");
+    }
+    assert_eq!(second.queries().len(), told, "names of the company are not told");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,7 +254,10 @@ async fn f7_a_server_that_dies_is_demoted_logged_once_and_used_again_when_it_is_
     let address = first.address();
     let lines = log.of(address);
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[0].starts_with(&format!("WARN upstream {address} does not answer: no reply")), "{lines:?}");
+    assert!(
+        lines[0].starts_with(&format!("WARN upstream {address} is slow or does not answer: no reply")),
+        "{lines:?}"
+    );
     assert_eq!(lines[1], format!("INFO upstream {address} answers again"));
 }
 
@@ -262,7 +285,7 @@ async fn f7_strict_remembers_nothing_and_logs_it_once() {
     }
     assert!(dead.queries().len() >= 3 && dead.probes().is_empty());
     let address = dead.address();
-    let line = format!("WARN upstream {address} does not answer: no reply within its share of the time");
+    let line = format!("WARN upstream {address} is slow or does not answer: no reply within its share of the time");
     assert_eq!(log.of(address), [line]);
 }
 
@@ -295,6 +318,45 @@ async fn f7_questions_that_are_refused_move_nobody_elses() {
     flood.abort();
     assert!(forwarder.upstreams().iter().all(|upstream| upstream.well));
     assert!(second.queries().iter().all(|query| query.question()[1] == b'x'), "no upstream is asked with RD=0");
+}
+
+/// One client asks for names whose answers the first server truncates, and that has no TCP port.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f7_truncated_answers_of_a_server_without_tcp_move_nobody_elses() {
+    let log = Log::listen();
+    let first = Scripted::without_tcp(|query| match query.question()[1] {
+        b'x' => vec![query.truncated()],
+        _ => vec![query.answer(&[a([192, 0, 2, 1])])],
+    })
+    .await;
+    let second = server(2, MS).await;
+    for order in [Order::Listed, Order::Fastest, Order::Strict] {
+        let forwarder = forwarder(&[first.address(), second.address()], |options| options.order = order);
+        for number in 0..20 {
+            resolve(&forwarder, &question(&format!("x{number}"))).await.unwrap();
+            let reply = resolve(&forwarder, &question(&format!("n{number}"))).await.unwrap();
+            assert!(order == Order::Fastest || whose(&reply) == 1, "{order:?}: {number}");
+        }
+        let first = Upstream::new(first.address().into());
+        let status = forwarder.upstreams().into_iter().find(|status| status.upstream == first).unwrap();
+        assert!(order == Order::Fastest || status.well, "{order:?}: it answers every datagram");
+    }
+    assert_eq!(log.of(first.address()), [""; 0]);
+}
+
+/// A server that changes the spelling of names is asked over TCP, and it has none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f7_a_server_that_lower_cases_and_has_no_tcp_stays_well() {
+    let log = Log::listen();
+    let lowering =
+        |query: &Query| query.answer(&[a([192, 0, 2, 1])]).changed(|reply| reply[12..].make_ascii_lowercase());
+    let upstream = Scripted::without_tcp(move |query| vec![lowering(query)]).await;
+    let forwarder = forwarder(&[upstream.address()], |options| options.case_randomization = true);
+    let failure =
+        resolve(&forwarder, &question("abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz")).await.unwrap_err();
+    assert!(failure.text.ends_with("connection refused"), "{failure}");
+    assert!(forwarder.upstreams()[0].well);
+    assert_eq!(log.of(upstream.address()), [""; 0]);
 }
 
 /// One client asks for names that the first server never answers.

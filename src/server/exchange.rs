@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::forward::{Asked, AskedEdns, Choice, Forwarder, Question, relay};
+use super::client_key::ClientKey;
+use crate::forward::{Asked, AskedEdns, Asker, Choice, Forwarder, Question, TOO_MANY, relay};
 use crate::responder::Forward;
 use crate::wire::message::{Header, flag};
 use crate::wire::reply::{self, Failure, ReplyEdns};
@@ -52,7 +53,8 @@ impl Exchange {
 
     /// The reply for the client; `None` where it is to hear nothing.
     pub(super) async fn reply(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
-        let resolved = forwarder.resolve_here(&self.question, &self.choice).await;
+        let client = Asker::new(ClientKey::of(self.client).number());
+        let resolved = forwarder.resolve_here(&self.question, &self.choice, client).await;
         let upstream = match resolved {
             Ok(upstream) => upstream,
             Err(failure) if forwarder.keeps_silent(&failure) => return None,
@@ -74,7 +76,7 @@ impl Exchange {
                 out.truncate(len);
                 out
             }
-            None => self.fail(rcode::SERVFAIL, ede::OTHER, "too many questions wait for upstreams"),
+            None => self.fail(rcode::SERVFAIL, ede::OTHER, TOO_MANY),
         }
     }
 
