@@ -201,3 +201,25 @@ fn v2a_explain_asks_from_the_network_that_the_container_searches_first() {
         assert!(told.contains(&format!("127.{prefix}.{answer}.2")), "{told}");
     }
 }
+
+#[test]
+fn labels_that_are_wrong_are_named_once() {
+    let bed = Bed::new(Age::Engine25, |engine, prefix| {
+        engine.make_network("shop", &format!("127.{prefix}.1."), |body| body["Labels"]["callsign.hold"] = "2".into());
+        engine.run(Container::new("web").label("callsign.ports", "http:80").on("shop", &[]));
+    });
+    let wrong = ["network shop: label callsign.hold=2: ", "container web: label callsign.ports=http:80: "];
+    let checked = ran(&bed.engine, &["check", "--docker"]).expect_success();
+    for text in wrong {
+        assert!(checked.stderr.contains(text), "{}", checked.stderr);
+        bed.program.wait_for(Source::Stderr, text);
+    }
+    let id = bed.engine.container_id("web");
+    bed.engine.rename(&id, "store");
+    bed.becomes(&bed.address(1, 2), "store", &bed.address(1, 2));
+    let log = bed.program.lines(Source::Stderr);
+    for text in wrong {
+        assert_eq!(log.iter().filter(|line| line.contains(text)).count(), 1, "{log:#?}");
+    }
+    assert!(!log.iter().any(|line| line.contains("container store: ")), "{log:#?}");
+}
