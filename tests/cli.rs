@@ -122,6 +122,18 @@ fn check_shows_what_would_be_answered() {
 #[test]
 fn check_shows_what_is_said_beside_podmans_files() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/podman.toml");
+    // A Podman of the test's own, which has the network.
+    let podman = tempfile::tempdir().unwrap();
+    let (conf, networks) = (podman.path().join("containers.conf"), podman.path().join("networks"));
+    fs::write(&conf, format!("[network]\nnetwork_config_dir = {:?}\n", networks.display().to_string())).unwrap();
+    fs::create_dir(&networks).unwrap();
+    fs::write(networks.join("shop.json"), "{}").unwrap();
+    let ran = |arguments: &[&str]| {
+        let mut command = callsign(arguments);
+        command.env("CONTAINERS_CONF", &conf);
+        let finished = run(command);
+        (finished.status.code(), finished)
+    };
     let (code, checked) = ran(&["check", "--podman", example]);
     assert_eq!((code, &*checked.stderr), (Some(0), ""));
     let expected = format!(
@@ -152,6 +164,11 @@ forwarded
     let document = parse(&checked);
     assert_eq!(document["networks"][1]["policies"]["negative_ttl"], json!(5));
     assert_eq!(document["networks"][1]["names"][1]["alias"], json!("payments.dev.example.com"));
+    // Podman has made none, and then no directory for them either.
+    fs::remove_dir_all(&networks).unwrap();
+    let (code, checked) = ran(&["check", "--podman", "--strict", "-q", example]);
+    assert_eq!(code, Some(1));
+    assert!(checked.stderr.contains("Podman has no network \"shop\"; `podman network ls` shows all"), "{checked:?}");
 }
 
 /// In the place of /etc is a directory of the test's own.
@@ -286,6 +303,27 @@ fn check_looks_for_the_files_that_are_named() {
     assert_eq!((code, &parse(&checked)["errors"][0]["line"]), (Some(1), &json!(2)));
 }
 
+/// A mistake elsewhere in the file hides nothing of it.
+#[test]
+fn check_looks_at_the_machine_also_where_the_file_has_a_mistake() {
+    let text = "[server]\nresolv_conf = \"/nonexistent/resolv.conf\"\nprot = 53\n\
+                [[forward]]\ndomain = \"corp.example\"\nto = [\"tls://10.0.0.53?ca=/nonexistent/ca.pem\"]\n";
+    let (_directory, path) = file(text);
+    for kind in [&[][..], &["--podman"]] {
+        let (code, checked) = ran(&[&["check", &path][..], kind].concat());
+        let says = [
+            "3: unknown key `prot`",
+            "6: the CA file /nonexistent/ca.pem cannot",
+            "2: /nonexistent/resolv.conf cannot",
+        ];
+        let lines: Vec<&str> = checked.stderr.lines().collect();
+        assert_eq!((code, lines.len()), (Some(1), 3), "{checked:?}");
+        for (line, says) in lines.iter().zip(says) {
+            assert!(line.starts_with(&format!("{path}:{says}")), "{line}");
+        }
+    }
+}
+
 #[test]
 fn check_takes_the_file_in_every_way() {
     let valid = "[[network]]\nname = \"a\"\nlisten = [\"10.0.0.1\"]\n";
@@ -396,6 +434,9 @@ fn explain_says_why() {
          decision  NOERROR, 1 answer (rule T1)\n\
          answer    db  0  IN  A  10.10.1.3\n"
     );
+    // In A-labels, as programs ask (answers.md N12).
+    let international = explained("BÜRO.internal --from 10.10.1.2");
+    assert!(international.starts_with("question  xn--bro-hoa.internal A\n"), "{international}");
     let stranger = explained("db --from 10.10.2.77");
     assert!(stranger.contains("listener  127.0.0.2:5300 of network blog\n"), "{stranger}");
     assert!(stranger.contains("is no endpoint of this network"), "{stranger}");

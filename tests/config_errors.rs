@@ -267,8 +267,12 @@ fn what_cannot_work_is_an_error() {
             "5: aliases lead in a circle: a -> b -> c.shop -> a; let one of them lead to a name elsewhere".to_owned(),
         ),
         (
+            network("[network.aliases]\nb = \"c\"\nc = \"d.shop\"\nd = \"c\""),
+            "5: aliases lead in a circle: c -> d.shop -> c; let one of them lead to a name elsewhere".to_owned(),
+        ),
+        (
             network("[network.aliases]\n\"*.x\" = \"y.x\""),
-            "5: aliases lead in a circle: *.x -> y.x -> y.x; let one of them lead to a name elsewhere".to_owned(),
+            "5: aliases lead in a circle: y.x -> y.x; let one of them lead to a name elsewhere".to_owned(),
         ),
         (
             network(&format!("[network.aliases]\n{twelve}")),
@@ -282,7 +286,7 @@ fn what_cannot_work_is_an_error() {
         (network("domains = [\"*.internal.*\"]"), format!("4: \"*.internal.*\": {STAR}")),
         (
             "[[network]]\nname = \"*\"\nlisten = [\"10.0.0.1\"]".to_owned(),
-            "2: `*` stands for every network in podman.toml only; write this network's own name".to_owned(),
+            "2: `*` stands for every network of an engine; write this network's own name".to_owned(),
         ),
         (
             "[[network]]\nname = \"shop\"\nlisten = [\"fe80::1\"]".to_owned(),
@@ -321,6 +325,9 @@ fn what_surely_is_a_mistake_is_a_warning() {
             "4: `{domain}` is a public top-level domain, and of all names below it only those of this network would exist; \
              write internal, or a domain of your own"
         )
+    };
+    let at = |listen: &str, upstream: &str| {
+        network(&format!("upstreams = [\"{upstream}\"]")).replace("\"10.0.0.1\"", &format!("\"{listen}\""))
     };
     let own = |line: usize, server: &str| {
         format!(
@@ -364,6 +371,10 @@ fn what_surely_is_a_mistake_is_a_warning() {
             vec![own(6, "10.0.0.1:53")],
         ),
         (network("[server]\nupstreams = [\"10.0.0.1:53\"]"), vec![own(5, "10.0.0.1:53")]),
+        // In another form, and what reaches a listener without being its address (answers.md F4).
+        (network("upstreams = [\"::ffff:10.0.0.1\"]"), vec![own(4, "[::ffff:10.0.0.1]:53")]),
+        (at("127.0.0.1", "0.0.0.0"), vec![own(4, "0.0.0.0:53")]),
+        (at("::1", "::"), vec![own(4, "[::]:53")]),
     ] {
         assert_eq!(warnings(&text), expected, "{text}");
     }
@@ -375,6 +386,7 @@ fn what_surely_is_a_mistake_is_a_warning() {
         network("domains = [\"internal\", \"shop.dev\", \"corp\"]\nsubnets = [\"10.0.0.0/8\", \"10.1.0.0/16\"]"),
         two(["10.1.0.0/16", "10.2.0.0/16"]),
         network("upstreams = [\"10.0.0.1:5353\", \"tls://10.0.0.1\"]"),
+        at("127.0.0.2", "0.0.0.0"),
         network("").replace("10.0.0.1", "[fe80::1%eth0]:53"),
         network("record = [{ name = \"My Printer._ipp._tcp\", type = \"SRV\", value = \"0 0 631 printer\" }]"),
     ] {
@@ -461,7 +473,7 @@ fn habits_get_a_sentence_that_helps() {
         ),
         (
             "dns = \"10.0.0.53\"".to_owned(),
-            "1: unknown key `dns` in the file; write [server], and below it upstreams = [\"10.0.0.53\"]".to_owned(),
+            "1: unknown key `dns` in callsign.toml; write [server], and below it upstreams = [\"10.0.0.53\"]".to_owned(),
         ),
         (
             "[[forward]]\ndomain = \"a\"\nto = []\nnameserver = \"10.0.0.53\"".to_owned(),

@@ -100,6 +100,7 @@ fn json_is_stable() {
         "server": server.address.to_string(),
         "lookups": [{
             "name": "db",
+            "server": server.address.to_string(),
             "type": "TXT",
             "transport": "udp",
             "milliseconds": null,
@@ -267,14 +268,18 @@ fn where_an_answer_is_from_is_said_as_far_as_it_can_be_told() {
     let other: fn(&Query) -> Act = |query| query.answer(&[a([10, 0, 0, 1])]);
     let stale = move |query: &Query| query.answer(&[a([10, 0, 0, 1])]).changed(with_error(3));
     let cached_error = move |query: &Query| query.error(2).changed(with_error(13));
+    let unreachable = move |query: &Query| query.error(2).changed(with_error(22));
+    let failing = move |query: &Query| query.error(2).changed(with_error(23));
     let error: fn(&Query) -> Act = |query| query.error(2);
     type Script = Box<dyn Fn(&Query) -> Act + Send + Sync>;
-    let scripts: [(Script, Value, &str); 6] = [
-        (Box::new(own), json!("own"), ", the server's own name"),
-        (Box::new(own_error), json!("own"), ", the server's own name"),
+    let scripts: [(Script, Value, &str); 8] = [
+        (Box::new(own), json!("own"), ", answered by the server itself"),
+        (Box::new(own_error), json!("own"), ", answered by the server itself"),
         (Box::new(other), json!("forwarded_or_cached"), ", forwarded or from a cache"),
         (Box::new(stale), json!("stale_cache"), ", from a cache, past its TTL"),
         (Box::new(cached_error), json!("cached_error"), ", a failure that a cache remembers"),
+        (Box::new(unreachable), json!("no_upstream"), ", forwarded, and no upstream answered"),
+        (Box::new(failing), json!("no_upstream"), ", forwarded, and no upstream answered"),
         (Box::new(error), Value::Null, " ms"),
     ];
     for (script, origin, text) in scripts {
@@ -334,6 +339,60 @@ fn the_search_list_is_followed_as_the_c_library_does() {
     assert_eq!(scripted.queries()[before..].iter().map(name).collect::<Vec<_>>(), ["db"]);
     let _runtime = runtime.enter();
     drop(scripted);
+}
+
+/// As programs do; and the name is shown as people read it.
+#[test]
+fn n12_letters_outside_ascii_are_asked_for_in_a_labels() {
+    let server = Server::start(|query| vec![query.answer(&[a([10, 10, 1, 3])])]);
+    for text in ["BÜRO.", "büro", "xn--bro-hoa"] {
+        let found = server.look_up(&[text, "A"]).expect_success();
+        assert!(found.stdout.starts_with("büro (xn--bro-hoa) A: NOERROR"), "{}", found.stdout);
+        assert_eq!(server.queries().last().map(name).unwrap(), "xn--bro-hoa", "{text}");
+    }
+    // Octets are octets, and what has no A-labels is asked for as it is written.
+    for text in [r"b\195\188ro", "\u{378}"] {
+        server.look_up(&[text, "A"]).expect_success();
+        assert_eq!(server.queries().last().map(name).unwrap(), text.parse::<Name>().unwrap().to_string());
+    }
+}
+
+/// In a namespace with three servers: one where nobody listens, one that refuses, and one that answers.
+#[test]
+fn the_next_nameserver_is_asked_as_the_c_library_does() {
+    needs_root!();
+    let lab = Lab::new();
+    let host = lab.host();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let start = |address: &'static str, script: fn(&Query) -> Act| {
+        host.enter(|| {
+            runtime.block_on(async {
+                let udp = tokio::net::UdpSocket::bind((address, 53)).await.unwrap();
+                let tcp = tokio::net::TcpListener::bind((address, 53)).await.unwrap();
+                Scripted::on(udp, tcp, move |query: &Query| vec![script(query)])
+            })
+        })
+    };
+    let refuses = start("127.0.0.54", |query| query.error(5));
+    let answers = start("127.0.0.55", |query| match qtype(query) {
+        rtype::A => query.answer(&[a([10, 10, 1, 3])]),
+        _ => query.answer(&[]),
+    });
+    host.set_resolv_conf("nameserver 127.0.0.53\nnameserver 127.0.0.54\nnameserver 127.0.0.55\n");
+    let found = host.run(&[CALLSIGN, "lookup", "db."]).expect_success();
+    assert!(found.stdout.starts_with("db A: NOERROR (qr rd ra), 127.0.0.55:53 over UDP"), "{found:?}");
+    let told: Vec<&str> = found.stderr.lines().collect();
+    assert_eq!(
+        told,
+        [
+            "callsign: db A: 127.0.0.53:53: nobody listens there over UDP; asking 127.0.0.54:53",
+            "callsign: db A: 127.0.0.54:53: REFUSED; asking 127.0.0.55:53",
+            "callsign: db AAAA: 127.0.0.54:53: REFUSED; asking 127.0.0.55:53",
+        ]
+    );
+    assert_eq!((refuses.queries().len(), answers.queries().len()), (2, 2));
+    let _runtime = runtime.enter();
+    drop((refuses, answers));
 }
 
 #[test]

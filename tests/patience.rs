@@ -5,17 +5,17 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use callsign::forward::{Failure, ForwardOptions, Forwarder, Order, Question};
+use callsign::forward::{Failure, ForwardOptions, Forwarder, Order, Question, Unanswered};
 use callsign::table::Upstream;
 use callsign::wire::message::{Header, flag, records};
 use callsign::wire::{ede, rcode, rtype};
 use support::DEADLINE;
 use support::log::Log;
-use support::upstream::{Act, Query, Scripted, a, record, refusing};
+use support::upstream::{Act, Gate, Query, Scripted, a, record, refusing};
 
 const MS: Duration = Duration::from_millis(1);
 /// What a busy machine may add to a time.
@@ -130,6 +130,37 @@ async fn f6_slow_upstreams_answer_and_6_s_are_for_the_next_who_asks() {
         within(took, 4000 * MS + NOISE)
     });
     tokio::join!(slow(300, 2), slow(1000, 2), slow(1800, 3), slow(2500, 3), slow(3500, 4), slower);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f6_a_late_answer_is_given_to_who_has_asked_again() {
+    let (first, second) = (Gate::closed(), Gate::closed());
+    let gates = (first.clone(), second.clone());
+    let upstream = Scripted::start(move |query| {
+        // Repeats come out of the same socket: only the question that is asked again is behind the second gate.
+        static FIRST: OnceLock<SocketAddr> = OnceLock::new();
+        let is_first = query.is_probe() || *FIRST.get_or_init(|| query.from) == query.from;
+        vec![Act::Wait(if is_first { &gates.0 } else { &gates.1 }.clone()), query.answer(&[a([192, 0, 2, 1])])]
+    })
+    .await;
+    // Failures are not remembered, so that the question is asked again at once.
+    let forwarder = forwarder(&[upstream.address()], |options| {
+        (options.timeout, options.unanswered) = (Duration::from_secs(1), Unanswered::Silence);
+    });
+    resolve(&forwarder, &question("www")).await.unwrap_err();
+    let again = tokio::spawn({
+        let forwarder = forwarder.clone();
+        async move { resolve(&forwarder, &question("www")).await }
+    });
+    let from = upstream.queries()[0].from;
+    until("it is asked again", || upstream.queries().iter().any(|query| query.from != from)).await;
+    first.open();
+    assert_eq!(whose(&again.await.unwrap().expect("the late answer")), 1);
+    until("nothing is in flight", || forwarder.counters().in_flight == 0).await;
+    let asked = upstream.queries().len();
+    assert_eq!(whose(&resolve(&forwarder, &question("www")).await.unwrap()), 1);
+    assert_eq!(upstream.queries().len(), asked, "from the cache");
+    drop(second);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -139,6 +139,29 @@ fn an_empty_file_changes_nothing() {
     assert_eq!(db_at(SHOP, port), [ip("10.10.1.4")]);
 }
 
+#[test]
+fn another_number_of_workers_is_said_to_need_a_restart() {
+    let port = free_port(&[ip(SHOP)]);
+    let shop = network("shop", SHOP, "10.10.1.3");
+    let program = Program::with(&[server(port), shop.clone()].concat()).start();
+    let mark = program.mark();
+    program.reload_by_change(&[server(port), "workers = 7\n".to_owned(), shop].concat());
+    let warning = program.wait_after(mark, Source::Stderr, "changing `workers` requires a restart");
+    assert!(warning.contains("WARN"), "{warning}");
+}
+
+/// As where the disk is full: the first part of a file is valid.
+#[test]
+fn a_file_that_has_no_network_any_more_is_warned_of() {
+    let port = free_port(&[ip(SHOP)]);
+    let program = Program::with(&[server(port), network("shop", SHOP, "10.10.1.3")].concat()).start();
+    let mark = program.mark();
+    program.reload_by_change(&server(port));
+    program.wait_after(mark, Source::Stderr, "removed=\"shop\"");
+    let warning = program.wait_after(mark, Source::Stderr, "there is no network: nothing is answered");
+    assert!(warning.contains("WARN"), "{warning}");
+}
+
 /// Half of a file may be valid, and lacks the other half's networks. A signal comes in the middle.
 #[test]
 fn a_file_that_is_being_written_is_waited_for() {
@@ -188,14 +211,36 @@ fn a_failed_reload_stays_in_the_status_until_one_succeeds() {
     let first = fails("[server]\nport = 0\nworkers = 0\n");
     // The first mistake, and a time as of `date -u`.
     let (since, rest) = first.strip_prefix("STATUS=Reloads fail since ").unwrap().split_once(" UTC: ").unwrap();
-    let mistake = format!("{}:2: `port` is 0; write a number from 1 to 65535. Listening on 2 sockets", path.display());
+    let mistake = format!("{}:2: `port` is 0; write a number from 1 to 65535. Listening on 1 address", path.display());
     assert_eq!((since.len(), rest), ("2026-11-24 20:31:05".len(), &*mistake));
     // Another mistake, and the time of the first.
     let second = fails("[server]\nprot = 1\n");
     assert!(second.contains(since) && second.contains(":2: unknown key `prot`; did you mean `port`?"), "{second}");
     let mark = program.mark();
     program.write_config(&good);
-    assert_eq!(program.wait_after(mark, Source::Notify, "STATUS="), "STATUS=Listening on 2 sockets");
+    assert_eq!(program.wait_after(mark, Source::Notify, "STATUS="), "STATUS=Listening on 1 address");
+}
+
+/// Neither needs a signal: moving the file away is a failed reload, and putting it back is one that succeeds.
+#[test]
+fn a_file_that_is_moved_away_is_in_the_status_until_it_is_put_back() {
+    let port = free_port(&[ip(SHOP)]);
+    let program = Program::with(&[server(port), network("shop", SHOP, "10.10.1.3")].concat()).start();
+    let (path, aside) = (program.config_path(), program.config_path().with_extension("aside"));
+    for by_signal in [false, true] {
+        let mark = program.mark();
+        fs::rename(&path, &aside).unwrap();
+        program.wait_after(mark, Source::Notify, "STATUS=Reloads fail since ");
+        if by_signal {
+            let mark = program.mark();
+            program.signal(Signal::SIGHUP);
+            program.wait_after(mark, Source::Notify, "STATUS=Reloads fail since ");
+        }
+        assert_eq!(db_at(SHOP, port), [ip("10.10.1.3")], "what it said stays in force");
+        let mark = program.mark();
+        fs::rename(&aside, &path).unwrap();
+        program.wait_after(mark, Source::Notify, "STATUS=Listening on ");
+    }
 }
 
 #[test]

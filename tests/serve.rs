@@ -52,7 +52,7 @@ fn it_tells_when_it_is_ready_and_what_it_serves() {
     let port = free_port(&[LOCAL]);
     let mut program = Program::with(&local(port)).start();
     assert_serves(port);
-    program.wait_for(Source::Notify, "STATUS=Listening on 2 sockets");
+    program.wait_for(Source::Notify, "STATUS=Listening on 1 address");
     let started = program.wait_for(Source::Stderr, "callsign starts");
     assert!(started.contains(concat!("version=\"", env!("CARGO_PKG_VERSION"), "\"")), "{started}");
     let network = program.wait_for(Source::Stderr, "network is served");
@@ -161,19 +161,38 @@ fn a_start_that_fails_says_why_at_every_level() {
 fn a_port_in_use_is_told_with_who_has_it_and_taken_when_it_is_free() {
     let port = free_port(&[LOCAL]);
     let other = UdpSocket::bind(at(port)).unwrap();
-    let program = Program::with(&local(port)).start();
+    let program = Program::with(&local(port)).spawn();
     let told = program.wait_for(Source::Stderr, "cannot listen; trying again");
     let name = fs::read_to_string("/proc/self/comm").unwrap();
     let who = format!("{} (pid {}) has UDP port {port}; stop it, or listen on", name.trim_end(), std::process::id());
     assert!(told.contains("ERROR") && told.contains(&who) && told.contains("`ss -lunp` lists all"), "{told}");
-    program.wait_for(Source::Notify, "STATUS=Listening on 1 sockets; 1 could not be bound");
+    program.wait_for(Source::Notify, "STATUS=Listening on 0 addresses; 1 socket could not be bound");
     let reply = Client::new(at(port)).tcp(&Query::new("db", rtype::A));
     assert_eq!(reply.status(), "NOERROR", "what could be bound is served");
     let mark = program.mark();
     drop(other);
     program.wait_for(Source::Stderr, "listening, after");
-    program.wait_after(mark, Source::Notify, "STATUS=Listening on 2 sockets");
+    program.wait_after(mark, Source::Notify, "STATUS=Listening on 1 address");
     assert_serves(port);
+}
+
+/// What could be bound is served, but TCP alone answers no stub resolver.
+#[test]
+fn it_is_not_ready_before_udp_is_bound_and_is_without_tcp() {
+    let port = free_port(&[LOCAL]);
+    let udp = UdpSocket::bind(at(port)).unwrap();
+    let program = Program::with(&local(port)).spawn();
+    program.wait_for(Source::Notify, "STATUS=Listening on 0 addresses; 1 socket could not be bound");
+    assert_eq!(Client::new(at(port)).tcp(&Query::new("db", rtype::A)).status(), "NOERROR");
+    assert!(!program.lines(Source::Notify).contains(&"READY=1".to_owned()));
+    drop(udp);
+    program.wait_for(Source::Notify, "READY=1");
+    assert_serves(port);
+
+    let port = free_port(&[LOCAL]);
+    let _tcp = TcpListener::bind(at(port)).unwrap();
+    let program = Program::with(&local(port)).start();
+    program.wait_for(Source::Notify, "STATUS=Listening on 1 address; 1 socket could not be bound");
 }
 
 #[test]
@@ -181,12 +200,12 @@ fn it_is_ready_once_something_listens() {
     let port = free_port(&[LOCAL]);
     let (udp, tcp) = (UdpSocket::bind(at(port)).unwrap(), TcpListener::bind(at(port)).unwrap());
     let program = Program::with(&local(port)).spawn();
-    program.wait_for(Source::Notify, "STATUS=Listening on 0 sockets; 2 could not be bound");
+    program.wait_for(Source::Notify, "STATUS=Listening on 0 addresses; 2 sockets could not be bound");
     // A reload in between makes it no readier.
     let mark = program.mark();
     program.signal(Signal::SIGHUP);
     program.wait_after(mark, Source::Stderr, "reloaded: nothing changed");
-    program.wait_after(mark, Source::Notify, "STATUS=Listening on 0 sockets");
+    program.wait_after(mark, Source::Notify, "STATUS=Listening on 0 addresses");
     let notified = program.lines(Source::Notify);
     assert!(!notified.iter().any(|line| line == "READY=1" || line == "RELOADING=1"), "{notified:?}");
     drop((udp, tcp));

@@ -6,6 +6,7 @@
 mod aardvark;
 mod arguments;
 mod check;
+mod descriptors;
 mod docker;
 mod explain;
 mod log;

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use callsign::wire::message::{Header, flag, question_end};
 use callsign::wire::{Name, NameError, class, reverse, rtype};
+use idna::AsciiDenyList;
+use idna::uts46::{Hyphens, Uts46};
 
 /// The size of UDP replies that we take.
 const UDP_SIZE: u16 = 1232;
@@ -20,11 +22,15 @@ pub(super) enum Subject {
 impl FromStr for Subject {
     type Err = NameError;
 
+    /// Letters outside ASCII are asked for as programs do, in A-labels, if there are any for them (answers.md N12). Octets that
+    /// are written as `\DDD` stay as they are.
     fn from_str(text: &str) -> Result<Subject, NameError> {
-        match text.parse() {
-            Ok(address) => Ok(Subject::Address(address)),
-            Err(_) => text.parse().map(Subject::Name),
+        if let Ok(address) = text.parse() {
+            return Ok(Subject::Address(address));
         }
+        let name: Name = text.parse()?;
+        let a_labels = if text.is_ascii() { None } else { name.a_labels().ok().flatten() };
+        Ok(Subject::Name(a_labels.unwrap_or(name)))
     }
 }
 
@@ -98,6 +104,13 @@ impl Question {
     /// The name.
     pub(super) fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// The name, with what its A-labels stand for: `büro.example (xn--bro-hoa.example)`.
+    pub(super) fn unicode_name(&self) -> String {
+        let name = self.name.to_string();
+        let (unicode, _) = Uts46::new().to_unicode(name.as_bytes(), AsciiDenyList::EMPTY, Hyphens::Allow);
+        if unicode == name { name } else { format!("{unicode} ({name})") }
     }
 
     /// The type's mnemonic.

@@ -3,16 +3,17 @@
 use std::borrow::Cow;
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{sleep_until, timeout};
 
 use super::attempt::{Attempt, AttemptError, AttemptOptions, Received, is_unreachable};
 use super::budget::Asker;
-use super::datagram::{is_ours, warn_of_want};
+use super::datagram::{has_ample_sockets, is_ours, warn_of_want};
 use super::failure::{Failure, best};
 use super::pool::UpstreamPool;
 use super::probe;
@@ -69,9 +70,10 @@ pub(super) async fn ask(
 ) -> Asked {
     let mut plan = Plan::new(question, client, pool, options);
     let mut attempts = QueryAttempts::new(question, client, pool, options);
+    let mut timer = pin!(sleep_until(now().into()));
     loop {
         // Before the schedule looks at the servers, so that no change is missed.
-        let change = plan.is_watching().then(|| pool.changes.notified());
+        let mut change = pin!(plan.is_watching().then(|| pool.changes.notified()));
         let until = match plan.next(now(), pool) {
             Step::Ask(server) => {
                 let event = attempts.ask(server);
@@ -98,20 +100,17 @@ pub(super) async fn ask(
             Step::Wait(until) => until,
             Step::End => return attempts.end(),
         };
-        let ended = match change {
-            None => timeout_at(until.into(), first(&mut attempts.pending)).await,
-            Some(change) => {
-                let ended = timeout_at(until.into(), async {
-                    tokio::select! {
-                        ended = first(&mut attempts.pending) => Some(ended),
-                        () = change => None,
-                    }
-                });
-                let Ok(Some(ended)) = ended.await else { continue };
-                Ok(ended)
+        timer.as_mut().reset(until.into());
+        // By hand: this is the larger part of what a question holds while it waits, and there may be thousands.
+        let ended = poll_fn(|context| {
+            if let Poll::Ready(ended) = first(&mut attempts.pending, context) {
+                return Poll::Ready(Some(ended));
             }
-        };
-        let Ok((attempt, result)) = ended else { continue };
+            let change = change.as_mut().as_pin_mut().map(|change| change.poll(context));
+            let is_over = change.is_some_and(|change| change.is_ready()) || timer.as_mut().poll(context).is_ready();
+            if is_over { Poll::Ready(None) } else { Poll::Pending }
+        });
+        let Some((attempt, result)) = ended.await else { continue };
         let server = attempt.server;
         let event = attempts.classify(attempt, result);
         plan.take(server, event);
@@ -132,7 +131,6 @@ enum Event {
 }
 
 /// Who is asked when.
-#[expect(clippy::large_enum_variant, reason = "the larger one is the usual one")]
 enum Plan {
     Scheduled(Schedule),
     Strict(Strict),
@@ -199,8 +197,8 @@ struct QueryAttempts<'a> {
     client: Option<Asker>,
     pool: Arc<UpstreamPool>,
     options: QueryOptions,
-    outcomes: SmallVec<[ServerOutcome; 4]>,
-    pending: Vec<Attempt>,
+    outcomes: Box<[ServerOutcome]>,
+    pending: SmallVec<[Attempt; 1]>,
     /// A truncated reply, kept while the whole one is fetched: all that there is to say if that fails.
     truncated: Option<Vec<u8>>,
 }
@@ -214,7 +212,7 @@ impl<'a> QueryAttempts<'a> {
     ) -> QueryAttempts<'a> {
         let outcomes = pool.servers.iter().map(|_| ServerOutcome::default()).collect();
         let (question, pool) = (Cow::Borrowed(question), pool.clone());
-        QueryAttempts { question, client, pool, options, outcomes, pending: Vec::new(), truncated: None }
+        QueryAttempts { question, client, pool, options, outcomes, pending: SmallVec::new(), truncated: None }
     }
 
     /// Asks a server in the way that its transport begins with.
@@ -343,7 +341,7 @@ impl<'a> QueryAttempts<'a> {
     /// The time is over, or nobody is left to wait for.
     fn end(mut self) -> Asked {
         let outcome = self.best();
-        let late = (!self.pending.is_empty()).then(|| {
+        let late = (!self.pending.is_empty() && has_ample_sockets()).then(|| {
             let question = Cow::Owned(self.question.into_owned());
             Late(QueryAttempts { question, ..self })
         });
@@ -366,13 +364,13 @@ pub(super) struct Late(QueryAttempts<'static>);
 impl Late {
     /// The first answer to come within [`LATE`]. Where the list has a meaning a negative one counts only of the first
     /// server that is still listened to.
-    pub(super) async fn answer(self) -> Option<Vec<u8>> {
-        let Late(mut attempts) = self;
+    pub(super) async fn answer(&mut self) -> Option<Vec<u8>> {
+        let Late(attempts) = self;
         let first_server = attempts.pending.iter().map(|attempt| attempt.server).min()?;
         let is_listed = attempts.options.order == Order::Listed;
         let wait = async {
             while !attempts.pending.is_empty() {
-                let (attempt, result) = first(&mut attempts.pending).await;
+                let (attempt, result) = poll_fn(|context| first(&mut attempts.pending, context)).await;
                 let server = attempt.server;
                 match attempts.classify(attempt, result) {
                     Event::Answered { negative: true } if is_listed && server > first_server => {}
@@ -384,19 +382,21 @@ impl Late {
         };
         timeout(LATE, wait).await.ok().flatten()
     }
+
+    /// What is waited for.
+    pub(super) fn question(&self) -> &Question {
+        &self.0.question
+    }
 }
 
 /// The first attempt to end, taken out of `pending`. While there is none, for ever.
-async fn first(pending: &mut Vec<Attempt>) -> (Attempt, io::Result<Received>) {
-    poll_fn(|context| {
-        for index in 0..pending.len() {
-            if let Poll::Ready(result) = pending[index].poll(context) {
-                return Poll::Ready((pending.swap_remove(index), result));
-            }
+fn first(pending: &mut SmallVec<[Attempt; 1]>, context: &mut Context<'_>) -> Poll<(Attempt, io::Result<Received>)> {
+    for index in 0..pending.len() {
+        if let Poll::Ready(result) = pending[index].poll(context) {
+            return Poll::Ready((pending.swap_remove(index), result));
         }
-        Poll::Pending
-    })
-    .await
+    }
+    Poll::Pending
 }
 
 #[cfg(test)]

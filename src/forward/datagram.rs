@@ -54,8 +54,7 @@ thread_local! {
 pub(super) struct Exchange {
     server: Arc<UpstreamState>,
     connected: Connected,
-    to: SocketAddr,
-    query: Vec<u8>,
+    query: Box<[u8]>,
     /// Where its question section ends.
     question_end: usize,
     /// The name as the client spelled it, if the query spells it at random.
@@ -82,8 +81,8 @@ impl Exchange {
         let question_end = HEADER + question.question.len();
         let share = options.client.map(Share::take).transpose()?;
         let connected = connect_and_send(server, to, &query)?;
-        let (server, is_guessed_at) = (server.clone(), AtomicBool::new(false));
-        Ok(Arc::new(Exchange { server, connected, to, query, question_end, name, is_guessed_at, _share: share }))
+        let (server, query, is_guessed_at) = (server.clone(), query.into(), AtomicBool::new(false));
+        Ok(Arc::new(Exchange { server, connected, query, question_end, name, is_guessed_at, _share: share }))
     }
 
     /// Sends the same datagram again.
@@ -94,24 +93,27 @@ impl Exchange {
     /// The first datagram back that is the reply.
     pub(super) async fn receive(self: Arc<Self>) -> io::Result<Received> {
         let socket = &self.connected.socket;
-        let received = socket.async_io(Interest::READABLE | Interest::ERROR, || {
-            RECEIVED.with_borrow_mut(|datagram| {
-                datagram.resize(DATAGRAM, 0);
-                loop {
-                    let len = recv(socket.as_raw_fd(), datagram, MsgFlags::MSG_DONTWAIT)?;
-                    if let Some(received) = self.examine(&datagram[..len]) {
-                        return Ok(received);
-                    }
-                    self.note_a_guess();
-                    tracing::debug!(upstream = %self.to, len, "a datagram that is not the reply; ignored");
-                }
-            })
-        });
-        let received = received.await?;
+        // `try_io` would not do: it knows no two interests at once, and the error is what the system says of the server.
+        let received = socket.async_io(Interest::READABLE | Interest::ERROR, || self.take()).await?;
         if received.respelled {
             self.note_a_guess();
         }
         Ok(received)
+    }
+
+    /// The reply, if it is among what is there.
+    fn take(&self) -> io::Result<Received> {
+        RECEIVED.with_borrow_mut(|datagram| {
+            datagram.resize(DATAGRAM, 0);
+            loop {
+                let len = recv(self.connected.socket.as_raw_fd(), datagram, MsgFlags::MSG_DONTWAIT)?;
+                if let Some(received) = self.examine(&datagram[..len]) {
+                    return Ok(received);
+                }
+                self.note_a_guess();
+                tracing::debug!(upstream = %self.connected.to, len, "a datagram that is not the reply; ignored");
+            }
+        })
     }
 
     /// Keeps the socket for another question, where nobody guesses.
@@ -174,6 +176,16 @@ static MOST: LazyLock<usize> = LazyLock::new(|| {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
     usize::try_from(limit / 4 * 3).unwrap_or(usize::MAX)
 });
+
+/// How many sockets to upstreams the process may have.
+pub(crate) fn most_sockets() -> usize {
+    *MOST
+}
+
+/// True while so few sockets are open that some can be kept for answers that no client waits for.
+pub(super) fn has_ample_sockets() -> bool {
+    OPEN.load(Ordering::Relaxed) < *MOST / 4
+}
 
 impl Permit {
     pub(super) fn take() -> io::Result<Permit> {

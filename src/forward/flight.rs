@@ -20,6 +20,8 @@ use crate::wire::{ede, rcode};
 
 /// Questions that are asked again before their answers expire, at a time. They are a favour: beyond this they are not done.
 const PREFETCHES: usize = 64;
+/// The most questions at a time whose late answers are waited for (answers.md F6).
+const MAX_LATE: usize = 1000;
 
 /// What came of a question.
 pub(super) type Outcome = Result<Arc<Vec<u8>>, Failure>;
@@ -59,9 +61,11 @@ impl Open {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Flights {
-    open: DashMap<Key, Open, RandomState>,
+    open: DashMap<Arc<Key>, Open, RandomState>,
     /// How many; the map's own count would look at all of its shards.
     count: AtomicUsize,
+    /// Questions whose time is over, and whose late answers are waited for.
+    late: AtomicUsize,
     prefetches: AtomicUsize,
 }
 
@@ -84,15 +88,15 @@ impl Flights {
     }
 
     /// Joins the question that is asked already, or opens it. `known` looks once more for an answer before: one may have
-    /// come since the caller looked. There are never more than `most`.
+    /// come since the caller looked. There are never more than `most`, late ones included.
     pub(super) fn join<T>(self: &Arc<Flights>, key: Key, most: usize, known: impl FnOnce() -> Option<T>) -> Joined<T> {
-        match self.open.entry(key) {
+        match self.open.entry(Arc::new(key)) {
             Entry::Occupied(mut open) => Joined::Another(open.get_mut().join()),
             Entry::Vacant(vacant) => {
                 if let Some(known) = known() {
                     return Joined::Known(known);
                 }
-                if self.count.fetch_add(1, Ordering::Relaxed) >= most {
+                if self.count.fetch_add(1, Ordering::Relaxed) + self.late.load(Ordering::Relaxed) >= most {
                     self.count.fetch_sub(1, Ordering::Relaxed);
                     return Joined::Full;
                 }
@@ -113,13 +117,50 @@ impl Flights {
         self.prefetches.fetch_sub(1, Ordering::Relaxed);
         None
     }
+
+    /// The right to wait for the late answer to a question that lands now. None if many do already, or if of `most` questions
+    /// more than four fifths are under way: questions that clients wait for come first.
+    pub(super) fn linger(self: &Arc<Flights>, landing: &Landing, most: usize) -> Option<Lingering> {
+        let lingering = Lingering { flights: self.clone(), key: landing.key.clone() };
+        // Dropping it takes back what is added here.
+        let late = self.late.fetch_add(1, Ordering::Relaxed);
+        (late < MAX_LATE && late + self.count() <= most / 5 * 4).then_some(lingering)
+    }
+}
+
+/// The wait for a late answer.
+#[derive(Debug)]
+pub(super) struct Lingering {
+    flights: Arc<Flights>,
+    key: Arc<Key>,
+}
+
+impl Lingering {
+    /// Which question it is.
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Gives the answer to those who wait for the same question, which was asked again meanwhile.
+    pub(super) fn land(self, outcome: &Outcome) {
+        let waiting = self.flights.open.get_mut(&self.key).map(|mut open| std::mem::take(&mut open.waiting));
+        for waiting in waiting.into_iter().flatten() {
+            let _ = waiting.send(outcome.clone());
+        }
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        self.flights.late.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The end of a question: with an outcome, or dropped without one. Either way the next identical one is asked anew.
 #[derive(Debug)]
 pub(super) struct Landing {
     flights: Arc<Flights>,
-    key: Key,
+    key: Arc<Key>,
     is_landed: bool,
     is_prefetch: bool,
 }
@@ -128,6 +169,11 @@ impl Landing {
     /// Which question it is.
     pub(super) fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// As [`Landing::wait`], if the answer may come without this question: late, to an earlier one (answers.md F6).
+    pub(super) fn wait_for_late(&self) -> Option<Flight> {
+        if self.flights.late.load(Ordering::Relaxed) > 0 { self.wait() } else { None }
     }
 
     /// Waits for the outcome, like all others who want it.

@@ -58,7 +58,6 @@ mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use arc_swap::ArcSwap;
 
@@ -66,6 +65,7 @@ pub(crate) use attempt::zone_index;
 pub(crate) use budget::Asker;
 pub use choice::{Choice, Reason};
 pub use counters::Counters;
+pub(crate) use datagram::most_sockets;
 pub use failure::Failure;
 pub use options::{Destination, ForwardError, ForwardOptions, Route, Unanswered, Upstreams};
 pub use query::Question;
@@ -95,8 +95,6 @@ pub struct Forwarder {
     cache: Cache,
     clock: Clock,
     flights: Arc<Flights>,
-    /// Questions whose late answers are waited for.
-    late: AtomicUsize,
     tally: Tally,
 }
 
@@ -111,7 +109,6 @@ impl Forwarder {
             pools: UpstreamPools::default(),
             clock: Clock::new(),
             flights: Arc::default(),
-            late: AtomicUsize::new(0),
             tally: Tally::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! Never to ourselves (answers.md F4): an upstream that is one of our own listeners would send every question round in a loop.
 
 use std::collections::{HashMap, HashSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -81,12 +81,7 @@ impl Listeners {
 
     fn have(&self, server: &Upstream) -> bool {
         let address = server.address();
-        // To connect to the unspecified address is to connect to this host.
-        let ip = match address.ip().to_canonical() {
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            ip => ip,
-        };
+        let ip = address.reached();
         let Some(port) = address.port() else { return false };
         if ip.is_loopback() && self.wildcard_ports.contains(&port) {
             return true;

@@ -20,7 +20,7 @@ pub struct Question {
 
 impl Question {
     /// QNAME as spelled; all there is if it is no question.
-    pub(super) fn name(&self) -> &[u8] {
+    pub(crate) fn name(&self) -> &[u8] {
         self.question.split_last_chunk::<4>().map_or(&self.question, |(name, _)| name)
     }
 

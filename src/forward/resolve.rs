@@ -1,15 +1,14 @@
 //! A question's way through cache, coalescing and upstreams.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::time::timeout_at;
 
-use super::ask::Late;
-use super::cache::{Age, Answer, Bits, Clamp, Found, Key, KeyRef, Kind, Rules, seconds, write_failed};
+use super::ask::{self, Late};
+use super::cache::{Age, Answer, Bits, Clamp, Found, KeyRef, Kind, Rules, seconds, write_failed};
 use super::counters::{Counters, Event};
 use super::failure::Failure;
-use super::flight::{Flight, Joined, Landing, Outcome};
+use super::flight::{Flight, Joined, Landing, Lingering, Outcome};
 use super::relay::{Asked, AskedEdns};
 use super::{Asker, Choice, ForwardOptions, Forwarder, Order, Question, Unanswered};
 use crate::wire::message::{HEADER, Header, flag};
@@ -17,8 +16,6 @@ use crate::wire::{ede, rcode};
 
 /// What a client hears whose question cannot be asked because too many wait (answers.md L2).
 pub(crate) const TOO_MANY: &str = "too many questions wait for upstreams";
-/// The most questions at a time whose late answers are waited for (answers.md F6).
-const MAX_LATE: usize = 1000;
 
 impl Rules {
     pub(super) fn new(options: &ForwardOptions) -> Rules {
@@ -41,6 +38,17 @@ fn key<'a>(name: &'a [u8], question: &[u8], flags: u16, dnssec_ok: bool, choice:
 /// True if the AD bit of the answer says something to who asks so (RFC 6840 §5.7, §5.8).
 fn wants_ad(flags: u16, dnssec_ok: bool) -> bool {
     dnssec_ok || flags & flag::AD != 0
+}
+
+/// What becomes of a question.
+enum Begun {
+    Known(Outcome),
+    /// It is blocked or there is nobody to ask, which `ask` says.
+    Unkeyed,
+    /// It has to be asked; with what there is to give if that takes too long.
+    First(Landing, Option<Arc<Answer>>),
+    /// It is asked already.
+    Another(Flight, Option<Arc<Answer>>),
 }
 
 impl Forwarder {
@@ -130,13 +138,13 @@ impl Forwarder {
     /// As [`Forwarder::resolve`], for a task that has nothing else to do and is never cut short: what has to be asked is
     /// asked by this future itself, and not by a task of its own. Dropping it ends the question for all who wait for it.
     /// What `client` uses up of repeats and sockets is taken from its share.
-    pub(crate) async fn resolve_here(
+    pub(crate) fn resolve_here(
         self: &Arc<Self>,
         question: &Question,
         choice: &Choice,
         client: Asker,
-    ) -> Result<Arc<Vec<u8>>, Failure> {
-        self.resolve_by(question, choice, Some(client), true).await
+    ) -> impl Future<Output = Result<Arc<Vec<u8>>, Failure>> {
+        self.resolve_by(question, choice, Some(client), true)
     }
 
     async fn resolve_by(
@@ -146,44 +154,50 @@ impl Forwarder {
         client: Option<Asker>,
         here: bool,
     ) -> Outcome {
-        let name = question.name().to_ascii_lowercase();
-        let key = key(&name, &question.question, question.flags, question.dnssec_ok, choice);
-        let Some(key) = key.filter(|_| !choice.servers.is_empty()) else {
-            // Blocked, or nobody to ask, which `ask` says.
-            return self.ask(question, choice).await.map(Arc::new);
-        };
         let wants_ad = wants_ad(question.flags, question.dnssec_ok);
-        let settings = self.settings.load_full();
-        let at_hand = || self.outcome_at_hand(key, wants_ad, question, choice);
-        let expired = match at_hand() {
-            Ok(outcome) => return outcome,
-            Err(expired) => expired,
-        };
-        let given = |outcome: Outcome| outcome.map(|reply| given(reply, wants_ad && choice.trusts_ad()));
-        let flight = match self.flights.join(key.to_key(), settings.in_flight, || at_hand().ok()) {
-            Joined::Known(outcome) => return outcome,
-            Joined::First(landing) => {
-                self.tally.count(Event::Miss);
-                if here && expired.is_none() {
-                    return given(self.carry_out(question, choice, client, landing).await);
-                }
+        let outcome = match self.begin(question, choice) {
+            Begun::Known(outcome) => return outcome,
+            Begun::Unkeyed => return self.ask(question, choice).await.map(Arc::new),
+            Begun::First(landing, None) if here => self.carry_out(question, choice, client, landing).await,
+            Begun::First(landing, expired) => {
                 let Some(flight) = landing.wait() else { return self.ask(question, choice).await.map(Arc::new) };
                 self.launch(question.clone(), choice.clone(), client, landing);
-                flight
+                self.wait(flight, expired, question).await
+            }
+            Begun::Another(flight, expired) => self.wait(flight, expired, question).await,
+        };
+        outcome.map(|reply| given(reply, wants_ad && choice.trusts_ad()))
+    }
+
+    /// What there is to wait for. Apart from the wait, which holds nothing of what is needed here.
+    fn begin(self: &Arc<Self>, question: &Question, choice: &Choice) -> Begun {
+        let name = question.name().to_ascii_lowercase();
+        let key = key(&name, &question.question, question.flags, question.dnssec_ok, choice);
+        let Some(key) = key.filter(|_| !choice.servers.is_empty()) else { return Begun::Unkeyed };
+        let wants_ad = wants_ad(question.flags, question.dnssec_ok);
+        let at_hand = || self.outcome_at_hand(key, wants_ad, question, choice);
+        let expired = match at_hand() {
+            Ok(outcome) => return Begun::Known(outcome),
+            Err(expired) => expired,
+        };
+        match self.flights.join(key.to_key(), self.settings.load().in_flight, || at_hand().ok()) {
+            Joined::Known(outcome) => Begun::Known(outcome),
+            Joined::First(landing) => {
+                self.tally.count(Event::Miss);
+                Begun::First(landing, expired)
             }
             Joined::Another(flight) => {
                 self.tally.count(Event::Coalesced);
-                flight
+                Begun::Another(flight, expired)
             }
             Joined::Full => {
                 self.tally.count(Event::Overloaded);
-                return match &expired {
+                Begun::Known(match &expired {
                     Some(answer) => Ok(self.stale(answer, question)),
                     None => Err(Failure::new(rcode::SERVFAIL, ede::OTHER, TOO_MANY)),
-                };
+                })
             }
-        };
-        given(self.wait(flight, expired, settings.stale_after, question).await)
+        }
     }
 
     /// The outcome, if it is known without asking; else what there is to give if asking takes too long.
@@ -210,14 +224,9 @@ impl Forwarder {
     }
 
     /// Waits for the outcome, or for as long as there is patience if there is something to give instead.
-    async fn wait(
-        &self,
-        mut flight: Flight,
-        expired: Option<Arc<Answer>>,
-        patience: std::time::Duration,
-        question: &Question,
-    ) -> Outcome {
+    async fn wait(&self, mut flight: Flight, expired: Option<Arc<Answer>>, question: &Question) -> Outcome {
         let Some(expired) = expired else { return flight.outcome().await };
+        let patience = self.settings.load().stale_after;
         // A clock that cannot say when is one that need not.
         let outcome = match flight.started.checked_add(patience) {
             Some(until) => timeout_at(until, flight.outcome()).await.ok(),
@@ -254,33 +263,59 @@ impl Forwarder {
         client: Option<Asker>,
         landing: Landing,
     ) -> Outcome {
-        let asked = self.ask_chosen(question, choice, client).await;
-        let clamp = self.settings.load().rules.clamp;
+        let asked = match landing.wait_for_late() {
+            None => self.ask_chosen(question, choice, client).await,
+            // Rare, and so in memory of its own.
+            Some(flight) => match Box::pin(self.ask_beside(flight, question, choice, client)).await {
+                Ok(asked) => asked,
+                Err(outcome) => {
+                    landing.land(&outcome);
+                    return outcome;
+                }
+            },
+        };
+        let settings = self.settings.load();
+        let clamp = settings.rules.clamp;
         let outcome = asked.outcome.map(|mut reply| {
             // The first to ask hears of no other TTLs than those who come later (answers.md F8).
             clamp.apply(&mut reply);
             Arc::new(reply)
         });
         self.note(landing.key().borrowed(), question, choice, &outcome);
-        if let Some(late) = asked.late {
-            self.wait_for_late(late, question, choice, landing.key().clone());
+        if let Some(late) = asked.late
+            && let Some(lingering) = self.flights.linger(&landing, settings.in_flight)
+        {
+            self.wait_for_late(late, choice.clone(), lingering);
         }
         landing.land(&outcome);
         outcome
     }
 
-    /// Keeps the answer that comes after the deadline: the client will ask again (answers.md F6).
-    fn wait_for_late(self: &Arc<Self>, late: Late, question: &Question, choice: &Choice, key: Key) {
-        if self.late.fetch_add(1, Ordering::Relaxed) >= MAX_LATE {
-            self.late.fetch_sub(1, Ordering::Relaxed);
-            return;
+    /// Asks while somebody else still waits for an answer to the same question. The error is the outcome if that comes first.
+    async fn ask_beside(
+        &self,
+        mut flight: Flight,
+        question: &Question,
+        choice: &Choice,
+        client: Option<Asker>,
+    ) -> Result<ask::Asked, Outcome> {
+        tokio::select! {
+            biased;
+            outcome = flight.outcome() => Err(outcome),
+            asked = self.ask_chosen(question, choice, client) => Ok(asked),
         }
-        let (forwarder, question, choice) = (self.clone(), question.clone(), choice.clone());
+    }
+
+    /// Keeps the answer that comes after the deadline, and gives it to those who have asked again meanwhile (answers.md F6).
+    fn wait_for_late(self: &Arc<Self>, mut late: Late, choice: Choice, lingering: Lingering) {
+        let forwarder = self.clone();
         tokio::spawn(async move {
-            if let Some(reply) = late.answer().await {
-                forwarder.note(key.borrowed(), &question, &choice, &Ok(Arc::new(reply)));
+            if let Some(mut reply) = late.answer().await {
+                forwarder.settings.load().rules.clamp.apply(&mut reply);
+                let outcome = Ok(Arc::new(reply));
+                forwarder.note(lingering.key().borrowed(), late.question(), &choice, &outcome);
+                lingering.land(&outcome);
             }
-            forwarder.late.fetch_sub(1, Ordering::Relaxed);
         });
     }
 

@@ -37,6 +37,8 @@ use super::state::now;
 const LIFE: Duration = Duration::from_secs(2);
 /// For how many questions.
 const USES: u32 = 64;
+/// Octets of the receive buffer; the kernel takes twice as many, and one datagram of any size in any case.
+const RECEIVED: usize = 4096;
 /// Sockets without a question that are kept of one server and one runtime.
 const IDLE: usize = 256;
 
@@ -56,7 +58,7 @@ struct Idle {
 #[derive(Debug)]
 pub(super) struct Connected {
     pub(super) socket: UdpSocket,
-    to: SocketAddr,
+    pub(super) to: SocketAddr,
     made: Instant,
     uses: u32,
     _permit: Permit,
@@ -90,6 +92,8 @@ impl Connected {
     fn connect(to: SocketAddr) -> io::Result<Connected> {
         let permit = Permit::take()?;
         let socket = Socket::new(Domain::for_address(to), Type::DGRAM.nonblocking(), None)?;
+        // What waits at it is read at once; a flood of forgeries at thousands of sockets is not to take the kernel's memory.
+        socket.set_recv_buffer_size(RECEIVED)?;
         socket.connect(&to.into())?;
         let socket = UdpSocket::from_std(socket.into())?;
         Ok(Connected { socket, to, made: now(), uses: 0, _permit: permit })

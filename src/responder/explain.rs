@@ -72,6 +72,8 @@ pub enum WhoAsks {
         /// The network that its address is on.
         network: String,
     },
+    /// The host itself, by one of its addresses, in whichever network's subnet that lies (answers.md V2a).
+    Host,
     /// Nobody that the network knows.
     Stranger,
     /// Nobody that is known, in a subnet of another network ([`Clients::Table`](crate::table::Clients::Table)).
@@ -204,6 +206,7 @@ impl Trace for Recorder {
             }
             None => match view.home() {
                 Some(network) => WhoAsks::StrangerElsewhere { network: network.to_owned() },
+                None if client.listener.is_host(client.ip()) => WhoAsks::Host,
                 None => WhoAsks::Stranger,
             },
         };
@@ -285,6 +288,7 @@ impl fmt::Display for Explanation {
             WhoAsks::Elsewhere { id, network } => {
                 format!("is endpoint {id} of network {network}, not of this one: it sees its own networks")
             }
+            WhoAsks::Host => "is an address of this host, which is no endpoint: it sees this network only".to_owned(),
             WhoAsks::Stranger => "is no endpoint of this network: it sees this network only".to_owned(),
             WhoAsks::StrangerElsewhere { network } => {
                 format!("is no endpoint, but in a subnet of network {network}: it sees that network only")

@@ -201,7 +201,7 @@ impl Responder {
         };
         trace.question(query);
         let view = View::of(client);
-        let edns = self.reply_edns(query, client);
+        let edns = if query.edns().is_some() { self.reply_edns(query, client) } else { None };
         let limit = self.limit(query.edns(), client);
         let (rcode, error, flags) = match self.refusal(query, client, &view, trace) {
             Some((rcode, error)) => (rcode, error, if view.may_forward() { flag::RA } else { 0 }),
@@ -307,8 +307,7 @@ impl Responder {
         Some(ReplyEdns { dnssec_ok: edns.dnssec_ok(), options })
     }
 
-    /// Answers a packet that is no query to be answered: header only, unless its question and its OPT can be found (answers.md
-    /// P3).
+    /// Answers a packet that is no query to be answered: header only, unless its OPT can be found (answers.md P3).
     #[cold]
     fn reject(
         &self,

@@ -15,10 +15,11 @@ use crate::wire::{Name, ede, rcode};
 pub(super) struct Exchange {
     pub(super) client: IpAddr,
     header: Header,
-    question: Vec<u8>,
+    /// What the upstream is asked.
+    question: Question,
+    /// What the client asked, where that is an alias of it.
+    alias: Option<Box<[u8]>>,
     aliases: Vec<(Name, Name, u32)>,
-    /// What the upstream is asked for: lower-cased wire form.
-    target: Name,
     /// Who is to be asked.
     choice: Choice,
     edns: Option<ReplyEdns>,
@@ -27,12 +28,17 @@ pub(super) struct Exchange {
 
 impl Exchange {
     pub(super) fn new(forward: Forward<'_>, choice: Choice, client: IpAddr) -> Exchange {
-        let query = &forward.query;
+        let (header, asked) = (*forward.query.header(), forward.query.question_bytes());
+        let (question, alias) = match (forward.aliases.last(), asked.split_last_chunk::<4>()) {
+            (Some((_, target, _)), Some((_, tail))) => ([target.as_wire(), tail].concat(), Some(asked.into())),
+            _ => (asked.to_vec(), None),
+        };
+        let dnssec_ok = forward.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
         Exchange {
             client,
-            header: *query.header(),
-            question: query.question_bytes().to_vec(),
-            target: forward.aliases.last().map_or_else(|| query.to_name(), |(_, target, _)| target.clone()),
+            header,
+            question: Question { question, flags: header.flags, dnssec_ok },
+            alias,
             aliases: forward.aliases,
             choice,
             edns: forward.edns,
@@ -40,17 +46,15 @@ impl Exchange {
         }
     }
 
+    /// How many servers may be asked.
+    pub(super) fn servers(&self) -> usize {
+        self.choice.servers.len()
+    }
+
     /// The reply for the client; `None` where it is to hear nothing.
     pub(super) async fn reply(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
-        let mut question = self.question.clone();
-        if !self.aliases.is_empty() {
-            let tail = question.split_off(question.len() - 4);
-            question = [self.target.as_wire(), &tail].concat();
-        }
-        let dnssec_ok = self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
-        let question = Question { question, flags: self.header.flags, dnssec_ok };
-        let resolved =
-            forwarder.resolve_here(&question, &self.choice, Asker::new(ClientKey::of(self.client).number())).await;
+        let client = Asker::new(ClientKey::of(self.client).number());
+        let resolved = forwarder.resolve_here(&self.question, &self.choice, client).await;
         let upstream = match resolved {
             Ok(upstream) => upstream,
             Err(failure) if forwarder.keeps_silent(&failure) => return None,
@@ -59,14 +63,15 @@ impl Exchange {
         let mut out = Vec::new();
         Some(match relay(&upstream, &self.asked(), &mut out) {
             Ok(()) => out,
-            Err(_) => self.fail(rcode::SERVFAIL, ede::NETWORK_ERROR, "the upstream's reply makes no sense"),
+            Err(_) => self.fail(rcode::SERVFAIL, ede::NETWORK_ERROR, "malformed upstream reply"),
         })
     }
 
     /// The reply when too many queries wait already: what the cache has, however old, or that they are too many.
     pub(super) fn overloaded(&self, forwarder: &Arc<Forwarder>) -> Vec<u8> {
         let mut out = vec![0; self.limit];
-        match forwarder.cached_or_stale(self.target.as_wire(), &self.choice, &self.asked(), &mut out) {
+        let name = self.question.name().to_ascii_lowercase();
+        match forwarder.cached_or_stale(&name, &self.choice, &self.asked(), &mut out) {
             Some(len) => {
                 out.truncate(len);
                 out
@@ -75,11 +80,15 @@ impl Exchange {
         }
     }
 
+    fn asked_question(&self) -> &[u8] {
+        self.alias.as_deref().unwrap_or(&self.question.question)
+    }
+
     fn asked(&self) -> Asked<'_> {
         Asked {
             id: self.header.id,
             flags: self.header.flags,
-            question: &self.question,
+            question: self.asked_question(),
             limit: self.limit,
             edns: self.edns.as_ref().map(AskedEdns::from),
             aliases: &self.aliases,
@@ -89,7 +98,8 @@ impl Exchange {
     fn fail(&self, rcode: u16, code: u16, text: &str) -> Vec<u8> {
         let mut out = vec![0; usize::from(reply::UDP_SIZE)];
         let failure = Failure { rcode, flags: flag::RA, error: Some((code, text)) };
-        let len = reply::write_failure(&mut out, &self.header, &self.question, self.edns.clone(), self.limit, failure);
+        let len =
+            reply::write_failure(&mut out, &self.header, self.asked_question(), self.edns.clone(), self.limit, failure);
         out.truncate(len);
         out
     }

@@ -15,7 +15,7 @@ pub(super) enum Later {
     /// An upstream's answer.
     Upstream(Box<Exchange>),
     /// The start of an endpoint.
-    Start(Held),
+    Start(Box<Held>),
 }
 
 impl Later {
@@ -25,21 +25,27 @@ impl Later {
     /// The reply where there is none (answers.md L2); `None` where the client is to hear nothing.
     pub(super) fn admit(&self, slot: &Slot) -> Result<Permit, Option<Vec<u8>>> {
         let (server, client) = (slot.server(), ClientKey::of(self.client()));
-        let permit = server.forwards.admit(&slot.network(), client, &server.limits());
+        let sockets = match self {
+            Later::Upstream(exchange) => exchange.servers(),
+            Later::Start(_) => 1,
+        };
+        let permit = server.forwards.admit(&slot.network(), client, sockets, &server.limits());
         permit.ok_or_else(|| self.overloaded(slot))
     }
 
     /// Waits, and delivers the reply if the client is to hear anything. A query that has to give way meanwhile is answered at
     /// once; others may have asked the same, and that they get their answer, it is finished all the same.
-    pub(super) async fn run(self, slot: Arc<Slot>, mut permit: Permit, deliver: impl FnOnce(Vec<u8>)) {
+    pub(super) async fn run(self, slot: Arc<Slot>, mut permit: Permit, deliver: impl FnOnce(&Slot, Vec<u8>)) {
         // On the heap: a future that is moved to where it is pinned takes its place twice.
         let mut reply = Box::pin(self.reply(&slot));
         let given = tokio::select! {
             biased;
-            reply = &mut reply => return reply.map(deliver).unwrap_or_default(),
+            reply = &mut reply => return reply.map(|reply| deliver(&slot, reply)).unwrap_or_default(),
             () = permit.displaced() => self.overloaded(&slot),
         };
-        given.map(deliver);
+        if let Some(reply) = given {
+            deliver(&slot, reply);
+        }
         if let Some(_lingering) = slot.server().forwards.linger() {
             reply.await;
         }

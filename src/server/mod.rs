@@ -21,6 +21,8 @@ mod later;
 mod limits;
 mod namespace;
 mod neighbors;
+#[cfg(test)]
+mod panics;
 mod rate;
 mod shared;
 mod slot;

@@ -139,8 +139,8 @@ fn wait(slot: &Arc<Slot>, socket: &Arc<Datagrams>, receiver: SocketAddr, later: 
     match later.admit(slot) {
         Err(reply) => _ = reply.map(|reply| send(slot, socket, &reply)),
         Ok(permit) => {
-            let (at, socket) = (slot.clone(), socket.clone());
-            tokio::spawn(later.run(slot.clone(), permit, move |reply| send(&at, &socket, &reply)));
+            let socket = socket.clone();
+            tokio::spawn(later.run(slot.clone(), permit, move |slot, reply| send(slot, &socket, &reply)));
         }
     }
 }

@@ -156,7 +156,7 @@ impl Desk {
         match verdict {
             Verdict::Reply(len) => Outcome::Reply(len),
             Verdict::Forward(forward) => forwarded(place.slot, &place.listener, forward, client.ip(), out),
-            Verdict::Hold(hold) => Outcome::Later(Later::Start(Held::new((source, transport), packet, hold))),
+            Verdict::Hold(hold) => Outcome::Later(Later::Start(Box::new(Held::new((source, transport), packet, hold)))),
             Verdict::Ignore => Outcome::Ignore,
         }
     }

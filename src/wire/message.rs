@@ -121,10 +121,22 @@ pub fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
+/// The end of the questions, however many the header says that there are; their names may end in compression pointers.
+pub(crate) fn questions_end(message: &[u8]) -> Option<usize> {
+    let [questions, ..] = Header::read(message)?.counts;
+    let end = (0..questions).try_fold(HEADER, |at, _| Some(skip_name(message, at)? + 4))?;
+    (end <= message.len()).then_some(end)
+}
+
 /// The records of a message with one question, in order. Stops behind the first error.
 pub fn records(message: &[u8]) -> Records<'_> {
+    records_behind(message, question_end(message))
+}
+
+/// The same of a message whose questions end there.
+pub(crate) fn records_behind(message: &[u8], questions_end: Option<usize>) -> Records<'_> {
     let counts = Header::read(message).map_or([0; 4], |header| header.counts);
-    Records { message, at: question_end(message).ok_or(Malformed), left: [counts[1], counts[2], counts[3]] }
+    Records { message, at: questions_end.ok_or(Malformed), left: [counts[1], counts[2], counts[3]] }
 }
 
 /// See [`records`].

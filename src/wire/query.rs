@@ -7,7 +7,7 @@
 
 use super::edns::{Edns, EdnsError};
 use super::general;
-use super::message::{HEADER, Header, flag, question_end, records, skip_name};
+use super::message::{HEADER, Header, flag, question_end, questions_end, records_behind, skip_name};
 use super::name::{MAX_NAME, Name, fmt_wire};
 use super::rtype;
 
@@ -160,14 +160,14 @@ impl<'a> Query<'a> {
 }
 
 impl Rejected {
-    /// The question section of a rejected packet and what its OPT says of the sender, if both can be found (answers.md P3):
-    /// an error without an OPT reads as "no EDNS here" (RFC 6891 §7).
+    /// The question of a rejected packet and what its OPT says of the sender, if there is an OPT that can be found (answers.md
+    /// P3): an error without one reads as "no EDNS here" (RFC 6891 §7). The question is empty if there is none, more than one,
+    /// or one that cannot be repeated.
     pub fn found_in(packet: &[u8]) -> Option<(&[u8], Edns)> {
-        if Header::read(packet)?.counts[0] != 1 {
-            return None;
-        }
-        let question = &packet[HEADER..question_end(packet)?];
-        let opt = records(packet).flatten().find(|record| record.rtype == rtype::OPT)?;
+        let end = questions_end(packet)?;
+        let is_one = Header::read(packet)?.counts[0] == 1 && question_end(packet) == Some(end);
+        let question = if is_one { &packet[HEADER..end] } else { &[] };
+        let opt = records_behind(packet, Some(end)).flatten().find(|record| record.rtype == rtype::OPT)?;
         Some((question, Edns::new(opt.class, opt.ttl.to_be_bytes())))
     }
 }

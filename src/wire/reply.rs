@@ -84,12 +84,13 @@ pub struct ReplyWriter<'b> {
     options: &'b [u8],
     /// True if options give way to answers.
     is_last_resort: bool,
+    questions: u16,
     counts: [u16; 3],
     flags: u16,
 }
 
 impl<'b> ReplyWriter<'b> {
-    /// Starts the reply to a query with the given header and question.
+    /// Starts the reply to a query with the given header and question, which is empty where none can be repeated.
     ///
     /// `limit` is the largest size of the whole reply, octets; a buffer that is smaller limits it too. Options that do not fit
     /// beside header and question are left out. `None` if not even these and an OPT without options fit: a buffer of 512
@@ -111,7 +112,8 @@ impl<'b> ReplyWriter<'b> {
         out[..2].copy_from_slice(&header.id.to_be_bytes());
         out[HEADER..at].copy_from_slice(question);
         let flags = flag::QR | (header.flags & (flag::OPCODE | flag::RD | flag::CD));
-        Some(ReplyWriter { out, at, limit, edns, options, is_last_resort, counts: [0; 3], flags })
+        let questions = u16::from(!question.is_empty());
+        Some(ReplyWriter { out, at, limit, edns, options, is_last_resort, questions, counts: [0; 3], flags })
     }
 
     /// Sets bits of [`flag`], such as AA.
@@ -126,6 +128,7 @@ impl<'b> ReplyWriter<'b> {
 
     /// Adds one record of a [fragment](super::fragment) to a section, its owner name at octet `owner` of the message (12
     /// for the question's name). False if it does not fit; if it was an answer, the reply is then marked as truncated.
+    #[inline]
     pub fn push(&mut self, section: Section, owner: usize, record: &[u8]) -> bool {
         let Some(room) = self.room(section, owner, record.len()) else { return false };
         room[2..].copy_from_slice(&record[2..]);
@@ -161,19 +164,13 @@ impl<'b> ReplyWriter<'b> {
     }
 
     /// Makes room for a record of `len` octets and writes its owner.
+    #[inline(always)]
     fn room(&mut self, section: Section, owner: usize, len: usize) -> Option<&mut [u8]> {
         let section = section as usize;
         debug_assert!(self.counts[section + 1..].iter().all(|&count| count == 0), "sections come in order");
         let end = self.at + len;
-        let is_answer = section == Section::Answer as usize;
-        if end > self.limit && is_answer && self.is_last_resort && end <= self.limit + self.options.len() {
-            self.limit += std::mem::take(&mut self.options).len();
-        }
         // A pointer has 14 bits: an owner beyond them cannot be said, and is left out like one that does not fit.
-        if end > self.limit || owner >= 0x4000 {
-            if is_answer {
-                self.flags |= flag::TC;
-            }
+        if (end > self.limit || owner >= 0x4000) && !self.give_way(section, owner, end) {
             return None;
         }
         let room = &mut self.out[self.at..end];
@@ -181,6 +178,21 @@ impl<'b> ReplyWriter<'b> {
         self.at = end;
         self.counts[section] += 1;
         Some(room)
+    }
+
+    /// Lets the options give way to an answer that ends at `end`, where there is no larger message. False if it does not fit
+    /// so either; the reply is then marked as truncated.
+    #[cold]
+    fn give_way(&mut self, section: usize, owner: usize, end: usize) -> bool {
+        let is_answer = section == Section::Answer as usize;
+        if is_answer && self.is_last_resort && end <= self.limit + self.options.len() {
+            self.limit += std::mem::take(&mut self.options).len();
+        }
+        let fits = end <= self.limit && owner < 0x4000;
+        if is_answer && !fits {
+            self.flags |= flag::TC;
+        }
+        fits
     }
 
     /// How many answers there are so far.
@@ -205,7 +217,7 @@ impl<'b> ReplyWriter<'b> {
         }
         let mut put = |at: usize, word: u16| self.out[at..at + 2].copy_from_slice(&word.to_be_bytes());
         put(2, self.flags | (rcode & flag::RCODE));
-        put(4, 1);
+        put(4, self.questions);
         put(6, self.counts[0]);
         put(8, self.counts[1]);
         put(10, additional);

@@ -290,6 +290,17 @@ fn p3_an_error_for_a_query_with_an_opt_has_the_question_and_an_opt() {
         let edns = reply.message.edns.as_ref().expect(what);
         assert_eq!((edns.max_payload(), edns.version(), edns.flags().dnssec_ok), (1232, 0, has_do), "{what}");
     }
+    // A question that cannot be repeated: the OPT, and no question.
+    for (what, packet) in [
+        ("no question", raw([0, 0, 0, 1], &[OPT])),
+        ("two questions", raw([2, 0, 0, 1], &[WEB_A, WEB_A, OPT])),
+        ("two questions, the second with a pointer", raw([2, 0, 0, 1], &[WEB_A, b"\xc0\x0c\0\x1c\0\x01", OPT])),
+        ("a pointer", raw([1, 0, 0, 1], &[b"\xc0\x0c\0\x01\0\x01", OPT])),
+    ] {
+        let reply = client.send(&packet).reply();
+        assert_eq!((reply.rcode(), reply.message.queries.len(), reply.bytes.len()), (1, 0, 12 + 11), "{what}");
+        assert_eq!(reply.message.edns.as_ref().expect(what).max_payload(), 1232, "{what}");
+    }
     // One that may not ask is told no more.
     let stranger = world.client("shop", "8.8.8.8").send(&raw([1, 0, 0, 2], &[WEB_A, OPT, OPT])).reply();
     assert_eq!((stranger.rcode(), stranger.message.edns.is_some()), (5, true));

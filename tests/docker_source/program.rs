@@ -18,7 +18,8 @@ fn projects() -> (Engine, u8) {
             let container = Container::new(&format!("{project}-{service}-1")).service(project, service, 1);
             engine.run(container.on(&network, &[service]));
         }
-        engine.run(Container::new(&format!("{project}-only-1")).on(&network, &[&format!("{project}only")]));
+        let only = Container::new(&format!("{project}-only-1")).service(project, "only", 1);
+        engine.run(only.on(&network, &[&format!("{project}only")]));
     }
     (engine, prefix)
 }
@@ -164,10 +165,39 @@ fn explain_says_where_else_a_name_is_and_what_is_nearly_it() {
     let explain =
         |name: &str| ran(&engine, &["explain", name, "--from", "shop-web-1", "--docker"]).expect_success().stdout;
     let other = explain("blogonly");
-    assert!(other.contains("hint      network blog_default has a blogonly, which this client is not on"), "{other}");
-    assert!(other.contains("`docker network connect blog_default shop-web-1`"), "{other}");
+    let hint = "hint      blogonly is a name of project blog on network blog_default, which this client is not on: \
+                `docker network connect blog_default shop-web-1` attaches it; \
+                `docker network connect --alias blogonly shop_default blog-only-1` brings blogonly here";
+    assert!(other.contains(hint), "{other}");
     let typo = explain("shopomly");
     assert!(typo.contains("hint      did you mean shoponly?"), "{typo}");
     assert!(!explain("db").contains("hint"), "what is found needs none");
+    let outsider = ["explain", "db", "--from", "192.0.2.9", "--docker"];
+    let outside = ran(&engine, &outsider);
+    assert!(
+        outside.stderr.contains("192.0.2.9 is on no network of Docker or of the file; name the one"),
+        "{outside:?}"
+    );
+    let refused = ran(&engine, &[&outsider[..], &["--network", "blog_default"]].concat()).expect_success().stdout;
+    assert!(refused.contains("REFUSED") && !refused.contains("hint"), "{refused}");
     assert!(!explain("www.example.com").contains("hint"));
+}
+
+#[test]
+fn v2a_explain_asks_from_the_network_that_the_container_searches_first() {
+    let prefix = prefix();
+    let engine = Engine::start(Age::Engine28, prefix);
+    engine.make_network("back", &format!("127.{prefix}.1."), |body| body["Internal"] = true.into());
+    engine.network("front", &format!("127.{prefix}.2."));
+    engine.network("wide", &format!("127.{prefix}.3."));
+    for network in ["back", "front", "wide"] {
+        engine.run(Container::new(&format!("db-{network}")).on(network, &["db"]));
+    }
+    engine.run(Container::new("web").on("back", &[]).on("front", &[]));
+    engine.run(Container::new("gw").on("front", &[]).with_priority("wide", &[], 5));
+    for (from, listener, answer) in [("web", "front", 2), ("gw", "wide", 3)] {
+        let told = ran(&engine, &["explain", "db", "--from", from, "--docker"]).expect_success().stdout;
+        assert!(told.contains(&format!("of network {listener}\n")), "{told}");
+        assert!(told.contains(&format!("127.{prefix}.{answer}.2")), "{told}");
+    }
 }

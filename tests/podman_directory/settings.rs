@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use callsign::source::podman::Directory;
+use callsign::table::{NetworkBuilder, Record};
 
 use crate::kit::{Kit, logged, seen};
 
@@ -75,6 +76,33 @@ fn another_template_makes_the_settings_anew_though_no_file_changed() {
     kit.directory.set_template(|_, network| network.ttl(9));
     assert_eq!(kit.settle(), seen(&[]), "it says the same");
     assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
+/// They are no settings, and nothing else of the network changes with them.
+#[test]
+fn aliases_and_records_that_alone_change_are_applied() {
+    let mut kit = Kit::new();
+    kit.write("podman", ONE);
+    kit.settle();
+    kit.directory.set_template(|_, network| network.alias("pay", "db"));
+    assert_eq!(kit.settle(), seen(&["set"]));
+    assert_eq!(kit.snapshot("podman").records().len(), 1);
+    let text = |value: &'static str| {
+        move |_: &str, network: NetworkBuilder| {
+            network.record(Record::parse("web", "TXT", value, None).unwrap_or_else(|error| panic!("{error}")))
+        }
+    };
+    for value in ["one", "two"] {
+        kit.directory.set_template(text(value));
+        assert_eq!(kit.settle(), seen(&["set"]), "{value}");
+        assert_eq!(kit.snapshot("podman").records()[0].rdata()[1..], *value.as_bytes());
+    }
+    kit.directory.set_template(text("two"));
+    assert_eq!(kit.settle(), seen(&[]), "it says the same");
+    kit.directory.set_template(|_, network| network);
+    assert_eq!(kit.settle(), seen(&["set"]));
+    assert_eq!(kit.snapshot("podman").records().len(), 0);
+    assert_eq!(kit.endpoints("podman"), ["abc 10.88.0.2 web"]);
 }
 
 #[test]

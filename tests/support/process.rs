@@ -190,6 +190,14 @@ impl Process {
         std::fs::read_dir(&directory).unwrap_or_else(|error| panic!("{directory}: {error}")).count()
     }
 
+    /// Memory that is of no file (RssAnon), octets.
+    pub fn private_memory(&self) -> u64 {
+        let file = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.strip_suffix("kB"));
+        line.and_then(|kib| kib.trim().parse::<u64>().ok()).unwrap_or_else(|| panic!("{file}: {status}")) << 10
+    }
+
     /// Threads.
     pub fn threads(&self) -> usize {
         let directory = format!("/proc/{}/task", self.pid());

@@ -194,7 +194,13 @@ fn tell<C, D: Serialize>(
 ) -> ExitCode {
     let (config, Found { errors, warnings }) = match config {
         Ok(config) => config,
-        Err(error) => return invalid(path, &error, Vec::new(), arguments.json),
+        Err(error) => {
+            let Surroundings { errors, warnings, .. } = error.surroundings();
+            let mut problems = [error.problems(), &errors].concat();
+            problems.sort_by_key(Problem::line);
+            let error = ConfigError::of(problems).unwrap_or(error);
+            return invalid(path, &error, warnings, arguments.json);
+        }
     };
     if let Some(error) = ConfigError::of(errors) {
         return invalid(path, &error, warnings, arguments.json);

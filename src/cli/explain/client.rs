@@ -35,7 +35,11 @@ pub(super) fn address(arguments: &arguments::Explain, containers: &[ContainerSta
     let asked = container.networks.iter().flat_map(|(_, ips)| ips);
     // On the network that is asked, if it is named and the container is on it.
     addresses().chain(asked).next().copied().ok_or_else(|| {
-        format!("container {} has no address: it is not running, or on no network that callsign knows", container.name)
+        format!(
+            "container {} has no address: it is not running, is on no network that is served, or has the network of the host \
+             or of another container, which to name instead",
+            container.name
+        )
     })
 }
 
@@ -55,17 +59,27 @@ pub(super) fn hints(
             known.extend(snapshot.names().map(|entry| entry.name().to_string()));
             continue;
         }
-        if !snapshot.names().any(|entry| entry.name() == name && entry.endpoints().next().is_some()) {
+        let Some(holder) =
+            snapshot.names().find(|entry| entry.name() == name).and_then(|entry| entry.endpoints().next())
+        else {
             continue;
-        }
-        let mut hint = format!("network {} has a {name}, which this client is not on", network.name());
+        };
+        let holder = containers.iter().find(|container| container.id == holder.id());
+        let project = holder.and_then(|holder| holder.project.as_ref());
+        let project = project.map(|project| format!(" of project {project}")).unwrap_or_default();
+        let mut hint = format!("{name} is a name{project} on network {}, which this client is not on", network.name());
         if let Some(id) = id_of(&explanation.client) {
             let client = containers.iter().find(|container| container.id == id);
-            let client = client.map_or(&id[..SHORT.min(id.len())], |container| &container.name);
             hint += &format!(
-                ": `docker network connect {} {client}` lets it see that, and an alias in the file gives it a name here",
-                network.name()
+                ": `docker network connect {} {}` attaches it",
+                network.name(),
+                client.map_or(&id[..SHORT.min(id.len())], |client| &client.name)
             );
+            // Docker's default bridge has no aliases.
+            let own = client.and_then(|client| client.networks.first()).filter(|(network, _)| network != "bridge");
+            if let (Some((own, _)), Some(holder)) = (own, holder) {
+                hint += &format!("; `docker network connect --alias {name} {own} {}` brings {name} here", holder.name);
+            }
         }
         hints.push(hint);
     }

@@ -52,7 +52,7 @@ struct Document {
 #[derive(Debug, Serialize)]
 struct Asker {
     address: IpAddr,
-    /// `endpoint`, `stranger` or `forbidden`.
+    /// `endpoint`, `host`, `stranger` or `forbidden`.
     is: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<String>,
@@ -154,7 +154,9 @@ fn explain(
         _ => None,
     };
     let mut hints = Vec::new();
-    if explanation.searched.iter().all(|searched| searched.finding == Finding::Nothing) {
+    let is_nothing = |searched: &Searched| searched.finding == Finding::Nothing;
+    // Of a client that may not ask nothing is searched.
+    if !explanation.searched.is_empty() && explanation.searched.iter().all(is_nothing) {
         hints = client::hints(question.name(), &explanation, &networks, containers);
     }
     let document = Document {
@@ -184,10 +186,12 @@ fn network_of(
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };
     let all: Vec<&Arc<Network>> = networks.iter().collect();
-    let file = arguments.config.display();
+    let place =
+        if arguments.docker { "Docker or of the file".to_owned() } else { arguments.config.display().to_string() };
     if let Some(name) = &arguments.network {
         let found = networks.iter().find(|network| network.name() == name).cloned();
-        return found.ok_or_else(|| (USAGE, format!("{file} has no network {name:?}; it has {}", names(&all))));
+        return found
+            .ok_or_else(|| (USAGE, format!("there is no network {name:?} of {place}; there is {}", names(&all))));
     }
     let holders: Vec<_> =
         all.iter().copied().filter(|network| network.snapshot().endpoint_at(from).is_some()).collect();
@@ -198,7 +202,7 @@ fn network_of(
         [only] => Ok(only.clone()),
         [] => Err((
             USAGE,
-            format!("{from} is on no network of {file}; name the one that it asks with --network: {}", names(&all)),
+            format!("{from} is on no network of {place}; name the one that it asks with --network: {}", names(&all)),
         )),
         _ => Err((
             USAGE,
@@ -226,6 +230,7 @@ fn asker(address: IpAddr, who: &WhoAsks) -> Asker {
         WhoAsks::Endpoint(id) | WhoAsks::Elsewhere { id, .. } => {
             Asker { address, is: "endpoint", endpoint: Some(id.clone()) }
         }
+        WhoAsks::Host => Asker { address, is: "host", endpoint: None },
         WhoAsks::Forbidden => Asker { address, is: "forbidden", endpoint: None },
         _ => Asker { address, is: "stranger", endpoint: None },
     }

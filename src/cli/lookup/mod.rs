@@ -24,9 +24,13 @@ use search::Search;
 /// Where the host keeps its name servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
+/// The most name servers that the C library takes of it.
+const MAX_SERVERS: usize = 3;
+
 /// The document of `--json`.
 #[derive(Debug, Serialize)]
 struct Document {
+    /// The one that is asked first.
     server: SocketAddr,
     /// One for each question.
     lookups: Vec<Lookup>,
@@ -36,6 +40,11 @@ struct Document {
 #[derive(Debug, Serialize)]
 struct Lookup {
     name: String,
+    /// The name for people.
+    #[serde(skip)]
+    shown: String,
+    /// Who replied, or was asked last.
+    server: SocketAddr,
     #[serde(rename = "type")]
     rtype: String,
     /// Why there is no reply.
@@ -64,20 +73,20 @@ pub(super) fn run(arguments: &arguments::Lookup) -> ExitCode {
         }
     };
     let resolver = match &wanted.server {
-        Some(address) => socket_address(address).map(|server| (server, Search::none())),
+        Some(address) => socket_address(address).map(|server| (vec![server], Search::none())),
         None => own_resolver(),
     };
-    let (server, search) = match resolver {
+    let (mut servers, search) = match resolver {
         Ok(resolver) => resolver,
         Err(message) => return output::failure(arguments.json, &message, NO),
     };
     let transport = if arguments.tcp { Transport::Tcp } else { Transport::Udp };
-    let mut document = Document { server, lookups: Vec::new() };
+    let mut document = Document { server: servers[0], lookups: Vec::new() };
     let is_found = |lookup: &Lookup| lookup.reply.as_ref().is_some_and(|received| received.reply.is_positive());
     'search: for subject in wanted.subjects(&search) {
         for question in questions(&subject, wanted.rtype) {
-            document.lookups.push(look_up(server, &question, transport));
-            // A server that says nothing once is not waited for a second time.
+            document.lookups.push(look_up(&mut servers, &question, transport));
+            // Servers that say nothing once are not waited for a second time.
             if document.lookups.iter().any(|lookup| lookup.failure.is_some()) {
                 break 'search;
             }
@@ -145,7 +154,29 @@ fn questions(subject: &Subject, rtype: Option<Rtype>) -> Vec<Question> {
     }
 }
 
-fn look_up(server: SocketAddr, question: &Question, transport: Transport) -> Lookup {
+/// Asks the servers one after the other until one has an answer, or says that there is none. Those that do not reply are left
+/// out from here on, but for the last one.
+fn look_up(servers: &mut Vec<SocketAddr>, question: &Question, transport: Transport) -> Lookup {
+    let mut last = ask_one(servers[0], question, transport);
+    let mut next = 1;
+    while next < servers.len() && !last.is_settled() {
+        let text = match (&last.failure, &last.reply) {
+            (Some(failure), _) => failure.clone(),
+            (None, reply) => reply.as_ref().map(|received| received.reply.status.clone()).unwrap_or_default(),
+        };
+        let (asked, other) = (last.server, servers[next]);
+        output::complain(format_args!("callsign: {question}: {asked}: {text}; asking {other}"));
+        if last.failure.is_some() {
+            servers.remove(next - 1);
+        } else {
+            next += 1;
+        }
+        last = ask_one(other, question, transport);
+    }
+    last
+}
+
+fn ask_one(server: SocketAddr, question: &Question, transport: Transport) -> Lookup {
     let outcome = ask::ask(server, question, transport).and_then(|answer| {
         let reply = Reply::read(&answer.message).map_err(|error| format!("its reply is malformed: {error}"))?;
         let milliseconds = milliseconds(answer.took);
@@ -155,7 +186,16 @@ fn look_up(server: SocketAddr, question: &Question, transport: Transport) -> Loo
         Ok(received) => (Some(received), None),
         Err(failure) => (None, Some(failure)),
     };
-    Lookup { name: question.name().to_string(), rtype: question.type_name(), failure, reply }
+    let (name, shown) = (question.name().to_string(), question.unicode_name());
+    Lookup { name, shown, server, rtype: question.type_name(), failure, reply }
+}
+
+impl Lookup {
+    /// False if the C library asks the next server.
+    fn is_settled(&self) -> bool {
+        let reply = self.reply.as_ref().map(|received| &received.reply);
+        reply.is_some_and(|reply| !matches!(&*reply.status, "SERVFAIL" | "NOTIMP" | "REFUSED"))
+    }
 }
 
 /// To a hundredth.
@@ -166,9 +206,9 @@ fn milliseconds(time: Duration) -> f64 {
 fn show(document: &Document, is_short: bool, code: u8) -> ExitCode {
     let mut text = String::new();
     // Writing to memory does not fail.
-    for Lookup { name, rtype, failure, reply } in &document.lookups {
+    for Lookup { shown, server, rtype, failure, reply, .. } in &document.lookups {
         if let Some(failure) = failure {
-            output::complain(format_args!("callsign: {name} {rtype}: {}: {failure}", document.server));
+            output::complain(format_args!("callsign: {shown} {rtype}: {server}: {failure}"));
         }
         let Some(Received { transport, milliseconds, origin, reply }) = reply else { continue };
         if is_short {
@@ -177,7 +217,7 @@ fn show(document: &Document, is_short: bool, code: u8) -> ExitCode {
             }
             continue;
         }
-        let _ = write!(text, "{name} {rtype}: {reply}, {} over {transport}, {milliseconds} ms", document.server);
+        let _ = write!(text, "{shown} {rtype}: {reply}, {server} over {transport}, {milliseconds} ms");
         let _ = match origin {
             Some(origin) => writeln!(text, ", {origin}"),
             None => writeln!(text),
@@ -208,18 +248,19 @@ fn socket_address(address: &Address) -> Result<SocketAddr, String> {
     }
 }
 
-/// The server that this host's own resolver asks first, and its search list.
-fn own_resolver() -> Result<(SocketAddr, Search), String> {
+/// The servers that this host's own resolver asks, in order, and its search list.
+fn own_resolver() -> Result<(Vec<SocketAddr>, Search), String> {
     let octets = fs::read(RESOLV_CONF)
         .map_err(|error| format!("{RESOLV_CONF} cannot be read: {error}; name a server, as in @10.10.1.1"))?;
     let (file, _) = resolv_conf::Config::parse_with_errors(&octets);
-    let server = match file.nameservers.first() {
-        Some(server) => {
-            let text = server.to_string();
-            socket_address(&text.parse().map_err(|error| format!("{RESOLV_CONF}: {error}"))?)?
-        }
+    let servers = file.nameservers.iter().take(MAX_SERVERS).map(|server| {
+        let address = server.to_string().parse().map_err(|error| format!("{RESOLV_CONF}: {error}"))?;
+        socket_address(&address)
+    });
+    let mut servers = servers.collect::<Result<Vec<_>, String>>()?;
+    if servers.is_empty() {
         // As resolv.conf(5) says.
-        None => (Ipv4Addr::LOCALHOST, 53).into(),
-    };
-    Ok((server, Search::of(&file)))
+        servers.push((Ipv4Addr::LOCALHOST, 53).into());
+    }
+    Ok((servers, Search::of(&file)))
 }

@@ -63,13 +63,12 @@ impl Service {
     /// Why the networks were not taken.
     pub(super) async fn start(&mut self, config: Config) -> Result<(), String> {
         tell_of_warnings(&config.warnings, config.surroundings());
-        if config.networks.is_empty() && config.docker.is_none() {
-            warn!(config = %self.path.display(), "there is no network: nothing is answered until the file has one");
-        }
         let docker = docker::options(&config);
+        let is_empty = docker.is_none() && config.networks.is_empty();
         self.networks = names(&config);
         let applied = self.server.apply(config.networks).await.map_err(|error| error.to_string())?;
         self.follow(docker, config.additions).await;
+        self.tell_if_empty(is_empty);
         (self.settings, self.routes) = (config.server, config.routes);
         self.tell_of_networks(&applied.added);
         self.tell_of_privilege();
@@ -102,8 +101,8 @@ impl Service {
     pub(super) async fn reload(&mut self, reason: &str, watcher: Option<&Watcher>) -> bool {
         self.supervisor.reloading();
         let content = settled(&self.path).await;
-        if let (Some(watcher), Ok(content)) = (watcher, &content) {
-            watcher.note(content.clone());
+        if let Some(watcher) = watcher {
+            watcher.note(content.as_ref().ok().cloned());
         }
         let origin = self.path.display().to_string();
         let config = match content {
@@ -168,6 +167,7 @@ impl Service {
         );
         let surroundings = config.surroundings();
         let (docker, names) = (docker::options(&config), names(&config));
+        let is_empty = docker.is_none() && names.is_empty();
         let Config { server, networks, additions, routes, warnings, .. } = config;
         let applied = match self.server.update(networks, &self.networks).await {
             Ok(applied) => applied,
@@ -180,7 +180,7 @@ impl Service {
         self.follow(docker, additions).await;
         tell_of_warnings(&warnings, surroundings);
         if server.workers != self.settings.workers {
-            warn!("another number of workers takes a restart");
+            warn!("changing `workers` requires a restart");
         }
         let is_changed = server != self.settings || routes != self.routes;
         if is_changed {
@@ -191,8 +191,16 @@ impl Service {
             (self.settings, self.routes) = (server, routes);
         }
         tell_of_reload(reason, &applied, is_changed);
+        self.tell_if_empty(is_empty);
         self.tell_of_networks(&[&applied.added[..], &applied.changed[..]].concat());
         Ok(())
+    }
+
+    /// A file without any network is valid, but mostly a mistake, or the first part of a file.
+    fn tell_if_empty(&self, is_empty: bool) {
+        if is_empty {
+            warn!(config = %self.path.display(), "there is no network: nothing is answered until the file has one");
+        }
     }
 
     /// One line for each of these networks.

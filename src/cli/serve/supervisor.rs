@@ -1,5 +1,6 @@
 //! What the service manager is told (sd_notify): ready, reloading, stopping, and how it stands. Without one nothing is said.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use callsign::server::{ListenerState, Server};
@@ -38,41 +39,64 @@ impl Supervisor {
         self.settled(server);
     }
 
-    /// The start, or a reload, is done. Ready is who listens somewhere, or has nothing to listen on.
+    /// The start, or a reload, is done. The server is ready once it listens at some address, or has none to listen at.
     pub(super) fn settled(&mut self, server: &Server) {
-        let (listening, failed) = sockets(server);
-        self.is_ready |= listening > 0 || failed == 0;
-        self.status = self.describe(listening, failed);
+        let sockets = Sockets::of(server);
+        self.is_ready |= sockets.addresses > 0 || sockets.failed == 0;
+        self.status = self.describe(&sockets);
         let status = NotifyState::Status(&self.status);
         if self.is_ready { tell(&[NotifyState::Ready, status]) } else { tell(&[status]) }
     }
 
     /// Looks at the sockets again, and tells what is new. False once all listen.
     pub(super) fn look(&mut self, server: &Server) -> bool {
-        let (listening, failed) = sockets(server);
-        if self.status != self.describe(listening, failed) {
+        let sockets = Sockets::of(server);
+        if self.status != self.describe(&sockets) {
             self.settled(server);
         }
-        failed > 0
+        sockets.failed > 0
     }
 
-    fn describe(&self, listening: usize, failed: usize) -> String {
-        let sockets = match failed {
-            0 => format!("Listening on {listening} sockets"),
-            _ => format!("Listening on {listening} sockets; {failed} could not be bound"),
-        };
+    fn describe(&self, sockets: &Sockets) -> String {
         match &self.failed {
             Some((since, mistake)) => format!("Reloads fail since {}: {mistake}. {sockets}", utc(*since)),
-            None => sockets,
+            None => sockets.to_string(),
         }
     }
 }
 
-/// How many sockets listen, and how many do not.
-fn sockets(server: &Server) -> (usize, usize) {
-    let listeners = server.status().listeners;
-    let failed = listeners.iter().filter(|listener| !matches!(listener.state, ListenerState::Listening(_))).count();
-    (listeners.len() - failed, failed)
+/// Where the server listens.
+#[derive(Debug)]
+struct Sockets {
+    /// Addresses whose UDP socket is bound: stub resolvers ask over UDP, and TCP alone answers none of them.
+    addresses: usize,
+    /// Sockets of either transport that are not bound.
+    failed: usize,
+}
+
+impl Sockets {
+    fn of(server: &Server) -> Sockets {
+        let (mut addresses, mut failed) = (0, 0);
+        for listener in server.status().listeners {
+            match listener.state {
+                ListenerState::Listening(_) => addresses += usize::from(!listener.tcp),
+                _ => failed += 1,
+            }
+        }
+        Sockets { addresses, failed }
+    }
+}
+
+impl fmt::Display for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sockets { addresses, failed } = self;
+        write!(f, "Listening on {addresses} {}", if *addresses == 1 { "address" } else { "addresses" })?;
+        match failed {
+            0 => Ok(()),
+            1 => f.write_str("; 1 socket could not be bound"),
+            _ => write!(f, "; {failed} sockets could not be bound"),
+        }
+    }
 }
 
 /// The stop begins.

@@ -3,10 +3,14 @@
 use std::fmt;
 use std::io;
 
+use super::lint::{self, Claim, Surroundings};
+
 /// Every problem of a configuration file, in the order of its lines; `Display` gives one a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<Problem>,
+    /// What the file relies on, as far as it could be read.
+    claims: Vec<Claim>,
 }
 
 /// One problem: `callsign.toml:14: "172.18.0.300" is not an IP address; write 172.18.0.2 or fd00::2`.
@@ -19,7 +23,16 @@ pub struct Problem {
 
 impl ConfigError {
     pub(super) fn new(problems: Vec<Problem>) -> ConfigError {
-        ConfigError { problems }
+        ConfigError { problems, claims: Vec::new() }
+    }
+
+    pub(super) fn with_claims(self, claims: Vec<Claim>) -> ConfigError {
+        ConfigError { claims, ..self }
+    }
+
+    /// The same as of a file without errors: see [`Config::surroundings`](super::Config::surroundings).
+    pub fn surroundings(&self) -> Surroundings {
+        lint::surroundings(&self.claims)
     }
 
     /// The error of a file that could not be read, with what to do about it.
@@ -30,19 +43,19 @@ impl ConfigError {
             _ => "",
         };
         let message = format!("cannot be read: {cause}{remedy}");
-        ConfigError { problems: vec![Problem { origin: origin.to_owned(), line: None, message }] }
+        ConfigError::new(vec![Problem { origin: origin.to_owned(), line: None, message }])
     }
 
     /// The error of a file that has nothing in it: it was truncated and not written again, perhaps as the disk is full.
     pub(super) fn empty(origin: &str) -> ConfigError {
         let message =
             "the file is empty, and is not used; write [[network]], or a comment (#) if nothing is meant to be in it";
-        ConfigError { problems: vec![Problem { origin: origin.to_owned(), line: None, message: message.to_owned() }] }
+        ConfigError::new(vec![Problem { origin: origin.to_owned(), line: None, message: message.to_owned() }])
     }
 
     /// The error that has these problems, if there are any.
     pub fn of(problems: Vec<Problem>) -> Option<ConfigError> {
-        (!problems.is_empty()).then_some(ConfigError { problems })
+        (!problems.is_empty()).then(|| ConfigError::new(problems))
     }
 
     /// All problems, at least one.

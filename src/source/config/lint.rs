@@ -36,14 +36,14 @@ pub struct Surroundings {
 }
 
 /// What a line relies on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Claim {
     origin: String,
     line: usize,
     what: Claimed,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Claimed {
     CaFile(PathBuf),
     ResolvConf(PathBuf),
@@ -190,7 +190,7 @@ impl<'t> Lint<'_, 't> {
                 let message = format!("{ip} is on every interface; write the one that is meant, as in [{ip}%eth0]:53");
                 self.root.problem(&listen.span(), message);
             }
-            let whole = (address.ip(), address.port().unwrap_or(self.port));
+            let whole = (address.ip().to_canonical(), address.port().unwrap_or(self.port));
             self.listeners.entry(whole).or_insert_with(|| (network.to_owned(), self.root.line(&listen.span())));
         }
     }
@@ -260,7 +260,9 @@ impl<'t> Lint<'_, 't> {
                 return;
             }
             if is_circle || way.len() > MAX_ALIASES + 1 {
-                let names: Vec<String> = way.iter().map(Name::to_string).collect();
+                // What leads into the circle is not in it.
+                let start = way.iter().position(|name| is_circle && *name == way[way.len() - 1]).unwrap_or(0);
+                let names: Vec<String> = way[start..].iter().map(Name::to_string).collect();
                 let names = names.join(" -> ");
                 self.root.problem(
                     at,
@@ -282,7 +284,7 @@ impl<'t> Lint<'_, 't> {
         for (server, at) in &self.servers {
             let address = server.address();
             let port = address.port().unwrap_or(server.transport().port());
-            if let Some((network, line)) = self.listeners.get(&(address.ip(), port)) {
+            if let Some((network, line)) = self.listeners.get(&(address.reached(), port)) {
                 let message = format!(
                     "{} is where network {network:?} listens (line {line}), and callsign never asks itself; write another server",
                     server

@@ -136,7 +136,10 @@ impl Config {
         config.routes = forward::read(&root);
         let cache_size = config.cache.size;
         config.claims = lint::file(&root, lint::Kind::Own, config.server.port, cache_size, servers, &config.networks);
-        config.warnings = source.finish()?;
+        match source.finish() {
+            Ok(warnings) => config.warnings = warnings,
+            Err(error) => return Err(error.with_claims(config.claims)),
+        }
         Ok(Some(config))
     }
 

@@ -116,7 +116,10 @@ impl PodmanConfig {
         let built: Vec<Network> = config.networks.iter().filter_map(build).collect();
         config.claims =
             lint::file(&root, lint::Kind::Podman, config.server.port, config.cache.size, Servers::default(), &built);
-        config.warnings = source.finish()?;
+        match source.finish() {
+            Ok(warnings) => config.warnings = warnings,
+            Err(error) => return Err(error.with_claims(config.claims)),
+        }
         Ok(config)
     }
 

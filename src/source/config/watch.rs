@@ -48,14 +48,14 @@ pub struct WatchError {
 
 enum Message {
     Event(Event),
-    /// The file was read elsewhere, and said this.
-    Read(Vec<u8>),
+    /// The file was read elsewhere, and said this; `None` if it could not be read.
+    Read(Option<Vec<u8>>),
     Stop,
 }
 
 impl Watcher {
-    /// Calls `changed` each time that the file at `path` has another content than before, on a thread of its own. While
-    /// the file is absent or cannot be read nothing is called: what it said last stays in force.
+    /// Calls `changed` each time that the file at `path` has another content than before, cannot be read any more, or can be
+    /// read again, on a thread of its own.
     ///
     /// # Errors
     /// [`WatchError`] where the system has no inotify, or none left.
@@ -84,10 +84,10 @@ impl Watcher {
         Ok(Watcher { messages, thread: Some(thread) })
     }
 
-    /// Says that the file was read for another reason than a call of `changed`, and what it said: from here on that is what
-    /// another content is other than. Without it a file that is changed, read on demand and changed back at once would seem
-    /// unchanged.
-    pub fn note(&self, content: Vec<u8>) {
+    /// Says that the file was read for another reason than a call of `changed`, and what it said, `None` if it could not be
+    /// read: the next content is compared with that. Without it a file that is changed, read on demand and changed back at
+    /// once would seem unchanged.
+    pub fn note(&self, content: Option<Vec<u8>>) {
         // A thread that is gone follows nothing any more.
         let _ = self.messages.send(Message::Read(content));
     }
@@ -111,7 +111,7 @@ fn tells_of_a_change(event: &Event) -> bool {
     }
 }
 
-/// True for writing that is not done: the file is closed later, and until then may be half a file.
+/// True for writing: more may follow at once, and until then it may be half a file.
 fn is_writing(event: &Event) -> bool {
     matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)))
 }
@@ -123,42 +123,31 @@ struct Follower {
     watched: BTreeSet<PathBuf>,
     /// The links and the file on the way, each in a watched directory.
     places: BTreeSet<PathBuf>,
-    /// What the file said when it was last told of, or read elsewhere.
+    /// What the file said when it was last told of, or read elsewhere; `None` if it could not be read then.
     content: Option<Vec<u8>>,
 }
 
 impl Follower {
     fn run(mut self, inbox: &Receiver<Message>, mut changed: impl FnMut()) {
-        let mut is_there = self.content.is_some();
-        while self.wait(inbox, is_there).is_ok() {
+        while self.wait(inbox).is_ok() {
             if let Err(error) = self.watch() {
                 tracing::warn!(path = %self.path.display(), %error, "changes of this file may go unnoticed");
             }
-            match file::read(&self.path, MAX_SIZE) {
-                Ok(content) => {
-                    is_there = true;
-                    if self.content.as_ref() != Some(&content) {
-                        self.content = Some(content);
-                        changed();
-                    }
-                }
-                Err(error) => {
-                    if is_there {
-                        tracing::warn!(path = %self.path.display(), %error, "file cannot be read; what it said stays in force");
-                    }
-                    is_there = false;
-                }
+            let content = file::read(&self.path, MAX_SIZE).ok();
+            if self.content != content {
+                self.content = content;
+                changed();
             }
         }
     }
 
     /// Waits until something happened to the file and then all is quiet.
-    fn wait(&mut self, inbox: &Receiver<Message>, is_there: bool) -> Result<(), RecvTimeoutError> {
+    fn wait(&mut self, inbox: &Receiver<Message>) -> Result<(), RecvTimeoutError> {
         loop {
             match inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)? {
-                Message::Read(content) => self.content = Some(content),
+                Message::Read(content) => self.content = content,
                 Message::Stop => return Err(RecvTimeoutError::Disconnected),
-                Message::Event(event) if !is_writing(&event) && self.concerns(&event, is_there) => break,
+                Message::Event(event) if self.concerns(&event) => break,
                 Message::Event(_) => {}
             }
         }
@@ -166,11 +155,11 @@ impl Follower {
         let mut quiet = Instant::now() + QUIET;
         loop {
             match inbox.recv_timeout(quiet.saturating_duration_since(Instant::now())) {
-                Ok(Message::Read(content)) => self.content = Some(content),
+                Ok(Message::Read(content)) => self.content = content,
                 Ok(Message::Stop) => return Err(RecvTimeoutError::Disconnected),
-                Ok(Message::Event(event)) if self.concerns(&event, is_there) => {
+                Ok(Message::Event(event)) if self.concerns(&event) => {
                     let next = Instant::now() + QUIET;
-                    // Who writes is waited for however long it takes.
+                    // A writer that does not pause is waited for, however long it takes.
                     quiet = if is_writing(&event) { next } else { next.min(last).max(quiet) };
                 }
                 Ok(Message::Event(_)) => {}
@@ -181,19 +170,19 @@ impl Follower {
     }
 
     /// True if the file may have another content after this.
-    fn concerns(&self, event: &Event, is_there: bool) -> bool {
+    fn concerns(&self, event: &Event) -> bool {
         if event.need_rescan() {
             return true;
         }
         let is_ours = |path: &PathBuf| self.places.contains(path) || self.watched.contains(path);
         let Some(path) = event.paths.iter().find(|path| is_ours(path)) else { return false };
         match event.kind {
-            // A new file is written to now and closed later; a new link is whole at once.
+            // A new file is written to next; a new link is whole at once.
             EventKind::Create(CreateKind::File) => {
                 fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink() || found.nlink() > 1)
             }
             // It may have become readable.
-            EventKind::Modify(ModifyKind::Metadata(_)) => !is_there,
+            EventKind::Modify(ModifyKind::Metadata(_)) => self.content.is_none(),
             _ => true,
         }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::table::{NameTable, Network, NetworkBuilder, Settings, Snapshot, TableError};
+use crate::table::{NameTable, Network, NetworkBuilder, Record, Settings, Snapshot, TableError};
 
 use super::digests::{Digester, Digests};
 use super::doubts::{CONFIRMED, Doubts, Seen};
@@ -79,9 +79,27 @@ pub(super) struct Watched {
     header_digest: u64,
     containers: Digests,
     /// What the table should have; `None` if that is to be made anew.
-    settings: Option<Settings>,
+    wanted: Option<Wanted>,
     /// True if the table was given this network.
     is_given: bool,
+}
+
+/// All of a network but its endpoints.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    settings: Settings,
+    /// Aliases among them.
+    records: Box<[Record]>,
+}
+
+impl Wanted {
+    fn of(snapshot: &Snapshot) -> Wanted {
+        Wanted { settings: snapshot.settings().clone(), records: snapshot.records().into() }
+    }
+
+    fn is_in(&self, snapshot: &Snapshot) -> bool {
+        self.settings == *snapshot.settings() && *self.records == *snapshot.records()
+    }
 }
 
 /// An open file of a network.
@@ -106,7 +124,7 @@ impl Watched {
             header: Header::default(),
             header_digest: 0,
             containers: Digests::default(),
-            settings: None,
+            wanted: None,
             is_given: false,
         }
     }
@@ -144,9 +162,9 @@ impl Watched {
     ) -> io::Result<Looked> {
         let is_same = self.files == found;
         let present = place.table.network(name);
-        let is_applied = match (&self.settings, &present) {
+        let is_applied = match (&self.wanted, &present) {
             (None, _) => true,
-            (Some(wanted), Some(present)) => present.snapshot().settings() == wanted,
+            (Some(wanted), Some(present)) => wanted.is_in(&present.snapshot()),
             (Some(_), None) => false,
         };
         if is_same && self.is_settled && !self.is_waiting && is_applied && !is_renewed {
@@ -154,7 +172,7 @@ impl Watched {
         }
         if !is_applied {
             // What was made of the files last did not get into the table: start over.
-            (self.containers, self.doubts, self.settings) = Default::default();
+            (self.containers, self.doubts, self.wanted) = Default::default();
         }
         self.is_settled = false;
         if !is_same {
@@ -162,7 +180,7 @@ impl Watched {
             self.files = found;
         }
         let mut open = self.open(place)?;
-        self.read(place, name, &mut open, present.filter(|_| self.settings.is_some()), is_renewed)
+        self.read(place, name, &mut open, present.filter(|_| self.wanted.is_some()), is_renewed)
     }
 
     /// Opens the files, and takes their stamps anew.
@@ -214,11 +232,11 @@ impl Watched {
             self.note(place.clock.now, open, !is_abandoned);
             return Ok(if is_abandoned { self.forget() } else { Looked::Same });
         }
-        let is_new_header = header != Some(self.header_digest) || self.settings.is_none() || is_renewed;
+        let is_new_header = header != Some(self.header_digest) || self.wanted.is_none() || is_renewed;
         let fresh = is_new_header.then(|| (place.finish)(name, self.header.network(name, is_internal))).transpose();
         let fresh = fresh
             .map_err(io::Error::other)?
-            .filter(|fresh| self.settings.as_ref() != Some(fresh.snapshot().settings()));
+            .filter(|fresh| !self.wanted.as_ref().is_some_and(|wanted| wanted.is_in(&fresh.snapshot())));
         self.header_digest = header.unwrap_or_default();
 
         let before = present.as_ref().map(|network| network.snapshot().clone());
@@ -250,7 +268,7 @@ impl Watched {
         // The network left the table since it was looked up: the next look finds that.
         let revised = changed.map_err(io::Error::other)?;
         if let Some(fresh) = &fresh {
-            self.settings = Some(fresh.snapshot().settings().clone());
+            self.wanted = Some(Wanted::of(&fresh.snapshot()));
             self.is_given = true;
         }
         self.note(place.clock.now, open, is_waiting);
@@ -264,7 +282,7 @@ impl Watched {
     /// Forgets all that was read.
     fn forget(&mut self) -> Looked {
         (self.containers, self.doubts, self.header, self.header_digest) = Default::default();
-        self.settings = None;
+        self.wanted = None;
         if mem::take(&mut self.is_given) { Looked::Gone } else { Looked::Same }
     }
 
