@@ -13,7 +13,7 @@ use tokio::time::{sleep_until, timeout};
 
 use super::attempt::{Attempt, AttemptError, AttemptOptions, Received, is_unreachable};
 use super::budget::Asker;
-use super::datagram::{has_ample_sockets, is_ours};
+use super::datagram::{has_ample_sockets, is_ours, warn_of_want};
 use super::failure::{Failure, best};
 use super::pool::UpstreamPool;
 use super::probe;
@@ -309,6 +309,7 @@ impl<'a> QueryAttempts<'a> {
     ) -> Event {
         if is_ours(&error) {
             // The server has nothing to do with it: like a lost packet, it is sent again.
+            warn_of_want(&error);
             self.outcomes[server].error.get_or_insert(AttemptError::Network(error));
             return Event::Nothing;
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout};
 
 use super::attempt::{Attempt, AttemptError, AttemptOptions, Received, is_unreachable};
-use super::datagram::is_ours;
+use super::datagram::{is_ours, warn_of_want};
 use super::health::Health;
 use super::query::Question;
 use super::state::{UpstreamState, now};
@@ -70,8 +70,9 @@ impl Query {
         match Attempt::start(0, server, question, AttemptOptions { newer_than, ..AttemptOptions::USUAL }) {
             Ok(attempt) => Some(Query(attempt)),
             Err(error) => {
-                if !is_ours(&error) {
-                    server.unreachable(sent, &AttemptError::Network(error));
+                match is_ours(&error) {
+                    true => warn_of_want(&error),
+                    false => server.unreachable(sent, &AttemptError::Network(error)),
                 }
                 None
             }
@@ -109,7 +110,7 @@ impl Query {
                 server.answered(&attempt, received.reused);
                 attempt.finish();
             }
-            Err(error) if is_ours(&error) => {}
+            Err(error) if is_ours(&error) => warn_of_want(&error),
             Err(error) => {
                 tracing::debug!(upstream = %server.upstream, %error, "still not there");
                 if is_unreachable(&error, attempt.is_datagram()) {

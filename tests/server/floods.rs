@@ -11,6 +11,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{setsockopt, sockopt::Ipv4RecvErr};
 
 use super::stopping::memory;
+use super::support::log::Log;
 use super::*;
 
 /// Octets that look like nothing, the same in each run (Marsaglia's xorshift).
@@ -153,6 +154,45 @@ fn c_running_out_of_descriptors_does_not_end_a_listener() {
         connections.iter_mut().for_each(|connection| _ = connection.receive().expect("an answer at last"));
         assert_served(address);
         assert_eq!(ask(foreign()), "NOERROR");
+    });
+}
+
+/// Clients that ask for names that are never answered have all sockets to upstreams but those of the others.
+#[test]
+fn l4_one_clients_silent_questions_leave_others_sockets_and_are_logged_once() {
+    const DESCRIPTORS: u64 = 200;
+    alone(async {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, hard).unwrap();
+        let log = Log::listen();
+        let upstream = Scripted::start(|query| match query.is_probe() || query.question()[1] != b'x' {
+            true => vec![query.answer(&[a([192, 0, 2, 1])])],
+            false => vec![],
+        })
+        .await;
+        let upstreams = vec![Upstream::new(upstream.address().into())];
+        let server = builder().workers(1).upstreams(upstreams.into()).start().await.unwrap();
+        server.add_network(shop().build().unwrap()).await.unwrap();
+        let address = listening(&server, "shop");
+        let ask = |number: u32| {
+            let client = Client::new(address).from("127.0.0.9".parse().unwrap());
+            client.udp(&Query::new(&format!("good{number}.example"), rtype::A)).status()
+        };
+        // The server is known to answer.
+        assert_eq!(ask(0), "NOERROR");
+        for flooder in ["127.0.0.2", "127.0.0.3"] {
+            let socket = Client::new(address).from(flooder.parse().unwrap()).udp_socket().unwrap();
+            for number in 0..200 {
+                socket.send(&Query::new(&format!("x{number}.{flooder}.example"), rtype::A).bytes()).unwrap();
+            }
+        }
+        until("there are more questions than sockets", || server.status().forwards >= 400);
+        for number in 1..10 {
+            assert_eq!(ask(number), "NOERROR", "{number}");
+        }
+        let lines = log.with("upstreams cannot be asked");
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].starts_with("WARN") && lines[0].contains("at most 150 sockets"), "{lines:?}");
     });
 }
 
