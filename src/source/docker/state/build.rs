@@ -89,7 +89,8 @@ impl State {
         let network = &known.network;
         let clients = if network.kind == Kind::Identity { Clients::Identify } else { Clients::Table };
         let mut builder = crate::table::Network::builder(&name).clients(clients).internal(network.internal);
-        for subnet in &network.subnets {
+        // The subnet of a network that does not reach the host may be the LAN's, whose machines are no strangers of it.
+        for subnet in network.subnets.iter().filter(|_| network.kind != Kind::Unreachable) {
             builder = builder.subnet(&subnet.to_string());
         }
         let gateways = network.gateways();
