@@ -42,9 +42,7 @@ mod probe;
 mod query;
 mod random;
 mod ranking;
-mod relay;
 mod resolve;
-mod rewrite;
 mod schedule;
 #[cfg(feature = "encrypted")]
 mod session;
@@ -71,12 +69,12 @@ pub(crate) use datagram::most_sockets;
 pub use failure::Failure;
 pub use from_host::ForwardError;
 pub use query::Question;
-pub use relay::{Asked, AskedEdns, relay};
 pub(crate) use resolve::TOO_MANY;
 pub use state::UpstreamStatus;
 pub use system::SystemOptions;
 
 use crate::settings::Upstream;
+pub use crate::wire::relay::{Asked, AskedEdns, relay};
 use crate::wire::{ede, rcode};
 use cache::{Cache, Clock};
 use choice::Settings;

@@ -3,8 +3,9 @@
 use std::ops::Range;
 
 use crate::wire::message::{HEADER, Header, Section, flag, question_end, records};
-use crate::wire::reply::{OPT_LEN, opt};
-use crate::wire::{option, rcode, rtype};
+pub(super) use crate::wire::message::{extended_errors, is_reply, same_question};
+use crate::wire::relay::upstream_query;
+use crate::wire::{rcode, rtype};
 
 /// A client's question, as much of it as an upstream gets to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,16 +32,7 @@ impl Question {
 
     /// The query in wire form. Its header and its OPT are ours: what the client sent in options was for us (hop by hop).
     pub(super) fn query(&self, id: u16, edns: bool) -> Vec<u8> {
-        let mut query = Vec::with_capacity(HEADER + self.question.len() + OPT_LEN);
-        let flags = flag::RD | self.flags & (flag::CD | flag::AD);
-        for word in [id, flags, 1, 0, 0, u16::from(edns)] {
-            query.extend_from_slice(&word.to_be_bytes());
-        }
-        query.extend_from_slice(&self.question);
-        if edns {
-            query.extend_from_slice(&opt(rcode::NOERROR, self.dnssec_ok, 0));
-        }
-        query
+        upstream_query(id, &self.question, self.flags, edns.then_some(self.dnssec_ok))
     }
 
     /// What becomes of a message that comes while this question waits for the reply to `id`: `None` if it is ignored, else
@@ -55,48 +47,6 @@ impl Question {
     pub(super) fn is_answered_by(&self, message: &[u8], id: u16) -> bool {
         is_reply(message, id, &self.question)
     }
-}
-
-/// True if `message` is the reply to a question asked with `id`: anything else on the socket is somebody's guess or a
-/// stray, and is ignored.
-pub(super) fn is_reply(message: &[u8], id: u16, question: &[u8]) -> bool {
-    let Some(header) = Header::read(message) else { return false };
-    if header.id != id || !header.has(flag::QR) || header.opcode() != 0 {
-        return false;
-    }
-    match header.counts[0] {
-        // Servers that did not get as far as the question.
-        0 => matches!(header.rcode(), rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED),
-        1 => question_end(message).is_some_and(|end| same_question(&message[HEADER..end], question)),
-        _ => false,
-    }
-}
-
-/// True if the questions are the same: names without ASCII case (answers.md P6), type and class exactly.
-///
-/// Length octets are below `A`, so that folding the whole name cannot make two of them equal.
-pub(super) fn same_question(one: &[u8], other: &[u8]) -> bool {
-    match (one.split_last_chunk::<4>(), other.split_last_chunk::<4>()) {
-        (Some((one, one_tail)), Some((other, other_tail))) => one_tail == other_tail && one.eq_ignore_ascii_case(other),
-        _ => false,
-    }
-}
-
-/// The options in the data of an OPT, each with its code and its whole encoding; stops at the first that is cut short.
-pub(super) fn options(rdata: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    let mut rest = rdata;
-    std::iter::from_fn(move || {
-        let head = rest.get(..4)?;
-        let len = 4 + usize::from(u16::from_be_bytes([head[2], head[3]]));
-        let (whole, tail) = rest.split_at_checked(len)?;
-        rest = tail;
-        Some((u16::from_be_bytes([head[0], head[1]]), whole))
-    })
-}
-
-/// The extended errors among the options of an OPT, each whole.
-pub(super) fn extended_errors(rdata: &[u8]) -> impl Iterator<Item = &[u8]> {
-    options(rdata).filter(|&(code, _)| code == option::EXTENDED_ERROR).map(|(_, whole)| whole)
 }
 
 /// What a matching reply means for the question.
@@ -159,6 +109,7 @@ pub(super) fn meaning(reply: &[u8]) -> Meaning {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::reply::OPT_LEN;
 
     fn question() -> Question {
         Question { question: b"\x03wEb\x00\x00\x01\x00\x01".to_vec(), flags: 0xffff, dnssec_ok: true }

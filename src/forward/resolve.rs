@@ -9,7 +9,7 @@ use super::cache::{Age, Answer, Bits, Clamp, Found, KeyRef, Kind, Rules, seconds
 use super::counters::{Counters, Event};
 use super::failure::Failure;
 use super::flight::{Flight, Joined, Landing, Lingering, Outcome};
-use super::relay::{Asked, AskedEdns};
+use super::{Asked, AskedEdns};
 use super::{Asker, CacheState, Choice, ForwardOptions, Forwarder, Order, Question, Unanswered};
 use crate::wire::message::{HEADER, Header, flag};
 use crate::wire::{ede, rcode};

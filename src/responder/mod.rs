@@ -15,7 +15,8 @@ mod view;
 
 use smallvec::SmallVec;
 
-use crate::wire::message::flag;
+use crate::wire::message::{Malformed, flag, is_reply};
+use crate::wire::relay::{self, Asked, AskedEdns};
 use crate::wire::reply::{self, Failure, Options, ReplyEdns};
 use crate::wire::{Edns, Name, Query, Rejected, ReplyWriter, class, cookie, ede, option, rcode, rtype};
 
@@ -88,6 +89,67 @@ impl Forward<'_> {
             answer::push_soa((owner + self.target().len().saturating_sub(len), len), 0, negative_ttl, &mut writer);
         }
         writer.finish(rcode::NXDOMAIN)
+    }
+
+    /// The query to send upstream, with an ID that nobody can guess.
+    pub fn upstream_query(&self, id: u16) -> Vec<u8> {
+        let question = self.upstream_question();
+        let dnssec_ok = self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
+        relay::upstream_query(id, &question, self.query.header().flags, Some(dnssec_ok))
+    }
+
+    /// Writes the reply for the client, made of the upstream's reply to [`upstream_query`](Forward::upstream_query): our header
+    /// and OPT, the client's question, the aliases that led away from it, and the upstream's records, as many as fit (answers.md
+    /// F3, H1, H4, H5). `out` is emptied first.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use callsign::responder::{Client, Listener, Responder, ResponderOptions, Verdict};
+    /// use callsign::table::{NameTable, Network};
+    /// use callsign::wire::{Query, rtype};
+    ///
+    /// let shop = NameTable::new().add(Network::builder("shop").subnet("10.10.1.0/24").build()?)?;
+    /// let listener = Listener::new(shop, "10.10.1.1:53".parse()?);
+    /// let client = Client::udp(&listener, "10.10.1.2:40000".parse()?);
+    /// let packet = Query::build(7, &"example.com".parse()?, rtype::A);
+    /// let verdict = Responder::new(Arc::new(ResponderOptions::default())).respond(&packet, &client, &mut [0; 1232]);
+    /// let Verdict::Forward(forward) = verdict else { panic!("it is not ours") };
+    ///
+    /// let mut upstream = forward.upstream_query(0x2a2a);
+    /// // Send it, and take the first reply with this ID. Here it is the query itself, with QR set.
+    /// upstream[2] |= 0x80;
+    /// let mut reply = Vec::new();
+    /// forward.relay(&upstream, 0x2a2a, &mut reply)?;
+    /// assert_eq!(reply[..2], [0, 7]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Malformed`] if `reply` is not the reply to the query that was sent with this ID, or its records do not lie within it:
+    /// wait for another one, or give the client what [`fail`](Forward::fail) writes.
+    pub fn relay(&self, reply: &[u8], id: u16, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        if !is_reply(reply, id, &self.upstream_question()) {
+            return Err(Malformed);
+        }
+        let Forward { query, edns, limit, aliases, .. } = self;
+        let asked = Asked {
+            id: query.header().id,
+            flags: query.header().flags,
+            question: query.question_bytes(),
+            limit: *limit,
+            edns: edns.as_ref().map(AskedEdns::from),
+            aliases,
+        };
+        relay::relay(reply, &asked, out)
+    }
+
+    /// The question for the upstream: the client's, as spelled, or that of an alias's target.
+    fn upstream_question(&self) -> Vec<u8> {
+        let asked = self.query.question_bytes();
+        match (self.aliases.last(), asked.split_last_chunk::<4>()) {
+            (Some((_, target, _)), Some((_, tail))) => [target.as_wire(), tail].concat(),
+            _ => asked.to_vec(),
+        }
     }
 
     /// Writes the reply that says that asking failed, and why (answers.md H6), and gives its length.

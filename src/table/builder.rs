@@ -22,6 +22,8 @@ pub struct NetworkBuilder {
     upstreams: Vec<Upstream>,
     records: Vec<Record>,
     endpoints: Vec<Endpoint>,
+    /// The network that this was before.
+    base: Option<Arc<Snapshot>>,
     error: FirstError,
 }
 
@@ -34,7 +36,22 @@ impl NetworkBuilder {
             upstreams: Vec::new(),
             records: Vec::new(),
             endpoints: Vec::new(),
+            base: None,
             error: FirstError::default(),
+        }
+    }
+
+    /// All that a network has.
+    pub(super) fn from_snapshot(name: &str, snapshot: Arc<Snapshot>) -> NetworkBuilder {
+        let settings = (*snapshot.settings).clone();
+        NetworkBuilder {
+            gateways_given: settings.gateways != gateways_of(&settings.listen),
+            upstreams: settings.upstreams.to_vec(),
+            records: snapshot.records.to_vec(),
+            endpoints: snapshot.endpoints().cloned().collect(),
+            settings,
+            base: Some(snapshot),
+            ..NetworkBuilder::new(name.to_owned())
         }
     }
 
@@ -84,6 +101,12 @@ impl NetworkBuilder {
         self
     }
 
+    /// Adds upstreams of the network's own.
+    pub fn upstreams(mut self, upstreams: impl IntoIterator<Item = Upstream>) -> NetworkBuilder {
+        self.upstreams.extend(upstreams);
+        self
+    }
+
     /// Adds a subnet to those that may ask. The first one replaces the default (answers.md V4).
     pub fn allow(mut self, subnet: &str) -> NetworkBuilder {
         if let Some(subnet) = self.error.take(parse_subnet(subnet)) {
@@ -114,8 +137,7 @@ impl NetworkBuilder {
 
     /// Adds a static record. A CNAME is an [alias](NetworkBuilder::alias).
     pub fn record(mut self, record: Record) -> NetworkBuilder {
-        self.records.extend(record.in_a_labels());
-        self.records.push(record);
+        self.records.extend(record.with_a_labels());
         self
     }
 
@@ -180,24 +202,32 @@ impl NetworkBuilder {
     /// The network.
     ///
     /// # Errors
-    /// The first part that was not understood, or [`TableError::NoNetworkName`].
+    /// The first part that was not understood, [`TableError::NoNetworkName`] or [`TableError::NetworkName`].
     pub fn build(mut self) -> Result<Network, TableError> {
         self.error.into_result()?;
         if self.name.is_empty() {
             return Err(TableError::NoNetworkName);
         }
+        if self.name.chars().any(char::is_control) {
+            return Err(TableError::NetworkName(self.name));
+        }
         if !self.gateways_given {
-            let listen = self.settings.listen.iter().map(Address::ip);
-            self.settings.gateways = listen.filter(|ip| !ip.is_unspecified()).collect();
+            self.settings.gateways = gateways_of(&self.settings.listen);
         }
         self.settings.upstreams = self.upstreams.into();
         let network = Network::new(
             &self.name,
             Snapshot::new(0, &self.name, Arc::new(self.settings), self.records.into(), Arc::default()),
+            self.base,
         );
         network.replace_all(self.endpoints)?;
         Ok(network)
     }
+}
+
+/// The gateways of a network that names none.
+pub(super) fn gateways_of(listen: &[Address]) -> Vec<IpAddr> {
+    listen.iter().map(Address::ip).filter(|ip| !ip.is_unspecified()).collect()
 }
 
 /// A prefix; an address alone is a prefix of full length.

@@ -29,6 +29,9 @@ pub enum TableError {
     /// A network has no name.
     #[error("a network needs a name")]
     NoNetworkName,
+    /// A network's name has a control character, which no log or terminal is to be given.
+    #[error("the network name {0:?} has a control character; leave it out")]
+    NetworkName(String),
     /// An endpoint has no id.
     #[error("an endpoint needs an id")]
     NoId,

@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, Guard};
 use foldhash::fast::RandomState;
 
 use super::attachment::Attachment;
-use super::builder::NetworkBuilder;
+use super::builder::{NetworkBuilder, gateways_of};
 use super::endpoint::Endpoint;
 use super::error::TableError;
 use super::feed::Event;
@@ -17,6 +17,7 @@ use super::record::Record;
 use super::settings::Settings;
 use super::shards::Keyed;
 use super::snapshot::Snapshot;
+use crate::settings::Address;
 use crate::wire::Name;
 
 /// A container network: a name and its present [`Snapshot`].
@@ -54,6 +55,8 @@ struct Home {
 #[derive(Debug, Default)]
 struct Writer {
     removed: bool,
+    /// What [`Network::to_builder`] gave, for a network that was built from it and is to replace the original.
+    base: Option<Arc<Snapshot>>,
 }
 
 impl Network {
@@ -62,11 +65,11 @@ impl Network {
         NetworkBuilder::new(name.into())
     }
 
-    pub(super) fn new(name: &str, snapshot: Snapshot) -> Network {
+    pub(super) fn new(name: &str, snapshot: Snapshot, base: Option<Arc<Snapshot>>) -> Network {
         Network {
             name: name.into(),
             snapshot: ArcSwap::from_pointee(snapshot),
-            writer: Mutex::default(),
+            writer: Mutex::new(Writer { removed: false, base }),
             home: OnceLock::new(),
         }
     }
@@ -74,6 +77,24 @@ impl Network {
     /// The network's name.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// A builder with all that the network has now. A network that is built from it and given to
+    /// [`replace_with`](Network::replace_with) replaces what was changed in the builder, and nothing else.
+    ///
+    /// ```
+    /// use callsign::table::{Endpoint, Network};
+    ///
+    /// let web = Network::builder("web").listen("172.18.0.1").build()?;
+    /// let changed = web.to_builder().domain("internal").ttl(30).build()?;
+    /// web.attach(Endpoint::builder("3f2a9c").name("db").build()?)?;
+    /// web.replace_with(&changed)?;
+    /// assert_eq!(web.snapshot().settings().ttl, 30);
+    /// assert_eq!(web.snapshot().endpoint_count(), 1, "db was attached meanwhile, and stays");
+    /// # Ok::<(), callsign::table::TableError>(())
+    /// ```
+    pub fn to_builder(&self) -> NetworkBuilder {
+        NetworkBuilder::from_snapshot(&self.name, self.snapshot.load_full())
     }
 
     /// The present snapshot. Do not hold it across waiting: it keeps old data alive.
@@ -122,8 +143,22 @@ impl Network {
         self.change(|change| change.replace_all(endpoints))
     }
 
-    /// Makes several changes as one: by the [`Change`] that `make` is given, and not by other calls of this network, which
+    /// Makes several changes as one, to endpoints, settings and records: by the [`Change`] that `make` is given, and not by other calls of this network, which
     /// would wait for ever. What counts is what comes of them; if that is nothing, the revision stays.
+    ///
+    /// ```
+    /// use callsign::table::{Endpoint, Network, Record};
+    ///
+    /// let web = Network::builder("web").build()?;
+    /// let (db, note) = (Endpoint::builder("3f2a9c").name("db").build()?, Record::parse("db", "TXT", "primary", None)?);
+    /// web.change(|change| {
+    ///     change.attach(db);
+    ///     change.add_record(note);
+    ///     change.settings(|settings| settings.ttl = 30);
+    /// })?;
+    /// assert_eq!(web.snapshot().revision(), 1);
+    /// # Ok::<(), callsign::table::TableError>(())
+    /// ```
     ///
     /// # Errors
     /// [`TableError::NetworkRemoved`].
@@ -136,17 +171,15 @@ impl Network {
 
     /// Takes over settings, records and endpoints of another network, in one change. The name stays.
     ///
+    /// If the other network was built from [`to_builder`](Network::to_builder), only what was changed in the builder is taken
+    /// over: an endpoint that was attached, updated or detached here meanwhile is left as it is.
+    ///
     /// # Errors
     /// [`TableError::NetworkRemoved`].
     pub fn replace_with(&self, other: &Network) -> Result<u64, TableError> {
+        let base = other.lock().base.clone();
         let other = other.snapshot.load_full();
-        self.change(|change| {
-            if change.next.settings != other.settings || change.next.records != other.records {
-                let added = change.next.added.clone();
-                change.renew(&self.name, other.settings.clone(), other.records.clone(), added);
-            }
-            change.replace_all(other.endpoints().cloned());
-        })
+        self.change(|change| change.take_over(&other, base.as_deref()))
     }
 
     /// Makes these the records that the network has besides its own: what somebody adds while it is served. They stay when
@@ -156,10 +189,8 @@ impl Network {
     /// [`TableError::NetworkRemoved`].
     pub fn set_added_records(&self, added: Vec<Record>) -> Result<u64, TableError> {
         self.change(|change| {
-            if *change.next.added != *added {
-                let (settings, records) = (change.next.settings.clone(), change.next.records.clone());
-                change.renew(&self.name, settings, records, added.into());
-            }
+            let (settings, records) = (change.next.settings.clone(), change.next.records.clone());
+            change.renew(settings, records, added.into());
         })
     }
 
@@ -172,15 +203,20 @@ impl Network {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_change(&self, make: impl FnOnce(&mut Change<'_>) -> Result<(), TableError>) -> Result<u64, TableError> {
+    /// Makes a change, unless `make` refuses it.
+    pub(crate) fn try_change<E: From<TableError>>(
+        &self,
+        make: impl FnOnce(&mut Change<'_>) -> Result<(), E>,
+    ) -> Result<u64, E> {
         let writer = self.lock();
         if writer.removed {
-            return Err(TableError::NetworkRemoved(self.name.to_string()));
+            return Err(TableError::NetworkRemoved(self.name.to_string()).into());
         }
         let old = self.snapshot.load_full();
         let meetings = self.home.get().map_or(0, |home| home.registry.meetings());
-        let mut change = Change::new(&old, self.home.get());
+        let mut change = Change::new(&self.name, &old, self.home.get());
         make(&mut change)?;
+        change.renew_if_pending();
         change.keep_what_came_of_it(&old);
         if !change.is_any(&old) {
             // An endpoint that came and went again has joined the registry, and its addresses have not.
@@ -231,6 +267,7 @@ impl Network {
 
     /// Joins a table, before anybody else has the network: the endpoints' memberships become the table's.
     pub(super) fn settle(self: &Arc<Network>, registry: &Arc<Registry>) {
+        self.lock().base = None;
         let _writer = self.lock();
         let this = Arc::downgrade(self);
         if self.home.set(Home { registry: registry.clone(), this: this.clone() }).is_err() {
@@ -297,7 +334,10 @@ impl Home {
 /// Changes to a network that become visible together.
 #[derive(Debug)]
 pub struct Change<'n> {
+    network: &'n str,
     next: Snapshot,
+    /// Settings and records that the network is to have; made part of `next` once, at the end.
+    pending: Option<Pending>,
     home: Option<&'n Home>,
     /// Names whose records are still to be made.
     touched: Vec<Name>,
@@ -312,10 +352,18 @@ pub struct Change<'n> {
     settings_changed: bool,
 }
 
+#[derive(Debug)]
+struct Pending {
+    settings: Settings,
+    records: Vec<Record>,
+}
+
 impl<'n> Change<'n> {
-    fn new(old: &Snapshot, home: Option<&'n Home>) -> Change<'n> {
+    fn new(network: &'n str, old: &Snapshot, home: Option<&'n Home>) -> Change<'n> {
         Change {
+            network,
             next: old.clone(),
+            pending: None,
             home,
             touched: Vec::new(),
             attached: Vec::new(),
@@ -360,17 +408,99 @@ impl<'n> Change<'n> {
         self.attached.push(attachment);
     }
 
-    /// Replaces settings and records. The endpoints' records are made anew under them; their memberships stay.
-    fn renew(&mut self, network: &str, settings: Arc<Settings>, records: Arc<[Record]>, added: Arc<[Record]>) {
+    /// Edits the network's settings. TTLs and [`hold`](Settings::hold) beyond their bounds count as these. Where the gateways
+    /// are the listen addresses, they follow them.
+    ///
+    /// Sockets follow [`Settings::listen`] if the change is made by
+    /// [`Server::change`](https://docs.rs/callsign/latest/callsign/server/struct.Server.html#method.change).
+    pub fn settings(&mut self, edit: impl FnOnce(&mut Settings)) {
+        let settings = &mut self.pending().settings;
+        let gateways = settings.gateways.clone();
+        let follow = gateways == gateways_of(&settings.listen);
+        edit(settings);
+        settings.bound();
+        if follow && settings.gateways == gateways {
+            settings.gateways = gateways_of(&settings.listen);
+        }
+    }
+
+    /// Replaces the addresses to listen on; see [`settings`](Change::settings).
+    pub fn listen(&mut self, addresses: impl IntoIterator<Item = Address>) {
+        self.settings(|settings| settings.listen = addresses.into_iter().collect());
+    }
+
+    /// Adds a static record, beside those that the name has. A CNAME is an alias (answers.md N9).
+    pub fn add_record(&mut self, record: Record) {
+        self.pending().records.extend(record.with_a_labels());
+    }
+
+    /// Removes a static record, wherever it is there; false if it is nowhere.
+    pub fn remove_record(&mut self, record: &Record) -> bool {
+        let records = &mut self.pending().records;
+        let before = records.len();
+        for gone in record.clone().with_a_labels() {
+            records.retain(|known| *known != gone);
+        }
+        records.len() < before
+    }
+
+    /// The static records, as changed so far.
+    pub fn records(&self) -> &[Record] {
+        self.pending.as_ref().map_or(&self.next.records, |pending| &pending.records)
+    }
+
+    /// The listen addresses, as changed so far.
+    #[cfg(feature = "server")]
+    pub(crate) fn listens_on(&self) -> &[Address] {
+        &self.pending.as_ref().map_or(&*self.next.settings, |pending| &pending.settings).listen
+    }
+
+    fn pending(&mut self) -> &mut Pending {
+        let Snapshot { settings, records, .. } = &self.next;
+        self.pending.get_or_insert_with(|| Pending { settings: (**settings).clone(), records: records.to_vec() })
+    }
+
+    fn renew_if_pending(&mut self) {
+        if let Some(Pending { settings, records }) = self.pending.take() {
+            self.renew(settings.into(), records.into(), self.next.added.clone());
+        }
+    }
+
+    /// Takes over what another network has, or only what it has differently from `base`.
+    fn take_over(&mut self, other: &Snapshot, base: Option<&Snapshot>) {
+        let Snapshot { settings, records, added, .. } = &self.next;
+        let keeps = |is_same: fn(&Snapshot, &Snapshot) -> bool| base.is_some_and(|base| is_same(base, other));
+        let settings = if keeps(|base, other| base.settings == other.settings) { settings } else { &other.settings };
+        let records = if keeps(|base, other| base.records == other.records) { records } else { &other.records };
+        self.renew(settings.clone(), records.clone(), added.clone());
+        let Some(base) = base else { return self.replace_all(other.endpoints().cloned()) };
+        let changed = other.endpoints().filter(|endpoint| base.endpoint(endpoint.id()) != Some(endpoint));
+        changed.for_each(|endpoint| self.attach(endpoint.clone()));
+        let gone = base.endpoints().filter(|endpoint| other.endpoint(endpoint.id()).is_none());
+        gone.for_each(|endpoint| _ = self.detach(endpoint.id()));
+    }
+
+    /// Replaces settings and records, if they are others. The endpoints' records are made anew under them; their memberships
+    /// stay.
+    fn renew(&mut self, settings: Arc<Settings>, records: Arc<[Record]>, added: Arc<[Record]>) {
+        if self.next.settings == settings && self.next.records == records && self.next.added == added {
+            return;
+        }
         let endpoints: Vec<Endpoint> = self.next.endpoints().cloned().collect();
         if self.next.settings.clients.are_known_elsewhere() {
             self.went.extend(endpoints.iter().flat_map(Endpoint::addresses));
         }
-        self.next = Snapshot::new(self.next.revision, network, settings, records, added);
+        self.next = Snapshot::new(self.next.revision, self.network, settings, records, added);
         self.settings_changed = true;
         for endpoint in endpoints {
             let attachment = self.insert(endpoint);
             self.renewed.push(attachment);
+        }
+        // What this change attached before has another attachment now.
+        for attachment in &mut self.attached {
+            if let Some(present) = self.next.attachment(attachment.endpoint().id()) {
+                *attachment = present.clone();
+            }
         }
     }
 

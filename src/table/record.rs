@@ -56,11 +56,11 @@ impl Record {
         Ok(Record { name, rtype: number, rdata: rdata.into(), ttl })
     }
 
-    /// The same record of the name in A-labels, if it is written otherwise (answers.md N12).
-    pub(super) fn in_a_labels(&self) -> Option<Record> {
+    /// The record, behind the same one of the name in A-labels if the name is written otherwise (answers.md N12).
+    pub(super) fn with_a_labels(self) -> impl Iterator<Item = Record> {
         // A name whose octets are no text was written as octets, and stands for itself.
-        let name = self.name.a_labels().ok().flatten()?;
-        Some(Record { name, ..self.clone() })
+        let name = self.name.a_labels().ok().flatten();
+        name.map(|name| Record { name, ..self.clone() }).into_iter().chain([self])
     }
 
     /// A remote alias: `name` answers as a CNAME to `target` while no endpoint carries `name` (answers.md N9).

@@ -70,8 +70,8 @@ pub enum HealthPolicy {
     Require,
 }
 
-/// Everything about a network but its name and its endpoints. Read-only; made by
-/// [`NetworkBuilder`](super::NetworkBuilder).
+/// Everything about a network but its name and its endpoints. Made by [`NetworkBuilder`](super::NetworkBuilder), and edited
+/// by [`Change::settings`](super::Change::settings).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settings {
@@ -112,6 +112,14 @@ pub struct Settings {
 pub const MAX_HOLD: Duration = Duration::from_millis(3500);
 
 impl Settings {
+    /// Makes values beyond their bounds these bounds.
+    pub(super) fn bound(&mut self) {
+        for ttl in [&mut self.ttl, &mut self.negative_ttl] {
+            *ttl = (*ttl).min(i32::MAX as u32);
+        }
+        self.hold = self.hold.min(MAX_HOLD);
+    }
+
     /// The subnets whose unknown addresses are strangers of this network at every gateway (answers.md V2a).
     pub(crate) fn subnets_with_strangers(&self) -> &[IpNet] {
         if self.clients == Clients::Table { &self.subnets } else { &[] }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::name::{MAX_LABEL, wire_len};
+use super::{option, rcode};
 
 /// The length of a message's header (RFC 1035 §4.1.1): 12 octets.
 pub const HEADER: usize = 12;
@@ -180,4 +181,46 @@ fn record_at(message: &[u8], start: usize, section: Section) -> Option<RecordAt>
         class: word(2),
         ttl: u32::from_be_bytes([field[4], field[5], field[6], field[7]]),
     })
+}
+
+/// True if `message` is the reply to a question asked with `id`: anything else on the socket is somebody's guess or a
+/// stray, and is ignored.
+pub(crate) fn is_reply(message: &[u8], id: u16, question: &[u8]) -> bool {
+    let Some(header) = Header::read(message) else { return false };
+    if header.id != id || !header.has(flag::QR) || header.opcode() != 0 {
+        return false;
+    }
+    match header.counts[0] {
+        // Servers that did not get as far as the question.
+        0 => matches!(header.rcode(), rcode::FORMERR | rcode::SERVFAIL | rcode::NOTIMP | rcode::REFUSED),
+        1 => question_end(message).is_some_and(|end| same_question(&message[HEADER..end], question)),
+        _ => false,
+    }
+}
+
+/// True if the questions are the same: names without ASCII case (answers.md P6), type and class exactly.
+///
+/// Length octets are below `A`, so that folding the whole name cannot make two of them equal.
+pub(crate) fn same_question(one: &[u8], other: &[u8]) -> bool {
+    match (one.split_last_chunk::<4>(), other.split_last_chunk::<4>()) {
+        (Some((one, one_tail)), Some((other, other_tail))) => one_tail == other_tail && one.eq_ignore_ascii_case(other),
+        _ => false,
+    }
+}
+
+/// The options in the data of an OPT, each with its code and its whole encoding; stops at the first that is cut short.
+fn options(rdata: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    let mut rest = rdata;
+    std::iter::from_fn(move || {
+        let head = rest.get(..4)?;
+        let len = 4 + usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let (whole, tail) = rest.split_at_checked(len)?;
+        rest = tail;
+        Some((u16::from_be_bytes([head[0], head[1]]), whole))
+    })
+}
+
+/// The extended errors among the options of an OPT, each whole.
+pub(crate) fn extended_errors(rdata: &[u8]) -> impl Iterator<Item = &[u8]> {
+    options(rdata).filter(|&(code, _)| code == option::EXTENDED_ERROR).map(|(_, whole)| whole)
 }

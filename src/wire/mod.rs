@@ -10,8 +10,10 @@ mod general;
 pub mod message;
 mod name;
 mod query;
+pub mod relay;
 pub mod reply;
 pub mod reverse;
+pub(crate) mod rewrite;
 
 pub use codes::{class, ede, option, rcode, rtype};
 pub use edns::{Cookie, Edns};

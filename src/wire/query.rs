@@ -9,7 +9,8 @@ use super::edns::{Edns, EdnsError};
 use super::general;
 use super::message::{HEADER, Header, flag, question_end, questions_end, records_behind, skip_name};
 use super::name::{MAX_NAME, Name, fmt_wire};
-use super::rtype;
+use super::reply::{OPT_LEN, opt};
+use super::{class, rcode, rtype};
 
 /// A well-formed query with exactly one question, borrowed from its packet.
 #[derive(Clone)]
@@ -24,16 +25,42 @@ pub struct Query<'a> {
 }
 
 /// What a packet is that is no query to be answered (answers.md P1 to P3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Rejected {
     /// Too short for a header, or a reply: stay silent (P1).
+    #[error("no query: it is a reply, or too short for a header")]
     Silently,
     /// An opcode other than QUERY in a packet whose question cannot be read: NOTIMP (P2).
+    #[error("opcode {} is not implemented", .0.opcode())]
     Opcode(Header),
     /// Not a well-formed query: FORMERR (P3).
+    #[error("malformed query")]
     Malformed(Header),
     /// An incremental transfer, the one question that comes with an authority record (RFC 1995 §3): REFUSED (P4).
+    #[error("incremental zone transfers are refused")]
     Transfer(Header),
+}
+
+impl Query<'_> {
+    /// The packet of a query: one question of class IN, recursion desired, EDNS with 1,232 octets.
+    ///
+    /// ```
+    /// use callsign::wire::{Query, rtype};
+    ///
+    /// let packet = Query::build(0xabcd, &"db.internal".parse()?, rtype::A);
+    /// let query = Query::parse(&packet)?;
+    /// assert_eq!((query.header().id, query.to_name().to_string().as_str()), (0xabcd, "db.internal"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn build(id: u16, name: &Name, rtype: u16) -> Vec<u8> {
+        let mut packet = Vec::with_capacity(HEADER + name.as_wire().len() + 4 + OPT_LEN);
+        packet.extend([id, flag::RD, 1, 0, 0, 1].into_iter().flat_map(u16::to_be_bytes));
+        packet.extend_from_slice(name.as_wire());
+        packet.extend([rtype, class::IN].into_iter().flat_map(u16::to_be_bytes));
+        packet.extend_from_slice(&opt(rcode::NOERROR, false, 0));
+        packet
+    }
 }
 
 impl<'a> Query<'a> {

@@ -13,7 +13,7 @@ use super::Moment;
 use super::answer::{Answer, Mark, Verdict};
 use super::key::KeyRef;
 use crate::forward::query::{extended_errors, same_question};
-use crate::forward::rewrite::{Rewriter, expand};
+use crate::wire::rewrite::{Rewriter, expand};
 use crate::wire::message::{HEADER, Header, RecordAt, Section, flag, question_end, records, skip_name};
 use crate::wire::{class, is_below, rcode, rtype};
 

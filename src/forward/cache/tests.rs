@@ -1,7 +1,7 @@
 //! What is kept, for how long, and what is given of it, with a clock of the tests' own.
 
 use super::*;
-use crate::forward::relay::{Asked, AskedEdns, relay};
+use crate::forward::{Asked, AskedEdns, relay};
 use crate::wire::message::{Header, flag, records};
 use crate::wire::{class, rcode, rtype};
 

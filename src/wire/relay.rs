@@ -4,11 +4,12 @@
 //! keep their places as long as nothing in front of them changes its length, so that the compression pointers in them,
 //! known or not, stay right. Behind a removed OPT, and behind alias records of ours, they are moved by `rewrite`.
 
-use super::query::{extended_errors, same_question};
+use super::message::{
+    HEADER, Header, Malformed, RecordAt, Section, extended_errors, flag, question_end, records, same_question,
+};
+use super::reply::{self, OPT_LEN, ReplyEdns};
 use super::rewrite::Rewriter;
-use crate::wire::message::{HEADER, Header, Malformed, RecordAt, Section, flag, question_end, records};
-use crate::wire::reply::{self, OPT_LEN, ReplyEdns};
-use crate::wire::{Name, rcode, rtype};
+use super::{Name, rcode, rtype};
 
 /// What the client asked, as far as its reply depends on it.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +51,8 @@ impl<'a> From<&'a ReplyEdns> for AskedEdns<'a> {
 /// except behind an alias of ours, which nobody signed.
 ///
 /// # Errors
-/// [`Malformed`] if `reply` is no message or its records do not lie within it, which
-/// [`Forwarder::ask`](super::Forwarder::ask) has made sure of, or if the owner of a record that has to be moved is no name.
+/// [`Malformed`] if `reply` is no message or its records do not lie within it, or if the owner of a record that has to be
+/// moved is no name.
 /// `out` is of no use then.
 pub fn relay(reply: &[u8], asked: &Asked<'_>, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let upstream = Header::read(reply).ok_or(Malformed)?;
@@ -103,6 +104,22 @@ pub fn relay(reply: &[u8], asked: &Asked<'_>, out: &mut Vec<u8>) -> Result<(), M
         out.extend_from_slice(&options);
     }
     Ok(())
+}
+
+/// The query for an upstream: our header and OPT, for what the client sent in options was for us (hop by hop). `question` is
+/// name, type and class in wire form, `flags` are the client's, of which CD and AD count, and `dnssec_ok` is its DO bit, or
+/// `None` for a query without an OPT. RD is always set: the same answer is then right for all who ask (answers.md F9).
+pub(crate) fn upstream_query(id: u16, question: &[u8], flags: u16, dnssec_ok: Option<bool>) -> Vec<u8> {
+    let mut query = Vec::with_capacity(HEADER + question.len() + OPT_LEN);
+    let flags = flag::RD | flags & (flag::CD | flag::AD);
+    for word in [id, flags, 1, 0, 0, u16::from(dnssec_ok.is_some())] {
+        query.extend_from_slice(&word.to_be_bytes());
+    }
+    query.extend_from_slice(question);
+    if let Some(dnssec_ok) = dnssec_ok {
+        query.extend_from_slice(&reply::opt(rcode::NOERROR, dnssec_ok, 0));
+    }
+    query
 }
 
 /// The OPT of a message whose records all lie within it.

@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 
-use crate::wire::message::{Malformed, RecordAt, skip_name};
-use crate::wire::{MAX_LABEL, MAX_NAME, Name};
+use super::message::{Malformed, RecordAt, skip_name};
+use super::{MAX_LABEL, MAX_NAME, Name};
 
 /// More pointers in one name than labels it can have: not sent by an honest server, and costly to follow.
 const POINTERS: usize = 128;
@@ -16,20 +16,20 @@ const POINTER_REACH: usize = 0x4000;
 
 /// Writes names and records into a message, owner names compressed against each other as a whole.
 #[derive(Debug, Default)]
-pub(super) struct Rewriter {
+pub(crate) struct Rewriter {
     owners: HashMap<Box<[u8]>, u16>,
 }
 
 impl Rewriter {
     /// Remembers that the message being written has `name` (wire form, as spelled there) at octet `at`.
-    pub(super) fn name_at(&mut self, name: &[u8], at: usize) {
+    pub(crate) fn name_at(&mut self, name: &[u8], at: usize) {
         if at < POINTER_REACH && name.len() > 2 {
             self.owners.entry(name.into()).or_insert(at as u16);
         }
     }
 
     /// Appends a CNAME record of class IN.
-    pub(super) fn cname(&mut self, owner: &Name, target: &Name, ttl: u32, out: &mut Vec<u8>) {
+    pub(crate) fn cname(&mut self, owner: &Name, target: &Name, ttl: u32, out: &mut Vec<u8>) {
         self.owner(owner.as_wire(), out);
         out.extend_from_slice(&[0, 5, 0, 1]);
         out.extend_from_slice(&ttl.to_be_bytes());
@@ -39,7 +39,7 @@ impl Rewriter {
     }
 
     /// Appends `record` of `message`. On an error what was appended of it is for the caller to cut off.
-    pub(super) fn record(&mut self, message: &[u8], record: &RecordAt, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    pub(crate) fn record(&mut self, message: &[u8], record: &RecordAt, out: &mut Vec<u8>) -> Result<(), Malformed> {
         let mut owner = Vec::with_capacity(MAX_NAME);
         expand(message, record.range.start, &mut owner).ok_or(Malformed)?;
         self.owner(&owner, out);
@@ -125,7 +125,7 @@ fn expand_rdata(message: &[u8], record: &RecordAt, out: &mut Vec<u8>) -> Option<
 
 /// Appends the name at octet `at` of `message` in full, as it is spelled there. `None` if it is no name: pointers lead
 /// only backwards (RFC 1035 §4.1.4), so that following them ends.
-pub(super) fn expand(message: &[u8], mut at: usize, out: &mut Vec<u8>) -> Option<()> {
+pub(crate) fn expand(message: &[u8], mut at: usize, out: &mut Vec<u8>) -> Option<()> {
     let start = out.len();
     let mut pointers = 0;
     loop {
