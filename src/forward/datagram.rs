@@ -156,7 +156,7 @@ fn connect_and_send(server: &UpstreamState, to: SocketAddr, query: &[u8]) -> io:
     {
         return Ok(connected);
     }
-    let connected = Connected::new(to)?;
+    let connected = Connected::new(to, server.upstream.dial())?;
     send_now(&connected, query)?;
     Ok(connected)
 }

@@ -80,6 +80,10 @@ impl Listeners {
     }
 
     fn have(&self, server: &Upstream) -> bool {
+        if server.dial().is_some() {
+            // Asked from elsewhere, where the address is perhaps another host's.
+            return false;
+        }
         let address = server.address();
         let ip = address.reached();
         let Some(port) = address.port() else { return false };

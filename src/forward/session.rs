@@ -9,6 +9,8 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +18,8 @@ use hickory_proto::op::{DnsRequest, DnsRequestOptions, Message};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::h2::HttpsClientStream;
 use hickory_resolver::net::quic::QuicClientStream;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::runtime::iocompat::AsyncIoTokioAsStd;
+use hickory_resolver::net::runtime::{RuntimeProvider, TokioRuntimeProvider};
 use hickory_resolver::net::xfer::{DnsRequestSender, FirstAnswer};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -25,8 +28,8 @@ use tokio::time::{sleep, timeout};
 use super::attempt::socket_address;
 use super::pipeline::STALLED;
 use super::state::{Counters, UpstreamState};
-use super::stream::{Asked, CONNECT, copy, not_connected};
-use crate::settings::Transport;
+use super::stream::{Asked, CONNECT, connect, copy, not_connected};
+use crate::settings::{Transport, Upstream};
 
 /// How long a connection stays open with nothing to do: it was costlier to make than one of TCP.
 const IDLE: Duration = Duration::from_secs(30);
@@ -53,8 +56,16 @@ pub(super) fn dial(server: &UpstreamState) -> impl Future<Output = io::Result<Se
         };
         let made = match upstream.transport() {
             Transport::Https => {
-                let builder = HttpsClientStream::builder(config, TokioRuntimeProvider::new());
+                let provider = Provider { upstream: upstream.clone(), tokio: TokioRuntimeProvider::new() };
+                let builder = HttpsClientStream::builder(config, provider);
                 builder.build(to, name, upstream.path().into()).await.map(Session::Https)
+            }
+            // Its sockets are quinn's own.
+            Transport::Quic if upstream.dial().is_some() => {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    "no Dial can be used over QUIC; use tls:// or https://",
+                ));
             }
             Transport::Quic => {
                 let builder = QuicClientStream::builder().crypto_config((*config).clone());
@@ -63,6 +74,42 @@ pub(super) fn dial(server: &UpstreamState) -> impl Future<Output = io::Result<Se
             _ => return Err(io::ErrorKind::Unsupported.into()),
         };
         made.map_err(said)
+    }
+}
+
+/// Connects as `stream` does.
+#[derive(Clone)]
+struct Provider {
+    upstream: Upstream,
+    tokio: TokioRuntimeProvider,
+}
+
+impl RuntimeProvider for Provider {
+    type Handle = <TokioRuntimeProvider as RuntimeProvider>::Handle;
+    type Timer = <TokioRuntimeProvider as RuntimeProvider>::Timer;
+    type Udp = <TokioRuntimeProvider as RuntimeProvider>::Udp;
+    type Tcp = <TokioRuntimeProvider as RuntimeProvider>::Tcp;
+
+    fn create_handle(&self) -> Self::Handle {
+        self.tokio.create_handle()
+    }
+
+    fn connect_tcp(
+        &self,
+        to: SocketAddr,
+        _: Option<SocketAddr>,
+        _: Option<Duration>,
+    ) -> Pin<Box<dyn Send + Future<Output = io::Result<Self::Tcp>>>> {
+        let upstream = self.upstream.clone();
+        Box::pin(async move { connect(&upstream, to).await.map(AsyncIoTokioAsStd) })
+    }
+
+    fn bind_udp(
+        &self,
+        local: SocketAddr,
+        to: SocketAddr,
+    ) -> Pin<Box<dyn Send + Future<Output = io::Result<Self::Udp>>>> {
+        self.tokio.bind_udp(local, to)
     }
 }
 

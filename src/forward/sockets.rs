@@ -32,6 +32,7 @@ use tokio::runtime::{Handle, Id};
 use super::datagram::{Permit, is_ours};
 use super::random::random_u16;
 use super::state::now;
+use crate::settings::Dial;
 
 /// How long a socket is used.
 const LIFE: Duration = Duration::from_secs(2);
@@ -85,13 +86,21 @@ pub(super) fn make_room(error: &io::Error) -> bool {
 
 impl Connected {
     /// A new one. The kernel chooses a random port as it connects.
-    pub(super) fn new(to: SocketAddr) -> io::Result<Connected> {
-        Connected::connect(to).or_else(|error| if make_room(&error) { Connected::connect(to) } else { Err(error) })
+    pub(super) fn new(to: SocketAddr, dial: Option<&dyn Dial>) -> io::Result<Connected> {
+        let connect = || Connected::connect(to, dial);
+        connect().or_else(|error| if make_room(&error) { connect() } else { Err(error) })
     }
 
-    fn connect(to: SocketAddr) -> io::Result<Connected> {
+    fn connect(to: SocketAddr, dial: Option<&dyn Dial>) -> io::Result<Connected> {
         let permit = Permit::take()?;
-        let socket = Socket::new(Domain::for_address(to), Type::DGRAM.nonblocking(), None)?;
+        let socket = match dial {
+            None => Socket::new(Domain::for_address(to), Type::DGRAM.nonblocking(), None)?,
+            Some(dial) => {
+                let socket = Socket::from(dial.udp(to)?);
+                socket.set_nonblocking(true)?;
+                socket
+            }
+        };
         // What waits at it is read at once; a flood of forgeries at thousands of sockets is not to take the kernel's memory.
         socket.set_recv_buffer_size(RECEIVED)?;
         socket.connect(&to.into())?;
@@ -210,19 +219,19 @@ mod tests {
     async fn a_socket_is_used_for_two_seconds_or_64_questions() {
         let (sockets, (_server, to), start) = (Sockets::new(), here(), now());
         let mut uses = 0;
-        let mut socket = Some(Connected::new(to).unwrap());
+        let mut socket = Some(Connected::new(to, None).unwrap());
         while let Some(used) = socket {
             uses += 1;
             sockets.put(used, start);
             socket = sockets.take(to, start).unwrap();
         }
         assert_eq!(uses, USES);
-        let (young, later) = (Connected::new(to).unwrap(), now() + LIFE);
+        let (young, later) = (Connected::new(to, None).unwrap(), now() + LIFE);
         sockets.put(young, start);
         let young = sockets.take(to, start + LIFE - Duration::from_millis(1)).unwrap().expect("young enough");
         sockets.put(young, start);
         assert!(sockets.take(to, later).unwrap().is_none());
-        sockets.put(Connected::new(to).unwrap(), later + LIFE);
+        sockets.put(Connected::new(to, None).unwrap(), later + LIFE);
         assert!(sockets.take(to, start).unwrap().is_none(), "too old to be kept");
     }
 
@@ -230,7 +239,7 @@ mod tests {
     async fn nothing_is_left_open_that_is_not_used() {
         let (sockets, (_server, to), start) = (Sockets::new(), here(), now());
         for _ in 0..IDLE + 10 {
-            sockets.put(Connected::new(to).unwrap(), start);
+            sockets.put(Connected::new(to, None).unwrap(), start);
         }
         assert_eq!(sockets.lists()[0].sockets.len(), IDLE);
         assert!(sockets.close_old(Handle::current().id(), start), "they are young");
@@ -242,9 +251,9 @@ mod tests {
     #[tokio::test]
     async fn a_socket_is_used_for_its_own_address_and_runtime_only() {
         let (sockets, (_server, to), (_other, elsewhere)) = (Sockets::new(), here(), here());
-        sockets.put(Connected::new(to).unwrap(), now());
+        sockets.put(Connected::new(to, None).unwrap(), now());
         assert!(sockets.take(elsewhere, now()).unwrap().is_none());
-        sockets.put(Connected::new(to).unwrap(), now());
+        sockets.put(Connected::new(to, None).unwrap(), now());
         let others = sockets.clone();
         let another = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -257,7 +266,7 @@ mod tests {
     #[tokio::test]
     async fn what_came_while_no_question_waited_meets_no_question() {
         let (sockets, (server, to)) = (Sockets::new(), here());
-        let socket = Connected::new(to).unwrap();
+        let socket = Connected::new(to, None).unwrap();
         let port = socket.socket.local_addr().unwrap();
         sockets.put(socket, now());
         server.send_to(b"a forgery for whatever is asked next", port).unwrap();
@@ -268,7 +277,7 @@ mod tests {
     async fn the_socket_is_drawn_at_random() {
         let (sockets, (_server, to), start) = (Sockets::new(), here(), now());
         for _ in 0..16 {
-            sockets.put(Connected::new(to).unwrap(), start);
+            sockets.put(Connected::new(to, None).unwrap(), start);
         }
         let mut ports = std::collections::HashSet::new();
         for _ in 0..64 {

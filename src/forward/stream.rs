@@ -10,11 +10,12 @@
 
 use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -24,7 +25,7 @@ use super::pipeline::{Unanswered, serve};
 use super::query::Question;
 use super::sockets::make_room;
 use super::state::{Counters, UpstreamState, now};
-use crate::settings::Transport;
+use crate::settings::{Transport, Upstream};
 
 /// How long a connection may take to be made, its handshake among it.
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
@@ -170,11 +171,7 @@ fn dial(server: &UpstreamState) -> impl Future<Output = io::Result<Stream>> + Se
     let tls = server.tls.clone();
     async move {
         let to = socket_address(upstream.address())?;
-        let stream = match TcpStream::connect(to).await {
-            Err(error) if make_room(&error) => TcpStream::connect(to).await?,
-            connected => connected?,
-        };
-        stream.set_nodelay(true)?;
+        let stream = connect(&upstream, to).await?;
         match upstream.transport() {
             #[cfg(feature = "encrypted")]
             Transport::Tls => Ok(Box::new(tls.handshake(stream).await?) as Stream),
@@ -182,6 +179,23 @@ fn dial(server: &UpstreamState) -> impl Future<Output = io::Result<Stream>> + Se
             _ => Err(ErrorKind::Unsupported.into()),
         }
     }
+}
+
+/// A TCP connection to an upstream.
+pub(super) async fn connect(upstream: &Upstream, to: SocketAddr) -> io::Result<TcpStream> {
+    let stream = match connect_once(upstream, to).await {
+        Err(error) if make_room(&error) => connect_once(upstream, to).await?,
+        connected => connected?,
+    };
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn connect_once(upstream: &Upstream, to: SocketAddr) -> io::Result<TcpStream> {
+    let Some(dial) = upstream.dial() else { return TcpStream::connect(to).await };
+    let socket = dial.tcp(to)?;
+    socket.set_nonblocking(true)?;
+    TcpSocket::from_std_stream(socket).connect(to).await
 }
 
 /// The task of a connection: makes it and serves it; those who ask meanwhile wait, and hear of it when it fails.

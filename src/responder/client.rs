@@ -16,6 +16,7 @@ pub struct Listener {
     neighbours: ArcSwap<Vec<IpNet>>,
     interfaces: ArcSwap<Vec<u32>>,
     host: HostAddresses,
+    endpoint: Option<Box<str>>,
 }
 
 /// The host's own addresses, which may ask at each of its listeners (answers.md V4). Clones are the same list: with an
@@ -49,7 +50,21 @@ impl Listener {
             neighbours: ArcSwap::default(),
             interfaces: ArcSwap::default(),
             host: HostAddresses::default(),
+            endpoint: None,
         }
+    }
+
+    /// The same listener, for one endpoint of the network alone: whatever address a query comes from, that endpoint asks. For
+    /// a socket inside a container's own network namespace, as Docker's at 127.0.0.11. While the network has no endpoint of
+    /// this id, everybody is refused.
+    pub fn of_endpoint(mut self, id: impl Into<Box<str>>) -> Listener {
+        self.endpoint = Some(id.into());
+        self
+    }
+
+    /// The id of the endpoint that it is for, if it is for one alone.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.endpoint.as_deref()
     }
 
     /// The same listener on a host with these addresses.

@@ -28,6 +28,8 @@ pub(super) struct View<'s> {
 enum Who {
     /// The endpoint that has the address on the listener's network.
     Endpoint,
+    /// The endpoint that the listener is for, whatever address it asks from.
+    Owner(Arc<Attachment>),
     /// An endpoint that has its address on another network of the table, and that network.
     Elsewhere(Arc<Attachment>, Arc<Network>),
     /// No endpoint, but certainly of the network that it sees: by a subnet of the table, or because it is on the link.
@@ -77,6 +79,9 @@ pub enum Preference {
 
 impl<'s> View<'s> {
     pub(super) fn of(client: &Client<'s>) -> View<'s> {
+        if let Some(id) = client.listener.endpoint() {
+            return View::of_owner(client, id);
+        }
         let listener = client.listener.network();
         let ip = client.ip();
         let snapshot = client.snapshot.map_or_else(|| Held::Loaded(listener.snapshot()), Held::Lent);
@@ -102,6 +107,22 @@ impl<'s> View<'s> {
                 View::of_table(client, own, snapshot, ip)
             }
         }
+    }
+
+    /// The view of the endpoint that the listener is for.
+    #[cold]
+    #[inline(never)]
+    fn of_owner(client: &Client<'s>, id: &str) -> View<'s> {
+        let listener = client.listener.network();
+        let snapshot = client.snapshot.map_or_else(|| Held::Loaded(listener.snapshot()), Held::Lent);
+        let Some(attachment) = snapshot.attachment(id).cloned() else {
+            return View::of_one(snapshot, client.ip(), Who::Nobody);
+        };
+        let mut view = View::of_endpoint(attachment.clone(), None, snapshot, client.ip(), listener);
+        if matches!(view.who, Who::Endpoint) {
+            view.who = Who::Owner(attachment);
+        }
+        view
     }
 
     /// The view of a client that has its address on another network of the table than the listener's, if on any (answers.md
@@ -210,7 +231,7 @@ impl<'s> View<'s> {
     /// The name of the network that the client's address is on, or in whose subnet, if that is not the listener's.
     pub(super) fn home(&self) -> Option<&str> {
         match &self.who {
-            Who::Endpoint => None,
+            Who::Endpoint | Who::Owner(_) => None,
             Who::Elsewhere(_, home) => Some(home.name()),
             Who::Resident | Who::Stranger | Who::Nobody => self.seats[0].name(),
         }
@@ -220,7 +241,7 @@ impl<'s> View<'s> {
     pub(super) fn endpoint(&self) -> Option<&Arc<Attachment>> {
         match &self.who {
             Who::Endpoint => self.gateway().client_at(self.client),
-            Who::Elsewhere(attachment, _) => Some(attachment),
+            Who::Owner(attachment) | Who::Elsewhere(attachment, _) => Some(attachment),
             Who::Resident | Who::Stranger | Who::Nobody => None,
         }
     }
@@ -228,11 +249,13 @@ impl<'s> View<'s> {
     /// True if the client may ask here at all (answers.md V4).
     pub(super) fn is_allowed(&self, client: &Client<'_>) -> bool {
         let settings = self.gateway().settings();
-        let contains = |list: &[ipnet::IpNet]| list.iter().any(|subnet| subnet.contains(&self.client));
+        let has = |list: &[ipnet::IpNet], ip: &IpAddr| list.iter().any(|subnet| subnet.contains(ip));
+        let contains = |list: &[ipnet::IpNet]| has(list, &self.client);
         match (&self.who, &settings.allow) {
             (Who::Nobody, _) => false,
+            (Who::Owner(own), Some(list)) => own.endpoint().addresses().iter().any(|ip| has(list, ip)),
             (_, Some(list)) => contains(list),
-            (Who::Endpoint | Who::Elsewhere(..) | Who::Resident, None) => true,
+            (Who::Endpoint | Who::Owner(_) | Who::Elsewhere(..) | Who::Resident, None) => true,
             (Who::Stranger, None) => contains(&settings.subnets) || client.listener.is_neighbour(self.client),
         }
     }

@@ -33,7 +33,7 @@ fn a_query_for_a_known_name_allocates_nothing_from_socket_to_socket() {
         let network = Network::builder("shop").subnet("10.10.1.0/24").listen("127.0.0.1").endpoint(db).build().unwrap();
         let network = shared.table.add(network).unwrap();
         let listen = network.snapshot().settings().listen[0].clone();
-        let slot = Slot::open(&shared, &network, listen, Vec::new(), runtime.handle());
+        let slot = Slot::open(&shared, &network, (listen, None), Vec::new(), runtime.handle());
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.connect(slot.addresses().next().expect("a socket")).unwrap();
         client.set_nonblocking(true).unwrap();

@@ -71,14 +71,17 @@ impl Batch {
         Ok(self.received.len())
     }
 
-    /// Lets `answer` write the reply to each datagram that was received: it gets the sender, the query and the buffer for
-    /// the reply, and gives the reply's length.
-    pub(super) fn answer(&mut self, mut answer: impl FnMut(SocketAddr, &[u8], &mut [u8]) -> Option<usize>) -> Unsent {
+    /// Lets `answer` write the reply to each datagram that was received: it gets the datagram's place in the batch,
+    /// the sender, the query and the buffer for the reply, and gives the reply's length.
+    pub(super) fn answer(
+        &mut self,
+        mut answer: impl FnMut(usize, SocketAddr, &[u8], &mut [u8]) -> Option<usize>,
+    ) -> Unsent {
         let mut count = 0;
-        for ((len, sender), query) in self.received.iter().zip(self.queries.iter()) {
+        for (index, ((len, sender), query)) in self.received.iter().zip(self.queries.iter()).enumerate() {
             let Some(source) = socket_addr(sender) else { continue };
             let reply = &mut self.replies[count * self.reply_size..][..self.reply_size];
-            if let Some(reply_len) = answer(source, &query[..*len], reply) {
+            if let Some(reply_len) = answer(index, source, &query[..*len], reply) {
                 self.lengths[count] = reply_len;
                 self.receivers[count] = Some(*sender);
                 count += 1;
@@ -117,7 +120,12 @@ impl Batch {
         Ok(())
     }
 
-    /// A reply that is not sent yet.
+    /// A datagram that was received.
+    pub(super) fn query(&self, index: usize) -> &[u8] {
+        &self.queries[index][..self.received[index].0]
+    }
+
+    /// A reply, sent or not.
     pub(super) fn reply(&self, index: usize) -> Option<(SocketAddr, &[u8])> {
         let receiver = socket_addr(self.receivers[index].as_ref()?)?;
         Some((receiver, &self.replies[index * self.reply_size..][..self.lengths[index]]))

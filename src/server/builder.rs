@@ -10,7 +10,7 @@ use crate::responder::ResponderOptions;
 use super::observe::Observer;
 use super::shared::Shared;
 use super::socket::ReadySocket;
-use super::worker::Worker;
+use super::worker::{Worker, WorkerStart};
 use super::{Server, ServerError};
 use crate::settings::{Limits, ServerSettings};
 
@@ -27,6 +27,7 @@ pub struct ServerBuilder {
     responder: ResponderOptions,
     ready: Vec<ReadySocket>,
     observer: Option<Arc<dyn Observer>>,
+    on_worker_start: WorkerStart,
 }
 
 impl ServerBuilder {
@@ -90,6 +91,24 @@ impl ServerBuilder {
         self
     }
 
+    /// Calls a function in each worker thread before that serves, with the worker's number from 1 on: to pin it to a
+    /// processor, to give it a priority, or to drop what it inherited.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// use callsign::server::Server;
+    ///
+    /// let builder = Server::builder().workers(2).on_worker_start(|number| println!("worker {number}"));
+    /// builder.start().await?.shutdown().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_worker_start(mut self, call: impl Fn(usize) + Send + Sync + 'static) -> ServerBuilder {
+        self.on_worker_start = WorkerStart(Some(Arc::new(call)));
+        self
+    }
+
     /// Hands in sockets that are ready-made, as a service manager does. Each is used for the listen address that it is
     /// bound to.
     pub fn sockets(mut self, sockets: Vec<ReadySocket>) -> ServerBuilder {
@@ -108,8 +127,10 @@ impl ServerBuilder {
         }
         let cores = available_parallelism().map_or(1, |cores| cores.get().min(DEFAULT_WORKERS));
         let count = self.workers.unwrap_or(cores);
-        let workers: Vec<Worker> =
-            (1..=count).map(Worker::start).collect::<Result<_, _>>().map_err(ServerError::Worker)?;
+        let workers: Vec<Worker> = (1..=count)
+            .map(|number| Worker::start(number, self.on_worker_start.clone()))
+            .collect::<Result<_, _>>()
+            .map_err(ServerError::Worker)?;
         let forwarder = Forwarder::new(self.forward);
         let mut shared = Shared::new(self.port.unwrap_or(53), forwarder, self.limits, self.responder);
         shared.observer = self.observer;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::settings::Address;
-use crate::table::{Network, TableError};
+use crate::table::{Change, Network, TableError};
 
 use super::shared::Key;
 use super::slot::Slot;
@@ -60,17 +60,72 @@ impl Server {
         let network = self.shared.table.add(network)?;
         self.shared.host.forget();
         for address in listen {
-            self.open(&network, address);
+            self.open(&network, address, None);
         }
         for socket in sockets {
-            let number = self.opened.fetch_add(1, Ordering::Relaxed);
-            let slot = Slot::adopt(&self.shared, &network, socket, self.worker(number));
-            let key = Key::Adopted(number);
-            adopted.entry(network.name().into()).or_default().push(key.clone());
-            self.shared.slots().insert(key, slot);
+            let (key, _) = self.adopt(&network, socket, None);
+            adopted.entry(network.name().into()).or_default().push(key);
         }
         self.shared.note_own_addresses();
         Ok(network)
+    }
+
+    /// Changes a network in one step, as [`Network::change`] does; the sockets follow its listen addresses. When this returns,
+    /// nothing listens at those that went, and those that came are listening, or are tried again.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// use callsign::server::Server;
+    /// use callsign::table::Network;
+    ///
+    /// let server = Server::builder().port(0).start().await?;
+    /// let web = server.add_network(Network::builder("web").listen("127.0.0.1").build()?).await?;
+    /// let another = "127.0.0.2".parse()?;
+    /// server.change(&web, |change| change.settings(|settings| settings.listen.push(another))).await?;
+    /// assert_eq!(server.status().listeners.len(), 4, "UDP and TCP at each");
+    /// # server.shutdown().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ServerError::AddressTaken`], and nothing is changed; [`ServerError::Table`] if the network is not this server's;
+    /// [`ServerError::Stopped`].
+    pub async fn change(&self, network: &Arc<Network>, make: impl FnOnce(&mut Change<'_>)) -> Result<u64, ServerError> {
+        let adopted = self.changing.lock().await;
+        self.check_served(network)?;
+        let name = network.name();
+        let (mut old, mut wanted) = (Vec::new(), Vec::new());
+        let revision = network.try_change(|change| {
+            old = self.with_ports(change.listens_on());
+            make(change);
+            wanted = self.with_ports(change.listens_on());
+            let slots = self.shared.slots();
+            for address in &wanted {
+                if let Some(slot) = slots.get(&Key::of(name, address))
+                    && slot.network().name() != name
+                {
+                    return Err(taken(name, address, slot.network().name()));
+                }
+            }
+            Ok(())
+        })?;
+        let handed_in = adopted.get(name).map_or(&[][..], |keys| keys);
+        old.retain(|address| !wanted.contains(address));
+        let unused = old.iter().map(|address| Key::of(name, address)).filter(|key| !handed_in.contains(key)).collect();
+        wanted.retain(|address| !self.shared.slots().contains_key(&Key::of(name, address)));
+        // First the old sockets are closed: one of them may be in the way of a new one.
+        self.shared.close(unused).await;
+        self.open_all(wanted.into_iter().map(|address| (network.clone(), address)).collect());
+        Ok(revision)
+    }
+
+    /// True if a network is one of this server's, which runs.
+    pub(super) fn check_served(&self, network: &Arc<Network>) -> Result<(), ServerError> {
+        self.check_running()?;
+        let served = self.table().network(network.name()).is_some_and(|known| Arc::ptr_eq(&known, network));
+        if served { Ok(()) } else { Err(TableError::NoNetwork(network.name().to_owned()).into()) }
     }
 
     /// Removes a network and closes its sockets: when this returns nothing listens there. Queries that wait for an upstream
@@ -84,7 +139,7 @@ impl Server {
         let mut slots = self.listen_keys(&network);
         slots.extend(adopted.remove(name).unwrap_or_default());
         self.table().remove(name)?;
-        self.close(slots).await;
+        self.shared.close(slots).await;
         Ok(())
     }
 
@@ -115,7 +170,8 @@ impl Server {
         // Those that somebody took out of the table by hand still have their sockets.
         let listened = slots.iter().map(|(_, network)| network.clone());
         let gone = self.table().networks().into_iter().chain(listened).collect();
-        let in_use = slots.into_iter().map(|(key, _)| key).filter(|key| !matches!(key, Key::Adopted(_))).collect();
+        let handed_in: HashSet<Key> = adopted.values().flatten().cloned().collect();
+        let in_use = slots.into_iter().map(|(key, _)| key).filter(|key| !handed_in.contains(key)).collect();
         self.replace(networks, gone, in_use, &mut adopted).await
     }
 
@@ -141,14 +197,8 @@ impl Server {
         let mut applied = self.put(networks)?;
         let new = self.hand_over(wanted)?;
         // First the old sockets are closed: one of them may be in the way of a new one.
-        self.close(unused).await;
-        if !new.is_empty() {
-            self.shared.host.forget();
-            for (network, address) in new {
-                self.open(&network, address);
-            }
-            self.shared.note_own_addresses();
-        }
+        self.shared.close(unused).await;
+        self.open_all(new);
         for old in gone {
             if self.table().remove(old.name()).is_ok() {
                 applied.removed.push(old.name().to_owned());
@@ -220,8 +270,12 @@ impl Server {
 
     /// The listen addresses of a network, each once and with its port.
     fn listen_of(&self, network: &Network) -> Vec<Address> {
+        self.with_ports(&network.snapshot().settings().listen)
+    }
+
+    fn with_ports(&self, listen: &[Address]) -> Vec<Address> {
         let mut all: Vec<Address> = Vec::new();
-        for address in &network.snapshot().settings().listen {
+        for address in listen {
             let address = address.clone().with_port(address.port().unwrap_or(self.shared.port));
             if !all.contains(&address) {
                 all.push(address);
@@ -237,12 +291,37 @@ impl Server {
         keys.filter(|key| slots.get(key).is_some_and(|slot| slot.network().name() == network.name())).collect()
     }
 
-    fn open(&self, network: &Arc<Network>, address: Address) {
+    fn open_all(&self, new: Vec<(Arc<Network>, Address)>) {
+        if !new.is_empty() {
+            self.shared.host.forget();
+            for (network, address) in new {
+                self.open(&network, address, None);
+            }
+            self.shared.note_own_addresses();
+        }
+    }
+
+    pub(super) fn open(&self, network: &Arc<Network>, address: Address, endpoint: Option<Box<str>>) -> Arc<Slot> {
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let ready = self.take_ready(&address);
         let key = Key::of(network.name(), &address);
-        let slot = Slot::open(&self.shared, network, address, ready, self.worker(number));
-        self.shared.slots().insert(key, slot);
+        let slot = Slot::open(&self.shared, network, (address, endpoint), ready, self.worker(number));
+        self.shared.slots().insert(key, slot.clone());
+        slot
+    }
+
+    /// Serves a socket that was handed in for a network.
+    pub(super) fn adopt(
+        &self,
+        network: &Arc<Network>,
+        socket: ReadySocket,
+        endpoint: Option<Box<str>>,
+    ) -> (Key, Arc<Slot>) {
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        let slot = Slot::adopt(&self.shared, network, (socket, endpoint), self.worker(number));
+        let key = Key::Adopted(number);
+        self.shared.slots().insert(key.clone(), slot.clone());
+        (key, slot)
     }
 
     /// The ready-made sockets that are bound to an address.
@@ -253,28 +332,12 @@ impl Server {
         *ready = left;
         taken
     }
-
-    /// Closes slots. All but their sockets' end is done before this first waits.
-    pub(super) async fn close(&self, keys: Vec<Key>) {
-        let gone: Vec<Arc<Slot>> = {
-            let mut slots = self.shared.slots();
-            keys.iter().filter_map(|key| slots.remove(key)).collect()
-        };
-        if gone.is_empty() {
-            return;
-        }
-        gone.iter().for_each(|slot| slot.close());
-        self.shared.note_own_addresses();
-        for slot in gone {
-            slot.closed().await;
-            self.shared.received.fetch_add(slot.received(), Ordering::Relaxed);
-        }
-    }
 }
 
-/// The slots whose sockets were handed in, by network.
+/// The slots that stay with their network whatever its listen addresses are: those of [`Server::listen`], and of sockets that
+/// were handed in.
 pub(super) type Adopted = HashMap<Box<str>, Vec<Key>>;
 
-fn taken(network: &str, address: &Address, other: &str) -> ServerError {
+pub(super) fn taken(network: &str, address: &Address, other: &str) -> ServerError {
     ServerError::AddressTaken { network: network.to_owned(), address: address.to_string(), other: other.to_owned() }
 }

@@ -24,7 +24,7 @@ impl Later {
     /// # Errors
     /// The reply where there is none (answers.md L2); `None` where the client is to hear nothing.
     pub(super) fn admit(&self, slot: &Slot) -> Result<Permit, Option<Vec<u8>>> {
-        let (server, client) = (slot.server(), ClientKey::of(self.client()));
+        let (server, client) = (slot.server(), ClientKey::of(slot.share_of(self.client())));
         let sockets = match self {
             Later::Upstream(exchange) => exchange.servers(),
             Later::Start(_) => 1,

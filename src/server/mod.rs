@@ -19,12 +19,14 @@ mod held;
 mod holder;
 mod host;
 mod later;
+mod listen;
 mod namespace;
 mod neighbors;
 mod observe;
 #[cfg(test)]
 mod panics;
 mod rate;
+mod resolve;
 mod shared;
 mod sighting;
 mod slot;
@@ -36,10 +38,14 @@ mod udp;
 mod worker;
 
 use std::io;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 
 use tokio::runtime::Handle;
+use tracing::info;
 
 use crate::forward::{ForwardOptions, Forwarder};
 use crate::responder::ResponderOptions;
@@ -54,7 +60,9 @@ pub use change::Applied;
 pub use counting::{Counted, Counting};
 pub use counting::{Counts, DURATION_BUCKETS, Distribution, ListenerCounts, QueryCount, SIZE_BOUNDS};
 pub use host::listener;
+pub use listen::{Listen, ListenerHandle};
 pub use observe::{Observed, Observer, Origin};
+pub use resolve::{Answer, AnswerRecord};
 use shared::Shared;
 pub use socket::ReadySocket;
 pub use status::{ListenerState, ListenerStatus, Status};
@@ -119,7 +127,7 @@ pub struct Server {
     /// Counts slots, to spread them over the workers and to name those without a listen address.
     opened: AtomicUsize,
     /// Networks are added, changed and removed by one caller at a time.
-    changing: tokio::sync::Mutex<Adopted>,
+    changing: Arc<tokio::sync::Mutex<Adopted>>,
 }
 
 impl Server {
@@ -222,21 +230,41 @@ impl Server {
         self.shared.forwarder.put_cache_clock_forward(time);
     }
 
-    /// Stops: takes nothing new, waits for queries that wait for an upstream as long as [`Limits::drain`] says, then ends
-    /// all threads and closes all sockets.
+    /// Stops: says so, takes nothing new, waits for queries that wait for an upstream as long as [`Limits::drain`] says, then
+    /// ends all threads and closes all sockets. Works under any executor. A second call waits for the first. If the future is
+    /// dropped, the server goes on stopping, and dropping the server ends what is left.
     pub async fn shutdown(&self) {
+        if !self.shared.is_stopping.swap(true, Ordering::Relaxed) {
+            info!("stopping: answering what was asked");
+            if let Some(observer) = &self.shared.observer {
+                observer.stopping();
+            }
+        }
         let _turn = self.changing.lock().await;
-        let drain = self.shared.limits().drain;
-        let drained = async {
-            let all = self.shared.slots().keys().cloned().collect();
-            self.close(all).await;
-            self.shared.drained().await;
+        let shared = self.shared.clone();
+        let drain = shared.limits().drain;
+        let drained = async move {
+            let all = shared.slots().keys().cloned().collect();
+            shared.close(all).await;
+            shared.drained().await;
         };
-        // Whoever is not done by then is cut off.
-        let _ = tokio::time::timeout(drain, drained).await;
+        // Timers are the workers'. Whoever is not done by then is cut off.
+        let _ = self.worker(0).spawn(async move { tokio::time::timeout(drain, drained).await }).await;
         let threads: Vec<_> = self.workers().drain(..).filter_map(|mut worker| worker.stop()).collect();
-        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
-        let _ = joined.await;
+        let (ended, all_ended) = tokio::sync::oneshot::channel::<()>();
+        let join = move || {
+            threads.into_iter().for_each(|thread| drop(thread.join()));
+            drop(ended);
+        };
+        // A thread, for joining blocks. Without it the workers end all the same.
+        if std::thread::Builder::new().name("callsign-stop".into()).spawn(join).is_ok() {
+            let _ = all_ended.await;
+        }
+    }
+
+    /// The same for a host without an executor: blocks this thread, which must not be one of the server's own.
+    pub fn shutdown_blocking(&self) {
+        block_on(self.shutdown());
     }
 
     fn workers(&self) -> MutexGuard<'_, Vec<Worker>> {
@@ -244,7 +272,7 @@ impl Server {
     }
 
     fn check_running(&self) -> Result<(), ServerError> {
-        if self.workers().is_empty() { Err(ServerError::Stopped) } else { Ok(()) }
+        if self.shared.is_stopping.load(Ordering::Relaxed) { Err(ServerError::Stopped) } else { Ok(()) }
     }
 
     fn worker(&self, number: usize) -> &Handle {
@@ -256,6 +284,24 @@ impl Drop for Server {
     fn drop(&mut self) {
         // Slots and what they share hold each other; the workers end when they are dropped.
         self.shared.slots().clear();
+    }
+}
+
+/// Polls a future on this thread to its end.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let (mut future, mut context) = (pin!(future), Context::from_waker(&waker));
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
     }
 }
 

@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use crate::responder::Rule;
 use crate::settings::Upstream;
+use crate::wire::message::{self, Header};
+use crate::wire::{Query, rtype};
+
+use super::status::ListenerStatus;
 
 /// Where an answer is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,6 +62,8 @@ pub struct Observed<'q> {
     pub listener: SocketAddr,
     /// Where it came from.
     pub client: SocketAddr,
+    /// The endpoint that asked, where the [listener](super::Listen::for_endpoint) says so.
+    pub endpoint: Option<&'q str>,
     /// True if it came over TCP.
     pub tcp: bool,
     /// The query as it came.
@@ -85,15 +91,38 @@ pub trait Observer: fmt::Debug + Send + Sync {
 
     /// Sees one query.
     fn observe(&self, query: &Observed<'_>);
+
+    /// Sees that a listener came up, or cannot listen and tries again. Called also while the observer is [off](Observer::is_on),
+    /// and perhaps by a call that adds or changes a network: it must not wait for another such call.
+    fn listener(&self, listener: &ListenerStatus) {
+        let _ = listener;
+    }
+
+    /// Sees that the server begins to stop.
+    fn stopping(&self) {}
 }
 
 impl<'q> Observed<'q> {
+    /// What was asked; `None` if the query could not be read.
+    pub fn question(&self) -> Option<Query<'q>> {
+        Query::parse(self.query).ok()
+    }
+
+    /// The response code with its upper bits, if there is a reply.
+    pub fn rcode(&self) -> Option<u16> {
+        let reply = self.reply?;
+        let header = Header::read(reply)?;
+        let opt = message::records(reply).flatten().find(|record| record.rtype == rtype::OPT);
+        Some(opt.map_or(0, |opt| (opt.ttl >> 24) as u16) << 4 | header.rcode())
+    }
+
     /// A query that got no reply yet, for tests and for those who make their own.
     pub fn new(network: &'q str, listener: SocketAddr, client: SocketAddr, query: &'q [u8]) -> Observed<'q> {
         Observed {
             network,
             listener,
             client,
+            endpoint: None,
             tcp: false,
             query,
             reply: None,

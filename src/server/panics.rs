@@ -68,7 +68,7 @@ fn l4_a_panic_while_answering_costs_that_packet_and_no_other() {
         let network = Network::builder("shop").subnet("10.10.1.0/24").listen("127.0.0.1").endpoint(db);
         let network = shared.table.add(network.upstream(OURSELVES).build().unwrap()).unwrap();
         let listen = network.snapshot().settings().listen[0].clone();
-        let slot = Slot::open(&shared, &network, listen, Vec::new(), runtime.handle());
+        let slot = Slot::open(&shared, &network, (listen, None), Vec::new(), runtime.handle());
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.connect(slot.addresses().next().expect("a socket")).unwrap();
         client.set_nonblocking(true).unwrap();

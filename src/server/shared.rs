@@ -62,6 +62,8 @@ pub(super) struct Shared {
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
     /// Sees queries.
     pub(super) observer: Option<Arc<dyn Observer>>,
+    /// Set when the server begins to stop.
+    pub(super) is_stopping: AtomicBool,
     /// Queries are counted by what they are.
     pub(super) is_counting: AtomicBool,
     /// Queries that slots received which are closed.
@@ -90,6 +92,7 @@ impl Shared {
             port,
             slots: Mutex::default(),
             observer: None,
+            is_stopping: AtomicBool::new(false),
             is_counting: AtomicBool::new(false),
             received: AtomicU64::new(0),
             telling: Mutex::default(),
@@ -102,6 +105,23 @@ impl Shared {
     pub(super) fn slots(&self) -> MutexGuard<'_, HashMap<Key, Arc<Slot>>> {
         // Each change of the map is one insertion or removal: a panic leaves it whole.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes slots. All but their sockets' end is done before this first waits.
+    pub(super) async fn close(&self, keys: Vec<Key>) {
+        let gone: Vec<Arc<Slot>> = {
+            let mut slots = self.slots();
+            keys.iter().filter_map(|key| slots.remove(key)).collect()
+        };
+        if gone.is_empty() {
+            return;
+        }
+        gone.iter().for_each(|slot| slot.close());
+        self.note_own_addresses();
+        for slot in gone {
+            slot.closed().await;
+            self.received.fetch_add(slot.received(), Ordering::Relaxed);
+        }
     }
 
     /// Tells the forwarder where we listen, so that it never asks ourselves (answers.md F4).

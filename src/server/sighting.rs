@@ -100,6 +100,7 @@ fn tell(
     }
     if let Some(observer) = server.watching() {
         let mut observed = Observed::new(listener.network().name(), listener.address(), *client, packet);
+        observed.endpoint = listener.endpoint();
         observed.tcp = *tcp;
         observed.reply = reply;
         observed.rule = notes.rule;

@@ -5,7 +5,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,6 +43,8 @@ const ABSENT: Duration = Duration::from_secs(10);
 pub(super) struct Slot {
     server: Arc<Shared>,
     listener: ArcSwap<Listener>,
+    /// The endpoint that it is for, if it is for one alone.
+    endpoint: Option<Box<str>>,
     /// The address as configured; `None` for sockets that were handed in for the network.
     listen: Option<Address>,
     udp: Mutex<ListenerState>,
@@ -82,11 +84,11 @@ impl Slot {
     pub(super) fn open(
         server: &Arc<Shared>,
         network: &Arc<Network>,
-        listen: Address,
+        listen: (Address, Option<Box<str>>),
         ready: Vec<ReadySocket>,
         worker: &Handle,
     ) -> Arc<Slot> {
-        let slot = Slot::new(server, network, Some(listen));
+        let slot = Slot::new(server, network, Some(listen.0), listen.1);
         ready.iter().for_each(|socket| slot.take_in(socket));
         let mut ready: Vec<Option<ReadySocket>> = ready.into_iter().map(Some).collect();
         let mut take = |wanted: fn(&ReadySocket) -> bool| {
@@ -112,23 +114,29 @@ impl Slot {
     pub(super) fn adopt(
         server: &Arc<Shared>,
         network: &Arc<Network>,
-        socket: ReadySocket,
+        (socket, endpoint): (ReadySocket, Option<Box<str>>),
         worker: &Handle,
     ) -> Arc<Slot> {
-        let slot = Slot::new(server, network, None);
+        let slot = Slot::new(server, network, None, endpoint);
         let transport = Transport::of(&socket);
         slot.take_in(&socket);
         slot.begin(transport, Ok(socket), worker);
         slot
     }
 
-    fn new(server: &Arc<Shared>, network: &Arc<Network>, listen: Option<Address>) -> Arc<Slot> {
+    fn new(
+        server: &Arc<Shared>,
+        network: &Arc<Network>,
+        listen: Option<Address>,
+        endpoint: Option<Box<str>>,
+    ) -> Arc<Slot> {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let not_yet = || Mutex::new(ListenerState::Failed { error: String::new(), attempts: 0, retry: Duration::ZERO });
         Arc::new(Slot {
             server: server.clone(),
             listener: ArcSwap::from_pointee(Listener::new(network.clone(), unknown)),
             listen,
+            endpoint,
             udp: not_yet(),
             tcp: not_yet(),
             received: Default::default(),
@@ -158,6 +166,14 @@ impl Slot {
         self.listener.load().network().clone()
     }
 
+    /// The address whose share a client uses up: at a listener for one endpoint, which all have the same sources, that of the
+    /// endpoint.
+    pub(super) fn share_of(&self, client: IpAddr) -> IpAddr {
+        let Some(id) = &self.endpoint else { return client };
+        let snapshot = self.listener.load().network().snapshot();
+        snapshot.endpoint(id).and_then(|endpoint| endpoint.addresses().first()).copied().unwrap_or(client)
+    }
+
     /// Lets another network be answered here.
     pub(super) fn set_network(&self, network: &Arc<Network>) {
         self.change_listener(|old| (network.clone(), old.address()));
@@ -167,7 +183,10 @@ impl Slot {
     fn change_listener(&self, change: impl Fn(&Listener) -> (Arc<Network>, SocketAddr)) {
         self.listener.rcu(|old| {
             let (network, address) = change(old);
-            let listener = Listener::new(network, address).on(self.server.host.addresses().clone());
+            let mut listener = Listener::new(network, address).on(self.server.host.addresses().clone());
+            if let Some(id) = &self.endpoint {
+                listener = listener.of_endpoint(id.clone());
+            }
             self.server.host.introduce(&listener);
             listener
         });
@@ -226,21 +245,28 @@ impl Slot {
 
     /// The state of both transports.
     pub(super) fn status(&self) -> Vec<ListenerStatus> {
-        let network = self.network().name().to_owned();
         // A socket that was handed in serves one transport; the other was never tried.
         let is_used = |state: &ListenerState| !matches!(state, ListenerState::Failed { attempts: 0, .. });
-        [(false, &self.udp), (true, &self.tcp)]
-            .into_iter()
-            .map(|(tcp, state)| (tcp, lock(state).clone()))
-            .filter(|(_, state)| is_used(state))
-            .map(|(tcp, state)| ListenerStatus {
-                network: network.clone(),
-                listen: self.describe(),
-                tcp,
-                state,
-                queries: self.received[usize::from(tcp)].load(Ordering::Relaxed),
-            })
-            .collect()
+        let all = [Transport::Udp, Transport::Tcp].into_iter().map(|transport| self.status_of(transport));
+        all.filter(|status| is_used(&status.state)).collect()
+    }
+
+    fn status_of(&self, transport: Transport) -> ListenerStatus {
+        ListenerStatus {
+            network: self.network().name().to_owned(),
+            listen: self.describe(),
+            endpoint: self.endpoint.as_deref().map(str::to_owned),
+            tcp: transport == Transport::Tcp,
+            state: self.state(transport).clone(),
+            queries: self.received[transport as usize].load(Ordering::Relaxed),
+        }
+    }
+
+    /// Tells the observer that a transport came up, or failed.
+    fn tell_of(&self, transport: Transport) {
+        if let Some(observer) = &self.server.observer {
+            observer.listener(&self.status_of(transport));
+        }
     }
 
     /// Where queries of a transport are counted.
@@ -366,6 +392,7 @@ impl Slot {
                 } else {
                     debug!(network = network.name(), %address, ?transport, "listening");
                 }
+                self.tell_of(transport);
                 Some(socket)
             }
             Err(error) => {
@@ -377,6 +404,9 @@ impl Slot {
                     debug!(network = network.name(), listen, ?transport, %error, attempts, "still cannot listen");
                 }
                 *self.state(transport) = ListenerState::Failed { error: error.to_string(), attempts, retry };
+                if attempts == 1 {
+                    self.tell_of(transport);
+                }
                 None
             }
         }

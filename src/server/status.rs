@@ -34,6 +34,8 @@ pub struct ListenerStatus {
     pub network: String,
     /// The address as configured.
     pub listen: String,
+    /// The endpoint that it is for, if it is for one alone.
+    pub endpoint: Option<String>,
     /// True for TCP, false for UDP.
     pub tcp: bool,
     /// Whether it is served.

@@ -70,7 +70,7 @@ pub(super) async fn serve(slot: &Arc<Slot>, listener: &TcpListener) {
 /// Serves a connection, or lets it wait for its turn.
 fn admit(slot: &Arc<Slot>, stream: TcpStream, peer: SocketAddr) {
     let server = slot.server();
-    match server.connections.admit(ClientKey::of(peer.ip())) {
+    match server.connections.admit(ClientKey::of(slot.share_of(peer.ip()))) {
         Admission::Seated(seat) => drop(tokio::spawn(connection(slot.clone(), stream, peer, seat))),
         Admission::Waiting(waiting) => {
             let slot = slot.clone();

@@ -106,15 +106,23 @@ fn batch(
         if received.is_ok() {
             let place = Place::of(slot);
             slot.count_received(false, *received.as_ref().unwrap_or(&0));
-            let mut unsent =
-                batch.answer(|source, query, out| match desk.respond(&place, (source, Transport::Udp), query, out) {
-                    Outcome::Reply(len) => Some(len),
+            desk.tell_later(place.is_watched());
+            let mut replies = 0;
+            let mut unsent = batch.answer(|index, source, query, out| {
+                let outcome = desk.respond(&place, (source, Transport::Udp), query, out);
+                desk.place_seen(index, replies);
+                match outcome {
+                    Outcome::Reply(len) => {
+                        replies += 1;
+                        Some(len)
+                    }
                     Outcome::Ignore => None,
                     Outcome::Later(later) => {
                         waiting.push((source, later));
                         None
                     }
-                });
+                }
+            });
             while batch.send(socket, &mut unsent).is_err() {
                 // The socket is full: the reply goes another way or nowhere, and those behind it are tried as before.
                 let Some(index) = unsent.next() else { break };
@@ -125,6 +133,7 @@ fn batch(
                 }
             }
         }
+        desk.tell_seen(slot, &batch);
         desk.batch = Some(batch);
         received
     })

@@ -1,6 +1,7 @@
 //! Worker threads: each a current-thread runtime, and what a worker keeps for itself.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +14,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::forward::{Asked, AskedEdns, CacheState, Reason};
+use crate::forward::{Asked, AskedEdns, CacheState, Forwarder, Reason};
 use crate::responder::{Client, Forward, Listener, Notes, Responder, ResponderOptions, Transport, Verdict};
 use crate::table::Snapshot;
 use crate::wire::message::{Header, flag};
@@ -28,6 +29,24 @@ use super::sighting::{Sighting, origin_of};
 use super::slot::Slot;
 use super::tcp::Buffers;
 
+/// What the host program does in each worker thread before that serves.
+#[derive(Clone, Default)]
+pub(super) struct WorkerStart(pub(super) Option<Arc<dyn Fn(usize) + Send + Sync>>);
+
+impl WorkerStart {
+    fn call(&self, number: usize) {
+        if let Some(call) = &self.0 {
+            call(number);
+        }
+    }
+}
+
+impl fmt::Debug for WorkerStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "WorkerStart" } else { "None" })
+    }
+}
+
 /// A thread that serves some of the listeners.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -37,11 +56,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn start(number: usize) -> io::Result<Worker> {
+    pub(super) fn start(number: usize, on_start: WorkerStart) -> io::Result<Worker> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name(format!("callsign-{number}")).spawn(move || {
+            on_start.call(number);
             // Whether it was told to stop or the server is gone: both end the worker and everything on it.
             let _ = runtime.block_on(stopped);
         })?;
@@ -64,10 +84,24 @@ pub(super) struct Desk {
     responder: Option<(Arc<ResponderOptions>, Responder)>,
     pub(super) batch: Option<Box<Batch>>,
     pub(super) tcp: Option<Buffers>,
+    /// What is to be told of a batch's queries once their replies were sent, while somebody wants to know.
+    seen: Option<Vec<Seen>>,
+}
+
+/// A query of a batch.
+struct Seen {
+    listener: Arc<Listener>,
+    client: SocketAddr,
+    arrived: Instant,
+    notes: Notes,
+    /// Where its reply is from; `None` if there is none.
+    origin: Option<Origin>,
+    /// The places of the query and of the reply in the batch, once they are known.
+    places: Option<(usize, usize)>,
 }
 
 thread_local! {
-    static DESK: RefCell<Desk> = const { RefCell::new(Desk { responder: None, batch: None, tcp: None }) };
+    static DESK: RefCell<Desk> = const { RefCell::new(Desk { responder: None, batch: None, tcp: None, seen: None }) };
 }
 
 /// Where and when a batch of queries is answered: what is looked up once for all of them.
@@ -101,6 +135,11 @@ impl Place<'_> {
         }
     }
 
+    /// True if somebody wants to know of the queries.
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched_since.is_some()
+    }
+
     /// The same place, where queries may wait for endpoints that are about to run, or have waited long enough.
     pub(super) fn holding(self, may_hold: bool) -> Self {
         Place { may_hold, ..self }
@@ -125,6 +164,32 @@ impl Desk {
             self.responder = None;
         }
         &mut self.responder.get_or_insert_with(|| (options.clone(), Responder::new(options.clone()))).1
+    }
+
+    /// Begins a batch: its queries are told of by [`tell_seen`](Desk::tell_seen), if at all.
+    pub(super) fn tell_later(&mut self, is_watched: bool) {
+        self.seen = is_watched.then(Vec::new);
+    }
+
+    /// Says where the query that was decided on last stands in the batch, and its reply, if there is one.
+    pub(super) fn place_seen(&mut self, query: usize, reply: usize) {
+        if let Some(seen) = self.seen.as_mut().and_then(|seen| seen.last_mut()) {
+            seen.places.get_or_insert((query, reply));
+        }
+    }
+
+    /// Tells of the queries of a batch, whose replies were sent.
+    pub(super) fn tell_seen(&mut self, slot: &Slot, batch: &Batch) {
+        for Seen { listener, client, arrived, notes, origin, places } in self.seen.take().into_iter().flatten() {
+            let Some((query, reply)) = places else { continue };
+            let sighting = Sighting { listener: &listener, client, tcp: false, arrived, notes };
+            let reply = origin.and_then(|_| batch.reply(reply)).map(|(_, reply)| reply);
+            let tell = || sighting.tell(slot, batch.query(query), reply, origin.unwrap_or(Origin::Dropped));
+            // It costs the observer this query, and the next one nothing.
+            if catch_unwind(AssertUnwindSafe(tell)).is_err() {
+                error!(source = %client, network = listener.network().name(), "a bug: observing this query panicked");
+            }
+        }
     }
 
     /// Decides on one packet. Should that panic, it costs this packet its answer, and no listener its life.
@@ -172,7 +237,10 @@ impl Desk {
         }
         let (mut outcome, origin) = match verdict {
             Verdict::Reply(len) => (Outcome::Reply(len), None),
-            Verdict::Forward(forward) => forwarded(place.slot, &place.listener, forward, client.ip(), out),
+            Verdict::Forward(forward) => {
+                let client = place.slot.share_of(client.ip());
+                forwarded(&place.slot.server().forwarder, &place.listener, forward, client, out)
+            }
             Verdict::Hold(hold) => {
                 (Outcome::Later(Later::Start(Box::new(Held::new((source, transport), packet, hold)))), None)
             }
@@ -189,14 +257,10 @@ impl Desk {
             match &mut outcome {
                 Outcome::Reply(len) => {
                     let reply = &out[..*len];
-                    sighting.tell(
-                        place.slot,
-                        packet,
-                        Some(reply),
-                        origin.unwrap_or_else(|| origin_of(notes.rule, reply)),
-                    );
+                    let origin = origin.unwrap_or_else(|| origin_of(notes.rule, reply));
+                    self.tell(place.slot, &sighting, packet, Some((reply, origin)));
                 }
-                Outcome::Ignore => sighting.tell(place.slot, packet, None, Origin::Dropped),
+                Outcome::Ignore => self.tell(place.slot, &sighting, packet, None),
                 Outcome::Later(Later::Upstream(exchange)) => exchange.kept = sighting.keep(place.slot, packet),
                 // It is told of when it is decided on again.
                 Outcome::Later(Later::Start(_)) => {}
@@ -206,15 +270,28 @@ impl Desk {
     }
 }
 
+impl Desk {
+    /// Tells of a query, at once or after its batch.
+    fn tell(&mut self, slot: &Slot, sighting: &Sighting<'_>, packet: &[u8], reply: Option<(&[u8], Origin)>) {
+        let origin = reply.map(|(_, origin)| origin);
+        match &mut self.seen {
+            Some(seen) => {
+                let Sighting { listener, client, arrived, notes, .. } = *sighting;
+                seen.push(Seen { listener: listener.clone(), client, arrived, notes, origin, places: None });
+            }
+            None => sighting.tell(slot, packet, reply.map(|(reply, _)| reply), origin.unwrap_or(Origin::Dropped)),
+        }
+    }
+}
+
 /// Answers a question for the rest of the DNS, if that takes no asking.
-fn forwarded(
-    slot: &Slot,
+pub(super) fn forwarded(
+    forwarder: &Arc<Forwarder>,
     listener: &Listener,
     forward: Forward<'_>,
     client: IpAddr,
     out: &mut [u8],
 ) -> (Outcome, Option<Origin>) {
-    let forwarder = &slot.server().forwarder;
     let choice = forwarder.choose(forward.target(), &forward.upstreams);
     if let Reason::Blocked(domain) = &choice.reason {
         let negative_ttl = listener.network().snapshot().settings().negative_ttl;

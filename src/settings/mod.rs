@@ -3,6 +3,7 @@
 //! [`table`](crate::table).
 
 mod address;
+mod dial;
 mod forward;
 mod limits;
 mod order;
@@ -10,6 +11,7 @@ mod responder;
 mod upstream;
 
 pub use address::{Address, AddressError};
+pub use dial::Dial;
 #[cfg(feature = "server")]
 pub(crate) use forward::RESOLV_CONF;
 pub use forward::{Destination, ForwardOptions, Route, Unanswered, Upstreams};

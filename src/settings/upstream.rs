@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Address, AddressError};
+use super::dial::Dialer;
+use super::{Address, AddressError, Dial};
 
 /// How an upstream is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -106,6 +107,7 @@ pub struct Upstream {
     address: Address,
     /// Of encrypted ones only.
     identity: Option<Arc<Identity>>,
+    dial: Option<Dialer>,
 }
 
 /// A text that is no [`Upstream`].
@@ -138,7 +140,19 @@ impl Upstream {
     pub fn over(transport: Transport, address: Address) -> Upstream {
         let port = address.port().unwrap_or(transport.port());
         let identity = transport.is_encrypted().then(Arc::default);
-        Upstream { transport, address: address.with_port(port), identity }
+        Upstream { transport, address: address.with_port(port), identity, dial: None }
+    }
+
+    /// The same server, asked from the sockets that `dial` makes, over UDP, TCP, TLS or HTTPS. Two upstreams are equal only if
+    /// they have the same [`Dial`]: what is known of the server, and its answers in the cache, are kept apart.
+    pub fn dialed_by(mut self, dial: Arc<dyn Dial>) -> Upstream {
+        self.dial = Some(Dialer(dial));
+        self
+    }
+
+    /// What makes the sockets from which it is asked, if it is not this process in its own network namespace.
+    pub fn dial(&self) -> Option<&dyn Dial> {
+        self.dial.as_ref().map(|dial| &*dial.0)
     }
 
     /// How it is asked.

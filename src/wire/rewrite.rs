@@ -101,7 +101,7 @@ fn layout(rtype: u16) -> &'static [Part] {
 }
 
 /// Appends the data of `record` with its names in full; `None` if it is not of its type's layout.
-fn expand_rdata(message: &[u8], record: &RecordAt, out: &mut Vec<u8>) -> Option<()> {
+pub(crate) fn expand_rdata(message: &[u8], record: &RecordAt, out: &mut Vec<u8>) -> Option<()> {
     let rdata = record.rdata();
     let mut at = rdata.start;
     for part in layout(record.rtype) {

@@ -115,7 +115,6 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
     }
     supervisor::stopping();
     steering.stopping();
-    info!("stopping: answering what was asked");
     tokio::select! {
         () = service.server().shutdown() => info!("stopped"),
         _ = terminate.recv() => warn!("stopped at once"),

@@ -13,8 +13,8 @@ use super::Moment;
 use super::answer::{Answer, Mark, Verdict};
 use super::key::KeyRef;
 use crate::forward::query::{extended_errors, same_question};
-use crate::wire::rewrite::{Rewriter, expand};
 use crate::wire::message::{HEADER, Header, RecordAt, Section, flag, question_end, records, skip_name};
+use crate::wire::rewrite::{Rewriter, expand};
 use crate::wire::{class, is_below, rcode, rtype};
 
 /// The least and the most that a TTL counts, seconds. The least is not for negative answers: a name that comes into being

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{Failed, Moment, STALE_TTL};
 use crate::forward::query::extended_errors;
-use crate::wire::relay::Asked;
 use crate::wire::message::{HEADER, Section, flag};
+use crate::wire::relay::Asked;
 use crate::wire::reply::{OPT_LEN, is_last_resort, opt};
 use crate::wire::{ede, option, rcode};
 
