@@ -56,9 +56,9 @@ async fn a_networks_upstreams_are_asked_from_the_sockets_of_their_dial() {
 
 /// A dial that has no sockets.
 #[derive(Debug)]
-struct None;
+struct Nowhere;
 
-impl Dial for None {
+impl Dial for Nowhere {
     fn udp(&self, _: SocketAddr) -> io::Result<UdpSocket> {
         Err(io::ErrorKind::NotFound.into())
     }
@@ -73,7 +73,7 @@ async fn a_dial_that_fails_counts_as_the_upstreams_failure() {
     let upstream = Scripted::start(|query| vec![query.answer(&[a([192, 0, 2, 1])])]).await;
     let server = Server::builder().upstreams(Vec::new().into()).start().await.unwrap();
     let upstream_at = Upstream::new(upstream.address().into());
-    let network = Network::builder("shop").upstreams([upstream_at.clone().dialed_by(Arc::new(None)), upstream_at]);
+    let network = Network::builder("shop").upstreams([upstream_at.clone().dialed_by(Arc::new(Nowhere)), upstream_at]);
     let network = server.add_network(network.build().unwrap()).await.unwrap();
     let name = "www.example".parse().unwrap();
     let answer = server.resolve(&network, "127.0.0.1".parse().unwrap(), &name, rtype::A).await.unwrap();
