@@ -63,7 +63,8 @@ fn ask(name: &str) -> std::io::Result<Vec<String>> {
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     socket.set_read_timeout(Some(Duration::from_secs(5)))?;
     let name = name.parse().map_err(std::io::Error::other)?;
-    socket.send_to(&Query::build(7, &name, rtype::A), RESOLVER.parse::<SocketAddr>().map_err(std::io::Error::other)?)?;
+    socket
+        .send_to(&Query::build(7, &name, rtype::A), RESOLVER.parse::<SocketAddr>().map_err(std::io::Error::other)?)?;
     let mut reply = [0; 1232];
     let len = socket.recv(&mut reply)?;
     let answers = message::records(&reply[..len]).flatten().filter(|record| record.rtype == rtype::A);

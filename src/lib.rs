@@ -91,6 +91,8 @@ mod spelling;
 pub mod table;
 pub mod wire;
 
+pub use ipnet::IpNet;
+
 /// The README's library example, compiled.
 #[cfg(all(doctest, feature = "server"))]
 #[doc = include_str!("../README.md")]

@@ -16,6 +16,7 @@ use crate::wire::Name;
 /// The servers for a question, and the rule that named them. `Display` says it for people:
 /// `route corp.example: 10.0.0.53:53`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Choice {
     /// The rule.
     pub reason: Reason,

@@ -9,6 +9,7 @@ use crate::wire::{ede, rcode};
 /// Why there is no reply to relay, and what the client is told instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
+#[non_exhaustive]
 pub struct Failure {
     /// The response code for the client: SERVFAIL, or NXDOMAIN where the name is blocked.
     pub rcode: u16,

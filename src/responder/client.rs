@@ -128,7 +128,8 @@ impl Listener {
 
 /// How a query came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
+#[non_exhaustive]
+pub enum ClientTransport {
     /// In a datagram.
     Udp,
     /// Over a connection that is closed when it was idle for so long, in units of 100 ms (RFC 7828).
@@ -147,7 +148,7 @@ pub struct Client<'l> {
     /// Where it came from.
     pub source: SocketAddr,
     /// How it came.
-    pub transport: Transport,
+    pub transport: ClientTransport,
     /// The time, in seconds since 1970, modulo 2^32. Only cookies look at it.
     pub now: u32,
     /// The listener's network at one moment, if the caller has loaded it; see [`Client::seeing`].
@@ -159,12 +160,12 @@ pub struct Client<'l> {
 impl<'l> Client<'l> {
     /// A client that asks over UDP.
     pub fn udp(listener: &'l Listener, source: SocketAddr) -> Client<'l> {
-        Client { listener, source, transport: Transport::Udp, now: 0, snapshot: None, hold: true }
+        Client { listener, source, transport: ClientTransport::Udp, now: 0, snapshot: None, hold: true }
     }
 
     /// A client that asks over TCP; `idle` is the connection's idle timeout in units of 100 ms.
     pub fn tcp(listener: &'l Listener, source: SocketAddr, idle: u16) -> Client<'l> {
-        Client { listener, source, transport: Transport::Tcp { idle }, now: 0, snapshot: None, hold: true }
+        Client { listener, source, transport: ClientTransport::Tcp { idle }, now: 0, snapshot: None, hold: true }
     }
 
     /// The same client at the given time, in seconds since 1970, modulo 2^32.
@@ -193,6 +194,6 @@ impl<'l> Client<'l> {
     }
 
     pub(super) fn is_tcp(&self) -> bool {
-        matches!(self.transport, Transport::Tcp { .. })
+        matches!(self.transport, ClientTransport::Tcp { .. })
     }
 }

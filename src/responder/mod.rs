@@ -13,22 +13,20 @@ mod rule;
 mod special;
 mod view;
 
-use smallvec::SmallVec;
-
 use crate::wire::message::{Malformed, flag, is_reply};
 use crate::wire::relay::{self, Asked, AskedEdns};
-use crate::wire::reply::{self, Failure, Options, ReplyEdns};
+use crate::wire::reply::{self, FailureReply, Options, ReplyEdns};
 use crate::wire::{Edns, Name, Query, Rejected, ReplyWriter, class, cookie, ede, option, rcode, rtype};
 
 pub use crate::settings::ResponderOptions;
 use answer::Draft;
-pub use client::{Client, HostAddresses, Listener, Transport};
+pub use client::{Client, ClientTransport, HostAddresses, Listener};
 pub use explain::{Explanation, Finding, Notes, Searched, WhoAsks};
 use explain::{Recorder, Trace};
 use place::Place;
 pub use rule::Rule;
-pub use view::Preference;
 use view::View;
+pub use view::{Preference, UpstreamLists};
 
 /// What to do with a packet.
 #[derive(Debug)]
@@ -49,6 +47,7 @@ pub enum Verdict<'p> {
 
 /// A question for the rest of the DNS, with what its reply needs.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Forward<'p> {
     /// The client's query.
     pub query: Query<'p>,
@@ -58,7 +57,7 @@ pub struct Forward<'p> {
     /// Whose upstreams these are.
     pub preference: Preference,
     /// The upstreams that the client or its networks want asked, in order; empty for the host's.
-    pub upstreams: SmallVec<[std::sync::Arc<[crate::settings::Upstream]>; 2]>,
+    pub upstreams: UpstreamLists,
     /// The OPT of the reply, if the query had one.
     pub edns: Option<ReplyEdns>,
     /// The largest reply, octets.
@@ -154,7 +153,7 @@ impl Forward<'_> {
 
     /// Writes the reply that says that asking failed, and why (answers.md H6), and gives its length.
     pub fn fail(&self, rcode: u16, error: u16, text: &str, out: &mut [u8]) -> usize {
-        let failure = Failure { rcode, flags: flag::RA, error: Some((error, text)) };
+        let failure = FailureReply { rcode, flags: flag::RA, error: Some((error, text)) };
         let Forward { query, edns, limit, .. } = self;
         reply::write_failure(out, query.header(), query.question_bytes(), edns.clone(), *limit, failure)
     }
@@ -267,7 +266,7 @@ impl Responder {
         };
         // A refused client is told nothing, not even whether it could have been served.
         let flags = if rcode == rcode::REFUSED && error.is_some() { 0 } else { flags };
-        let failure = Failure { rcode, flags, error };
+        let failure = FailureReply { rcode, flags, error };
         Verdict::Reply(reply::write_failure(out, query.header(), query.question_bytes(), edns, limit, failure))
     }
 
@@ -308,7 +307,7 @@ impl Responder {
             _ => self.options.identity.as_deref(),
         };
         let Some(text) = text else {
-            let failure = Failure { rcode: rcode::REFUSED, flags: 0, error: None };
+            let failure = FailureReply { rcode: rcode::REFUSED, flags: 0, error: None };
             let len = reply::write_failure(out, query.header(), query.question_bytes(), edns, limit, failure);
             return Verdict::Reply(len);
         };
@@ -326,8 +325,8 @@ impl Responder {
     /// The largest reply, octets (answers.md H5).
     fn limit(&self, edns: Option<&Edns>, client: &Client<'_>) -> usize {
         match client.transport {
-            Transport::Udp => reply::udp_limit(edns, self.options.largest_over_udp()),
-            Transport::Tcp { .. } => u16::MAX.into(),
+            ClientTransport::Udp => reply::udp_limit(edns, self.options.largest_over_udp()),
+            ClientTransport::Tcp { .. } => u16::MAX.into(),
         }
     }
 
@@ -339,7 +338,7 @@ impl Responder {
             let server = cookie::server_cookie(&self.options.cookie_secret, cookie, client.ip(), client.now);
             reply::push_option(&mut options, option::COOKIE, &[&cookie.client, &server]);
         }
-        if let (true, Transport::Tcp { idle }) = (edns.wants_keepalive(), client.transport) {
+        if let (true, ClientTransport::Tcp { idle }) = (edns.wants_keepalive(), client.transport) {
             reply::push_option(&mut options, option::TCP_KEEPALIVE, &[&idle.to_be_bytes()]);
         }
         if let (true, Some(identity)) = (edns.wants_nsid(), &self.options.identity) {
@@ -375,7 +374,7 @@ impl Responder {
         };
         let limit = self.limit(Some(&edns), client);
         let edns = ReplyEdns { dnssec_ok: edns.dnssec_ok(), options: Options::new() };
-        let failure = Failure { rcode, flags: 0, error: None };
+        let failure = FailureReply { rcode, flags: 0, error: None };
         Verdict::Reply(reply::write_failure(out, &header, question, Some(edns), limit, failure))
     }
 }

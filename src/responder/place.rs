@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::table::{Attachment, Found, Matched, Merge, NameEntry, Protocol, Snapshot};
+use crate::table::{Attachment, Found, Matched, Merge, NameEntry, Protocol, ServiceName, Snapshot};
 use crate::wire::{Name, Query, is_below, reverse, rtype};
 
 use super::explain::Trace;
@@ -31,7 +31,7 @@ pub(super) enum End<'v> {
     /// The name is an alias, and the question is for the alias itself.
     Alias { target: &'v Name, ttl: u32 },
     /// `_service._protocol.n` on a network.
-    Service { snapshot: &'v Snapshot, entry: &'v NameEntry, service: SmallVec<[u8; 16]>, protocol: Protocol },
+    Service { snapshot: &'v Snapshot, entry: &'v NameEntry, service: ServiceName, protocol: Protocol },
     /// An address of the view, by its reverse name.
     Reverse { snapshot: &'v Snapshot, holders: &'v [Arc<Attachment>] },
     /// The listener's gateway.

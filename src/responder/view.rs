@@ -5,11 +5,10 @@ use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use arc_swap::Guard;
 use smallvec::SmallVec;
 
 use crate::settings::Upstream;
-use crate::table::{Attachment, Clients, Network, Snapshot};
+use crate::table::{Attachment, Clients, Network, Snapshot, SnapshotRef};
 use crate::wire::Name;
 
 use super::client::Client;
@@ -52,7 +51,7 @@ pub(super) struct Seat<'s> {
 /// A snapshot that is read: the caller's, or one that was loaded for this query.
 enum Held<'s> {
     Lent(&'s Snapshot),
-    Loaded(Guard<Arc<Snapshot>>),
+    Loaded(SnapshotRef),
 }
 
 impl Deref for Held<'_> {
@@ -68,6 +67,7 @@ impl Deref for Held<'_> {
 
 /// Whose upstreams a question is sent to (answers.md F2); a configured route comes before any.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Preference {
     /// Those of the endpoint that asks.
     Endpoint,
@@ -75,6 +75,24 @@ pub enum Preference {
     Networks,
     /// The host's.
     Host,
+}
+
+/// Lists of upstreams, in order; mostly none or one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpstreamLists(SmallVec<[Arc<[Upstream]>; 2]>);
+
+impl Deref for UpstreamLists {
+    type Target = [Arc<[Upstream]>];
+
+    fn deref(&self) -> &[Arc<[Upstream]>] {
+        &self.0
+    }
+}
+
+impl FromIterator<Arc<[Upstream]>> for UpstreamLists {
+    fn from_iter<I: IntoIterator<Item = Arc<[Upstream]>>>(lists: I) -> UpstreamLists {
+        UpstreamLists(lists.into_iter().collect())
+    }
 }
 
 impl<'s> View<'s> {
@@ -277,7 +295,7 @@ impl<'s> View<'s> {
     }
 
     /// The upstreams that the client's questions go to if no route takes them (answers.md F2).
-    pub(super) fn upstreams(&self) -> (Preference, SmallVec<[Arc<[Upstream]>; 2]>) {
+    pub(super) fn upstreams(&self) -> (Preference, UpstreamLists) {
         if let Some(attachment) = self.endpoint() {
             let id = attachment.endpoint().id();
             let own = self
@@ -287,10 +305,10 @@ impl<'s> View<'s> {
                 .map(|attachment| attachment.endpoint().upstreams())
                 .find(|upstreams| !upstreams.is_empty());
             if let Some(own) = own {
-                return (Preference::Endpoint, SmallVec::from_iter([own.clone()]));
+                return (Preference::Endpoint, UpstreamLists::from_iter([own.clone()]));
             }
         }
-        let networks: SmallVec<_> = self
+        let networks: UpstreamLists = self
             .seats
             .iter()
             .map(|seat| &seat.snapshot.settings().upstreams)

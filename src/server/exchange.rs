@@ -7,7 +7,7 @@ use super::client_key::ClientKey;
 use crate::forward::{Asked, AskedEdns, Asker, Choice, Forwarder, Question, TOO_MANY, relay};
 use crate::responder::Forward;
 use crate::wire::message::{Header, flag};
-use crate::wire::reply::{self, Failure, ReplyEdns};
+use crate::wire::reply::{self, FailureReply, ReplyEdns};
 use crate::wire::{Name, ede, rcode};
 
 use super::observe::Origin;
@@ -116,7 +116,7 @@ impl Exchange {
 
     fn fail(&self, rcode: u16, code: u16, text: &str) -> Vec<u8> {
         let mut out = vec![0; usize::from(reply::UDP_SIZE)];
-        let failure = Failure { rcode, flags: flag::RA, error: Some((code, text)) };
+        let failure = FailureReply { rcode, flags: flag::RA, error: Some((code, text)) };
         let len =
             reply::write_failure(&mut out, &self.header, self.asked_question(), self.edns.clone(), self.limit, failure);
         out.truncate(len);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::responder::Transport;
+use crate::responder::ClientTransport;
 use crate::wire::reply::UDP_SIZE_LARGEST;
 
 use super::exchange::Exchange;
@@ -19,7 +19,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Held {
-    from: (SocketAddr, Transport),
+    from: (SocketAddr, ClientTransport),
     packet: Box<[u8]>,
     /// How long it waits.
     hold: Duration,
@@ -34,7 +34,7 @@ enum Look {
 }
 
 impl Held {
-    pub(super) fn new(from: (SocketAddr, Transport), packet: &[u8], hold: Duration) -> Held {
+    pub(super) fn new(from: (SocketAddr, ClientTransport), packet: &[u8], hold: Duration) -> Held {
         Held { from, packet: packet.into(), hold }
     }
 
@@ -87,8 +87,8 @@ impl Held {
     /// Octets that the reply may have.
     fn room(&self) -> usize {
         match self.from.1 {
-            Transport::Udp => UDP_SIZE_LARGEST.into(),
-            Transport::Tcp { .. } => u16::MAX.into(),
+            ClientTransport::Udp => UDP_SIZE_LARGEST.into(),
+            ClientTransport::Tcp { .. } => u16::MAX.into(),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::status::ListenerStatus;
 
 /// Where an answer is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Origin {
     /// The server's own tables.
     Local,

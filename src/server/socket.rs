@@ -24,6 +24,7 @@ const PAIR_ATTEMPTS: usize = 16;
 
 /// A socket that was made elsewhere: by a service manager, or inside another network namespace.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum ReadySocket {
     /// A bound UDP socket.
     Udp(UdpSocket),

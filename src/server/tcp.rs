@@ -18,7 +18,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
-use crate::responder::Transport;
+use crate::responder::ClientTransport;
 
 use super::client_key::ClientKey;
 use super::connections::{Admission, Seat};
@@ -301,7 +301,7 @@ impl Connection {
         let (length, out) = out.split_at_mut(2);
         let out = &mut out[..usize::from(u16::MAX)];
         slot.count_received(true, 1);
-        let len = match desk.respond(place, (self.peer, Transport::Tcp { idle }), message, out) {
+        let len = match desk.respond(place, (self.peer, ClientTransport::Tcp { idle }), message, out) {
             Outcome::Reply(len) => len,
             Outcome::Ignore => return None,
             Outcome::Later(later) => match later.admit(slot) {

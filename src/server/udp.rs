@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use crate::responder::Transport;
+use crate::responder::ClientTransport;
 
 use super::batch::{BATCH, Batch};
 use super::datagrams::Datagrams;
@@ -109,7 +109,7 @@ fn batch(
             desk.tell_later(place.is_watched());
             let mut replies = 0;
             let mut unsent = batch.answer(|index, source, query, out| {
-                let outcome = desk.respond(&place, (source, Transport::Udp), query, out);
+                let outcome = desk.respond(&place, (source, ClientTransport::Udp), query, out);
                 desk.place_seen(index, replies);
                 match outcome {
                     Outcome::Reply(len) => {

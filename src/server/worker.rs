@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 use crate::forward::{Asked, AskedEdns, CacheState, Forwarder, Reason};
-use crate::responder::{Client, Forward, Listener, Notes, Responder, ResponderOptions, Transport, Verdict};
-use crate::table::Snapshot;
+use crate::responder::{Client, ClientTransport, Forward, Listener, Notes, Responder, ResponderOptions, Verdict};
+use crate::table::SnapshotRef;
 use crate::wire::message::{Header, flag};
 use crate::wire::rcode;
 
@@ -109,7 +109,7 @@ pub(super) struct Place<'s> {
     slot: &'s Slot,
     listener: Guard<Arc<Listener>>,
     /// The listener's network, which its queries see alike.
-    snapshot: Guard<Arc<Snapshot>>,
+    snapshot: SnapshotRef,
     options: Guard<Arc<ResponderOptions>>,
     /// Seconds since 1970, modulo 2^32.
     now: u32,
@@ -196,7 +196,7 @@ impl Desk {
     pub(super) fn respond(
         &mut self,
         place: &Place<'_>,
-        from: (SocketAddr, Transport),
+        from: (SocketAddr, ClientTransport),
         packet: &[u8],
         out: &mut [u8],
     ) -> Outcome {
@@ -212,13 +212,13 @@ impl Desk {
     fn decide(
         &mut self,
         place: &Place<'_>,
-        (source, transport): (SocketAddr, Transport),
+        (source, transport): (SocketAddr, ClientTransport),
         packet: &[u8],
         out: &mut [u8],
     ) -> Outcome {
         let client = match transport {
-            Transport::Udp => Client::udp(&place.listener, source),
-            Transport::Tcp { idle } => Client::tcp(&place.listener, source, idle),
+            ClientTransport::Udp => Client::udp(&place.listener, source),
+            ClientTransport::Tcp { idle } => Client::tcp(&place.listener, source, idle),
         }
         .seeing(&place.snapshot)
         .at(place.now);
@@ -250,7 +250,7 @@ impl Desk {
             let sighting = Sighting {
                 listener: &place.listener,
                 client: source,
-                tcp: transport != Transport::Udp,
+                tcp: transport != ClientTransport::Udp,
                 arrived,
                 notes,
             };

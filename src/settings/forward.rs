@@ -79,6 +79,7 @@ pub enum Unanswered {
 
 /// The default servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Upstreams {
     /// The first three name servers of a file in the form of resolv.conf(5), followed as it changes.
     System(PathBuf),
@@ -118,6 +119,7 @@ pub struct Route {
 
 /// Where a route leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Destination {
     /// To the default servers, whatever the endpoint or its networks prefer.
     System,

@@ -29,9 +29,9 @@ pub use error::TableError;
 pub use feed::{Event, Feed};
 pub use name_table::NameTable;
 pub use names::{NameEntry, RecordSet};
-pub use network::{Change, Network};
+pub use network::{Change, Network, SnapshotRef};
 pub use record::Record;
 pub use settings::{Clients, HealthPolicy, MAX_HOLD, Merge, ReverseNames, Settings};
 #[doc(hidden)]
 pub use shards::fix_hash_seed;
-pub use snapshot::{Found, Matched, Snapshot, Suffix};
+pub use snapshot::{Found, Matched, ServiceName, Snapshot, Suffix};

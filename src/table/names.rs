@@ -61,6 +61,7 @@ struct Statics {
 
 /// The static records of one name and type, as a [fragment].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecordSet {
     /// The type.
     pub rtype: u16,

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, Guard};
@@ -43,6 +44,18 @@ pub struct Network {
     writer: Mutex<Writer>,
     /// Set once, when the network joins a table.
     home: OnceLock<Home>,
+}
+
+/// A network's [`Snapshot`], as it was when it was asked for. Cheaper than an `Arc`, and not to be kept: its clone is an `Arc`.
+#[derive(Debug)]
+pub struct SnapshotRef(Guard<Arc<Snapshot>>);
+
+impl Deref for SnapshotRef {
+    type Target = Arc<Snapshot>;
+
+    fn deref(&self) -> &Arc<Snapshot> {
+        &self.0
+    }
 }
 
 /// The table that a network belongs to, and the network's own place in it.
@@ -98,8 +111,8 @@ impl Network {
     }
 
     /// The present snapshot. Do not hold it across waiting: it keeps old data alive.
-    pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
-        self.snapshot.load()
+    pub fn snapshot(&self) -> SnapshotRef {
+        SnapshotRef(self.snapshot.load())
     }
 
     /// Attaches an endpoint, or replaces the one with the same id, and gives the network's new revision.

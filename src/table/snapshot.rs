@@ -2,6 +2,7 @@
 
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Deref;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -103,8 +104,21 @@ impl Keyed for Arc<Attachment> {
     }
 }
 
+/// The octets of a service's name; mostly they take no memory of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceName(SmallVec<[u8; 16]>);
+
+impl Deref for ServiceName {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// What a network knows of a name.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Found<'s> {
     /// The name has endpoints, records or an alias.
     Name {
@@ -118,7 +132,7 @@ pub enum Found<'s> {
         /// The entry of `n`.
         entry: &'s NameEntry,
         /// The service or the port number, as octets without the underscore, lower case.
-        service: SmallVec<[u8; 16]>,
+        service: ServiceName,
         /// The protocol.
         protocol: Protocol,
     },
@@ -150,6 +164,7 @@ impl Found<'_> {
 
 /// How a name was matched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Matched<'s> {
     /// As it stands.
     Whole,
@@ -372,7 +387,7 @@ impl Snapshot {
         let offers = entry
             .endpoints()
             .any(|endpoint| endpoint.ports().iter().any(|port| port.protocol() == protocol && port.is(service)));
-        offers.then(|| Found::Service { entry, service: service.into(), protocol })
+        offers.then(|| Found::Service { entry, service: ServiceName(service.into()), protocol })
     }
 
     /// The wildcard below the closest encloser, which is the nearest ancestor that exists (RFC 4592 §3.3.1).

@@ -17,6 +17,7 @@ pub struct Edns {
 
 /// A cookie option: the client's eight octets, and the server cookie that it got from us earlier (RFC 7873 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Cookie {
     /// The client's part.
     pub client: [u8; 8],

@@ -76,6 +76,7 @@ pub enum Section {
 
 /// Where a record lies in its message, and its fixed fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecordAt {
     /// The section it stands in.
     pub section: Section,

@@ -1,5 +1,7 @@
 //! Writing a reply into the caller's buffer, never beyond its limit.
 
+use std::ops::Deref;
+
 use smallvec::SmallVec;
 
 use super::edns::Edns;
@@ -27,15 +29,31 @@ pub fn is_last_resort(limit: usize) -> bool {
 }
 
 /// Encoded EDNS options for one reply.
-pub type Options = SmallVec<[u8; 64]>;
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options(SmallVec<[u8; 64]>);
+
+impl Options {
+    /// None.
+    pub fn new() -> Options {
+        Options::default()
+    }
+}
+
+impl Deref for Options {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// Appends one EDNS option whose data is the concatenation of `data`.
 pub fn push_option(options: &mut Options, code: u16, data: &[&[u8]]) {
     let len: usize = data.iter().map(|part| part.len()).sum();
-    options.extend_from_slice(&code.to_be_bytes());
-    options.extend_from_slice(&(len as u16).to_be_bytes());
+    options.0.extend_from_slice(&code.to_be_bytes());
+    options.0.extend_from_slice(&(len as u16).to_be_bytes());
     for part in data {
-        options.extend_from_slice(part);
+        options.0.extend_from_slice(part);
     }
 }
 
@@ -227,7 +245,7 @@ impl<'b> ReplyWriter<'b> {
 
 /// What is wrong, for the reply of a query that gets no records: response code and extended error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Failure<'a> {
+pub struct FailureReply<'a> {
     /// The response code.
     pub rcode: u16,
     /// Bits of [`flag`], such as RA.
@@ -243,7 +261,7 @@ pub fn write_failure(
     question: &[u8],
     mut edns: Option<ReplyEdns>,
     limit: usize,
-    failure: Failure<'_>,
+    failure: FailureReply<'_>,
 ) -> usize {
     if let (Some(edns), Some((code, text))) = (&mut edns, failure.error) {
         push_extended_error(&mut edns.options, code, text);

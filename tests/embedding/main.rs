@@ -8,6 +8,7 @@ mod dial;
 mod listen;
 #[cfg(feature = "server")]
 mod observer;
+#[cfg(feature = "cli")]
 mod public;
 mod relay;
 #[cfg(feature = "server")]

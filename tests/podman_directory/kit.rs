@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use callsign::source::podman::{Directory, Reading};
+use callsign::source::podman::{Directory, DirectoryReading};
 use callsign::table::{Endpoint, Event, NameTable, Snapshot};
 
 /// More readings than these in a row are without end.
@@ -79,7 +79,7 @@ impl Kit {
     }
 
     /// Reads once, and does with what it gives what a server does.
-    pub(crate) fn read(&mut self) -> Reading {
+    pub(crate) fn read(&mut self) -> DirectoryReading {
         let mut reading = self.directory.read(&self.table);
         for name in &reading.removed {
             self.table.remove(name).unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use callsign::control::Control;
 use callsign::control::shapes::Reloaded;
 use callsign::server::{ListenerState, ListenerStatus, Server};
-use callsign::source::podman::{Directory, Reading};
+use callsign::source::podman::{Directory, DirectoryReading};
 use callsign::table::Network;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error};
@@ -80,7 +80,7 @@ impl Service {
     }
 
     /// Tells the control socket what a reading came to.
-    fn note(&self, reading: &Reading, is_renewed: bool) {
+    fn note(&self, reading: &DirectoryReading, is_renewed: bool) {
         let is_new = |name: &&str| self.server.table().network(name).is_none();
         let (added, changed): (Vec<&str>, Vec<&str>) = reading.networks.iter().map(Network::name).partition(is_new);
         let mut changed: Vec<String> =
@@ -103,7 +103,7 @@ impl Service {
     }
 
     /// Reads the directory.
-    fn look(&mut self) -> Reading {
+    fn look(&mut self) -> DirectoryReading {
         let reading = self.directory.read(self.server.table());
         self.left = reading.left;
         self.again = reading.again.map(|after| Instant::now() + after);

@@ -284,6 +284,7 @@ fn upstreams(server: &ServerConfig) -> Vec<String> {
     match &server.settings.forward.upstreams {
         Upstreams::List(list) => strings(list),
         Upstreams::System(path) => vec![path.display().to_string()],
+        other => vec![format!("{other:?}")],
     }
 }
 
@@ -293,6 +294,7 @@ fn routes(server: &ServerConfig) -> Vec<Route> {
         to: match &route.to {
             Destination::System => vec!["system".to_owned()],
             Destination::Servers(servers) => strings(servers.iter()),
+            other => vec![format!("{other:?}")],
         },
     };
     server.settings.forward.routes.iter().map(route).collect()

@@ -66,17 +66,17 @@ pub enum EngineError {
     },
     /// The connection failed.
     #[error("{0}")]
-    Http(#[from] hyper::Error),
+    Http(String),
     /// No answer came in time.
     #[error("no answer to {0} within 30 s")]
     Silent(String),
     /// The engine refused.
-    #[error("{path}: {status}{}{message}", if message.is_empty() { "" } else { ": " })]
+    #[error("{path}: {}{}{message}", said(*status), if message.is_empty() { "" } else { ": " })]
     Refused {
         /// What was asked.
         path: String,
-        /// The status.
-        status: StatusCode,
+        /// The status code of HTTP.
+        status: u16,
         /// What it says of it.
         message: String,
     },
@@ -93,10 +93,19 @@ pub enum EngineError {
     Old(Version),
 }
 
+/// A status code, and what it means.
+fn said(status: u16) -> String {
+    StatusCode::from_u16(status).map_or_else(|_| status.to_string(), |status| status.to_string())
+}
+
+fn broken(error: hyper::Error) -> EngineError {
+    EngineError::Http(error.to_string())
+}
+
 impl EngineError {
     /// True if what was asked for is not there.
     pub(super) fn is_gone(&self) -> bool {
-        matches!(self, EngineError::Refused { status: StatusCode::NOT_FOUND, .. })
+        matches!(self, EngineError::Refused { status: 404, .. })
     }
 }
 
@@ -217,7 +226,7 @@ impl Engine {
         if !response.status().is_success() {
             return Err(EngineError::Refused {
                 path: "/_ping".to_owned(),
-                status: response.status(),
+                status: response.status().as_u16(),
                 message: String::new(),
             });
         }
@@ -242,7 +251,11 @@ impl Engine {
             let status = response.status();
             let body = whole(path, response.into_body()).await?;
             if !status.is_success() {
-                return Err(EngineError::Refused { path: path.to_owned(), status, message: message_of(&body) });
+                return Err(EngineError::Refused {
+                    path: path.to_owned(),
+                    status: status.as_u16(),
+                    message: message_of(&body),
+                });
             }
             serde_json::from_slice(&body)
                 .map_err(|error| EngineError::Answer { path: path.to_owned(), cause: error.to_string() })
@@ -257,7 +270,7 @@ impl Engine {
         let status = response.status();
         if !status.is_success() {
             let message = message_of(&whole("/events", response.into_body()).await?);
-            return Err(EngineError::Refused { path: "/events".to_owned(), status, message });
+            return Err(EngineError::Refused { path: "/events".to_owned(), status: status.as_u16(), message });
         }
         Ok(Events { body: response.into_body(), buffer: Vec::new() })
     }
@@ -269,7 +282,8 @@ impl Engine {
     async fn send(&self, path: &str) -> Result<Answering, EngineError> {
         let fail = |cause| EngineError::Connect { socket: self.socket.clone(), cause };
         let stream = UnixStream::connect(&self.socket).await.map_err(fail)?;
-        let (mut sender, connection) = http1::Builder::new().max_buf_size(CHUNK * 4).handshake(Socket(stream)).await?;
+        let (mut sender, connection) =
+            http1::Builder::new().max_buf_size(CHUNK * 4).handshake(Socket(stream)).await.map_err(broken)?;
         let connection = Connection(tokio::spawn(async move {
             // Its errors are those of the answer.
             let _ = connection.await;
@@ -278,7 +292,7 @@ impl Engine {
         *request.uri_mut() =
             path.parse().map_err(|error| EngineError::Answer { path: path.to_owned(), cause: format!("{error}") })?;
         request.headers_mut().insert("Host", hyper::header::HeaderValue::from_static("docker"));
-        let response = sender.send_request(request).await?;
+        let response = sender.send_request(request).await.map_err(broken)?;
         Ok(response.map(|body| Answer { body, _connection: connection }))
     }
 }
@@ -316,7 +330,7 @@ impl Answer {
 
 async fn whole(path: &str, mut answer: Answer) -> Result<Vec<u8>, EngineError> {
     let mut octets = Vec::new();
-    while let Some(data) = answer.next().await? {
+    while let Some(data) = answer.next().await.map_err(broken)? {
         if octets.len() + data.remaining() > MAX_ANSWER {
             let cause = format!("the answer is longer than {MAX_ANSWER} octets");
             return Err(EngineError::Answer { path: path.to_owned(), cause });

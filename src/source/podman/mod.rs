@@ -32,7 +32,7 @@
 //!   has seen as well what the file ended with before, or something new behind that: what is rewritten keeps its order.
 //! - A file that ends within a line, or that is empty, is finished when nobody has written to it for 250 ms. Then its last line
 //!   counts, and an empty file is no network.
-//! - [`Reading::again`] says when to read again while any of this is waited for. What every reading for 2 s has found gone or
+//! - [`DirectoryReading::again`] says when to read again while any of this is waited for. What every reading for 2 s has found gone or
 //!   different is taken out or changed in any case.
 //! - A file that is gone is gone at once, and with the directory all of them.
 //!
@@ -112,7 +112,7 @@ type Template = dyn Fn(&str, NetworkBuilder) -> NetworkBuilder + Send;
 /// What a reading of the directory found.
 #[derive(Debug, Default)]
 #[non_exhaustive]
-pub struct Reading {
+pub struct DirectoryReading {
     /// Networks that are new, or whose settings changed, whole: for `Server::update`. Apply them before the next reading; one
     /// that is not in the table then is given again.
     pub networks: Vec<Network>,
@@ -183,8 +183,8 @@ impl Directory {
 
     /// Reads what has changed since the last reading, applies to `table` what is a change of endpoints only, and gives the
     /// rest. Never fails as a whole: what cannot be read is logged, and stays as it is.
-    pub fn read(&mut self, table: &NameTable) -> Reading {
-        let mut reading = Reading::default();
+    pub fn read(&mut self, table: &NameTable) -> DirectoryReading {
+        let mut reading = DirectoryReading::default();
         self.told_before = std::mem::take(&mut self.told);
         match self.list() {
             Ok(found) => self.read_all(table, found, &mut reading),
@@ -216,7 +216,7 @@ impl Directory {
         }
     }
 
-    fn read_all(&mut self, table: &NameTable, mut found: BTreeMap<String, Vec<Found>>, reading: &mut Reading) {
+    fn read_all(&mut self, table: &NameTable, mut found: BTreeMap<String, Vec<Found>>, reading: &mut DirectoryReading) {
         let is_renewed = std::mem::take(&mut self.is_renewed);
         let mut gone: Vec<String> = self.networks.keys().filter(|name| !found.contains_key(*name)).cloned().collect();
         gone.retain(|name| {
