@@ -225,3 +225,15 @@ fn options(rdata: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 pub(crate) fn extended_errors(rdata: &[u8]) -> impl Iterator<Item = &[u8]> {
     options(rdata).filter(|&(code, _)| code == option::EXTENDED_ERROR).map(|(_, whole)| whole)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_are_cut_short_end_the_list() {
+        let rdata = [0, 10, 0, 1, 9, 0, 15, 0, 2, 0, 22, 0, 15, 0, 9, 1];
+        assert_eq!(options(&rdata).map(|(code, _)| code).collect::<Vec<_>>(), [10, 15]);
+        assert_eq!(extended_errors(&rdata).collect::<Vec<_>>(), [&rdata[5..11]]);
+    }
+}

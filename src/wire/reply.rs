@@ -346,7 +346,7 @@ mod tests {
         let mut options = Options::new();
         push_extended_error(&mut options, 0, &"é".repeat(100));
         assert_eq!(options.len(), 4 + 2 + 128);
-        options.clear();
+        options.0.clear();
         push_extended_error(&mut options, 0, &format!("x{}", "é".repeat(100)));
         assert_eq!(options.len(), 4 + 2 + 127);
     }
