@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use callsign::source::podman::{Directory, Reading};
+use callsign::source::podman::{Directory, DirectoryReading};
 use callsign::table::{Endpoint, NameTable, Snapshot};
 use callsign::wire::Name;
 
@@ -131,7 +131,7 @@ impl Follower {
     }
 
     fn read(&mut self, table: &NameTable) -> Option<Duration> {
-        let Reading { networks, removed, again, .. } = self.directory.read(table);
+        let DirectoryReading { networks, removed, again, .. } = self.directory.read(table);
         removed.iter().for_each(|name| table.remove(name).unwrap());
         for network in networks {
             match table.network(network.name()) {
