@@ -20,7 +20,7 @@ fn settings_records_and_endpoints_change_in_one_step() {
         change.attach(endpoint("api", "10.10.1.4"));
         change.settings(|settings| settings.domains.push("corp".parse().unwrap()));
         change.add_record(note.clone());
-        assert_eq!(change.records(), [note.clone()]);
+        assert_eq!(change.records(), std::slice::from_ref(&note));
         change.detach("db-1");
     })
     .unwrap();
