@@ -307,10 +307,15 @@ impl Forwarder {
     }
 
     /// Keeps the answer that comes after the deadline, and gives it to those who have asked again meanwhile (answers.md F6).
-    fn wait_for_late(self: &Arc<Self>, mut late: Late, choice: Choice, lingering: Lingering) {
+    fn wait_for_late(self: &Arc<Self>, mut late: Late, choice: Choice, mut lingering: Lingering) {
         let forwarder = self.clone();
         tokio::spawn(async move {
-            if let Some(mut reply) = late.answer().await {
+            let answer = tokio::select! {
+                biased;
+                answer = late.answer() => answer,
+                () = lingering.displaced() => None,
+            };
+            if let Some(mut reply) = answer {
                 forwarder.settings.load().rules.clamp.apply(&mut reply);
                 let outcome = Ok(Arc::new(reply));
                 forwarder.note(lingering.key().borrowed(), late.question(), &choice, &outcome);
