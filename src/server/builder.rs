@@ -53,7 +53,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how long a question may wait for its upstreams in all; 5 seconds unless said otherwise.
+    /// Sets how long a question may wait for its upstreams in all; 4 seconds unless said otherwise.
     pub fn forward_timeout(mut self, timeout: Duration) -> ServerBuilder {
         self.forward.timeout = timeout;
         self
