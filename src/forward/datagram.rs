@@ -91,6 +91,7 @@ impl Exchange {
     }
 
     /// The first datagram back that is the reply. No `async fn`, whose future has its arguments twice: there may be thousands.
+    #[expect(clippy::manual_async_fn, reason = "its future has the arguments twice")]
     pub(super) fn receive(self: Arc<Self>) -> impl Future<Output = io::Result<Received>> + Send {
         async move {
             let socket = &self.connected.socket;

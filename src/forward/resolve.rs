@@ -257,6 +257,7 @@ impl Forwarder {
 
     /// Asks, and takes note of the outcome before it is given out: who comes later finds it. No `async fn`, whose future has
     /// its arguments twice.
+    #[expect(clippy::manual_async_fn, reason = "its future has the arguments twice")]
     fn carry_out<'q>(
         self: &'q Arc<Self>,
         question: &'q Question,

@@ -37,6 +37,7 @@ impl Later {
     /// once; others may have asked the same, and that they get their answer, it is finished all the same.
     ///
     /// No `async fn`, whose future has its arguments twice: there may be thousands.
+    #[expect(clippy::manual_async_fn, reason = "its future has the arguments twice")]
     pub(super) fn run(
         self,
         slot: Arc<Slot>,
