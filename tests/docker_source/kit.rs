@@ -9,8 +9,8 @@ use callsign::wire::rtype;
 pub(crate) use super::support::client::{Client, Query, Reply};
 pub(crate) use super::support::engine::{Age, Container, Engine, eventually};
 use super::support::free_port;
-pub(crate) use super::support::process::Source;
-use super::support::program::Program;
+pub(crate) use super::support::process::{Finished, Source, run};
+use super::support::program::{Program, callsign};
 
 /// A number that no other engine of this test program has: the second octet of its networks.
 pub(crate) fn prefix() -> u8 {
@@ -43,6 +43,11 @@ impl Bed {
         let config = config(&engine, port, lines);
         let program = Program::with(&config).arguments(&["--log-level", "debug"]).start();
         Bed { engine, program, prefix, port }
+    }
+
+    /// `check --docker` of the program's file.
+    pub(crate) fn check(&self) -> Finished {
+        run(callsign(&["check", "--docker", self.program.config_path().to_str().unwrap()]))
     }
 
     /// The configuration with other lines.

@@ -4,7 +4,6 @@ use callsign::wire::rtype;
 
 use crate::kit::*;
 use crate::support::engine::host;
-use crate::support::process::{Finished, run};
 use crate::support::program::{Program, callsign};
 
 /// Two projects, whose engine is found by DOCKER_HOST.
@@ -104,8 +103,11 @@ fn an_engine_that_does_not_answer_is_an_error_that_says_what_to_do() {
         nowhere.contains("/nowhere/docker.sock") && nowhere.contains("is Docker installed and running?"),
         "{nowhere}"
     );
-    let remote = check("DOCKER_HOST", "tcp://10.0.0.1:2375");
-    assert!(remote.contains("an engine of this machine, at a unix socket"), "{remote}");
+    let remote = check("DOCKER_HOST", "ssh://root@host");
+    assert!(
+        remote.contains("callsign needs a unix socket or plain HTTP: write unix:///var/run/docker.sock"),
+        "{remote}"
+    );
     let context = check("DOCKER_CONTEXT", "faraway");
     assert!(context.contains("no Docker context \"faraway\"; see `docker context ls`"), "{context}");
 }
@@ -222,4 +224,55 @@ fn labels_that_are_wrong_are_named_once() {
         assert_eq!(log.iter().filter(|line| line.contains(text)).count(), 1, "{log:#?}");
     }
     assert!(!log.iter().any(|line| line.contains("container store: ")), "{log:#?}");
+}
+
+#[test]
+fn check_says_of_which_container_a_name_is_and_why_one_is_left_out() {
+    let prefix = prefix();
+    let engine = Engine::start(Age::Engine28, prefix);
+    engine.network("shop", &format!("127.{prefix}.1."));
+    engine.make_network("off", &format!("127.{prefix}.2."), |body| body["Labels"]["callsign.enable"] = "false".into());
+    let web =
+        |number: u32| Container::new(&format!("shop-web-{number}")).service("shop", "web", number).on("shop", &["web"]);
+    engine.run(web(1));
+    let sick = engine.run(web(2));
+    engine.set_health(&sick, "unhealthy");
+    engine.run(Container::new("hidden").label("callsign.enable", "false").on("shop", &[]));
+    engine.run(Container::new("away").on("off", &[]));
+    let old = engine.run(Container::new("old").on("shop", &[]));
+    engine.stop(&old);
+    let one_off = Container::new("shop-web-run-1").service("shop", "web", 1).label("com.docker.compose.oneoff", "True");
+    engine.run(one_off.on("shop", &[]));
+    engine.run(Container::new("node").with_network_of("host"));
+    engine.run(Container::new("side").with_network_of(&format!("container:{sick}")));
+    let checked = ran(&engine, &["check", "--docker"]).expect_success().stdout;
+    for line in [
+        format!("    web             127.{prefix}.1.2 (shop-web-1, shop-web-2)"),
+        format!("    shop-web-1      127.{prefix}.1.2"),
+        "    old             not running".to_owned(),
+        "  shop-web-1: running, service web of shop".to_owned(),
+        "  shop-web-2: running, unhealthy, service web of shop\n    left out: it is unhealthy, so web, web.shop on shop is answered without it"
+            .to_owned(),
+        "  hidden: running\n    left out: its label callsign.enable says so".to_owned(),
+        "  away: running\n    left out: it is on off only, which `networks` in [docker] or a label leaves out".to_owned(),
+        "  old: exited\n    left out: it does not run, so its names have no address".to_owned(),
+        "    left out: it is a one-off (`docker compose run`), so it is not called web".to_owned(),
+        "  node: running\n    left out: it has the host's network".to_owned(),
+        format!("    left out: it has the network of container {}", &sick[..12]),
+    ] {
+        assert!(checked.contains(&line), "{line}\n---\n{checked}");
+    }
+    let json = ran(&engine, &["check", "--docker", "--json"]).expect_success().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let hidden = json["containers"].as_array().unwrap().iter().find(|container| container["name"] == "hidden").unwrap();
+    assert_eq!(hidden["left_out"], serde_json::json!(["its label callsign.enable says so"]));
+}
+
+#[test]
+fn an_engine_that_is_stopped_is_an_error_within_5_s() {
+    let engine = Engine::start(Age::Engine28, prefix());
+    engine.pause(true);
+    let checked = ran(&engine, &["check", "--docker"]);
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(checked.stderr.contains("Docker does not answer: no answer to /_ping within 5 s"), "{}", checked.stderr);
 }

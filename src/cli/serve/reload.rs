@@ -8,7 +8,7 @@ use std::time::Duration;
 use callsign::forward::ForwardOptions;
 use callsign::server::{Applied, ListenerState, Server};
 use callsign::source::config::{
-    Config, ConfigError, NetworkPolicies, Problem, RouteConfig, ServerConfig, Surroundings, Watcher,
+    Config, ConfigError, DockerConfig, NetworkPolicies, Problem, RouteConfig, ServerConfig, Surroundings, Watcher,
 };
 use callsign::source::docker::DockerOptions;
 use callsign::source::file;
@@ -67,7 +67,7 @@ impl Service {
         let is_empty = docker.is_none() && config.networks.is_empty();
         self.networks = names(&config);
         let applied = self.server.apply(config.networks).await.map_err(|error| error.to_string())?;
-        self.follow(docker, config.additions).await;
+        self.follow(docker, config.additions, config.docker.unwrap_or_default()).await;
         self.tell_if_empty(is_empty);
         (self.settings, self.routes) = (config.server, config.routes);
         self.tell_of_networks(&applied.added);
@@ -123,10 +123,10 @@ impl Service {
     }
 
     /// Follows Docker with these options, or no longer.
-    async fn follow(&mut self, options: Option<DockerOptions>, additions: NetworkPolicies) {
+    async fn follow(&mut self, options: Option<DockerOptions>, additions: NetworkPolicies, config: DockerConfig) {
         match (options, &mut self.docker) {
-            (Some(options), Some(engine)) => engine.configure(options, additions),
-            (Some(options), none) => *none = Some(Engine::new(options, additions)),
+            (Some(options), Some(engine)) => engine.configure(options, additions, config),
+            (Some(options), none) => *none = Some(Engine::new(options, additions, config)),
             (None, engine) => {
                 let gone = engine.take().map(|engine| engine.served()).unwrap_or_default();
                 if let Err(error) = self.server.update(Vec::new(), &gone).await {
@@ -168,16 +168,22 @@ impl Service {
         let surroundings = config.surroundings();
         let (docker, names) = (docker::options(&config), names(&config));
         let is_empty = docker.is_none() && names.is_empty();
-        let Config { server, networks, additions, routes, warnings, .. } = config;
+        let Config { server, networks, additions, docker: docker_config, routes, warnings, .. } = config;
+        if let (Some(engine), Some(options)) = (&mut self.docker, &docker) {
+            engine.release(&self.server, options).await;
+        }
         let applied = match self.server.update(networks, &self.networks).await {
             Ok(applied) => applied,
             Err(error) => {
+                if let Some(engine) = &mut self.docker {
+                    engine.restore();
+                }
                 error!(reason, %error, "not reloaded: everything stays as it is");
                 return Err(error.to_string());
             }
         };
         self.networks = names;
-        self.follow(docker, additions).await;
+        self.follow(docker, additions, docker_config.unwrap_or_default()).await;
         tell_of_warnings(&warnings, surroundings);
         if server.workers != self.settings.workers {
             warn!("changing `workers` requires a restart");

@@ -116,7 +116,7 @@ impl Network {
         self.gateways() != before
     }
 
-    fn contains(&self, address: IpAddr) -> bool {
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
         self.subnets.iter().any(|subnet| subnet.contains(&address))
     }
 
