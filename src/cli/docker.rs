@@ -70,6 +70,12 @@ pub(super) fn unmatched_patterns(config: Option<&DockerConfig>, docker: &source:
     config.map(|config| config.unmatched(|pattern| unmatched.contains(&pattern))).unwrap_or_default()
 }
 
+/// Where the engine is, for people: its socket or address, or why there is none.
+pub(super) fn socket(options: &DockerOptions) -> String {
+    source::find_engine(options.socket.as_deref(), |name| std::env::var_os(name))
+        .map_or_else(|error| error.to_string(), |address| address.to_string())
+}
+
 /// The options of the source, if Docker is followed. Networks of the file keep their names.
 pub(super) fn options(config: &Config) -> Option<DockerOptions> {
     let docker = config.docker.as_ref()?;
