@@ -284,3 +284,78 @@ fn an_engine_that_is_stopped_is_an_error_within_5_s() {
     assert_eq!(checked.status.code(), Some(1));
     assert!(checked.stderr.contains("Docker does not answer: no answer to /_ping within 5 s"), "{}", checked.stderr);
 }
+
+#[test]
+fn explain_knows_whose_queries_those_of_a_shared_network_are() {
+    let (engine, prefix) = projects();
+    let web = engine.container_id("shop-web-1");
+    engine.run(Container::new("alone"));
+    engine.run(Container::new("node").with_network_of("host"));
+    engine.run(Container::new("side").with_network_of(&format!("container:{web}")));
+    engine.run(Container::new("island").with_network_of("none"));
+    engine.make_network("lan", &format!("127.{prefix}.3."), |body| body["Driver"] = "macvlan".into());
+    engine.run(Container::new("scanner").on("lan", &[]));
+    engine.run(Container::new("hidden").label("callsign.enable", "false").on("shop_default", &[]));
+    let explain = |name: &str, from: &str| ran(&engine, &["explain", name, "--from", from, "--docker"]);
+    // docker.md 1.10: it asks as that container.
+    let side = explain("db", "side").expect_success().stdout;
+    assert!(side.starts_with(&format!("shop-web-1 gets 127.{prefix}.1.2 for db.\n")), "{side}");
+    assert!(side.contains("side has the network of container shop-web-1, and asks as that."), "{side}");
+    // docker.md 1.6: as the host, at the default bridge's gateway.
+    let node = explain("alone", "node").expect_success().stdout;
+    assert!(node.contains(&format!("127.{prefix}.0.1 gets 127.{prefix}.0.2 for alone.\n")), "{node}");
+    assert!(
+        node.contains(&format!("node has the host's network, so it asks as the host, 127.{prefix}.0.1.")),
+        "{node}"
+    );
+    assert!(node.contains("of network bridge\n"), "{node}");
+    // One that is left out is an address of its network like any other.
+    let hidden = explain("db", "hidden").expect_success().stdout;
+    assert!(hidden.contains(&format!("gets 127.{prefix}.1.2 for db.\n")), "{hidden}");
+    let says = |from: &str, what: &str| {
+        let told = explain("db", from);
+        assert!(told.status.code() == Some(2) && told.stderr.contains(what), "{from}: {told:?}");
+    };
+    says("island", "container island asks nothing: it has no network");
+    says("scanner", "scanner is on network lan, which does not reach this host (macvlan and ipvlan do not)");
+    engine.stop(&web);
+    says("shop-web-1", "container shop-web-1 asks nothing: it is exited; start it: docker start shop-web-1");
+    says("side", "container shop-web-1 asks nothing: it is exited");
+}
+
+#[test]
+fn explain_of_an_overlay_client_is_of_its_gateway_bridge() {
+    let prefix = prefix();
+    let engine = Engine::start(Age::Engine20, prefix);
+    engine.make_network("ovl", &format!("127.{prefix}.1."), |body| body["Driver"] = "overlay".into());
+    let bridge = engine.network("docker_gwbridge", &format!("127.{prefix}.2."));
+    let task = engine.run(Container::new("web.1.snjsxiwddvp4sx9p2ap3hbytf").on("ovl", &[]));
+    engine.run(Container::new("db").on("ovl", &["database"]));
+    engine.set_gateway_address(&bridge, &task, &format!("127.{prefix}.2.7"));
+    let told = ran(&engine, &["explain", "database", "--from", "web.1.snjsxiwddvp4sx9p2ap3hbytf", "--docker"]);
+    let told = told.expect_success().stdout;
+    for text in [
+        format!("gets 127.{prefix}.1.3 for database."),
+        format!("listener  127.{prefix}.0.1:53 of network bridge\n"),
+        format!("client    127.{prefix}.2.7 "),
+        "searched  ovl: ".to_owned(),
+    ] {
+        assert!(told.contains(&text), "{text}: {told}");
+    }
+}
+
+#[test]
+fn explain_says_where_dotted_names_are() {
+    let (engine, _) = projects();
+    let explain =
+        |name: &str| ran(&engine, &["explain", name, "--from", "shop-web-1", "--docker"]).expect_success().stdout;
+    for name in ["db.blog_default", "db.blog"] {
+        let told = explain(name);
+        assert!(told.contains(&format!("{name} is on blog_default (project blog) only")), "{told}");
+        assert!(told.contains("Attach it: docker network connect blog_default shop-web-1\n"), "{told}");
+    }
+    let swapped = explain("wbe.shop");
+    assert!(swapped.contains("\nDid you mean web.shop?\n"), "{swapped}");
+    let other = explain("foo.shop");
+    assert!(!other.contains("Did you mean"), "{other}");
+}
