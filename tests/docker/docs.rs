@@ -8,6 +8,7 @@ use crate::support::docker::{Docker, EMBEDDED, GATEWAY};
 use crate::support::machine::{Outside, becomes};
 use crate::support::process::{Finished, run};
 use crate::support::program::CALLSIGN;
+use crate::support::socket_proxy::SocketProxy;
 use crate::{becomes_at, needs_docker, needs_root};
 
 /// `callsign WORDS…` on the host of the engine, with the engine that is at the usual place there.
@@ -206,4 +207,25 @@ fn check_and_explain_ask_the_engine() {
     let explained = callsign(&docker, &["explain", "db", "--from", "nobody", "--docker"]);
     assert!(!explained.status.success() && explained.stderr.contains("nobody"), "{explained:?}");
     drop(cms);
+}
+
+#[test]
+fn a_socket_proxy_is_a_way_to_the_engine() {
+    needs_docker!();
+    let outside = Outside::new();
+    let _upstream = outside.upstream();
+    let docker = Docker::start(&outside);
+    docker.run(&["network", "create", "n1"]);
+    let proxy = docker.machine().network().enter(|| SocketProxy::start(&docker.socket()));
+    let callsign = docker.launch("[docker]\n").environment("DOCKER_HOST", proxy.host()).start();
+    let a = docker.container("a1", &["--network", "n1"]);
+    becomes_at!(a, GATEWAY, "a1", [a.address_on("n1")]);
+    let b = docker.container("b1", &["--network", "n1", "--network-alias", "bee"]);
+    becomes_at!(a, GATEWAY, "bee", [b.address_on("n1")]);
+    docker.run(&["rm", "--force", "b1"]);
+    becomes_at!(a, GATEWAY, "bee", ["NXDOMAIN"]);
+    let check = docker.machine().run(&["env", &format!("DOCKER_HOST={}", proxy.host()), CALLSIGN, "check", "--docker"]);
+    let check = check.expect_success().stdout;
+    assert!(check.contains("a1") && check.contains(&a.address_on("n1")), "{check}");
+    assert_eq!(proxy.refused(), Vec::<String>::new(), "{callsign:?}");
 }
