@@ -15,6 +15,7 @@ mod lookup;
 mod output;
 mod question;
 mod reply;
+mod schema;
 mod serve;
 mod settings;
 mod steering;
@@ -56,5 +57,6 @@ pub(crate) fn run() -> ExitCode {
         Command::Name(arguments) => control::name(&arguments),
         Command::Reload(arguments) => control::reload(&arguments),
         Command::Log(arguments) => control::log(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
     }
 }

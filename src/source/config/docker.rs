@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use crate::table::{Address, MAX_HOLD, Network};
+use crate::table::{Address, Network};
 
 use super::error::Problem;
+use super::schema::DOCKER;
 use super::section::Section;
-use super::shape::DOCKER;
 
 /// Characters of other kinds of patterns, which no network's name has.
 const NO_PATTERN: [char; 7] = ['?', '[', ']', '{', '}', '!', '\\'];
@@ -43,7 +43,7 @@ impl DockerConfig {
 pub(super) fn read(root: &Section<'_>) -> Option<DockerConfig> {
     let section = root.table("docker", &DOCKER)?;
     let mut docker = DockerConfig {
-        hold: section.duration("hold", 0.0..=MAX_HOLD.as_secs_f64()),
+        hold: section.seconds("hold"),
         listen: listen(&section),
         domain: domain(&section),
         ..DockerConfig::default()
