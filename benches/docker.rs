@@ -70,7 +70,7 @@ fn main() {
         Sizes { silent: 4, repeated: 20, steady: Duration::from_secs(3) }
     };
     let mut table = Table::default();
-    println!("{:<62}{:>26}{:>26}", "", "Docker alone", "with callsign");
+    println!("{:<62}{:>28}{:>28}", "", "Docker alone", "with callsign");
 
     table.row(
         "first of two upstreams silent: a query takes",
@@ -100,7 +100,7 @@ fn main() {
     ] {
         let cells = [false, true].map(|callsign| steady(callsign, server, name, &sizes));
         table.row(&format!("{what}: CPU a query"), cells.map(|cells| cells.map(|(cpu, _)| cpu)), microseconds);
-        table.row("  p99", cells.map(|cells| cells.map(|(_, p99)| p99)), microseconds);
+        table.row(&format!("{what}: p99"), cells.map(|cells| cells.map(|(_, p99)| p99)), microseconds);
     }
     println!("\nCPU is that of dockerd and callsign together. Gateway: {GATEWAY}, where Docker alone does not listen.");
     std::process::exit(table.end());
@@ -120,9 +120,9 @@ impl Table {
         let shown = |cell: &Option<T>| cell.as_ref().map_or_else(|| "–".to_owned(), &show);
         let is_worse = alone.zip(with).is_some_and(|(alone, with)| with.amount() > alone.amount() * 1.1);
         let mark = if is_worse { "  MISSED" } else { "" };
-        println!("{what:<62}{:>26}{:>26}{mark}", shown(&alone), shown(&with));
+        println!("{what:<62}{:>28}{:>28}{mark}", shown(&alone), shown(&with));
         if is_worse {
-            self.worse.push(format!("{}: {} with callsign, {} without", what.trim(), shown(&with), shown(&alone)));
+            self.worse.push(format!("{what}: {} with callsign, {} without", shown(&with), shown(&alone)));
         }
     }
 
