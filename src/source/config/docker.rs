@@ -51,7 +51,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<DockerConfig> {
     if let Some(socket) = section.string("socket") {
         let text = *socket.get_ref();
         let is_path = text.strip_prefix("unix://").unwrap_or(text).starts_with('/');
-        if !is_path && !text.strip_prefix("tcp://").is_some_and(|host| !host.is_empty()) {
+        if !is_path && text.strip_prefix("tcp://").is_none_or(str::is_empty) {
             let message = format!(
                 "`socket` is {text:?}; write {}, or socket = \"tcp://127.0.0.1:2375\" for a socket proxy",
                 section.example("socket")
