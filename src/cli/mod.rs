@@ -17,7 +17,6 @@ mod question;
 mod reply;
 mod schema;
 mod serve;
-mod settings;
 mod steering;
 
 use std::process::ExitCode;

@@ -42,7 +42,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::table::{Address, Health, NameTable, Network, NetworkBuilder};
+use crate::settings::Address;
+use crate::table::{Health, NameTable, Network, NetworkBuilder};
 
 use engine::Engine;
 pub use engine::{EngineAddress, EngineError, Version, find_engine};

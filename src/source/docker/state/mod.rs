@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::table::Address;
+use crate::settings::Address;
 
 use super::events::{Change, Event};
 use super::model::{self, Inspection, Service, Summary};
