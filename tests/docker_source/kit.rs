@@ -16,8 +16,10 @@ use super::support::program::{Program, callsign};
 pub(crate) fn prefix() -> u8 {
     static NEXT: AtomicU8 = AtomicU8::new(0);
     // Two test programs may run at a time.
-    let start = (std::process::id() % 4) as u8 * 50;
-    50 + start + NEXT.fetch_add(1, Ordering::Relaxed)
+    let start = 10 + (std::process::id() % 2) as u8 * 120;
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!(number < 120, "too many engines for one test program");
+    start + number
 }
 
 /// An engine and the program that follows it.
