@@ -182,7 +182,13 @@ pub(super) static CONTROL: Shape = Shape {
 
 pub(super) static METRICS: Shape = Shape {
     heading: "[metrics]",
-    keys: &[Key("listen", "listen = \"127.0.0.1:9153\""), Key("compat", "compat = \"coredns\"")],
+    keys: &[
+        Key("listen", "listen = \"127.0.0.1:9153\""),
+        Key("compat", "compat = \"coredns\""),
+        Key("page", "page = false"),
+        Key("token_file", "token_file = \"/etc/callsign/token\""),
+        Key("hosts", "hosts = [\"dns.example.com\"]"),
+    ],
     elsewhere: NOTHING,
 };
 
