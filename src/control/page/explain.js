@@ -3,8 +3,6 @@
 import { byId, copyable, el } from "./dom.js";
 import { get } from "./server.js";
 
-const GOOD = ["answered", "forwarded", "held"];
-
 export class Explain {
   #networks;
   #network = null;
@@ -86,7 +84,7 @@ function explanation(explained) {
   if (said) lines.push(["upstream says", [said.rcode, ...said.answers, said.error, `${said.ms} ms`].filter(Boolean).join(" · ")]);
   return el(
     "div",
-    { class: GOOD.includes(explained.result) ? "card good" : "card bad", "data-result": explained.result },
+    { class: `card ${looks(explained)}`, "data-result": explained.result },
     el("h3", {}, explained.conclusion),
     explained.cause && el("p", {}, explained.cause),
     ...explained.advice.map(advice),
@@ -97,6 +95,12 @@ function explanation(explained) {
       el("dl", {}, ...lines.flatMap(([term, text]) => [el("dt", {}, term), el("dd", {}, text)])),
     ),
   );
+}
+
+// How good the news is.
+function looks({ result, advice }) {
+  if (["answered", "held"].includes(result) || (result === "forwarded" && !advice.length)) return "good";
+  return ["forwarded", "no_such_record"].includes(result) ? "warn" : "bad";
 }
 
 // A line of advice; a command in it is copied by a click.

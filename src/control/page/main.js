@@ -150,14 +150,14 @@ function upstreams() {
     const [asked, failed] = [since("queries"), since("failures") + since("late")];
     const words = { up: "up", down: "down", unknown: "not known yet" };
     const rtt = upstream.rtt_ms === null ? "" : `${upstream.rtt_ms.toFixed(upstream.rtt_ms < 10 ? 1 : 0)} ms`;
-    const lately = asked ? `${plural(asked, "query").replace("querys", "queries")} in the last minute${failed ? `, ${failed} failed or late` : ""}` : `${upstream.queries.toLocaleString("en")} queries in all`;
+    const lately = `${asked.toLocaleString("en")} asked${failed ? `, ${failed.toLocaleString("en")} failed or late` : ""}`;
     return el(
       "div",
       { class: `upstream ${upstream.state}` },
       el("strong", { class: "name", title: upstream.address }, upstream.address),
       el("span", { class: "state" }, words[upstream.state] ?? upstream.state),
       el("span", { class: "rtt" }, rtt, sparkline(past.map(({ rtt_ms }) => rtt_ms))),
-      el("span", { class: failed ? "lately bad" : "lately muted" }, lately),
+      el("span", { class: failed ? "lately bad" : "lately muted", title: "in the last minute" }, lately),
     );
   });
   const { entries, bytes } = status.forwarding;
@@ -171,8 +171,9 @@ function upstreams() {
 function sparkline(values) {
   const known = values.filter((value) => value !== null);
   if (known.length < 2) return null;
-  const most = Math.max(...known, 1);
-  const points = values.map((value, index) => value !== null && `${(index * 60) / (REMEMBERED - 1)},${15 - (14 * value) / most}`);
+  const most = 1.2 * Math.max(...known, 1);
+  const right = REMEMBERED - values.length;
+  const points = values.map((value, index) => value !== null && `${((right + index) * 60) / (REMEMBERED - 1)},${15 - (14 * value) / most}`);
   const line = svg("polyline", { points: points.filter(Boolean).join(" ") });
   return svg("svg", { viewBox: "0 0 60 16", class: "spark", "aria-hidden": "true" }, line);
 }

@@ -144,19 +144,15 @@ export class Networks {
     return el(
       "div",
       { class: `line ${item.kind} ${state}${dim}${item.isSelected ? " selected" : ""}`, "aria-selected": String(item.isSelected) },
-      el("strong", { class: "name", title: name }, name),
-      el(
-        "span",
-        { class: "address" },
-        ...(state === "up" ? [] : [el("span", { class: "state" }, state)]),
-        ...addresses.slice(0, 2).map((address) => copyable(address)),
-      ),
+      el("strong", { class: "name" }, copyable(name, { class: "plain" }), state !== "up" && el("span", { class: "state" }, state)),
+      el("span", { class: "address" }, ...addresses.slice(0, 2).map((address) => copyable(address))),
       el(
         "span",
         { class: "names" },
-        ...names.map((each) => copyable(each)),
+        ...names.filter((each) => each !== name).map((each) => copyable(each)),
         ...others.map(({ network }) => el("span", { class: "also" }, "also on ", this.#link(network))),
       ),
+      el("span", { class: "sees" }, "sees"),
     );
   }
 
@@ -193,7 +189,7 @@ export class Networks {
     const bar = byId("selected");
     bar.hidden = !this.#selected;
     if (!this.#selected) return (bar.dataset.shown = "");
-    const { id, name, state, places } = this.#selected;
+    const { id, name, places } = this.#selected;
     const seen = new Set(places.flatMap((place) => (this.#read.get(place.network)?.containers ?? []).map((each) => each.id)));
     seen.delete(id);
     const shown = JSON.stringify([this.#selected, seen.size, this.#onlySeen]);
@@ -202,10 +198,10 @@ export class Networks {
     bar.dataset.shown = shown;
     const networks = places.flatMap((place, index) => [index ? " and " : "", this.#link(place.network)]);
     const button = (text, onclick, attributes = {}) => el("button", { type: "button", onclick, ...attributes }, text);
-    bar.replaceChildren(
+    const parts = [
       el("p", {}, el("strong", { class: "name" }, name), ` sees ${plural(seen.size, "other container")} on `, ...networks, "."),
       el("p", { class: "names" }, ...[...new Set(places.flatMap((place) => place.names))].map((each) => copyable(each))),
-      el("p", { class: "muted" }, `${state} · `, copyable(id, { class: "copy id", title: "copy the ID" })),
+      id !== name && el("p", { class: "muted" }, "ID ", copyable(id, { class: "copy id" })),
       el(
         "p",
         { class: "actions" },
@@ -217,7 +213,8 @@ export class Networks {
         }, { "aria-pressed": String(this.#onlySeen) }),
         button("Close", () => this.select(null)),
       ),
-    );
+    ];
+    bar.replaceChildren(...parts.filter(Boolean));
   }
 }
 
