@@ -268,14 +268,18 @@ fn where_an_answer_is_from_is_said_as_far_as_it_can_be_told() {
     let other: fn(&Query) -> Act = |query| query.answer(&[a([10, 0, 0, 1])]);
     let stale = move |query: &Query| query.answer(&[a([10, 0, 0, 1])]).changed(with_error(3));
     let cached_error = move |query: &Query| query.error(2).changed(with_error(13));
+    let unreachable = move |query: &Query| query.error(2).changed(with_error(22));
+    let failing = move |query: &Query| query.error(2).changed(with_error(23));
     let error: fn(&Query) -> Act = |query| query.error(2);
     type Script = Box<dyn Fn(&Query) -> Act + Send + Sync>;
-    let scripts: [(Script, Value, &str); 6] = [
-        (Box::new(own), json!("own"), ", the server's own name"),
-        (Box::new(own_error), json!("own"), ", the server's own name"),
+    let scripts: [(Script, Value, &str); 8] = [
+        (Box::new(own), json!("own"), ", answered by the server itself"),
+        (Box::new(own_error), json!("own"), ", answered by the server itself"),
         (Box::new(other), json!("forwarded_or_cached"), ", forwarded or from a cache"),
         (Box::new(stale), json!("stale_cache"), ", from a cache, past its TTL"),
         (Box::new(cached_error), json!("cached_error"), ", a failure that a cache remembers"),
+        (Box::new(unreachable), json!("no_upstream"), ", forwarded, and no upstream answered"),
+        (Box::new(failing), json!("no_upstream"), ", forwarded, and no upstream answered"),
         (Box::new(error), Value::Null, " ms"),
     ];
     for (script, origin, text) in scripts {

@@ -20,8 +20,6 @@ const RTT: Duration = Duration::from_millis(40);
 
 /// When the second server of a list is asked too, where the first usually takes less than a third of it.
 const HEDGE: Duration = Duration::from_millis(200);
-/// The time for one question.
-const LONGEST: Duration = Duration::from_secs(4);
 
 /// A path to a server and back.
 #[derive(Debug, Clone, Copy)]
@@ -47,8 +45,16 @@ struct Machine {
     stop: Arc<Notify>,
 }
 
+/// What is lost where nothing else is said.
+const SEED: u64 = 0xcbf2_9ce4_8422_2325;
+
 impl Machine {
     fn new(path: Path) -> Machine {
+        Machine::losing(path, SEED)
+    }
+
+    /// With other losses for each seed.
+    fn losing(path: Path, seed: u64) -> Machine {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
@@ -59,7 +65,7 @@ impl Machine {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 tokio::select! {
-                    () = serve(UdpSocket::from_std(socket).unwrap(), &path) => {}
+                    () = serve(UdpSocket::from_std(socket).unwrap(), &path, seed) => {}
                     () = stop.notified() => {}
                 }
             });
@@ -79,16 +85,16 @@ impl Drop for Machine {
 }
 
 /// Sends each query back as its reply, after its time and if neither of the two is lost.
-async fn serve(socket: UdpSocket, path: &Mutex<Path>) {
+async fn serve(socket: UdpSocket, path: &Mutex<Path>, seed: u64) {
     let socket = Arc::new(socket);
     let mut asked: HashMap<Vec<u8>, u32> = HashMap::new();
     let mut message = [0; 512];
     loop {
         let Ok((len, from)) = socket.recv_from(&mut message).await else { continue };
         let Path { delay, loss } = *path.lock().unwrap();
-        // The same packets are lost in each run: which depends on the question and on how often it was asked.
+        // The same packets are lost in each run with one seed: which depends on the question and on how often it was asked.
         let question = message[12..len].to_vec();
-        let mut random = question.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| mix(hash ^ u64::from(*octet)));
+        let mut random = question.iter().fold(seed, |hash, octet| mix(hash ^ u64::from(*octet)));
         let times = asked.entry(question).or_default();
         *times += 1;
         random = mix(random ^ u64::from(*times));
@@ -166,7 +172,8 @@ fn p99(times: impl Iterator<Item = Option<Duration>>) -> Duration {
     times[times.len() * 99 / 100]
 }
 
-/// Up to three times: other programs of a busy machine may be in the way of one.
+/// Up to three times until the times are good: other programs of a busy machine may be in the way of one. What is no matter
+/// of time is asserted by the attempt.
 async fn eventually(mut attempt: impl AsyncFnMut() -> Result<String, String>) {
     let mut said = Vec::new();
     for _ in 0..3 {
@@ -180,21 +187,16 @@ async fn eventually(mut attempt: impl AsyncFnMut() -> Result<String, String>) {
 
 #[tokio::test]
 async fn f6_a_path_that_loses_a_fifth_each_way_loses_hardly_a_question() {
-    for count in [1, 2] {
-        eventually(async || {
-            let machines: Vec<_> = (0..count).map(|_| Machine::new(LOSSY)).collect();
-            let bench = Arc::new(Bench::new(Order::Listed, &machines.iter().collect::<Vec<_>>()));
-            let done = bench.load(10_000, Duration::from_micros(500)).await;
-            let answered = done.iter().filter(|(_, time)| time.is_some_and(|time| time < LONGEST)).count();
-            let queries: u64 = bench.forwarder.upstreams().iter().map(|upstream| upstream.queries).sum();
-            let p99 = p99(done.into_iter().map(|(_, time)| time));
-            let usual = bench.forwarder.upstreams()[0].usual;
-            let figures = format!(
-                "{count} upstreams: {answered} of 10000 answered, p99 {p99:?}, {queries} queries, usual {usual:?}"
-            );
-            if answered >= 9_990 { Ok(figures) } else { Err(figures) }
-        })
-        .await;
+    for (count, seed) in [(1, SEED), (1, 1), (2, 2)] {
+        let machines: Vec<_> = (0..count).map(|number| Machine::losing(LOSSY, seed + number)).collect();
+        let bench = Arc::new(Bench::new(Order::Listed, &machines.iter().collect::<Vec<_>>()));
+        let done = bench.load(10_000, Duration::from_micros(500)).await;
+        let answered = done.iter().filter(|(_, time)| time.is_some()).count();
+        let queries: u64 = bench.forwarder.upstreams().iter().map(|upstream| upstream.queries).sum();
+        let p99 = p99(done.into_iter().map(|(_, time)| time));
+        let figures = format!("{count} upstreams, {seed}: {answered} of 10000, p99 {p99:?}, {queries} queries");
+        println!("{figures}");
+        assert!(answered >= 9_990, "{figures}");
     }
 }
 
@@ -206,9 +208,12 @@ async fn f6_a_server_that_loses_nothing_is_asked_once() {
         let done = bench.load(2000, Duration::from_millis(1)).await;
         let answered = done.iter().filter(|(_, time)| time.is_some()).count();
         let queries = bench.forwarder.upstreams()[0].queries;
-        let figures = format!("{answered} of 2000 answered, {queries} queries");
+        assert_eq!(answered, 2000);
         // But for hiccups of the machine that the test runs on.
-        if answered == 2000 && queries <= 2020 { Ok(figures) } else { Err(figures) }
+        let late = done.iter().filter(|(_, time)| time.is_none_or(|time| time >= RTT * 3 / 2)).count() as u64;
+        let figures = format!("{queries} queries for 2000 questions, {late} late");
+        assert!(queries <= 2020 + 3 * late, "{figures}");
+        if queries <= 2020 { Ok(figures) } else { Err(figures) }
     })
     .await;
 }
@@ -277,7 +282,8 @@ async fn f5_while_the_first_is_well_the_second_sees_practically_nothing() {
         // Where the machine that the test runs on stands still for longer than a hedge waits, a question is late, too.
         let late = done.iter().filter(|(_, time)| time.is_none_or(|time| time >= HEDGE)).count() as u64;
         let figures = format!("{answered} of 10000 answered, {late} late; {seen} queries to the second");
-        if answered == 10_000 && seen < 10 + late { Ok(figures) } else { Err(figures) }
+        assert!(answered == 10_000 && seen < 10 + late, "{figures}");
+        if late < 100 { Ok(figures) } else { Err(figures) }
     })
     .await;
 }

@@ -79,23 +79,47 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
+/// Up to three times until the times are good: other programs of a busy machine may be in the way of one. What is no matter
+/// of time is asserted by the attempt.
+async fn eventually(mut attempt: impl AsyncFnMut() -> Result<(), String>) {
+    let mut said = Vec::new();
+    for _ in 0..3 {
+        match attempt().await {
+            Ok(()) => return,
+            Err(times) => said.push(times),
+        }
+    }
+    panic!("{said:#?}");
+}
+
+/// It took no longer than that.
+fn within(took: Duration, most: Duration) -> Result<(), String> {
+    if took <= most { Ok(()) } else { Err(format!("{took:?}, not {most:?}")) }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f6_slow_upstreams_answer_and_6_s_are_for_the_next_who_asks() {
     let slow = |delay: u64, most: usize| async move {
-        let upstream = server(1, Duration::from_millis(delay)).await;
-        let forwarder = listed(&[&upstream]);
-        let start = Instant::now();
-        assert_eq!(whose(&resolve(&forwarder, &question("www")).await.unwrap()), 1, "{delay} ms");
-        assert!(start.elapsed() < Duration::from_millis(delay) + NOISE, "{delay} ms: {:?}", start.elapsed());
-        let datagrams = upstream.queries().len() + upstream.probes().len();
-        assert!(datagrams <= most, "{delay} ms: {datagrams}");
+        let delay = Duration::from_millis(delay);
+        eventually(async || {
+            let upstream = server(1, delay).await;
+            let forwarder = listed(&[&upstream]);
+            let start = Instant::now();
+            assert_eq!(whose(&resolve(&forwarder, &question("www")).await.unwrap()), 1, "{delay:?}");
+            within(start.elapsed(), delay + NOISE)?;
+            let datagrams = upstream.queries().len() + upstream.probes().len();
+            assert!(datagrams <= most, "{delay:?}: {datagrams}");
+            Ok(())
+        })
+        .await;
     };
-    let slower = async {
+    let slower = eventually(async || {
         let upstream = server(1, Duration::from_secs(6)).await;
         let forwarder = listed(&[&upstream]);
         let start = Instant::now();
         let failure = resolve(&forwarder, &question("www")).await.unwrap_err();
-        assert!((4000..4300).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+        let took = start.elapsed();
+        assert!(took >= 4000 * MS, "{took:?}");
         assert_eq!((failure.rcode, failure.ede), (rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY));
         // An answer in place of the failure.
         let failed = forwarder.counters().bytes;
@@ -103,7 +127,8 @@ async fn f6_slow_upstreams_answer_and_6_s_are_for_the_next_who_asks() {
         let asked = upstream.queries().len();
         let reply = resolve(&forwarder, &question("www")).await.unwrap();
         assert_eq!((whose(&reply), upstream.queries().len()), (1, asked), "from the cache");
-    };
+        within(took, 4000 * MS + NOISE)
+    });
     tokio::join!(slow(300, 2), slow(1000, 2), slow(1800, 3), slow(2500, 3), slow(3500, 4), slower);
 }
 
@@ -159,29 +184,59 @@ async fn f5_names_that_only_the_company_knows_are_found_40_of_40() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f5_a_first_server_dead_from_the_start_costs_one_patience_once() {
     let log = Log::listen();
-    let (dead, second) = (Scripted::silent().await, server(2, 20 * MS).await);
-    let forwarder = listed(&[&dead, &second]);
-    let mut took = Vec::new();
-    for number in 0..20 {
-        let start = Instant::now();
-        assert_eq!(whose(&resolve(&forwarder, &question(&format!("n{number}"))).await.unwrap()), 2);
-        took.push(start.elapsed());
+    eventually(async || {
+        let (dead, second) = (Scripted::silent().await, server(2, 20 * MS).await);
+        let forwarder = listed(&[&dead, &second]);
+        let mut took = Vec::new();
+        for number in 0..20 {
+            let start = Instant::now();
+            assert_eq!(whose(&resolve(&forwarder, &question(&format!("n{number}"))).await.unwrap()), 2);
+            took.push(start.elapsed());
+        }
+        assert!(took[0] >= 490 * MS, "{took:?}");
+        within(took[0], 600 * MS)?;
+        took[1..].iter().try_for_each(|took| within(*took, 120 * MS))?;
+        assert_eq!(dead.queries().len(), 1, "it is passed over");
+        let address = dead.address();
+        let why = "no reply to a query, nor to a probe within 500ms";
+        assert_eq!(log.of(address), [format!("WARN upstream {address} is slow or does not answer: {why}")]);
+        Ok(())
+    })
+    .await;
+}
+
+/// As over TLS on a long way: it closes each connection after a reply, and to make another one and ask takes longer than the
+/// patience for a stranger.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f5_a_first_server_over_tcp_that_is_slow_and_closes_connections_answers_once_it_is_known() {
+    let first =
+        Scripted::start(|query| vec![Act::After(600 * MS), query.answer(&[a([192, 0, 2, 1])]), Act::Close]).await;
+    let second = server(2, MS).await;
+    let upstreams = [format!("tcp://{}", first.address()), second.address().to_string()];
+    let upstreams = upstreams.iter().map(|text| text.parse().unwrap()).collect();
+    let forwarder = Arc::new(Forwarder::new(ForwardOptions { upstreams, ..ForwardOptions::default() }));
+    resolve(&forwarder, &question("stranger")).await.unwrap();
+    let is_known = || forwarder.upstreams().iter().any(|status| status.well && status.usual > Some(600 * MS));
+    until("it is known how slow it is", is_known).await;
+    let told = second.queries().len();
+    for number in 0..3 {
+        assert_eq!(whose(&resolve(&forwarder, &question(&format!("n{number}"))).await.unwrap()), 1, "{number}");
     }
-    assert!(took[0] >= 490 * MS && took[0] <= 600 * MS, "{took:?}");
-    assert!(took[1..].iter().all(|took| *took < 120 * MS), "as if it were not there: {took:?}");
-    assert_eq!(dead.queries().len(), 1, "it is passed over");
-    let address = dead.address();
-    let why = "no reply to a query, nor to a probe within 500ms";
-    assert_eq!(log.of(address), [format!("WARN upstream {address} does not answer: {why}")]);
+    assert_eq!(second.queries().len(), told, "names of the company are not told");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn f5_a_negative_answer_waits_for_the_first_server_until_it_is_known_to_be_dead() {
-    let (dead, second) = (Scripted::silent().await, denying(MS).await);
-    let forwarder = listed(&[&dead, &second]);
-    let start = Instant::now();
-    assert_eq!(Header::read(&resolve(&forwarder, &question("www")).await.unwrap()).unwrap().rcode(), rcode::NXDOMAIN);
-    assert!((490..800).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    eventually(async || {
+        let (dead, second) = (Scripted::silent().await, denying(MS).await);
+        let forwarder = listed(&[&dead, &second]);
+        let start = Instant::now();
+        let reply = resolve(&forwarder, &question("www")).await.unwrap();
+        assert_eq!(Header::read(&reply).unwrap().rcode(), rcode::NXDOMAIN);
+        assert!(start.elapsed() >= 490 * MS, "{:?}", start.elapsed());
+        within(start.elapsed(), 800 * MS)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,7 +289,10 @@ async fn f7_a_server_that_dies_is_demoted_logged_once_and_used_again_when_it_is_
     let address = first.address();
     let lines = log.of(address);
     assert_eq!(lines.len(), 2, "{lines:?}");
-    assert!(lines[0].starts_with(&format!("WARN upstream {address} does not answer: no reply")), "{lines:?}");
+    assert!(
+        lines[0].starts_with(&format!("WARN upstream {address} is slow or does not answer: no reply")),
+        "{lines:?}"
+    );
     assert_eq!(lines[1], format!("INFO upstream {address} answers again"));
 }
 
@@ -262,7 +320,7 @@ async fn f7_strict_remembers_nothing_and_logs_it_once() {
     }
     assert!(dead.queries().len() >= 3 && dead.probes().is_empty());
     let address = dead.address();
-    let line = format!("WARN upstream {address} does not answer: no reply within its share of the time");
+    let line = format!("WARN upstream {address} is slow or does not answer: no reply within its share of the time");
     assert_eq!(log.of(address), [line]);
 }
 
@@ -295,6 +353,45 @@ async fn f7_questions_that_are_refused_move_nobody_elses() {
     flood.abort();
     assert!(forwarder.upstreams().iter().all(|upstream| upstream.well));
     assert!(second.queries().iter().all(|query| query.question()[1] == b'x'), "no upstream is asked with RD=0");
+}
+
+/// One client asks for names whose answers the first server truncates, and that has no TCP port.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f7_truncated_answers_of_a_server_without_tcp_move_nobody_elses() {
+    let log = Log::listen();
+    let first = Scripted::without_tcp(|query| match query.question()[1] {
+        b'x' => vec![query.truncated()],
+        _ => vec![query.answer(&[a([192, 0, 2, 1])])],
+    })
+    .await;
+    let second = server(2, MS).await;
+    for order in [Order::Listed, Order::Fastest, Order::Strict] {
+        let forwarder = forwarder(&[first.address(), second.address()], |options| options.order = order);
+        for number in 0..20 {
+            resolve(&forwarder, &question(&format!("x{number}"))).await.unwrap();
+            let reply = resolve(&forwarder, &question(&format!("n{number}"))).await.unwrap();
+            assert!(order == Order::Fastest || whose(&reply) == 1, "{order:?}: {number}");
+        }
+        let first = Upstream::new(first.address().into());
+        let status = forwarder.upstreams().into_iter().find(|status| status.upstream == first).unwrap();
+        assert!(order == Order::Fastest || status.well, "{order:?}: it answers every datagram");
+    }
+    assert_eq!(log.of(first.address()), [""; 0]);
+}
+
+/// A server that changes the spelling of names is asked over TCP, and it has none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn f7_a_server_that_lower_cases_and_has_no_tcp_stays_well() {
+    let log = Log::listen();
+    let lowering =
+        |query: &Query| query.answer(&[a([192, 0, 2, 1])]).changed(|reply| reply[12..].make_ascii_lowercase());
+    let upstream = Scripted::without_tcp(move |query| vec![lowering(query)]).await;
+    let forwarder = forwarder(&[upstream.address()], |options| options.case_randomization = true);
+    let failure =
+        resolve(&forwarder, &question("abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz")).await.unwrap_err();
+    assert!(failure.text.ends_with("connection refused"), "{failure}");
+    assert!(forwarder.upstreams()[0].well);
+    assert_eq!(log.of(upstream.address()), [""; 0]);
 }
 
 /// One client asks for names that the first server never answers.

@@ -385,26 +385,26 @@ fn f6_a_path_that_loses_a_fifth_each_way_loses_hardly_a_question() {
     let _unbound = site.unbound(ONE);
     let path = delay(&site.one);
     packets::lose(&site.one, 20);
-    // 8 of 10,000 are lost with seven queries each, more than 10 in one run of six.
-    eventually(|| {
-        let _callsign = site.callsign(&[ONE], "");
-        packets::count(&site.one, 53);
-        let start = Instant::now();
-        let done = site.load(&Load { count: 10_000, in_flight: 400, every: None });
-        let answered = done.iter().filter(|asked| asked.took.is_some()).count();
-        let (median, p99) = (percentile(&done, 50), percentile(&done, 99));
-        // 0.8 × 0.8 of the exchanges succeed: it takes 1.56 of them for an answer.
-        let queries = packets::counted(&site.one, 53);
-        assert!(queries > 14_000, "{queries} queries: the path loses nothing");
-        let figures = format!(
-            "{answered} of 10000 answered in {:?}, median {median:?}, p99 {p99:?}, {queries} queries; {path}",
-            start.elapsed()
-        );
-        if answered >= 9_990 { Ok(figures) } else { Err(figures) }
-    });
+    // 3 of 10,000 are lost with eight queries each.
+    let _callsign = site.callsign(&[ONE], "");
+    packets::count(&site.one, 53);
+    let start = Instant::now();
+    let done = site.load(&Load { count: 10_000, in_flight: 100, every: None });
+    let answered = done.iter().filter(|asked| asked.took.is_some()).count();
+    let (median, p99) = (percentile(&done, 50), percentile(&done, 99));
+    // 0.8 × 0.8 of the exchanges succeed: it takes 1.56 of them for an answer.
+    let queries = packets::counted(&site.one, 53);
+    assert!(queries > 14_000, "{queries} queries: the path loses nothing");
+    let figures = format!(
+        "{answered} of 10000 answered in {:?}, median {median:?}, p99 {p99:?}, {queries} queries; {path}",
+        start.elapsed()
+    );
+    println!("{figures}");
+    assert!(answered >= 9_990, "{figures}");
 }
 
-/// Up to three times: other programs of a busy machine may be in the way of one.
+/// Up to three times until the times are good: other programs of a busy machine may be in the way of one. Figures that are
+/// no times are asserted by the attempt.
 fn eventually(mut attempt: impl FnMut() -> Result<String, String>) {
     let mut said = Vec::new();
     for _ in 0..3 {

@@ -139,6 +139,17 @@ fn an_empty_file_changes_nothing() {
     assert_eq!(db_at(SHOP, port), [ip("10.10.1.4")]);
 }
 
+#[test]
+fn another_number_of_workers_is_said_to_need_a_restart() {
+    let port = free_port(&[ip(SHOP)]);
+    let shop = network("shop", SHOP, "10.10.1.3");
+    let program = Program::with(&[server(port), shop.clone()].concat()).start();
+    let mark = program.mark();
+    program.reload_by_change(&[server(port), "workers = 7\n".to_owned(), shop].concat());
+    let warning = program.wait_after(mark, Source::Stderr, "changing `workers` requires a restart");
+    assert!(warning.contains("WARN"), "{warning}");
+}
+
 /// As where the disk is full: the first part of a file is valid.
 #[test]
 fn a_file_that_has_no_network_any_more_is_warned_of() {
@@ -337,8 +348,13 @@ fn a_file_that_becomes_a_fifo_changes_nothing_and_is_not_waited_for() {
     assert_eq!(db_at(SHOP, port), [ip("10.10.1.3")]);
     // Who follows the file is there still.
     fs::remove_file(program.config_path()).unwrap();
-    program.reload_by_change(&[server(port), network("shop", SHOP, "10.10.1.4")].concat());
-    assert_eq!(db_at(SHOP, port), [ip("10.10.1.4")]);
+    program.write_config(&[server(port), network("shop", SHOP, "10.10.1.4")].concat());
+    // That the FIFO came may be told twice, by the signal and by the change.
+    let deadline = Instant::now() + support::DEADLINE;
+    while db_at(SHOP, port) != [ip("10.10.1.4")] {
+        assert!(Instant::now() < deadline, "the new file is never read");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// `serve --config <(generate)`: there is nothing more to read from it later.

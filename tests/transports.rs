@@ -208,16 +208,18 @@ async fn tcp_that_answers_no_more_is_given_up_for_a_new_connection() {
 
 #[tokio::test]
 async fn garbage_of_any_length_is_no_reply() {
+    const LENGTHS: [usize; 8] = [0, 1, 11, 12, 13, 100, 1232, 4095];
     let script = |query: &Query| {
-        let lengths = [0, 1, 11, 12, 13, 100, 1232, 4095];
-        let garbage = lengths.map(|len| Act::Send((0..len).map(|octet| (octet * 7) as u8).collect()));
-        garbage.into_iter().chain([query.answer(&[a(IP)])]).collect()
+        let len = LENGTHS[query.number % LENGTHS.len()];
+        vec![Act::Send((0..len).map(|octet| (octet * 7) as u8).collect()), query.answer(&[a(IP)])]
     };
     let server = Scripted::start(script).await;
     for upstream in [plain(&server), tcp(&server)] {
         let asker = Asker::new(&[upstream], patient());
-        assert_eq!(asker.answer().await, [IP]);
-        assert_eq!(asker.status(&server).mismatches, 8);
+        for _ in LENGTHS {
+            assert_eq!(asker.answer().await, [IP]);
+        }
+        assert!(asker.status(&server).mismatches >= 8);
     }
 }
 

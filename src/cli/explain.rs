@@ -92,7 +92,8 @@ fn client(from: &str, containers: &[ContainerStatus]) -> Result<String, String> 
     };
     if container.networks.iter().all(|(_, addresses)| addresses.is_empty()) {
         return Err(format!(
-            "container {} has no address: it is not running, or on no network that callsign knows",
+            "container {} has no address: it is not running, is on no network that is served, or has the network of the \
+             host or of another container, which to name instead",
             container.name
         ));
     }

@@ -7,6 +7,7 @@ mod aardvark;
 mod arguments;
 mod check;
 mod control;
+mod descriptors;
 mod docker;
 mod explain;
 mod log;

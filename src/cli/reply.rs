@@ -15,6 +15,8 @@ use callsign::control::rdata;
 const STALE_ANSWER: u16 = 3;
 const CACHED_ERROR: u16 = 13;
 const STALE_NXDOMAIN: u16 = 19;
+const NO_REACHABLE_AUTHORITY: u16 = 22;
+const NETWORK_ERROR: u16 = 23;
 
 /// What a server said.
 #[derive(Debug, Serialize)]
@@ -34,12 +36,14 @@ pub(super) struct Reply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Origin {
-    /// The server has authority for the name: it is one of its own.
+    /// The server has authority for the name, whether it exists or not.
     Own,
     /// A cache gave it past its TTL, as no upstream answered (RFC 8914 §4.4, §4.20).
     StaleCache,
     /// A cache remembered the failure (RFC 8914 §4.14).
     CachedError,
+    /// It was forwarded, and those who were asked failed (RFC 8914 §4.23, §4.24).
+    NoUpstream,
     /// Another server's answer. Whether it was asked now or kept in a cache, a reply does not tell.
     ForwardedOrCached,
 }
@@ -95,6 +99,8 @@ impl Reply {
             Some(Origin::StaleCache)
         } else if has(&[CACHED_ERROR]) {
             Some(Origin::CachedError)
+        } else if has(&[NO_REACHABLE_AUTHORITY, NETWORK_ERROR]) {
+            Some(Origin::NoUpstream)
         } else if self.flags.contains(&"aa") {
             Some(Origin::Own)
         } else if matches!(&*self.status, "NOERROR" | "NXDOMAIN") {
@@ -138,9 +144,10 @@ fn extended_errors(message: &Message) -> Vec<ExtendedError> {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Origin::Own => "the server's own name",
+            Origin::Own => "answered by the server itself",
             Origin::StaleCache => "from a cache, past its TTL",
             Origin::CachedError => "a failure that a cache remembers",
+            Origin::NoUpstream => "forwarded, and no upstream answered",
             Origin::ForwardedOrCached => "forwarded or from a cache",
         })
     }

@@ -21,6 +21,16 @@ pub(super) fn known_as(endpoint: &Endpoint) -> String {
     if is_digest { name_of(endpoint) } else { id.to_owned() }
 }
 
+/// The Compose project of a container of Docker's: it is called `SERVICE.PROJECT` and `PROJECT-SERVICE-NUMBER`.
+pub(super) fn project_of(endpoint: &Endpoint) -> Option<String> {
+    let names: Vec<String> = endpoint.names().iter().map(ToString::to_string).collect();
+    let (_, project) = names.iter().filter_map(|name| name.rsplit_once('.')).find(|(service, project)| {
+        let numbered = format!("{project}-{service}-");
+        names.iter().any(|name| name.starts_with(&numbered))
+    })?;
+    Some(project.to_owned())
+}
+
 /// A container in the shapes.
 pub(super) fn shape(endpoint: &Endpoint) -> shapes::Container {
     shapes::Container { name: name_of(endpoint), id: endpoint.id().to_owned(), state: state(endpoint).to_owned() }

@@ -239,7 +239,9 @@ fn asker(world: &World<'_>, inquiry: &Inquiry) -> Result<Asker, String> {
         places.sort_by(|a, b| rank(&a.network, &a.endpoint).cmp(&rank(&b.network, &b.endpoint)));
         let on_asked =
             asked.as_ref().and_then(|asked| places.iter().position(|place| Arc::ptr_eq(&place.network, asked)));
-        let place = places[on_asked.unwrap_or(0)].clone();
+        // Where it has no address it asks nothing.
+        let asks = places.iter().position(|place| !place.endpoint.addresses().is_empty());
+        let place = places[on_asked.or(asks).unwrap_or(0)].clone();
         let address = place.endpoint.addresses().iter().min_by_key(|address| address.is_ipv6());
         let Some(&address) = address else {
             return Err(format!(
@@ -633,7 +635,12 @@ impl Teller<'_> {
             .collect();
         networks.sort();
         let Some(first) = networks.first() else { return (None, Vec::new()) };
-        let listed = networks.join(" and ");
+        let mut listed = networks.join(" and ");
+        if let [only] = &networks[..]
+            && let Some(project) = self.project_on(only)
+        {
+            listed = format!("{only} (project {project})");
+        }
         let cause = match &self.asker.container {
             Some(_) => format!(
                 "{name} is on {listed} only; {who} is not attached to {}.",
@@ -667,6 +674,12 @@ impl Teller<'_> {
         }
         let holder = holders_of(&*self.world.table.network(elsewhere)?, name).first().map(name_of)?;
         Some(format!("Or give it the name here: docker network connect --alias {name} {here} {holder}"))
+    }
+
+    /// The Compose project of the container that has the name on a network of Docker's.
+    fn project_on(&self, network: &str) -> Option<String> {
+        let holders = holders_of(&*self.world.table.network(network)?, &self.inquiry.name);
+        holders.iter().find_map(containers::project_of).filter(|_| self.world.kind == "docker")
     }
 
     /// The networks that the client sees, in words.

@@ -12,7 +12,8 @@ use smallvec::SmallVec;
 use tokio::time::{sleep_until, timeout};
 
 use super::attempt::{Attempt, AttemptError, AttemptOptions, Received, is_unreachable};
-use super::datagram::is_ours;
+use super::budget::Asker;
+use super::datagram::{has_ample_sockets, is_ours, warn_of_want};
 use super::failure::{Failure, best};
 use super::pool::UpstreamPool;
 use super::probe;
@@ -40,17 +41,10 @@ pub(super) struct QueryOptions {
 }
 
 impl QueryOptions {
-    /// Does as a resolv.conf wants its servers asked, and gives them in that way. Its `timeout` and `attempts` bound the
-    /// whole time, as a resolver would take it that asks one server after the other. Where that is how they are asked their
-    /// order and time are our own options' matter.
-    pub(super) fn limit(&mut self, options: &SystemOptions, servers: &Arc<[Upstream]>) -> Arc<[Upstream]> {
-        let is_ours = self.order == Order::Strict;
-        if !is_ours && (options.timeout.is_some() || options.attempts.is_some()) {
-            let turns = u32::from(options.attempts.unwrap_or(2)) * u32::try_from(servers.len()).unwrap_or(u32::MAX);
-            let turn = Duration::from_secs(options.timeout.unwrap_or(5).into());
-            self.timeout = self.timeout.min(turn.saturating_mul(turns));
-        }
-        if !is_ours && options.rotate {
+    /// Does as a resolv.conf wants its servers asked, and gives them in that way. Where they are strictly asked one after
+    /// the other their order is our own options' matter.
+    pub(super) fn follow(&mut self, options: &SystemOptions, servers: &Arc<[Upstream]>) -> Arc<[Upstream]> {
+        if self.order != Order::Strict && options.rotate {
             self.order = Order::RoundRobin;
         }
         match options.use_vc {
@@ -68,9 +62,14 @@ pub(super) struct Asked {
 }
 
 /// See [`Forwarder::ask`](super::Forwarder::ask).
-pub(super) async fn ask(question: &Question, pool: &Arc<UpstreamPool>, options: QueryOptions) -> Asked {
-    let mut plan = Plan::new(question, pool, options);
-    let mut attempts = QueryAttempts::new(question, pool, options);
+pub(super) async fn ask(
+    question: &Question,
+    client: Option<Asker>,
+    pool: &Arc<UpstreamPool>,
+    options: QueryOptions,
+) -> Asked {
+    let mut plan = Plan::new(question, client, pool, options);
+    let mut attempts = QueryAttempts::new(question, client, pool, options);
     let mut timer = pin!(sleep_until(now().into()));
     loop {
         // Before the schedule looks at the servers, so that no change is missed.
@@ -91,7 +90,7 @@ pub(super) async fn ask(question: &Question, pool: &Arc<UpstreamPool>, options: 
                 continue;
             }
             Step::Silent(server) => {
-                pool.servers[server].warn(&"no reply within its share of the time");
+                pool.servers[server].warn(&"is slow or does not answer: no reply within its share of the time");
                 continue;
             }
             Step::Give(server) => {
@@ -132,17 +131,16 @@ enum Event {
 }
 
 /// Who is asked when.
-#[expect(clippy::large_enum_variant, reason = "the larger one is the usual one")]
 enum Plan {
     Scheduled(Schedule),
     Strict(Strict),
 }
 
 impl Plan {
-    fn new(question: &Question, pool: &Arc<UpstreamPool>, options: QueryOptions) -> Plan {
+    fn new(question: &Question, client: Option<Asker>, pool: &Arc<UpstreamPool>, options: QueryOptions) -> Plan {
         let now = now();
         if options.order == Order::Strict {
-            return Plan::Strict(Strict::new(pool.servers.len(), options.timeout, now));
+            return Plan::Strict(Strict::new(pool.servers.len(), client, options.timeout, now));
         }
         let ranking = pool.rank(options.order, now);
         for &(server, with_question) in &ranking.retries {
@@ -154,7 +152,7 @@ impl Plan {
         if let Some(server) = ranking.copy {
             probe::copy(&pool.servers[server], question);
         }
-        Plan::Scheduled(Schedule::new(options.order, &ranking, options.timeout, now))
+        Plan::Scheduled(Schedule::new(options.order, &ranking, client, options.timeout, now))
     }
 
     fn next(&mut self, now: Instant, pool: &Arc<UpstreamPool>) -> Step {
@@ -196,6 +194,7 @@ struct ServerOutcome {
 /// All attempts at one question, and what came of them.
 struct QueryAttempts<'a> {
     question: Cow<'a, Question>,
+    client: Option<Asker>,
     pool: Arc<UpstreamPool>,
     options: QueryOptions,
     outcomes: Box<[ServerOutcome]>,
@@ -205,10 +204,15 @@ struct QueryAttempts<'a> {
 }
 
 impl<'a> QueryAttempts<'a> {
-    fn new(question: &'a Question, pool: &Arc<UpstreamPool>, options: QueryOptions) -> QueryAttempts<'a> {
+    fn new(
+        question: &'a Question,
+        client: Option<Asker>,
+        pool: &Arc<UpstreamPool>,
+        options: QueryOptions,
+    ) -> QueryAttempts<'a> {
         let outcomes = pool.servers.iter().map(|_| ServerOutcome::default()).collect();
         let (question, pool) = (Cow::Borrowed(question), pool.clone());
-        QueryAttempts { question, pool, options, outcomes, pending: SmallVec::new(), truncated: None }
+        QueryAttempts { question, client, pool, options, outcomes, pending: SmallVec::new(), truncated: None }
     }
 
     /// Asks a server in the way that its transport begins with.
@@ -216,7 +220,8 @@ impl<'a> QueryAttempts<'a> {
         let outcome = &self.outcomes[server];
         let (edns, randomize_case) = (!outcome.no_edns, self.options.randomize_case);
         let newer_than = outcome.first_sent;
-        self.attempt(server, AttemptOptions { edns, randomize_case, newer_than, ..AttemptOptions::USUAL })
+        let client = self.client;
+        self.attempt(server, AttemptOptions { edns, randomize_case, newer_than, client, ..AttemptOptions::USUAL })
     }
 
     /// Asks a server again: the same datagram out of the same socket, or over a new connection.
@@ -243,7 +248,7 @@ impl<'a> QueryAttempts<'a> {
                 self.pending.push(attempt);
                 Event::Nothing
             }
-            Err(error) => self.break_off(server, sent, true, error),
+            Err(error) => self.break_off(server, sent, options, true, error),
         }
     }
 
@@ -252,12 +257,9 @@ impl<'a> QueryAttempts<'a> {
         let (server, options, is_datagram) = (attempt.server, attempt.options, attempt.is_datagram());
         let received = match result {
             Ok(received) => received,
-            Err(error) => return self.break_off(server, attempt.sent, is_datagram, error),
+            Err(error) => return self.break_off(server, attempt.sent, options, is_datagram, error),
         };
-        // The way over TCP, after a datagram, does not say how fast the datagrams are.
-        let is_measure = received.reused && !options.connected;
-        let (rtt, is_repeated) = (now() - attempt.sent, attempt.is_repeated());
-        self.pool.servers[server].answered(is_measure.then_some(rtt), is_repeated);
+        self.pool.servers[server].answered(&attempt, received.reused);
         attempt.finish();
         let reply = received.message;
         match meaning(&reply) {
@@ -297,9 +299,17 @@ impl<'a> QueryAttempts<'a> {
     }
 
     /// An attempt ended with an error of the system, of a connection or of a handshake.
-    fn break_off(&mut self, server: usize, sent: Instant, is_datagram: bool, error: io::Error) -> Event {
+    fn break_off(
+        &mut self,
+        server: usize,
+        sent: Instant,
+        options: AttemptOptions,
+        is_datagram: bool,
+        error: io::Error,
+    ) -> Event {
         if is_ours(&error) {
             // The server has nothing to do with it: like a lost packet, it is sent again.
+            warn_of_want(&error);
             self.outcomes[server].error.get_or_insert(AttemptError::Network(error));
             return Event::Nothing;
         }
@@ -307,7 +317,9 @@ impl<'a> QueryAttempts<'a> {
         let is_unreachable = is_unreachable(&error, is_datagram);
         let error = AttemptError::Network(error);
         match (is_unreachable, self.options.order) {
-            (true, Order::Strict) => state.warn(&error),
+            // The server has just answered a datagram, whatever its TCP does: it fails this question, and no other.
+            _ if options.connected => {}
+            (true, Order::Strict) => state.warn(&format_args!("does not answer: {error}")),
             (true, _) => state.unreachable(sent, &error),
             // It may be what was asked that made it hang up: a probe tells.
             (false, Order::Strict) => {}
@@ -329,7 +341,7 @@ impl<'a> QueryAttempts<'a> {
     /// The time is over, or nobody is left to wait for.
     fn end(mut self) -> Asked {
         let outcome = self.best();
-        let late = (!self.pending.is_empty()).then(|| {
+        let late = (!self.pending.is_empty() && has_ample_sockets()).then(|| {
             let question = Cow::Owned(self.question.into_owned());
             Late(QueryAttempts { question, ..self })
         });
@@ -395,20 +407,19 @@ mod tests {
     fn f2_the_options_of_a_resolv_conf_are_honoured() {
         let servers: Arc<[Upstream]> = ["10.0.0.1", "10.0.0.2"].map(|text| text.parse().unwrap()).into();
         let usual = QueryOptions { timeout: Duration::from_secs(4), order: Order::Listed, randomize_case: false };
-        let limited_of = |mut options: QueryOptions, change: fn(&mut SystemOptions)| {
+        let followed_by = |mut options: QueryOptions, change: fn(&mut SystemOptions)| {
             let mut system = SystemOptions::default();
             change(&mut system);
-            let servers = options.limit(&system, &servers);
+            let servers = options.follow(&system, &servers);
             (options.timeout.as_secs(), options.order, servers[1].to_string())
         };
-        let limited = |change| limited_of(usual, change);
-        assert_eq!(limited(|_| ()), (4, Order::Listed, "10.0.0.2:53".to_owned()));
+        let followed = |change| followed_by(usual, change);
+        assert_eq!(followed(|_| ()), (4, Order::Listed, "10.0.0.2:53".to_owned()));
         let all = |options: &mut SystemOptions| {
-            (options.timeout, options.attempts, options.rotate, options.use_vc) = (Some(1), Some(1), true, true);
+            (options.rotate, options.use_vc) = (true, true);
         };
-        assert_eq!(limited(all), (2, Order::RoundRobin, "tcp://10.0.0.2:53".to_owned()));
-        assert_eq!(limited(|options| options.attempts = Some(1)).0, 4, "never longer");
+        assert_eq!(followed(all), (4, Order::RoundRobin, "tcp://10.0.0.2:53".to_owned()));
         let strict = QueryOptions { order: Order::Strict, ..usual };
-        assert_eq!(limited_of(strict, all), (4, Order::Strict, "tcp://10.0.0.2:53".to_owned()));
+        assert_eq!(followed_by(strict, all), (4, Order::Strict, "tcp://10.0.0.2:53".to_owned()));
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use super::budget::Asker;
 use super::datagram::{Exchange, is_ours};
 use super::query::Question;
 use super::state::{UpstreamState, now};
@@ -107,12 +108,14 @@ pub(super) struct AttemptOptions {
     pub(super) randomize_case: bool,
     /// Over a connection that was made later than this: an older one is taken to be dead.
     pub(super) newer_than: Option<Instant>,
+    /// Whose question it is; `None` for our own, and where nobody says.
+    pub(super) client: Option<Asker>,
 }
 
 impl AttemptOptions {
     /// With an OPT, in the way that the transport begins with.
     pub(super) const USUAL: AttemptOptions =
-        AttemptOptions { connected: false, edns: true, randomize_case: false, newer_than: None };
+        AttemptOptions { connected: false, edns: true, randomize_case: false, newer_than: None, client: None };
 }
 
 type Receiving = Pin<Box<dyn Future<Output = io::Result<Received>> + Send>>;

@@ -19,18 +19,22 @@
 //! What does not match is counted and ignored, and the wait goes on: a wrong guess ends nothing.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::Interest;
 
-use super::attempt::{AttemptOptions, Received};
+use super::attempt::{AttemptOptions, Received, said};
+use super::budget::Asker;
 use super::query::{Question, is_reply};
 use super::random::random_u16;
 use super::sockets::Connected;
@@ -57,6 +61,7 @@ pub(super) struct Exchange {
     name: Option<Box<[u8]>>,
     /// Something came that is not the reply.
     is_guessed_at: AtomicBool,
+    _share: Option<Share>,
 }
 
 impl Exchange {
@@ -74,9 +79,10 @@ impl Exchange {
             spell_at_random(&mut query[question.name_at()])?;
         }
         let question_end = HEADER + question.question.len();
+        let share = options.client.map(Share::take).transpose()?;
         let connected = connect_and_send(server, to, &query)?;
         let (server, query, is_guessed_at) = (server.clone(), query.into(), AtomicBool::new(false));
-        Ok(Arc::new(Exchange { server, connected, query, question_end, name, is_guessed_at }))
+        Ok(Arc::new(Exchange { server, connected, query, question_end, name, is_guessed_at, _share: share }))
     }
 
     /// Sends the same datagram again.
@@ -171,6 +177,16 @@ static MOST: LazyLock<usize> = LazyLock::new(|| {
     usize::try_from(limit / 4 * 3).unwrap_or(usize::MAX)
 });
 
+/// How many sockets to upstreams the process may have.
+pub(crate) fn most_sockets() -> usize {
+    *MOST
+}
+
+/// True while so few sockets are open that some can be kept for answers that no client waits for.
+pub(super) fn has_ample_sockets() -> bool {
+    OPEN.load(Ordering::Relaxed) < *MOST / 4
+}
+
 impl Permit {
     pub(super) fn take() -> io::Result<Permit> {
         // Made first, so that it is given back in either case.
@@ -182,6 +198,59 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         OPEN.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A client's right to one more socket at which its question waits: it may have as many as are left. So one client has half of
+/// them at the most, two have a third each, and something is left for the next one, however many names that nobody answers
+/// are asked for.
+#[derive(Debug)]
+struct Share(Asker);
+
+/// Sockets at which clients' questions wait.
+#[derive(Debug)]
+struct InUse {
+    count: usize,
+    clients: BTreeMap<Asker, usize>,
+}
+
+static IN_USE: Mutex<InUse> = Mutex::new(InUse::NONE);
+
+impl InUse {
+    const NONE: InUse = InUse { count: 0, clients: BTreeMap::new() };
+
+    /// True if the client may have one more, of `most` in all.
+    fn add(&mut self, client: Asker, most: usize) -> bool {
+        let own = self.clients.get(&client).copied().unwrap_or(0);
+        let may = own < most.saturating_sub(self.count);
+        if may {
+            self.count += 1;
+            self.clients.insert(client, own + 1);
+        }
+        may
+    }
+
+    fn remove(&mut self, client: Asker) {
+        self.count -= 1;
+        if let Entry::Occupied(mut own) = self.clients.entry(client) {
+            *own.get_mut() -= 1;
+            if *own.get() == 0 {
+                own.remove();
+            }
+        }
+    }
+}
+
+impl Share {
+    fn take(client: Asker) -> io::Result<Share> {
+        let may = IN_USE.lock().unwrap_or_else(PoisonError::into_inner).add(client, *MOST);
+        if may { Ok(Share(client)) } else { Err(OutOfSockets.into()) }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        IN_USE.lock().unwrap_or_else(PoisonError::into_inner).remove(self.0);
     }
 }
 
@@ -201,6 +270,22 @@ pub(super) fn is_ours(error: &io::Error) -> bool {
     let is_want = |errno: Errno| matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM);
     error.get_ref().is_some_and(|cause| cause.is::<OutOfSockets>())
         || error.raw_os_error().is_some_and(|errno| is_want(Errno::from_raw(errno)))
+}
+
+/// Logs an error that [`is_ours`], once a minute (answers.md L4).
+pub(super) fn warn_of_want(error: &io::Error) {
+    const INTERVAL: Duration = Duration::from_secs(60);
+    static WARNED: Mutex<Option<Instant>> = Mutex::new(None);
+    let now = now();
+    let mut warned = WARNED.lock().unwrap_or_else(PoisonError::into_inner);
+    if warned.is_none_or(|at| now.saturating_duration_since(at) >= INTERVAL) {
+        *warned = Some(now);
+        let (cause, most) = (said(error), *MOST);
+        tracing::warn!(
+            "upstreams cannot be asked: {cause}; at most {most} sockets are used for that, three quarters of the open files \
+             that the process may have"
+        );
+    }
 }
 
 /// Gives each letter of a name in wire form a random case (draft-vixie-dnsext-dns0x20). Length octets are no letters.
@@ -242,6 +327,27 @@ mod tests {
         drop(permit);
         assert!(is_ours(&OutOfSockets.into()) && is_ours(&Errno::EMFILE.into()));
         assert!(!is_ours(&Errno::ECONNREFUSED.into()));
+    }
+
+    #[test]
+    fn l4_a_client_has_no_more_sockets_than_are_left() {
+        let fill = |in_use: &mut InUse, client| (0..1000).filter(|_| in_use.add(Asker::new(client), 100)).count();
+        let mut in_use = InUse::NONE;
+        assert_eq!([0, 1, 2].map(|client| fill(&mut in_use, client)), [50, 25, 13]);
+        assert!(in_use.add(Asker::new(99), 100), "one that has none");
+        for (client, count) in [(0, 50), (1, 25), (2, 13), (99, 1)] {
+            (0..count).for_each(|_| in_use.remove(Asker::new(client)));
+        }
+        assert!(in_use.count == 0 && in_use.clients.is_empty());
+        for greedy in [1, 2, 9, 20] {
+            let mut in_use = InUse::NONE;
+            for _ in 0..100 {
+                (0..greedy).for_each(|client| _ = in_use.add(Asker::new(client), 100));
+            }
+            let even = 100 / (greedy + 1);
+            assert!(in_use.clients.values().all(|own| own.abs_diff(even as usize) <= 1), "{greedy}: {in_use:?}");
+            assert!(in_use.add(Asker::new(99), 100), "{greedy}: one that has none");
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::budget::{Asker, Budget};
+
 /// The shortest expected round-trip time. It bounds the first repeat (50 ms) from below.
 const MIN_EXPECTED_RTT: Duration = Duration::from_millis(25);
 /// The first repeat to a server that nothing is known of. One that needs a second for everything is then sent one query
@@ -28,9 +30,6 @@ const PATIENCE: [Duration; 2] = [Duration::from_millis(400), Duration::from_secs
 const UNKNOWN_PATIENCE: Duration = Duration::from_millis(500);
 /// So many replies in a row to repeated queries say how fast a server is, for want of better ones.
 const REPEATED_IN_A_ROW: u32 = 4;
-/// Repeats that a server may be sent before its first answer, and the most that are saved up.
-const FREE_REPEATS: u32 = 10;
-const MAX_SAVED_REPEATS: u32 = 100;
 /// A demoted server is tried after 1, 2, 4, 8, 16, 30, 30 … seconds.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(30);
@@ -42,6 +41,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 pub(super) struct Health {
     /// Smoothed round-trip time and its mean deviation (RFC 6298 §2), once there was a reply.
     rtt: Option<(Duration, Duration)>,
+    /// The same over a new connection, which had to be made first.
+    connecting: Option<(Duration, Duration)>,
     state: State,
     last_reply: Option<Instant>,
     /// Replies in a row to queries that were sent more than once.
@@ -51,7 +52,7 @@ pub(super) struct Health {
     /// No further probe before this: late questions are no reason to flood a server with probes.
     next_probe: Option<Instant>,
     /// Repeats that the server may still be sent.
-    repeats: u32,
+    repeats: Budget,
     /// When its failing was last logged, and whether its return is still to be.
     warned: Option<Instant>,
     is_warned: bool,
@@ -138,12 +139,13 @@ impl Health {
     pub(super) fn new() -> Health {
         Health {
             rtt: None,
+            connecting: None,
             state: State::Unknown,
             last_reply: None,
             repeated_in_a_row: 0,
             probe: None,
             next_probe: None,
-            repeats: FREE_REPEATS,
+            repeats: Budget::new(),
             warned: None,
             is_warned: false,
         }
@@ -156,9 +158,18 @@ impl Health {
             State::Up => Standing::Up,
             State::Demoted { .. } => Standing::Demoted,
         };
-        // Twice this, the first repeat, is no sooner than the retransmission of RFC 6298 §2.3.
-        let expected_rtt = self.rtt.map(|(smoothed, deviation)| (smoothed + 2 * deviation).max(MIN_EXPECTED_RTT));
-        Timing { standing, rtt: self.rtt.map(|(smoothed, _)| smoothed), expected_rtt, stream }
+        let rtt = self.rtt.or(self.connecting);
+        Timing { standing, rtt: rtt.map(|(smoothed, _)| smoothed), expected_rtt: rtt.map(expected), stream }
+    }
+
+    /// The time within which it usually replies over a new connection, once it has.
+    pub(super) fn expected_connecting(&self) -> Option<Duration> {
+        self.connecting.map(expected)
+    }
+
+    /// A reply over a new connection took so long, the making of the connection among it.
+    pub(super) fn connected(&mut self, sample: Duration) {
+        self.connecting = Some(smoothed(self.connecting, sample));
     }
 
     /// It replied, whatever it said. `rtt`: how long that took, where that tells how fast it is. `repeated`: the query was
@@ -166,17 +177,13 @@ impl Health {
     pub(super) fn answered(&mut self, rtt: Option<Duration>, repeated: bool, now: Instant) -> Option<Change> {
         self.repeated_in_a_row = if repeated { self.repeated_in_a_row.saturating_add(1) } else { 0 };
         match (rtt, self.rtt) {
-            (Some(sample), None) => self.rtt = Some((sample, sample / 2)),
             // The reply may be that to an earlier datagram, and so is no measure (Karn's algorithm), but of a server that is
             // always asked twice: that has become slower.
             (Some(sample), Some((smoothed, _)))
                 if repeated && (sample < smoothed || self.repeated_in_a_row < REPEATED_IN_A_ROW) => {}
-            (Some(sample), Some((smoothed, deviation))) => {
-                self.rtt = Some(((smoothed * 7 + sample) / 8, (deviation * 3 + smoothed.abs_diff(sample)) / 4));
-            }
+            (Some(sample), known) => self.rtt = Some(smoothed(known, sample)),
             (None, _) => {}
         }
-        self.repeats = (self.repeats + 1).min(MAX_SAVED_REPEATS);
         self.last_reply = Some(now);
         let log = std::mem::take(&mut self.is_warned);
         match std::mem::replace(&mut self.state, State::Up) {
@@ -187,12 +194,15 @@ impl Health {
         }
     }
 
-    /// Takes one repeat out of the server's budget: 10 to begin with, one more for each reply, at most 100 saved. False if
-    /// it is used up, as it soon is with a server that never replies.
-    pub(super) fn take_repeat(&mut self) -> bool {
-        let is_left = self.repeats > 0;
-        self.repeats = self.repeats.saturating_sub(1);
-        is_left
+    /// Takes one repeat for a client out of the server's budget. False if it is used up, as it soon is with a server that
+    /// never replies.
+    pub(super) fn take_repeat(&mut self, client: Option<Asker>, now: Instant) -> bool {
+        self.repeats.take(client, self.state == State::Up, now)
+    }
+
+    /// A reply to the client's question has earned a repeat.
+    pub(super) fn earn_repeat(&mut self, client: Option<Asker>) {
+        self.repeats.earn(client);
     }
 
     /// It is later than usual with a question. If it is to be sent a probe, when: now, or one patience after the last one.
@@ -262,6 +272,19 @@ impl Health {
     }
 }
 
+/// A round-trip time and its mean deviation with one more sample (RFC 6298 §2).
+fn smoothed(known: Option<(Duration, Duration)>, sample: Duration) -> (Duration, Duration) {
+    match known {
+        None => (sample, sample / 2),
+        Some((smoothed, deviation)) => ((smoothed * 7 + sample) / 8, (deviation * 3 + smoothed.abs_diff(sample)) / 4),
+    }
+}
+
+/// Twice this, the first repeat, is no sooner than the retransmission of RFC 6298 §2.3.
+fn expected((smoothed, deviation): (Duration, Duration)) -> Duration {
+    (smoothed + 2 * deviation).max(MIN_EXPECTED_RTT)
+}
+
 /// The time to the next try after so many.
 fn retry_after(retries: u32) -> Duration {
     FIRST_RETRY.saturating_mul(1 << retries.min(16)).min(MAX_RETRY)
@@ -318,18 +341,13 @@ mod tests {
     }
 
     #[test]
-    fn f6_repeats_are_earned_by_replies() {
+    fn f5_a_reply_over_a_new_connection_says_what_the_next_one_needs() {
         let (mut health, now) = (Health::new(), Instant::now());
-        let spend = |health: &mut Health| std::iter::from_fn(|| health.take_repeat().then_some(())).count();
-        assert_eq!((spend(&mut health), spend(&mut health)), (10, 0));
-        for _ in 0..3 {
-            health.answered(None, false, now);
-        }
-        assert_eq!(spend(&mut health), 3);
-        for _ in 0..1000 {
-            health.answered(None, false, now);
-        }
-        assert_eq!(spend(&mut health), 100);
+        health.connected(600 * MS);
+        health.answered(None, false, now);
+        assert_eq!(expected(&health), 1200 * MS, "better than nothing for one that is kept");
+        health.answered(Some(100 * MS), false, now);
+        assert_eq!((expected(&health), health.expected_connecting()), (200 * MS, Some(1200 * MS)));
     }
 
     #[test]

@@ -26,6 +26,7 @@
 
 mod ask;
 mod attempt;
+mod budget;
 mod cache;
 mod choice;
 mod counters;
@@ -61,14 +62,17 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub(crate) use attempt::zone_index;
+pub(crate) use budget::Asker;
 pub use cache::{CacheEntry, CacheState};
 pub use choice::{Choice, Reason};
 pub use counters::Counters;
+pub(crate) use datagram::most_sockets;
 pub use failure::Failure;
 pub use options::{Destination, ForwardError, ForwardOptions, Route, Unanswered, Upstreams};
 pub use query::Question;
 pub use ranking::Order;
 pub use relay::{Asked, AskedEdns, relay};
+pub(crate) use resolve::TOO_MANY;
 pub use state::UpstreamStatus;
 pub use system::SystemOptions;
 
@@ -161,11 +165,11 @@ impl Forwarder {
     /// # Errors
     /// [`Failure`] when there is nothing to relay; it says what the client is to be told.
     pub async fn ask(&self, question: &Question, choice: &Choice) -> Result<Vec<u8>, Failure> {
-        self.ask_chosen(question, choice).await.outcome
+        self.ask_chosen(question, choice, None).await.outcome
     }
 
     /// As [`Forwarder::ask`], with what is needed to wait for a late answer.
-    async fn ask_chosen(&self, question: &Question, choice: &Choice) -> ask::Asked {
+    async fn ask_chosen(&self, question: &Question, choice: &Choice, client: Option<Asker>) -> ask::Asked {
         let failed = |failure| ask::Asked { outcome: Err(failure), late: None };
         if let Reason::Blocked(domain) = &choice.reason {
             return failed(Failure::new(rcode::NXDOMAIN, ede::BLOCKED, format!("{domain} is blocked here")));
@@ -175,10 +179,10 @@ impl Forwarder {
         }
         let mut options = self.settings.load().query;
         let servers = match &choice.system {
-            Some(system) => options.limit(system, &choice.servers),
+            Some(system) => options.follow(system, &choice.servers),
             None => choice.servers.clone(),
         };
-        ask::ask(question, &self.pools.of(&servers), options).await
+        ask::ask(question, client, &self.pools.of(&servers), options).await
     }
 
     /// How each upstream server does that was asked lately, sorted by address.

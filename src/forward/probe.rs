@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep_until, timeout};
 
 use super::attempt::{Attempt, AttemptError, AttemptOptions, Received, is_unreachable};
-use super::datagram::is_ours;
+use super::datagram::{is_ours, warn_of_want};
 use super::health::Health;
 use super::query::Question;
 use super::state::{UpstreamState, now};
@@ -70,8 +70,9 @@ impl Query {
         match Attempt::start(0, server, question, AttemptOptions { newer_than, ..AttemptOptions::USUAL }) {
             Ok(attempt) => Some(Query(attempt)),
             Err(error) => {
-                if !is_ours(&error) {
-                    server.unreachable(sent, &AttemptError::Network(error));
+                match is_ours(&error) {
+                    true => warn_of_want(&error),
+                    false => server.unreachable(sent, &AttemptError::Network(error)),
                 }
                 None
             }
@@ -82,16 +83,15 @@ impl Query {
         poll_fn(|context| self.0.poll(context)).await
     }
 
-    /// Waits, and sends the datagram again at doubling intervals as long as the server's budget lasts.
+    /// Waits, and sends the datagram again at doubling intervals. It decides about the server: whether it is repeated is not
+    /// a matter of what clients have left of the server's budget.
     async fn wait_and_repeat(&mut self, server: &UpstreamState, first: Duration) -> io::Result<Received> {
         let mut interval = first;
         while self.0.is_datagram() {
             if let Ok(result) = timeout(interval, self.wait()).await {
                 return result;
             }
-            if server.with(Health::take_repeat) {
-                self.0.repeat(server)?;
-            }
+            self.0.repeat(server)?;
             interval *= 2;
         }
         self.wait().await
@@ -107,10 +107,10 @@ impl Query {
         let Query(attempt) = self;
         match result {
             Ok(received) => {
-                server.answered(received.reused.then(|| now() - attempt.sent), attempt.is_repeated());
+                server.answered(&attempt, received.reused);
                 attempt.finish();
             }
-            Err(error) if is_ours(&error) => {}
+            Err(error) if is_ours(&error) => warn_of_want(&error),
             Err(error) => {
                 tracing::debug!(upstream = %server.upstream, %error, "still not there");
                 if is_unreachable(&error, attempt.is_datagram()) {
@@ -148,13 +148,15 @@ impl Suspicion {
             Some(Err(error)) if !is_ours(&error) && !is_unreachable(&error, query.0.is_datagram()) => {
                 // It hangs up on everybody.
                 self.is_open = false;
-                server.probe_unanswered(at, &AttemptError::Network(error));
+                let error = AttemptError::Network(error);
+                server.probe_unanswered(at, &format!("does not answer: {error}"));
             }
             Some(result) => query.end(&server, result),
             None => {
                 self.is_open = false;
                 let patience = server.timing().patience();
-                server.probe_unanswered(at, &format!("no reply to a query, nor to a probe within {patience:?}"));
+                let silence = format!("no reply to a query, nor to a probe within {patience:?}");
+                server.probe_unanswered(at, &format!("is slow or does not answer: {silence}"));
                 if let Ok(result) = timeout(LISTEN, query.wait()).await {
                     query.end(&server, result);
                 }

@@ -10,9 +10,12 @@ use super::counters::{Counters, Event};
 use super::failure::Failure;
 use super::flight::{Flight, Joined, Landing, Lingering, Outcome};
 use super::relay::{Asked, AskedEdns};
-use super::{CacheState, Choice, ForwardOptions, Forwarder, Order, Question, Unanswered};
+use super::{Asker, CacheState, Choice, ForwardOptions, Forwarder, Order, Question, Unanswered};
 use crate::wire::message::{HEADER, Header, flag};
 use crate::wire::{ede, rcode};
+
+/// What a client hears whose question cannot be asked because too many wait (answers.md L2).
+pub(crate) const TOO_MANY: &str = "too many questions wait for upstreams";
 
 impl Rules {
     pub(super) fn new(options: &ForwardOptions) -> Rules {
@@ -140,28 +143,36 @@ impl Forwarder {
     /// # Errors
     /// As [`Forwarder::ask`]; and extended error 13 if the failure is one that was remembered.
     pub async fn resolve(self: &Arc<Self>, question: &Question, choice: &Choice) -> Result<Arc<Vec<u8>>, Failure> {
-        self.resolve_by(question, choice, false).await
+        self.resolve_by(question, choice, None, false).await
     }
 
     /// As [`Forwarder::resolve`], for a task that has nothing else to do and is never cut short: what has to be asked is
     /// asked by this future itself, and not by a task of its own. Dropping it ends the question for all who wait for it.
+    /// What `client` uses up of repeats and sockets is taken from its share.
     pub(crate) fn resolve_here(
         self: &Arc<Self>,
         question: &Question,
         choice: &Choice,
+        client: Asker,
     ) -> impl Future<Output = Result<Arc<Vec<u8>>, Failure>> {
-        self.resolve_by(question, choice, true)
+        self.resolve_by(question, choice, Some(client), true)
     }
 
-    async fn resolve_by(self: &Arc<Self>, question: &Question, choice: &Choice, here: bool) -> Outcome {
+    async fn resolve_by(
+        self: &Arc<Self>,
+        question: &Question,
+        choice: &Choice,
+        client: Option<Asker>,
+        here: bool,
+    ) -> Outcome {
         let wants_ad = wants_ad(question.flags, question.dnssec_ok);
         let outcome = match self.begin(question, choice) {
             Begun::Known(outcome) => return outcome,
             Begun::Unkeyed => return self.ask(question, choice).await.map(Arc::new),
-            Begun::First(landing, None) if here => self.carry_out(question, choice, landing).await,
+            Begun::First(landing, None) if here => self.carry_out(question, choice, client, landing).await,
             Begun::First(landing, expired) => {
                 let Some(flight) = landing.wait() else { return self.ask(question, choice).await.map(Arc::new) };
-                self.launch(question.clone(), choice.clone(), landing);
+                self.launch(question.clone(), choice.clone(), client, landing);
                 self.wait(flight, expired, question).await
             }
             Begun::Another(flight, expired) => self.wait(flight, expired, question).await,
@@ -192,10 +203,9 @@ impl Forwarder {
             }
             Joined::Full => {
                 self.tally.count(Event::Overloaded);
-                let text = "too many questions wait for an upstream";
                 Begun::Known(match &expired {
                     Some(answer) => Ok(self.stale(answer, question)),
-                    None => Err(Failure::new(rcode::SERVFAIL, ede::OTHER, text)),
+                    None => Err(Failure::new(rcode::SERVFAIL, ede::OTHER, TOO_MANY)),
                 })
             }
         }
@@ -251,17 +261,23 @@ impl Forwarder {
     }
 
     /// Asks, whoever goes on waiting.
-    fn launch(self: &Arc<Self>, question: Question, choice: Choice, landing: Landing) {
+    fn launch(self: &Arc<Self>, question: Question, choice: Choice, client: Option<Asker>, landing: Landing) {
         let forwarder = self.clone();
-        tokio::spawn(async move { forwarder.carry_out(&question, &choice, landing).await });
+        tokio::spawn(async move { forwarder.carry_out(&question, &choice, client, landing).await });
     }
 
     /// Asks, and takes note of the outcome before it is given out: who comes later finds it.
-    async fn carry_out(self: &Arc<Self>, question: &Question, choice: &Choice, landing: Landing) -> Outcome {
+    async fn carry_out(
+        self: &Arc<Self>,
+        question: &Question,
+        choice: &Choice,
+        client: Option<Asker>,
+        landing: Landing,
+    ) -> Outcome {
         let asked = match landing.wait_for_late() {
-            None => self.ask_chosen(question, choice).await,
+            None => self.ask_chosen(question, choice, client).await,
             // Rare, and so in memory of its own.
-            Some(flight) => match Box::pin(self.ask_beside(flight, question, choice)).await {
+            Some(flight) => match Box::pin(self.ask_beside(flight, question, choice, client)).await {
                 Ok(asked) => asked,
                 Err(outcome) => {
                     landing.land(&outcome);
@@ -292,11 +308,12 @@ impl Forwarder {
         mut flight: Flight,
         question: &Question,
         choice: &Choice,
+        client: Option<Asker>,
     ) -> Result<ask::Asked, Outcome> {
         tokio::select! {
             biased;
             outcome = flight.outcome() => Err(outcome),
-            asked = self.ask_chosen(question, choice) => Ok(asked),
+            asked = self.ask_chosen(question, choice, client) => Ok(asked),
         }
     }
 
@@ -352,7 +369,7 @@ impl Forwarder {
         let most = self.settings.load().in_flight;
         if let Some(landing) = self.flights.prefetch(key.to_key(), most) {
             self.tally.count(Event::Prefetched);
-            self.launch(question, choice.clone(), landing);
+            self.launch(question, choice.clone(), None, landing);
         }
     }
 

@@ -16,13 +16,13 @@
 //! # Repeats, and how they survive loss
 //!
 //! A server that does not reply is sent the same query again, after twice its expected round-trip time and then at doubling
-//! intervals, at most six times. No interval is longer than 0.6 s of 4 (three twentieths of the timeout), so that all seven
+//! intervals, at most seven times. No interval is longer than 0.5 s of 4 (an eighth of the timeout), so that all eight
 //! queries go out in time up to an expected round-trip time of 0.25 s: where a fifth of the packets is lost each way, and so
-//! 36 % of all exchanges, 0.36⁷ = 0.08 % of the questions have no answer in time, less than one in a thousand. Such a path
-//! needs 0.36 + 0.36² + … + 0.36⁶ = 0.56 repeats a question, and each question that is answered earns its server one, so the
-//! budget grows faster than it is spent. A server that never replies earns nothing: once its ten free repeats are used up it
-//! gets one query a question. To a server that nothing is known of, and that may be a slow one, intervals double up to two
-//! fifths of the timeout.
+//! 36 % of all exchanges, 0.36⁸ = 0.03 % of the questions have no answer in time. (With six repeats it would be 0.36⁷ =
+//! 0.08 %, and one in six of 10,000 questions' worth would miss one in a thousand by chance.) Such a path needs 0.36 + 0.36² +
+//! … + 0.36⁷ = 0.56 repeats a question, and each question that is answered earns one, so the budget grows faster than it is
+//! spent. A server that never replies earns nothing: it soon gets one query a question. To a server that nothing is known of,
+//! and that may be a slow one, intervals double up to two fifths of the timeout.
 //!
 //! Over a connection nothing gets lost, but connections die unnoticed: there a query is repeated twice at most, over a new
 //! connection, and not before a quarter of the timeout has passed.
@@ -31,10 +31,11 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::budget::Asker;
 use super::ranking::{Order, Ranking, Servers};
 
 /// Repeats of one question to one server: datagrams, and over connections.
-const MAX_REPEATS: u32 = 6;
+const MAX_REPEATS: u32 = 7;
 const MAX_STREAM_REPEATS: u32 = 2;
 /// The least time to the next try where the budget is used up.
 const NO_BUDGET_WAIT: Duration = Duration::from_millis(200);
@@ -103,6 +104,8 @@ impl Turn {
 #[derive(Debug)]
 pub(super) struct Schedule {
     is_listed: bool,
+    /// Whose question it is.
+    client: Option<Asker>,
     /// In the order of the list.
     turns: Box<[Turn]>,
     /// In the order in which they are asked.
@@ -123,7 +126,13 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// A question that begins `now` and may take `timeout`.
-    pub(super) fn new(order: Order, ranking: &Ranking, timeout: Duration, now: Instant) -> Schedule {
+    pub(super) fn new(
+        order: Order,
+        ranking: &Ranking,
+        client: Option<Asker>,
+        timeout: Duration,
+        now: Instant,
+    ) -> Schedule {
         let turn = Turn {
             progress: Progress::NotAsked,
             is_unknown: false,
@@ -144,6 +153,7 @@ impl Schedule {
         let is_listed = order == Order::Listed;
         Schedule {
             is_listed,
+            client,
             turns,
             queue: ranking.servers.clone(),
             in_use: ranking.in_use,
@@ -317,12 +327,12 @@ impl Schedule {
             if turn.repeat_at.is_none_or(|at| now < at) {
                 continue;
             }
-            if !servers.with(server, |health| health.take_repeat()) {
+            if !servers.with(server, |health| health.take_repeat(self.client, now)) {
                 // Many questions may be lost at once, and the replies to others earn their repeats in a moment.
                 turn.repeat_at = Some(now + turn.interval.max(NO_BUDGET_WAIT));
                 continue;
             }
-            let longest = if turn.is_unknown { self.timeout * 2 / 5 } else { self.timeout * 3 / 20 };
+            let longest = if turn.is_unknown { self.timeout * 2 / 5 } else { self.timeout / 8 };
             turn.interval = (turn.interval * 2).min(longest.max(turn.interval));
             turn.repeats += 1;
             let most = if turn.is_stream { MAX_STREAM_REPEATS } else { MAX_REPEATS };

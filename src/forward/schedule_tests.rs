@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use super::super::budget::Asker;
 use super::super::health::{Change, Health, Timing};
 use super::super::ranking::tests::{Fake, servers_of};
 use super::super::ranking::{Ranking, rank};
@@ -84,6 +85,8 @@ struct Simulation {
     /// Packets of questions and probes to each server.
     packets: Vec<u32>,
     probes: Vec<u32>,
+    /// Whose question is which.
+    client_of: fn(usize) -> Option<Asker>,
     demoted: Vec<(u32, usize)>,
     back: Vec<(u32, usize)>,
 }
@@ -110,6 +113,7 @@ impl Simulation {
             packets: vec![0; servers.len()],
             probes: vec![0; servers.len()],
             servers,
+            client_of: |_| None,
             demoted: Vec::new(),
             back: Vec::new(),
         }
@@ -145,11 +149,12 @@ impl Simulation {
                 Happens::Wake(question) => self.run(question),
                 Happens::Reply { server, question, say, sent, is_repeated } => {
                     let rtt = (self.now - sent) * MS;
-                    let now = self.instant();
+                    let (now, client_of) = (self.instant(), self.client_of);
                     let change = self.health.with(server, |health| {
                         if question.is_none() {
                             health.probe_ended();
                         }
+                        health.earn_repeat(question.and_then(client_of));
                         health.answered(Some(rtt), is_repeated, now)
                     });
                     self.changed(server, change);
@@ -165,8 +170,7 @@ impl Simulation {
                     }
                 }
                 Happens::RepeatProbe { server } => {
-                    let is_open = self.health.with(server, |health| health.is_probed() && health.take_repeat());
-                    if is_open {
+                    if self.health.with(server, |health| health.is_probed()) {
                         self.send(server, None);
                     }
                 }
@@ -189,7 +193,7 @@ impl Simulation {
                 self.send(server, Some(question));
             }
         }
-        let schedule = Schedule::new(self.order, &ranking, self.timeout, now);
+        let schedule = Schedule::new(self.order, &ranking, (self.client_of)(question), self.timeout, now);
         let count = self.servers.len();
         self.open.insert(
             question,
@@ -307,7 +311,11 @@ fn random(state: &mut u64) -> u64 {
 }
 
 fn lossy(rtt: u32, percent: u64) -> Server {
-    let mut state = u64::from(rtt);
+    lossy_by(u64::from(rtt), rtt, percent)
+}
+
+fn lossy_by(seed: u64, rtt: u32, percent: u64) -> Server {
+    let mut state = seed;
     let mut is_lost = move || random(&mut state) % 100 < percent;
     Box::new(move |_| if is_lost() || is_lost() { None } else { Some((rtt, Yes)) })
 }
@@ -338,15 +346,15 @@ fn f6_what_needs_6_s_is_given_up_after_4() {
 
 #[test]
 fn f6_over_a_path_that_loses_a_fifth_each_way_99_9_per_cent_of_questions_are_answered() {
-    for rtt in [1, 20, 200] {
-        // 0.36⁷ of them are not, 39 with a standard deviation of 6: more of them than 10,000, so that it is not luck.
-        let mut simulation = Simulation::new(Order::Listed, vec![lossy(rtt, 20)]);
-        simulation.ask((0..50_000).map(|index| index / 2));
+    for (rtt, seed) in [1, 20, 200].into_iter().flat_map(|rtt| (0..4).map(move |seed| (rtt, seed))) {
+        // 0.36⁸ of them are not: 2.8 with a standard deviation of 1.7, whatever is lost.
+        let mut simulation = Simulation::new(Order::Listed, vec![lossy_by(1000 * seed, rtt, 20)]);
+        simulation.ask((0..10_000).map(|index| index / 2));
         let answered = simulation.done.values().filter(|done| done.say == Some(Yes)).count();
-        assert!(answered >= 49_950, "{rtt} ms: {answered}");
+        assert!(answered >= 9_990, "{rtt} ms, {seed}: {answered}");
         // 1 / (1 - 0.36) queries each.
-        assert!(simulation.packets[0] < 85_000, "{rtt} ms: {}", simulation.packets[0]);
-        assert!(simulation.demoted.is_empty(), "{rtt} ms: {:?}", simulation.demoted);
+        assert!(simulation.packets[0] < 17_000, "{rtt} ms, {seed}: {}", simulation.packets[0]);
+        assert!(simulation.demoted.is_empty(), "{rtt} ms, {seed}: {:?}", simulation.demoted);
     }
 }
 
@@ -392,10 +400,10 @@ fn f6_a_repeat_follows_twice_the_usual_time_and_then_doubling() {
     Simulation::warm(Order::Listed, vec![server], &[30]).ask([0]);
     let asked = log.borrow();
     let intervals: Vec<u32> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    assert_eq!(intervals.len(), 6, "{asked:?}");
+    assert_eq!(intervals.len(), 7, "{asked:?}");
     assert!((60..70).contains(&intervals[0]), "{intervals:?}");
     for pair in intervals.windows(2) {
-        assert!(pair[1].abs_diff((2 * pair[0]).min(600)) <= 2, "{intervals:?}");
+        assert!(pair[1].abs_diff((2 * pair[0]).min(500)) <= 2, "{intervals:?}");
     }
 }
 
@@ -535,6 +543,31 @@ fn f7_one_clients_tarpit_names_move_nobody_elses() {
     }
 }
 
+/// One client asks 200 questions a second that are never answered, another one 25, over a path that loses a tenth each way.
+#[test]
+fn f6_one_clients_tarpit_names_take_no_repeats_of_another_one() {
+    let is_victims = |question: usize| question.is_multiple_of(9);
+    for count in [1, 2] {
+        let mut path = lossy(5, 10);
+        let first: Server = Box::new(move |packet| match packet.question {
+            Some(question) if !is_victims(question) => None,
+            _ => path(packet),
+        });
+        let mut simulation =
+            Simulation::new(Order::Listed, vec![first, replies(5, Yes)].into_iter().take(count).collect());
+        simulation.client_of = |question| Some(Asker::new(u64::from(question.is_multiple_of(9))));
+        simulation.ask((0..9000).map(|index| index * 40 / 9));
+        let victims = simulation.done.iter().filter(|(question, _)| is_victims(**question));
+        let lost = victims.filter(|(_, done)| done.whose != Some(0)).count();
+        // The first few meet a server that nothing is known of, at which nobody has repeats of its own. With a second server
+        // one has 400 ms, time for four queries.
+        assert!(lost <= 5, "{count} servers: {lost} of 1000");
+        assert!(simulation.demoted.is_empty(), "{count} servers: {:?}", simulation.demoted);
+        // Its own repeats and the common ones: what others have over.
+        assert!(simulation.packets[0] < 9000 + 1500, "{count} servers: {}", simulation.packets[0]);
+    }
+}
+
 #[test]
 fn f7_a_server_that_is_back_is_used_again() {
     let first: Server = Box::new(|packet| (!(1000..10_000).contains(&packet.at)).then_some((10, Yes)));
@@ -585,7 +618,7 @@ fn f7_among_equals_a_dead_server_is_demoted_though_nobody_waits_for_it() {
 fn f6_a_truncated_reply_is_fetched_and_not_asked_for_again() {
     let (servers, start) = (servers_of(&[20, 20]), Instant::now());
     let ranking = rank(&servers, Order::Listed, 0, start);
-    let mut schedule = Schedule::new(Order::Listed, &ranking, 4000 * MS, start);
+    let mut schedule = Schedule::new(Order::Listed, &ranking, None, 4000 * MS, start);
     assert_eq!(schedule.next(start, &servers), Step::Ask(0));
     schedule.heard(0, start + 20 * MS);
     // Its rest is slow: the next one is asked, and counts after a patience from then on.
@@ -611,7 +644,7 @@ fn f6_connections_are_repeated_rarely() {
     }
     let (servers, start) = (Stream(servers_of(&[50])), Instant::now());
     let ranking = rank(&servers, Order::Listed, 0, start);
-    let mut schedule = Schedule::new(Order::Listed, &ranking, 4000 * MS, start);
+    let mut schedule = Schedule::new(Order::Listed, &ranking, None, 4000 * MS, start);
     let (mut now, mut asked) = (start, Vec::new());
     loop {
         match schedule.next(now, &servers) {
@@ -632,6 +665,6 @@ fn nobody_to_ask_or_no_time_is_the_end_and_no_clock_is_too_short() {
     {
         let servers = servers_of(rtts);
         let ranking = rank(&servers, Order::Listed, 0, now);
-        assert_eq!(Schedule::new(Order::Listed, &ranking, timeout, now).next(now, &servers), expected);
+        assert_eq!(Schedule::new(Order::Listed, &ranking, None, timeout, now).next(now, &servers), expected);
     }
 }

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::attempt::Attempt;
 use super::health::{Change, Health, Timing};
 use super::probe;
 use super::sockets::Sockets;
 use super::stream::Streams;
 use crate::table::{Transport, Upstream};
 
-/// What making a connection adds to what is usual: a handshake or two.
+/// What making a connection adds to what is usual, until that was measured: a handshake or two.
 const HANDSHAKES: u32 = 3;
 /// But no more than this.
 const MAX_HANDSHAKE: Duration = Duration::from_millis(500);
@@ -110,10 +111,10 @@ impl UpstreamState {
     /// It as a question sees it.
     pub(super) fn timing(&self) -> Timing {
         let stream = self.upstream.transport() != Transport::Plain;
-        let mut timing = self.with(|health| health.timing(stream));
+        let (mut timing, connecting) = self.with(|health| (health.timing(stream), health.expected_connecting()));
         if stream && !self.streams.is_open() {
             let with_handshakes = |expected: Duration| (expected * HANDSHAKES).min(expected + MAX_HANDSHAKE);
-            timing.expected_rtt = timing.expected_rtt.map(with_handshakes);
+            timing.expected_rtt = connecting.or(timing.expected_rtt.map(with_handshakes));
         }
         timing
     }
@@ -128,10 +129,20 @@ impl UpstreamState {
         self.counters.queries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It replied, whatever it said; see [`Health::answered`].
-    pub(super) fn answered(&self, rtt: Option<Duration>, repeated: bool) {
+    /// It replied to an attempt, whatever it said. `reused`: no connection had to be made for it.
+    pub(super) fn answered(&self, attempt: &Attempt, reused: bool) {
         self.counters.replies.fetch_add(1, Ordering::Relaxed);
-        let change = self.with(|health| health.answered(rtt, repeated, now()));
+        let now = now();
+        let rtt = now - attempt.sent;
+        // The way over TCP, after a datagram, does not say how fast the datagrams are.
+        let is_measure = !attempt.options.connected;
+        let change = self.with(|health| {
+            if is_measure && !reused {
+                health.connected(rtt);
+            }
+            health.earn_repeat(attempt.options.client);
+            health.answered((is_measure && reused).then_some(rtt), attempt.is_repeated(), now)
+        });
         self.tell(change, &"");
     }
 
@@ -152,32 +163,32 @@ impl UpstreamState {
     /// What was sent at `sent` showed that it cannot be reached, and why.
     pub(super) fn unreachable(&self, sent: Instant, why: &dyn Display) {
         let change = self.with(|health| health.unreachable(sent, now()));
-        self.tell(change, why);
+        self.tell(change, &format_args!("does not answer: {why}"));
     }
 
-    /// The probe that was sent at `sent` was not answered.
-    pub(super) fn probe_unanswered(&self, sent: Instant, why: &dyn Display) {
+    /// The probe that was sent at `sent` was not answered, and what is said of that.
+    pub(super) fn probe_unanswered(&self, sent: Instant, what: &dyn Display) {
         let change = self.with(|health| health.probe_unanswered(sent, now()));
-        self.tell(change, why);
+        self.tell(change, what);
     }
 
     /// It failed where nothing is remembered of that: it is only logged.
-    pub(super) fn warn(&self, why: &dyn Display) {
+    pub(super) fn warn(&self, what: &dyn Display) {
         let change = self.with(|health| health.warn(now())).then_some(Change::Demoted { log: true });
-        self.tell(change, why);
+        self.tell(change, what);
     }
 
-    /// Tells of a change: those who wait for one, and the log.
-    fn tell(&self, change: Option<Change>, why: &dyn Display) {
+    /// Tells of a change: those who wait for one, and the log, `what` the server did if it is a failure.
+    fn tell(&self, change: Option<Change>, what: &dyn Display) {
         let Some(change) = change else { return };
         self.changes.notify_waiters();
         let address = self.upstream.address();
         match change {
             Change::Demoted { log: true } => {
-                tracing::warn!(upstream = %self.upstream, "upstream {address} does not answer: {why}");
+                tracing::warn!(upstream = %self.upstream, "upstream {address} {what}");
             }
             Change::Back { log: true } => tracing::info!(upstream = %self.upstream, "upstream {address} answers again"),
-            Change::Demoted { .. } => tracing::debug!(upstream = %self.upstream, %why, "does not answer"),
+            Change::Demoted { .. } => tracing::debug!(upstream = %self.upstream, "{what}"),
             Change::Back { .. } | Change::Met => tracing::debug!(upstream = %self.upstream, "answers"),
         }
     }

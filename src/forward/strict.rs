@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::budget::Asker;
 use super::ranking::Servers;
 use super::schedule::Step;
 
@@ -27,6 +28,8 @@ const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug)]
 pub(super) struct Strict {
     count: usize,
+    /// Whose question it is.
+    client: Option<Asker>,
     /// The next server in the list.
     next: usize,
     share: Duration,
@@ -53,10 +56,20 @@ struct Turn {
 
 impl Strict {
     /// A question that begins `now` and may take `timeout`, to so many servers.
-    pub(super) fn new(count: usize, timeout: Duration, now: Instant) -> Strict {
+    pub(super) fn new(count: usize, client: Option<Asker>, timeout: Duration, now: Instant) -> Strict {
         let share = (timeout / u32::try_from(count.max(1)).unwrap_or(u32::MAX)).min(A_DAY);
         let ends = now.checked_add(timeout).unwrap_or(now + A_DAY);
-        Strict { count, next: 0, share, ends, turn: None, listening: SmallVec::new(), reply: None, has_reply: false }
+        Strict {
+            count,
+            client,
+            next: 0,
+            share,
+            ends,
+            turn: None,
+            listening: SmallVec::new(),
+            reply: None,
+            has_reply: false,
+        }
     }
 
     /// What to do `now`.
@@ -74,7 +87,7 @@ impl Strict {
             return Step::Silent(server);
         }
         if turn.repeat_at.is_some_and(|at| now >= at) {
-            let may_repeat = servers.with(turn.server, |health| health.take_repeat());
+            let may_repeat = servers.with(turn.server, |health| health.take_repeat(self.client, now));
             turn.repeats += u32::from(may_repeat);
             turn.interval *= 2;
             turn.repeat_at = (turn.repeats < MAX_REPEATS).then(|| now + turn.interval);
@@ -144,7 +157,7 @@ mod tests {
     fn run(count: usize, timeout: u32, events: &[(u32, Event)]) -> Vec<(u32, Step)> {
         let start = Instant::now();
         let servers = servers_of(&vec![0; count]);
-        let mut strict = Strict::new(count, timeout * MS, start);
+        let mut strict = Strict::new(count, None, timeout * MS, start);
         let mut events = events.iter().copied().peekable();
         let (mut now, mut steps) = (0, Vec::new());
         loop {
@@ -226,7 +239,7 @@ mod tests {
         assert_eq!(run(0, 5000, &[]), [(0, Step::End)]);
         assert_eq!(run(1, 0, &[]), [(0, Step::End)]);
         let now = Instant::now();
-        let mut strict = Strict::new(1, Duration::MAX, now);
+        let mut strict = Strict::new(1, None, Duration::MAX, now);
         assert_eq!(strict.next(now, &servers_of(&[0])), Step::Ask(0));
         assert!(matches!(strict.next(now, &servers_of(&[0])), Step::Wait(_)));
     }

@@ -44,15 +44,12 @@ pub(super) struct NameServers {
     pub(super) options: SystemOptions,
 }
 
-/// The options of a resolv.conf that concern how its servers are asked (resolv.conf(5)). Values beyond the limits that are
-/// given there count as the limit. `ndots`, `search` and the like are the business of who makes the question.
+/// The options of a resolv.conf that concern how its servers are asked (resolv.conf(5)). `ndots`, `search` and the like are
+/// the business of who makes the question; `timeout` and `attempts` that of a resolver that asks one server after the other
+/// and forgets what it asked (answers.md F6).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SystemOptions {
-    /// `timeout:n`: seconds that a server has before the next one is asked, 1 to 30.
-    pub timeout: Option<u8>,
-    /// `attempts:n`: how often each server is asked, 1 to 5.
-    pub attempts: Option<u8>,
     /// `rotate`: the servers take turns in being asked first.
     pub rotate: bool,
     /// `use-vc`: they are asked over TCP.
@@ -67,18 +64,12 @@ pub struct SystemOptions {
 impl SystemOptions {
     /// Takes one word of an `options` line. Words that mean nothing here are passed over.
     fn add(&mut self, word: &str) {
-        let number = |text: &str, most: u8| text.parse::<u32>().ok().map(|number| number.clamp(1, most.into()) as u8);
-        match word.split_once(':') {
-            Some(("timeout", text)) => self.timeout = number(text, 30).or(self.timeout),
-            Some(("attempts", text)) => self.attempts = number(text, 5).or(self.attempts),
-            Some(_) => {}
-            None => match word {
-                "rotate" => self.rotate = true,
-                "use-vc" => self.use_vc = true,
-                "edns0" => self.edns0 = true,
-                "trust-ad" => self.trust_ad = true,
-                _ => {}
-            },
+        match word {
+            "rotate" => self.rotate = true,
+            "use-vc" => self.use_vc = true,
+            "edns0" => self.edns0 = true,
+            "trust-ad" => self.trust_ad = true,
+            _ => {}
         }
     }
 }
@@ -256,17 +247,15 @@ mod tests {
     }
 
     #[test]
-    fn f2_options_that_concern_asking_are_read_and_kept_within_their_limits() {
+    fn f2_options_that_concern_asking_are_read_and_others_mean_nothing() {
         let options = |text: &str| parse(text.as_bytes(), Path::new("resolv.conf")).options;
         let none = SystemOptions::default();
         assert_eq!(options("nameserver 10.0.0.1\n# options rotate\noption rotate\nsearch rotate\n"), none);
         assert_eq!(
             options("options ndots:2 rotate\n  options\tuse-vc edns0 trust-ad timeout:2 ; attempts:3\n"),
-            SystemOptions { timeout: Some(2), rotate: true, use_vc: true, edns0: true, trust_ad: true, ..none }
+            SystemOptions { rotate: true, use_vc: true, edns0: true, trust_ad: true }
         );
-        let limits = options("options timeout:99 attempts:99 timeout:x attempts\noptions ü rotate:1");
-        assert_eq!(limits, SystemOptions { timeout: Some(30), attempts: Some(5), ..none });
-        assert_eq!(options("options attempts:0").attempts, Some(1));
+        assert_eq!(options("options timeout:1 attempts:1 timeout:x attempts\noptions ü rotate:1"), none);
     }
 
     #[test]

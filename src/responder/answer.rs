@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::table::{NameEntry, Protocol, RecordSet, ReverseNames, Snapshot};
+use crate::table::{Attachment, Found, NameEntry, Protocol, RecordSet, ReverseNames, Snapshot};
 use crate::wire::message::{HEADER, Section, flag};
 use crate::wire::reply::{self, ReplyEdns};
 use crate::wire::{MAX_NAME, Name, Query, ReplyWriter, ede, fragment, rcode, rtype};
@@ -71,29 +72,40 @@ impl<'p> Draft<'_, 'p, '_> {
         let mut records = Records { view: self.view, rtype: self.query.rtype(), over_tcp: self.over_tcp, owner };
         records.write(&place.end, &mut writer, turns);
         if writer.answers() == before && !writer.is_truncated() {
-            let hold = self.hold(&place.end);
-            if !hold.is_zero() {
-                trace.rule(Rule::N11);
-                return Verdict::Hold(hold);
-            }
             let name = place.aliases.last().map_or(self.query.name(), |(_, target, _)| target.as_wire());
+            if rcode == rcode::NOERROR && self.may_hold && self.view.holds() {
+                let hold = self.hold(&place.end, name);
+                if !hold.is_zero() {
+                    trace.rule(Rule::N11);
+                    return Verdict::Hold(hold);
+                }
+            }
             self.negative(name, owner, &mut writer);
         }
         Verdict::Reply(writer.finish(rcode))
     }
 
-    /// How long the question waits for an endpoint that is about to run (answers.md N11).
-    fn hold(&self, end: &End<'_>) -> Duration {
-        match end {
-            _ if !self.may_hold || !matches!(self.query.rtype(), rtype::A | rtype::AAAA) => Duration::ZERO,
-            End::Stopped(hit) => hit.hold(),
-            End::Names(hits) => {
-                // With all of them pending; one that answers, or is stopped for good, is no reason to wait.
-                let holds = hits.iter().map(Hit::hold);
-                if holds.clone().any(|hold| hold.is_zero()) { Duration::ZERO } else { holds.max().unwrap_or_default() }
-            }
-            _ => Duration::ZERO,
-        }
+    /// How long the question waits for an endpoint of the name that is about to run (answers.md N11). Zero if none is, or if
+    /// one answers, or is stopped for good: that is no reason to wait.
+    #[cold]
+    fn hold(&self, end: &End<'_>, name: &[u8]) -> Duration {
+        let hits = match end {
+            _ if !matches!(self.query.rtype(), rtype::A | rtype::AAAA) => &[],
+            End::Stopped(hit) => std::slice::from_ref(hit),
+            End::Names(hits) => &hits[..],
+            _ => &[],
+        };
+        let hold_of = |hit: &Hit<'_>| {
+            let settings = self.view.seats().iter().find_map(|seat| match seat.snapshot().find(name)? {
+                Found::Name { entry, .. } if std::ptr::eq(entry, hit.entry) => Some(seat.snapshot().settings()),
+                _ => None,
+            });
+            settings
+                .filter(|settings| hit.entry.is_pending(settings.health))
+                .map_or(Duration::ZERO, |settings| settings.hold)
+        };
+        let holds = hits.iter().map(hold_of);
+        if holds.clone().any(|hold| hold.is_zero()) { Duration::ZERO } else { holds.max().unwrap_or_default() }
     }
 
     /// The SOA of a negative answer (answers.md H3). Its owner is a suffix of the name, so it is told by a pointer.
@@ -190,7 +202,7 @@ impl Records<'_, '_> {
             End::Service { snapshot, entry, service, protocol } => {
                 self.service(snapshot, entry, service, *protocol, writer, turns)
             }
-            End::Reverse { snapshot, address } => self.reverse(snapshot, *address, writer),
+            End::Reverse { snapshot, holders } => self.reverse(snapshot, holders, writer),
             End::Gateway => self.addresses_of(&self.view.gateway().settings().gateways, writer),
             End::Localhost => self.addresses_of(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], writer),
             End::Loopback => self.pointer(&[b"\x09localhost\x00"], self.view.own().settings().ttl, writer),
@@ -282,12 +294,11 @@ impl Records<'_, '_> {
     }
 
     /// The name of an address (answers.md T3).
-    fn reverse(&self, snapshot: &Snapshot, address: IpAddr, writer: &mut ReplyWriter<'_>) {
+    fn reverse(&self, snapshot: &Snapshot, holders: &[Arc<Attachment>], writer: &mut ReplyWriter<'_>) {
         let settings = snapshot.settings();
         // As for clients: what is stopped only if nothing else has it, and the last one first (answers.md V2a, N7).
-        let is_held = snapshot.client_at(address).is_some();
-        let holders = snapshot.holders(address).iter().rev();
-        for holder in holders.filter(|holder| !is_held || !holder.endpoint().is_stopped()) {
+        let is_held = holders.iter().any(|holder| !holder.endpoint().is_stopped());
+        for holder in holders.iter().rev().filter(|holder| !is_held || !holder.endpoint().is_stopped()) {
             match settings.reverse_names {
                 ReverseNames::Canonical => {
                     if let Some(name) = holder.canonical_name(settings) {
@@ -325,14 +336,17 @@ impl Records<'_, '_> {
         for owner in entry.serving(settings.health) {
             let Some(target) = owner.unique_name(settings) else { continue };
             let ports = owner.endpoint().ports().iter();
-            let ports = ports.filter(|port| port.protocol() == protocol && port.is(service));
-            offers.extend(ports.map(|port| (owner.endpoint(), target, port.number())));
+            for port in ports.filter(|port| port.protocol() == protocol && port.is(service)) {
+                offers.push((owner.endpoint(), target, port.number()));
+            }
         }
-        // Each service of a name has its own turn.
-        let label = service.iter().chain(protocol.label());
-        let label = label.fold(0, |hash: usize, &octet| hash.wrapping_mul(31).wrapping_add(octet.into()));
-        let first = turns.next(entry.owners_at() ^ label, offers.len());
-        offers.rotate_left(first);
+        if offers.len() > 1 {
+            // Each service of a name has its own turn.
+            let label = service.iter().chain(protocol.label());
+            let label = label.fold(0, |hash: usize, &octet| hash.wrapping_mul(31).wrapping_add(octet.into()));
+            let first = turns.next(entry.owners_at() ^ label, offers.len());
+            offers.rotate_left(first);
+        }
         let mut targets: SmallVec<[(usize, &[IpAddr]); 4]> = SmallVec::new();
         for (endpoint, target, port) in &offers {
             let [target, domain] = target.parts();

@@ -215,7 +215,7 @@ impl Responder {
         };
         trace.question(query);
         let view = View::of(client);
-        let edns = self.reply_edns(query, client);
+        let edns = if query.edns().is_some() { self.reply_edns(query, client) } else { None };
         let limit = self.limit(query.edns(), client);
         let (rcode, error, flags) = match self.refusal(query, client, &view, trace) {
             Some((rcode, error)) => (rcode, error, if view.may_forward() { flag::RA } else { 0 }),

@@ -1,11 +1,10 @@
 //! Finding a name's place: on which networks of the view it is, whether it is special, or whether it is somebody else's.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::table::{Found, Matched, Merge, NameEntry, Protocol, Snapshot};
+use crate::table::{Attachment, Found, Matched, Merge, NameEntry, Protocol, Snapshot};
 use crate::wire::{Name, Query, is_below, reverse, rtype};
 
 use super::explain::Trace;
@@ -34,7 +33,7 @@ pub(super) enum End<'v> {
     /// `_service._protocol.n` on a network.
     Service { snapshot: &'v Snapshot, entry: &'v NameEntry, service: SmallVec<[u8; 16]>, protocol: Protocol },
     /// An address of the view, by its reverse name.
-    Reverse { snapshot: &'v Snapshot, address: IpAddr },
+    Reverse { snapshot: &'v Snapshot, holders: &'v [Arc<Attachment>] },
     /// The listener's gateway.
     Gateway,
     /// `localhost` or below.
@@ -55,7 +54,6 @@ pub(super) enum End<'v> {
 
 /// A name on a network.
 pub(super) struct Hit<'v> {
-    pub(super) snapshot: &'v Snapshot,
     pub(super) entry: &'v NameEntry,
 }
 
@@ -64,13 +62,6 @@ impl Hit<'_> {
     fn is_stopped(&self, rtype: u16) -> bool {
         let mut sets = self.entry.record_sets().iter();
         self.entry.is_down() && !sets.any(|set| set.rtype == rtype || rtype == rtype::ANY)
-    }
-
-    /// How long a question for the name's address waits for an endpoint that is about to run; zero if none is, or if the
-    /// network does not wait (answers.md N11).
-    pub(super) fn hold(&self) -> Duration {
-        let settings = self.snapshot.settings();
-        if settings.hold.is_zero() || !self.entry.is_pending(settings.health) { Duration::ZERO } else { settings.hold }
     }
 }
 
@@ -204,7 +195,7 @@ fn on_networks<'v>(
                         return (Some((End::Alias { target, ttl }, how)), parent);
                     }
                 }
-                let hit = Hit { snapshot, entry };
+                let hit = Hit { entry };
                 if hit.is_stopped(rtype) {
                     stopped.get_or_insert(snapshot);
                     continue;
@@ -254,7 +245,7 @@ fn on_networks<'v>(
 #[cold]
 fn stopped_on<'v>(snapshot: &'v Snapshot, name: &[u8]) -> Option<(End<'v>, Matched<'v>)> {
     match snapshot.find(name)? {
-        Found::Name { entry, how } => Some((End::Stopped(Hit { snapshot, entry }), how)),
+        Found::Name { entry, how } => Some((End::Stopped(Hit { entry }), how)),
         Found::Service { entry, service, protocol } => {
             Some((End::Service { snapshot, entry, service, protocol }, Matched::Whole))
         }
@@ -274,7 +265,7 @@ fn in_reverse_tree<'v>(view: &'v View<'_>, name: &[u8], trace: &mut impl Trace) 
             }
             if !holders.is_empty() {
                 trace.rule(Rule::T3);
-                return Some(End::Reverse { snapshot: seat.snapshot(), address });
+                return Some(End::Reverse { snapshot: seat.snapshot(), holders });
             }
         }
     }

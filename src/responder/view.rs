@@ -25,8 +25,10 @@ pub(super) struct View<'s> {
 
 /// Who a client is (answers.md V1 to V3a).
 enum Who {
-    /// An endpoint, and the network that its address is on, if that is not the listener's.
-    Endpoint(Arc<Attachment>, Option<Arc<Network>>),
+    /// The endpoint that has the address on the listener's network.
+    Endpoint,
+    /// An endpoint that has its address on another network of the table, and that network.
+    Elsewhere(Arc<Attachment>, Arc<Network>),
     /// No endpoint, but certainly of the network that it sees: by a subnet of the table, or because it is on the link.
     Resident,
     /// No endpoint. Whether it may ask depends on its address.
@@ -80,14 +82,24 @@ impl<'s> View<'s> {
         let clients = snapshot.settings().clients;
         if is_link_local(ip) {
             let is_near = clients != Clients::Identify && client.listener.is_on_link(client.source);
-            return View::stranger(snapshot, ip, if is_near { Who::Resident } else { Who::Nobody });
+            return View::of_one(snapshot, ip, if is_near { Who::Resident } else { Who::Nobody });
         }
-        match snapshot.client_at(ip).cloned() {
-            Some(attachment) if clients != Clients::Identify => {
-                View::of_endpoint(attachment, None, snapshot, ip, listener)
+        match snapshot.client_at(ip) {
+            // Most clients are on one network.
+            Some(attachment) if clients != Clients::Identify && !attachment.is_shared() => {
+                View::of_one(snapshot, ip, Who::Endpoint)
             }
-            _ if clients == Clients::Listener => View::stranger(snapshot, ip, Who::Stranger),
-            own => View::of_table(client, own, snapshot, ip),
+            Some(attachment) if clients != Clients::Identify => {
+                let attachment = attachment.clone();
+                let mut view = View::of_one(snapshot, ip, Who::Endpoint);
+                push_others(&mut view.seats, 1, &attachment, listener, listener);
+                view
+            }
+            None if clients == Clients::Listener => View::of_one(snapshot, ip, Who::Stranger),
+            own => {
+                let own = own.cloned();
+                View::of_table(client, own, snapshot, ip)
+            }
         }
     }
 
@@ -135,11 +147,12 @@ impl<'s> View<'s> {
             }
         }
         let is_served = snapshot.settings().clients != Clients::Identify;
-        View::stranger(snapshot, ip, if is_served { Who::Stranger } else { Who::Nobody })
+        View::of_one(snapshot, ip, if is_served { Who::Stranger } else { Who::Nobody })
     }
 
-    /// The view of a client that is no endpoint, and has nothing to do with another network than the listener's.
-    fn stranger(snapshot: Held<'s>, client: IpAddr, who: Who) -> View<'s> {
+    /// The view of a client that has nothing to do with another network than the listener's.
+    #[inline]
+    fn of_one(snapshot: Held<'s>, client: IpAddr, who: Who) -> View<'s> {
         let seat = Seat { network: None, snapshot, priority: 0 };
         View { seats: SmallVec::from_iter([seat]), gateway: None, client, who }
     }
@@ -167,25 +180,14 @@ impl<'s> View<'s> {
         if let Some(home) = home.filter(|home| !home.only_identifies()) {
             seats.push(home);
         }
-        attachment.other_networks(of_home.as_deref().unwrap_or(listener), |network| {
-            if std::ptr::eq(&*network, listener) {
-                return;
-            }
-            let snapshot = network.snapshot();
-            // The membership may be ahead of or behind the snapshot: what the snapshot says holds.
-            if let Some(there) = snapshot.attachment(id) {
-                let priority = there.endpoint().priority();
-                let seat = Seat { network: Some(network), snapshot: Held::Loaded(snapshot), priority };
-                if !seat.only_identifies() {
-                    seats.push(seat);
-                }
-            }
-        });
-        seats[first..].sort_unstable_by(|one, other| one.rank().cmp(&other.rank()));
+        push_others(&mut seats, first, &attachment, of_home.as_deref().unwrap_or(listener), listener);
         match gateway {
             // An endpoint of networks that only identify: there is nothing to answer it with.
-            Some(gateway) if seats.is_empty() => View::stranger(gateway, client, Who::Nobody),
-            gateway => View { seats, gateway, client, who: Who::Endpoint(attachment, of_home) },
+            Some(gateway) if seats.is_empty() => View::of_one(gateway, client, Who::Nobody),
+            gateway => {
+                let who = of_home.map_or(Who::Endpoint, |network| Who::Elsewhere(attachment, network));
+                View { seats, gateway, client, who }
+            }
         }
     }
 
@@ -207,7 +209,8 @@ impl<'s> View<'s> {
     /// The name of the network that the client's address is on, or in whose subnet, if that is not the listener's.
     pub(super) fn home(&self) -> Option<&str> {
         match &self.who {
-            Who::Endpoint(_, home) => home.as_ref().map(|network| network.name()),
+            Who::Endpoint => None,
+            Who::Elsewhere(_, home) => Some(home.name()),
             Who::Resident | Who::Stranger | Who::Nobody => self.seats[0].name(),
         }
     }
@@ -215,7 +218,8 @@ impl<'s> View<'s> {
     /// The endpoint that the client is.
     pub(super) fn endpoint(&self) -> Option<&Arc<Attachment>> {
         match &self.who {
-            Who::Endpoint(attachment, _) => Some(attachment),
+            Who::Endpoint => self.gateway().client_at(self.client),
+            Who::Elsewhere(attachment, _) => Some(attachment),
             Who::Resident | Who::Stranger | Who::Nobody => None,
         }
     }
@@ -227,7 +231,7 @@ impl<'s> View<'s> {
         match (&self.who, &settings.allow) {
             (Who::Nobody, _) => false,
             (_, Some(list)) => contains(list),
-            (Who::Endpoint(..) | Who::Resident, None) => true,
+            (Who::Endpoint | Who::Elsewhere(..) | Who::Resident, None) => true,
             (Who::Stranger, None) => contains(&settings.subnets) || client.listener.is_neighbour(self.client),
         }
     }
@@ -235,6 +239,12 @@ impl<'s> View<'s> {
     /// True if the client's questions may leave this server (answers.md F1).
     pub(super) fn may_forward(&self) -> bool {
         self.seats.iter().any(|seat| !seat.snapshot.settings().internal)
+    }
+
+    /// True if a network lets questions wait for its endpoints (answers.md N11).
+    #[inline]
+    pub(super) fn holds(&self) -> bool {
+        self.seats.iter().any(|seat| !seat.snapshot.settings().hold.is_zero())
     }
 
     /// The longest domain of the view that `name` is or lies below (answers.md N5).
@@ -286,6 +296,32 @@ impl<'s> Seat<'s> {
     pub(super) fn name(&self) -> Option<&str> {
         self.network.as_ref().map(|network| network.name())
     }
+}
+
+/// Adds the other networks of an endpoint than `home`, which its address is on, and the listener's; and puts those from
+/// `first` on in order.
+fn push_others(
+    seats: &mut SmallVec<[Seat<'_>; 4]>,
+    first: usize,
+    attachment: &Attachment,
+    home: &Network,
+    listener: &Network,
+) {
+    attachment.other_networks(home, |network| {
+        if std::ptr::eq(&*network, listener) {
+            return;
+        }
+        let snapshot = network.snapshot();
+        // The membership may be ahead of or behind the snapshot: what the snapshot says holds.
+        if let Some(there) = snapshot.attachment(attachment.endpoint().id()) {
+            let priority = there.endpoint().priority();
+            let seat = Seat { network: Some(network), snapshot: Held::Loaded(snapshot), priority };
+            if !seat.only_identifies() {
+                seats.push(seat);
+            }
+        }
+    });
+    seats[first..].sort_unstable_by(|one, other| one.rank().cmp(&other.rank()));
 }
 
 /// True for fe80::/10 and 169.254/16, which say nothing of who asks: each link has them (answers.md V3a).

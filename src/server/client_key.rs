@@ -14,6 +14,15 @@ impl ClientKey {
             v4 => v4,
         })
     }
+
+    /// A number of its own: the address, or the upper half of an IPv6 one. No /64 of the Internet has the number of an IPv4
+    /// address.
+    pub(super) fn number(self) -> u64 {
+        match self.0 {
+            IpAddr::V4(v4) => v4.to_bits().into(),
+            IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
+        }
+    }
 }
 
 impl fmt::Display for ClientKey {

@@ -7,7 +7,7 @@
 //! is using.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -75,9 +75,13 @@ struct Place {
     idle_from: AtomicU64,
     /// The moment from which it has been owed answers without a pause; [`NEVER`] while it is owed none.
     busy_from: AtomicU64,
+    /// The moment from which its client has not taken a reply whole; [`NEVER`] while there is none.
+    stalled_from: AtomicU64,
+    /// Octets that its client has not taken. Changed under the lock of the registry.
+    unsent: AtomicUsize,
     leave: Stop,
-    /// Set before `leave`: what is owed is not waited for.
-    at_once: AtomicBool,
+    /// Set before `leave`, or after it: what is owed is not waited for.
+    cut: Stop,
 }
 
 /// Moments are milliseconds since the registry was made.
@@ -98,7 +102,6 @@ pub(super) struct Seat {
     connections: Arc<Connections>,
     client: ClientKey,
     place: Arc<Place>,
-    unsent: usize,
 }
 
 /// A place in the line for a seat; given up when dropped.
@@ -130,7 +133,7 @@ impl Connections {
         let is_full = state.seated >= limits.tcp_connections;
         if own < limits.tcp_connections_per_client && !is_full {
             let place = state.seat(client, now);
-            return Admission::Seated(Seat { connections: self.clone(), client, place, unsent: 0 });
+            return Admission::Seated(Seat { connections: self.clone(), client, place });
         }
         self.warn(&state, client, own >= limits.tcp_connections_per_client, &limits);
         let waiting = state.clients.get(&client).map_or(0, |own| own.waiting.len());
@@ -199,9 +202,9 @@ impl Connections {
         }
     }
 
-    fn release(&self, client: ClientKey, place: &Arc<Place>, unsent: usize) {
+    fn release(&self, client: ClientKey, place: &Arc<Place>) {
         let (mut state, limits) = (self.lock(), self.limits.load());
-        state.free(client, place, unsent);
+        state.free(client, place);
         while let Some(client) = state.next_in_line(&limits) {
             state.grant(client, self.now());
         }
@@ -225,15 +228,17 @@ impl State {
         let place = Arc::new(Place {
             idle_from: AtomicU64::new(now + GRACE.as_millis() as u64),
             busy_from: AtomicU64::new(NEVER),
+            stalled_from: AtomicU64::new(NEVER),
+            unsent: AtomicUsize::new(0),
             leave: Stop::default(),
-            at_once: AtomicBool::new(false),
+            cut: Stop::default(),
         });
         self.seated += 1;
         self.clients.entry(client).or_default().seated.push(place.clone());
         place
     }
 
-    fn free(&mut self, client: ClientKey, place: &Arc<Place>, unsent: usize) {
+    fn free(&mut self, client: ClientKey, place: &Arc<Place>) {
         let Some(own) = self.clients.get_mut(&client) else { return };
         let Some(index) = own.seated.iter().position(|other| Arc::ptr_eq(other, place)) else { return };
         own.seated.swap_remove(index);
@@ -242,6 +247,7 @@ impl State {
             own.leaving -= 1;
             self.leaving -= 1;
         }
+        let unsent = place.unsent.load(Ordering::Relaxed);
         own.unsent -= unsent;
         self.unsent -= unsent;
         self.forget_if_gone(client);
@@ -270,7 +276,7 @@ impl State {
         let place = self.seat(client, now);
         if let Err(place) = grant.send(place) {
             // One that gives up takes itself out of the line first, so this cannot be.
-            self.free(client, &place, 0);
+            self.free(client, &place);
         }
     }
 
@@ -316,14 +322,42 @@ impl State {
     }
 
     fn ask_to_leave(&mut self, client: ClientKey, place: &Place, at_once: bool) {
+        if at_once {
+            place.cut.set();
+        }
         if place.leave.is_set() {
             return;
         }
         let Some(own) = self.clients.get_mut(&client) else { return };
         own.leaving += 1;
         self.leaving += 1;
-        place.at_once.store(at_once, Ordering::Release);
         place.leave.set();
+    }
+
+    /// Counts anew what the client of a connection has not taken, and gives that.
+    fn count_unsent(&mut self, client: ClientKey, place: &Place, count: impl FnOnce(usize) -> usize) -> usize {
+        let before = place.unsent.load(Ordering::Relaxed);
+        let after = count(before);
+        place.unsent.store(after, Ordering::Relaxed);
+        self.unsent = self.unsent - before + after;
+        if let Some(own) = self.clients.get_mut(&client) {
+            own.unsent = own.unsent - before + after;
+        }
+        after
+    }
+
+    /// Ends the connection whose client has taken nothing for longest, for the room that its replies take. False if there is
+    /// none, or if that is `own`.
+    fn cut_longest_stalled(&mut self, own: &Arc<Place>) -> bool {
+        let places = self.clients.iter().flat_map(|(client, own)| own.seated.iter().map(move |place| (client, place)));
+        let stalled = places.filter(|(_, place)| place.unsent.load(Ordering::Relaxed) > 0 || Arc::ptr_eq(place, own));
+        let since = |place: &Arc<Place>| (place.stalled_from.load(Ordering::Relaxed), Arc::ptr_eq(place, own));
+        let longest = stalled.min_by_key(|(_, place)| since(place)).map(|(&client, place)| (client, place.clone()));
+        let Some((client, place)) = longest.filter(|(_, place)| !Arc::ptr_eq(place, own)) else { return false };
+        // Its task lets go of them as soon as it runs.
+        self.count_unsent(client, &place, |_| 0);
+        self.ask_to_leave(client, &place, true);
+        true
     }
 }
 
@@ -352,7 +386,7 @@ impl Waiting {
             match tokio::time::timeout(LOOK, &mut self.granted).await {
                 Ok(Ok(place)) => {
                     let connections = self.connections.clone();
-                    return Some(Seat { connections, client: self.client, place, unsent: 0 });
+                    return Some(Seat { connections, client: self.client, place });
                 }
                 Ok(Err(_)) => return None,
                 Err(_) => {
@@ -377,7 +411,7 @@ impl Drop for Waiting {
         } else if let Ok(place) = self.granted.try_recv() {
             // A seat that came in the same moment.
             drop(state);
-            drop(Seat { connections: self.connections.clone(), client: self.client, place, unsent: 0 });
+            drop(Seat { connections: self.connections.clone(), client: self.client, place });
         }
     }
 }
@@ -405,28 +439,32 @@ impl Seat {
         Notice(self.place.clone())
     }
 
-    /// Counts octets that the client has not taken yet. False if it leaves too many.
+    /// Counts octets that the client has not taken yet. False if it leaves too many. What all leave is bounded too, and makes
+    /// room by ending the connection whose client has taken nothing for longest.
     pub(super) fn hold(&mut self, octets: usize) -> bool {
         let mut state = self.connections.lock();
-        let in_all = state.unsent + octets;
-        let Some(own) = state.clients.get_mut(&self.client) else { return false };
-        if in_all > MAX_UNSENT || own.unsent + octets > MAX_UNSENT_PER_CLIENT {
+        let is_over = |own: &Connected| own.unsent + octets > MAX_UNSENT_PER_CLIENT;
+        if self.place.cut.is_set() || state.clients.get(&self.client).is_none_or(is_over) {
             return false;
         }
-        own.unsent += octets;
-        state.unsent = in_all;
-        self.unsent += octets;
+        let stalled_from = &self.place.stalled_from;
+        let _ = stalled_from.compare_exchange(NEVER, self.connections.now(), Ordering::Relaxed, Ordering::Relaxed);
+        while state.unsent + octets > MAX_UNSENT {
+            if !state.cut_longest_stalled(&self.place) {
+                return false;
+            }
+        }
+        state.count_unsent(self.client, &self.place, |unsent| unsent + octets);
         true
     }
 
     /// Takes back what [`hold`](Seat::hold) counted: the client has taken it.
     pub(super) fn taken(&mut self, octets: usize) {
         let mut state = self.connections.lock();
-        state.unsent -= octets;
-        self.unsent -= octets;
-        if let Some(own) = state.clients.get_mut(&self.client) {
-            own.unsent -= octets;
-        }
+        // Of one that was cut meanwhile nothing is counted any more.
+        let left = state.count_unsent(self.client, &self.place, |unsent| unsent.saturating_sub(octets));
+        let stalled_from = if left > 0 { self.connections.now() } else { NEVER };
+        self.place.stalled_from.store(stalled_from, Ordering::Relaxed);
     }
 }
 
@@ -435,15 +473,19 @@ impl Seat {
 pub(super) struct Notice(Arc<Place>);
 
 impl Notice {
-    /// Waits until the connection has to give way: true if at once, false if after what it is owed.
-    pub(super) async fn given(&self) -> bool {
-        self.0.leave.wait().await;
-        self.0.at_once.load(Ordering::Acquire)
+    /// Waits until the connection has to give way: true if at once, false if after what it is owed. One that is leaving
+    /// already hears only of the former.
+    pub(super) async fn given(&self, is_leaving: bool) -> bool {
+        tokio::select! {
+            biased;
+            () = self.0.cut.wait() => true,
+            () = self.0.leave.wait(), if !is_leaving => false,
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.connections.release(self.client, &self.place, self.unsent);
+        self.connections.release(self.client, &self.place);
     }
 }

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::forward::{Asked, AskedEdns, Choice, Forwarder, Question, relay};
+use super::client_key::ClientKey;
+use crate::forward::{Asked, AskedEdns, Asker, Choice, Forwarder, Question, TOO_MANY, relay};
 use crate::responder::Forward;
 use crate::wire::message::{Header, flag};
 use crate::wire::reply::{self, Failure, ReplyEdns};
@@ -51,6 +52,11 @@ impl Exchange {
         }
     }
 
+    /// How many servers may be asked.
+    pub(super) fn servers(&self) -> usize {
+        self.choice.servers.len()
+    }
+
     /// The reply for the client; `None` where it is to hear nothing.
     pub(super) async fn reply(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
         let reply = self.ask(forwarder).await;
@@ -64,7 +70,8 @@ impl Exchange {
     }
 
     async fn ask(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
-        let resolved = forwarder.resolve_here(&self.question, &self.choice).await;
+        let client = Asker::new(ClientKey::of(self.client).number());
+        let resolved = forwarder.resolve_here(&self.question, &self.choice, client).await;
         let upstream = match resolved {
             Ok(upstream) => upstream,
             Err(failure) if forwarder.keeps_silent(&failure) => return None,
@@ -73,7 +80,7 @@ impl Exchange {
         let mut out = Vec::new();
         Some(match relay(&upstream, &self.asked(), &mut out) {
             Ok(()) => out,
-            Err(_) => self.fail(rcode::SERVFAIL, ede::NETWORK_ERROR, "the upstream's reply makes no sense"),
+            Err(_) => self.fail(rcode::SERVFAIL, ede::NETWORK_ERROR, "malformed upstream reply"),
         })
     }
 
@@ -86,7 +93,7 @@ impl Exchange {
                 out.truncate(len);
                 (out, Origin::Stale)
             }
-            None => (self.fail(rcode::SERVFAIL, ede::OTHER, "too many questions wait for upstreams"), Origin::Refused),
+            None => (self.fail(rcode::SERVFAIL, ede::OTHER, TOO_MANY), Origin::Refused),
         };
         self.kept.tell(Some(&reply), origin, None);
         reply

@@ -25,7 +25,11 @@ impl Later {
     /// The reply where there is none (answers.md L2); `None` where the client is to hear nothing.
     pub(super) fn admit(&self, slot: &Slot) -> Result<Permit, Option<Vec<u8>>> {
         let (server, client) = (slot.server(), ClientKey::of(self.client()));
-        let permit = server.forwards.admit(&slot.network(), client, &server.limits());
+        let sockets = match self {
+            Later::Upstream(exchange) => exchange.servers(),
+            Later::Start(_) => 1,
+        };
+        let permit = server.forwards.admit(&slot.network(), client, sockets, &server.limits());
         permit.ok_or_else(|| self.overloaded(slot))
     }
 
@@ -39,7 +43,9 @@ impl Later {
             reply = &mut reply => return reply.map(|reply| deliver(&slot, reply)).unwrap_or_default(),
             () = permit.displaced() => self.overloaded(&slot),
         };
-        given.map(|reply| deliver(&slot, reply));
+        if let Some(reply) = given {
+            deliver(&slot, reply);
+        }
         if let Some(_lingering) = slot.server().forwards.linger() {
             reply.await;
         }

@@ -17,9 +17,10 @@ pub struct Limits {
     pub tcp_idle: Duration,
     /// How long a message may take to arrive over TCP from its first octet on, and a reply to be taken.
     pub tcp_message: Duration,
-    /// Queries that wait for an upstream, in all. No network has more than half of them while another one wants some; when
-    /// all are taken, the oldest query of the client that has most gives way if it is older than a second. One that finds no
-    /// place is answered at once: SERVFAIL, with an extended error that says why.
+    /// Queries that wait for an upstream, in all; fewer where the process may have few descriptors. When all places are taken,
+    /// a network or a client that has fewer than another takes one from the one that has most; between equals a query gives
+    /// way once it is older than a second. One that finds no place is answered at once: SERVFAIL, with an extended error that
+    /// says why.
     pub forwards: usize,
     /// Queries of one client that wait for an upstream.
     pub forwards_per_client: usize,

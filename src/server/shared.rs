@@ -80,7 +80,8 @@ impl Shared {
             forwarder: Arc::new(forwarder),
             connections: Arc::new(Connections::new(limits.clone())),
             limits,
-            forwards: Arc::default(),
+            // The rest is for those that go on without a client.
+            forwards: Arc::new(Forwards::new(crate::forward::most_sockets() / 2)),
             dropped: AtomicU64::new(0),
             namespace: super::namespace::own(),
             host: Host::default(),

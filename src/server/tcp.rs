@@ -163,8 +163,7 @@ impl Connection {
     /// the slot is closed.
     async fn run(&mut self, slot: &Arc<Slot>) -> io::Result<()> {
         let notice = self.seat.notice();
-        let mut notice = pin!(notice.given());
-        let mut is_leaving = false;
+        let mut given = pin!(notice.given(false));
         let mut stopped = pin!(slot.stop().wait());
         let mut timer = pin!(sleep_until(self.idle_since + self.limits.tcp_idle));
         loop {
@@ -181,11 +180,11 @@ impl Connection {
             tokio::select! {
                 biased;
                 () = &mut stopped, if self.reads => self.reads = false,
-                at_once = &mut notice, if !is_leaving => {
+                at_once = &mut given => {
                     if at_once {
                         return Ok(());
                     }
-                    is_leaving = true;
+                    given.set(notice.given(true));
                     self.finish(slot)?;
                 }
                 reply = next(&mut self.replies), if self.owed > 0 => self.settle(reply)?,

@@ -1,7 +1,7 @@
 //! Addresses as people write them: an IP address, with a zone and a port where they matter.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 /// An IP address with an optional IPv6 zone and an optional port, as a listen address or an upstream is written:
@@ -34,9 +34,10 @@ impl Address {
 
     /// The address that a connection to it reaches: IPv4 in IPv6 form is IPv4, and the unspecified address is this host's
     /// loopback address.
+    #[cfg(any(feature = "config", feature = "server"))]
     pub(crate) fn reached(&self) -> IpAddr {
         match self.ip.to_canonical() {
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V4(ip) if ip.is_unspecified() => std::net::Ipv4Addr::LOCALHOST.into(),
             IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
             ip => ip,
         }

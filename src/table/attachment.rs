@@ -41,6 +41,11 @@ impl Attachment {
         let _ = self.membership.set(membership);
     }
 
+    /// True if the endpoint's id is, or was, on a second network.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.membership.get().is_some()
+    }
+
     /// Calls `visit` with every other network that the endpoint may be attached to; its snapshot has the last word.
     pub(crate) fn other_networks(&self, own: &Network, mut visit: impl FnMut(Arc<Network>)) {
         let Some(membership) = self.membership.get() else { return };

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use crate::wire::{Name, fragment, rtype};
 
 use super::attachment::Attachment;
@@ -236,7 +238,7 @@ impl NameEntry {
                 _ => {}
             }
         }
-        let mut seen: HashSet<IpAddr> = [&a, &aaaa]
+        let mut seen: HashSet<IpAddr, RandomState> = [&a, &aaaa]
             .into_iter()
             .flat_map(|records| fragment::iter(records))
             .filter_map(fragment::address_of)

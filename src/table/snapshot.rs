@@ -288,34 +288,39 @@ impl Snapshot {
     pub fn find(&self, name: &[u8]) -> Option<Found<'_>> {
         let whole = &name[..name.len() - 1];
         let mut is_parent = false;
-        // What is stopped gives way to what runs and is found by a shorter rest (answers.md N7).
-        let mut stopped = None;
         for (key, how) in self.candidates(whole) {
             let entry = self.names.get(key);
-            let found = match entry.filter(|entry| entry.is_own()) {
-                Some(entry) if stopped.is_none() && !entry.is_down() => return Some(Found::Name { entry, how }),
-                Some(entry) => Found::Name { entry, how },
-                None => match self.find_service(key) {
-                    Some(found @ Found::Service { .. }) => found,
-                    found => {
-                        is_parent |= found.is_some() || entry.is_some();
-                        continue;
-                    }
-                },
-            };
-            match found.is_stopped() {
-                false if stopped.is_none() || found.is_running() => return Some(found),
-                false => {}
-                true => _ = stopped.get_or_insert(found),
+            if let Some(entry) = entry.filter(|entry| entry.is_own()) {
+                return if entry.is_down() {
+                    self.find_running(whole, Found::Name { entry, how })
+                } else {
+                    Some(Found::Name { entry, how })
+                };
             }
-        }
-        if stopped.is_some() {
-            return stopped;
+            match self.find_service(key) {
+                Some(found) if found.is_stopped() => return self.find_running(whole, found),
+                found @ Some(Found::Service { .. }) => return found,
+                found => is_parent |= found.is_some() || entry.is_some(),
+            }
         }
         if is_parent || self.is_suffix(whole) {
             return Some(Found::Parent { is_below_name: self.is_below_name(whole) });
         }
         if self.names.has_wildcards() { self.find_wildcard(whole) } else { None }
+    }
+
+    /// What runs and is found by a shorter rest of a name that is stopped; else what was found of it (answers.md N7). It may have
+    /// records, which are not stopped.
+    #[cold]
+    fn find_running<'s>(&'s self, whole: &[u8], found: Found<'s>) -> Option<Found<'s>> {
+        if !found.is_stopped() {
+            return Some(found);
+        }
+        let mut others = self.candidates(whole).filter_map(|(key, how)| match self.names.get(key) {
+            Some(entry) if entry.is_own() => Some(Found::Name { entry, how }),
+            _ => self.find_service(key),
+        });
+        others.find(Found::is_running).or(Some(found))
     }
 
     /// True if a name of the network's own stands above `whole`.

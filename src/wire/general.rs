@@ -21,7 +21,10 @@ pub(crate) fn edns(packet: &[u8]) -> Result<Option<Edns>, Malformed> {
     if usize::from(header.counts[3]) * 11 > packet.len() - end {
         return Err(Malformed);
     }
-    let message = Message::from_vec(&without_client_subnet(packet)).map_err(|_| Malformed)?;
+    // What is in a client subnet is not ours to judge (answers.md P3), but hickory-proto judges it.
+    let message = Message::from_vec(packet)
+        .or_else(|_| Message::from_vec(&without_client_subnet(packet)))
+        .map_err(|_| Malformed)?;
     let Some(opt) = message.edns else { return Ok(None) };
     let mut edns = Edns::new(opt.max_payload(), [0, opt.version(), u8::from(opt.flags().dnssec_ok) << 7, 0]);
     for (code, value) in &opt.options().options {
@@ -34,8 +37,8 @@ pub(crate) fn edns(packet: &[u8]) -> Result<Option<Edns>, Malformed> {
     Ok(Some(edns))
 }
 
-/// The packet with its client subnets marked as options that nobody knows: hickory-proto would judge what is in them, which
-/// is not ours to do (answers.md P3).
+/// The packet with its client subnets marked as options that nobody knows.
+#[cold]
 fn without_client_subnet(packet: &[u8]) -> Vec<u8> {
     let mut copy = packet.to_vec();
     for opt in records(packet).flatten().filter(|record| record.rtype == rtype::OPT) {

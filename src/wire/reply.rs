@@ -128,6 +128,7 @@ impl<'b> ReplyWriter<'b> {
 
     /// Adds one record of a [fragment](super::fragment) to a section, its owner name at octet `owner` of the message (12
     /// for the question's name). False if it does not fit; if it was an answer, the reply is then marked as truncated.
+    #[inline]
     pub fn push(&mut self, section: Section, owner: usize, record: &[u8]) -> bool {
         let Some(room) = self.room(section, owner, record.len()) else { return false };
         room[2..].copy_from_slice(&record[2..]);
@@ -163,19 +164,13 @@ impl<'b> ReplyWriter<'b> {
     }
 
     /// Makes room for a record of `len` octets and writes its owner.
+    #[inline(always)]
     fn room(&mut self, section: Section, owner: usize, len: usize) -> Option<&mut [u8]> {
         let section = section as usize;
         debug_assert!(self.counts[section + 1..].iter().all(|&count| count == 0), "sections come in order");
         let end = self.at + len;
-        let is_answer = section == Section::Answer as usize;
-        if end > self.limit && is_answer && self.is_last_resort && end <= self.limit + self.options.len() {
-            self.limit += std::mem::take(&mut self.options).len();
-        }
         // A pointer has 14 bits: an owner beyond them cannot be said, and is left out like one that does not fit.
-        if end > self.limit || owner >= 0x4000 {
-            if is_answer {
-                self.flags |= flag::TC;
-            }
+        if (end > self.limit || owner >= 0x4000) && !self.give_way(section, owner, end) {
             return None;
         }
         let room = &mut self.out[self.at..end];
@@ -183,6 +178,21 @@ impl<'b> ReplyWriter<'b> {
         self.at = end;
         self.counts[section] += 1;
         Some(room)
+    }
+
+    /// Lets the options give way to an answer that ends at `end`, where there is no larger message. False if it does not fit
+    /// so either; the reply is then marked as truncated.
+    #[cold]
+    fn give_way(&mut self, section: usize, owner: usize, end: usize) -> bool {
+        let is_answer = section == Section::Answer as usize;
+        if is_answer && self.is_last_resort && end <= self.limit + self.options.len() {
+            self.limit += std::mem::take(&mut self.options).len();
+        }
+        let fits = end <= self.limit && owner < 0x4000;
+        if is_answer && !fits {
+            self.flags |= flag::TC;
+        }
+        fits
     }
 
     /// How many answers there are so far.

@@ -36,6 +36,22 @@ fn settings_of_networks_hold_and_are_read_again_with_each_signal() {
     until("the defaults hold", || ttl() == "web. 0 IN A 10.89.0.2");
 }
 
+/// A record is no setting of the network: nothing else changes with it.
+#[test]
+fn a_record_that_alone_comes_and_goes_is_applied_with_the_next_signal() {
+    let home = Home::new();
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    let daemon = home.start();
+    let record =
+        "[[network]]\nname = \"shop\"\n[[network.record]]\nname = \"note\"\ntype = \"A\"\nvalue = \"10.0.0.9\"\n";
+    home.configure(record);
+    daemon.hang_up();
+    until("the record is read", || home.addresses(SHOP, "note") == ["10.0.0.9"]);
+    home.configure("[[network]]\nname = \"shop\"\n");
+    daemon.hang_up();
+    until("the record is gone", || home.addresses(SHOP, "note").is_empty());
+}
+
 #[test]
 fn settings_with_a_mistake_keep_no_container_from_starting() {
     let home = Home::new();

@@ -12,7 +12,7 @@ use callsign::wire::rtype;
 use socket2::{Domain, Socket, Type};
 
 use super::support::DEADLINE;
-use super::support::cgroup::Cgroup;
+use super::support::cgroup::{self, Cgroup};
 use super::support::client::{Client, Query};
 use super::support::netns::Lab;
 use super::support::program::Program;
@@ -143,6 +143,25 @@ fn hold(source: IpAddr, stop: &AtomicBool) {
     }
 }
 
+/// Without the group the next test checks nothing of L3.
+#[test]
+fn l3_a_missing_group_fails_in_ci_where_the_kernel_has_a_memory_controller() {
+    let (v1, off) = ("#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t4\t18\t1\n", "memory\t0\t18\t0\n");
+    for (is_root_in_ci, is_v2, proc_cgroups, may) in [
+        (true, true, "", false),
+        (true, false, v1, false),
+        (true, false, off, true),
+        (true, false, "", true),
+        (false, true, v1, true),
+    ] {
+        assert_eq!(
+            cgroup::may_skip(is_root_in_ci, is_v2, proc_cgroups),
+            may,
+            "{is_root_in_ci} {is_v2} {proc_cgroups:?}"
+        );
+    }
+}
+
 #[test]
 fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
     needs_root!();
@@ -194,13 +213,12 @@ fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
             let query = || Query::new("db.internal", rtype::A);
             let _stop = StopGuard(stop);
             let (mut asked, mut descriptors) = (0, 0);
-            while Instant::now() < end {
-                // Over UDP as a stub does it: the flood fills the socket's receive buffer, whoever reads it.
-                let patient = client.timeout(Duration::from_secs(5));
-                let mut tries = (0..6).filter_map(|_| patient.udp_bytes(&query().bytes()).ok());
-                assert!(tries.next().is_some(), "no answer over UDP");
-                assert_eq!(client.tcp(&query()).addresses().len(), 1);
-                asked += 1;
+            // Until all places have been taken at a time, too, however slow the machine is.
+            while Instant::now() < end || descriptors <= FORWARDS && Instant::now() < end + DEADLINE {
+                // As a stub asks: again where there is no answer. The flood fills the socket's receive buffer, whoever reads
+                // it, and a busy machine reads it slowly.
+                let patient = client.timeout(Duration::from_secs(2));
+                asked += u32::from(patient.udp_bytes(&query().bytes()).is_ok());
                 descriptors = descriptors.max(program.descriptors());
             }
             (asked, descriptors)
@@ -211,10 +229,10 @@ fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
     // A question that waits has a socket.
     assert!(descriptors > FORWARDS, "only {descriptors} descriptors were open at a time");
     assert!(asked > 0, "the good client was answered {asked} times");
-    assert_eq!(
-        good.enter(|| Client::new(SERVER.parse().unwrap()).tcp(&Query::new("db", rtype::A))).addresses().len(),
-        1
-    );
+    let (client, query) = (Client::new(SERVER.parse().unwrap()), Query::new("db", rtype::A));
+    for reply in good.enter(|| [client.udp(&query), client.tcp(&query)]) {
+        assert_eq!(reply.addresses().len(), 1, "after it");
+    }
     println!(
         "at rest {} KiB, at most {} KiB, after it {} KiB; {asked} rounds of the good client; {descriptors} descriptors",
         at_rest >> 10,

@@ -112,6 +112,7 @@ fn docker_3_16_a_recreated_container_is_never_away_while_a_replica_is_up() {
     is_away("stopped");
     bed.engine.rename(&old, "0123456789ab_shop_web_1");
     is_away("renamed");
+    bed.becomes(&client, "0123456789ab_shop_web_1", "NODATA 0123456789ab_shop_web_1 is not running");
     let new = bed.engine.create(web(1));
     bed.engine.begin_start(&new);
     is_away("made");

@@ -72,6 +72,51 @@ fn a_daemon_that_is_not_there_yet_keeps_nobody_waiting() {
     });
 }
 
+/// The program, following an engine as it is before anything was read of it.
+fn follow(engine: Engine, prefix: u8) -> Bed {
+    let port = crate::support::free_port(&[std::net::Ipv4Addr::LOCALHOST.into()]);
+    let config = format!("[server]\nport = {port}\nupstreams = [\"127.0.0.66:1\"]\n{}", engine.section());
+    let program = crate::support::program::Program::with(&config).start();
+    Bed { engine, program, prefix, port }
+}
+
+#[test]
+fn a_container_that_the_engine_hangs_on_does_not_hold_up_the_start() {
+    let prefix = prefix();
+    let engine = Engine::start(Age::Engine20, prefix);
+    let db = engine.run(Container::new("db"));
+    let hangs = engine.create(Container::new("hangs"));
+    engine.begin_start(&hangs);
+    let bed = follow(engine, prefix);
+    let address = bed.engine.address(&db, &bed.engine.network_id("bridge"));
+    assert_eq!(bed.look_up(&address, "db"), address, "it is ready, so this is served");
+    bed.engine.finish_start(&hangs);
+    bed.becomes(&address, "hangs", &bed.engine.address(&hangs, &bed.engine.network_id("bridge")));
+}
+
+#[test]
+fn lists_that_a_socket_proxy_refuses_are_named_and_asked_for_again() {
+    for path in ["containers/json", "networks"] {
+        let prefix = prefix();
+        let engine = Engine::start(Age::Engine20, prefix);
+        let db = engine.run(Container::new("db").label("callsign.names", "database"));
+        engine.forbid(Some(path));
+        let mut check = crate::support::program::callsign(&["check", "--docker"]);
+        check.env("DOCKER_HOST", crate::support::engine::host(&engine.socket()));
+        let checked = crate::support::process::run(check);
+        assert_eq!(checked.status.code(), Some(1), "{path}: {}", checked.stdout);
+        assert!(checked.stderr.contains(&format!("/{path}")), "{path}: {}", checked.stderr);
+        assert!(checked.stderr.contains("forbidden by the proxy"), "{path}: {}", checked.stderr);
+
+        let bed = follow(engine, prefix);
+        let line = bed.program.wait_for(Source::Stderr, "Docker is away");
+        assert!(line.contains(&format!("/{path}")) && line.contains("forbidden by the proxy"), "{line}");
+        bed.engine.forbid(None);
+        let address = bed.engine.address(&db, &bed.engine.network_id("bridge"));
+        bed.becomes_at(0, &address, "database", &address);
+    }
+}
+
 #[test]
 fn only_what_a_socket_proxy_may_allow_is_asked() {
     let (bed, client) = shop("");

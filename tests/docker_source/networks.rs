@@ -150,6 +150,8 @@ fn networks_that_do_not_reach_the_host_listen_nowhere_which_is_said_once() {
     });
     let printer = bed.address(0, 2);
     assert_eq!(bed.look_up(&printer, "scanner"), bed.address(1, 3), "known to one who asks by another network");
+    // Its subnet is the LAN's: another machine there is no stranger of it (answers.md V2a).
+    assert_ne!(bed.look_up(&bed.address(1, 77), "scanner"), bed.address(1, 3));
     let gateway = format!("{}:{}", bed.address(1, 1), bed.port).parse().unwrap();
     assert!(Client::new(gateway).connect().is_err());
     bed.engine.wait_for_subscribers(1);

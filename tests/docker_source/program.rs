@@ -18,7 +18,8 @@ fn projects() -> (Engine, u8) {
             let container = Container::new(&format!("{project}-{service}-1")).service(project, service, 1);
             engine.run(container.on(&network, &[service]));
         }
-        engine.run(Container::new(&format!("{project}-only-1")).on(&network, &[&format!("{project}only")]));
+        let only = Container::new(&format!("{project}-only-1")).service(project, "only", 1);
+        engine.run(only.on(&network, &[&format!("{project}only")]));
     }
     (engine, prefix)
 }
@@ -164,7 +165,10 @@ fn explain_says_where_else_a_name_is_and_what_is_nearly_it() {
     let explain =
         |name: &str| ran(&engine, &["explain", name, "--from", "shop-web-1", "--docker"]).expect_success().stdout;
     let other = explain("blogonly");
-    assert!(other.contains("blogonly is on blog_default only; shop-web-1 is not attached to it."), "{other}");
+    assert!(
+        other.contains("blogonly is on blog_default (project blog) only; shop-web-1 is not attached to it."),
+        "{other}"
+    );
     assert!(other.contains("\nAttach it: docker network connect blog_default shop-web-1\n"), "{other}");
     assert!(
         other
@@ -177,4 +181,53 @@ fn explain_says_where_else_a_name_is_and_what_is_nearly_it() {
     assert!(found.contains("\ndb is the container shop-db-1 on network shop_default.\n\n"), "{found}");
     let outside = explain("www.example.com");
     assert!(!outside.contains("Did you mean") && !outside.contains("network connect"), "{outside}");
+    let outsider = ["explain", "db", "--from", "192.0.2.9", "--docker"];
+    let unknown = ran(&engine, &outsider);
+    assert!(
+        unknown.stderr.contains("192.0.2.9 is on no network; name the one that it asks with --network: "),
+        "{unknown:?}"
+    );
+    let refused = ran(&engine, &[&outsider[..], &["--network", "blog_default"]].concat()).expect_success().stdout;
+    assert!(refused.contains("REFUSED") && !refused.contains("Did you mean"), "{refused}");
+}
+
+#[test]
+fn v2a_explain_asks_from_the_network_that_the_container_searches_first() {
+    let prefix = prefix();
+    let engine = Engine::start(Age::Engine28, prefix);
+    engine.make_network("back", &format!("127.{prefix}.1."), |body| body["Internal"] = true.into());
+    engine.network("front", &format!("127.{prefix}.2."));
+    engine.network("wide", &format!("127.{prefix}.3."));
+    for network in ["back", "front", "wide"] {
+        engine.run(Container::new(&format!("db-{network}")).on(network, &["db"]));
+    }
+    engine.run(Container::new("web").on("back", &[]).on("front", &[]));
+    engine.run(Container::new("gw").on("front", &[]).with_priority("wide", &[], 5));
+    for (from, listener, answer) in [("web", "front", 2), ("gw", "wide", 3)] {
+        let told = ran(&engine, &["explain", "db", "--from", from, "--docker"]).expect_success().stdout;
+        assert!(told.contains(&format!("of network {listener}\n")), "{told}");
+        assert!(told.contains(&format!("127.{prefix}.{answer}.2")), "{told}");
+    }
+}
+
+#[test]
+fn labels_that_are_wrong_are_named_once() {
+    let bed = Bed::new(Age::Engine25, |engine, prefix| {
+        engine.make_network("shop", &format!("127.{prefix}.1."), |body| body["Labels"]["callsign.hold"] = "2".into());
+        engine.run(Container::new("web").label("callsign.ports", "http:80").on("shop", &[]));
+    });
+    let wrong = ["network shop: label callsign.hold=2: ", "container web: label callsign.ports=http:80: "];
+    let checked = ran(&bed.engine, &["check", "--docker"]).expect_success();
+    for text in wrong {
+        assert!(checked.stderr.contains(text), "{}", checked.stderr);
+        bed.program.wait_for(Source::Stderr, text);
+    }
+    let id = bed.engine.container_id("web");
+    bed.engine.rename(&id, "store");
+    bed.becomes(&bed.address(1, 2), "store", &bed.address(1, 2));
+    let log = bed.program.lines(Source::Stderr);
+    for text in wrong {
+        assert_eq!(log.iter().filter(|line| line.contains(text)).count(), 1, "{log:#?}");
+    }
+    assert!(!log.iter().any(|line| line.contains("container store: ")), "{log:#?}");
 }

@@ -80,6 +80,21 @@ fn layers_use_each_other_as_documented() {
     }
 }
 
+/// What several commands need stands beside them.
+#[test]
+fn no_command_reaches_into_anothers_folder() {
+    let folder = |path: &str| path.strip_prefix("src/cli/")?.split_once('/').map(|(folder, _)| folder.to_owned());
+    let files = files("src/cli");
+    let folders: BTreeSet<String> = files.iter().filter_map(|path| folder(path)).collect();
+    assert!(folders.contains("serve") && folders.contains("aardvark"), "{folders:?}");
+    for path in files {
+        let text = code(&read(&path));
+        for other in folders.iter().filter(|other| Some(*other) != folder(&path).as_ref()) {
+            assert!(!text.contains(&format!("crate::cli::{other}::")), "{path} reaches into {other}/");
+        }
+    }
+}
+
 #[test]
 fn uses_are_found_in_every_form() {
     let text = "use crate::a::b;\nuse crate::{b, c::{x, y},\n    d as e};\n// crate::f\nlet x = crate::g::h(); // crate::i\nmycrate::j;";

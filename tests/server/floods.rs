@@ -156,6 +156,43 @@ fn c_running_out_of_descriptors_does_not_end_a_listener() {
     });
 }
 
+/// Clients that ask for names that are never answered have all sockets to upstreams but those of the others.
+#[test]
+fn l4_silent_questions_of_two_clients_leave_others_sockets() {
+    const DESCRIPTORS: u64 = 200;
+    /// Half of the sockets that upstreams get, which are three quarters of the descriptors.
+    const WAITING: usize = 75;
+    alone(async {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, hard).unwrap();
+        let upstream = Scripted::start(|query| match query.is_probe() || query.question()[1] != b'x' {
+            true => vec![query.answer(&[a([192, 0, 2, 1])])],
+            false => vec![],
+        })
+        .await;
+        let upstreams = vec![Upstream::new(upstream.address().into())];
+        let server = builder().workers(1).upstreams(upstreams.into()).start().await.unwrap();
+        server.add_network(shop().build().unwrap()).await.unwrap();
+        let address = listening(&server, "shop");
+        let ask = |number: u32| {
+            let client = Client::new(address).from("127.0.0.9".parse().unwrap());
+            client.udp(&Query::new(&format!("good{number}.example"), rtype::A)).status()
+        };
+        // The server is known to answer.
+        assert_eq!(ask(0), "NOERROR");
+        for flooder in ["127.0.0.2", "127.0.0.3"] {
+            let socket = Client::new(address).from(flooder.parse().unwrap()).udp_socket().unwrap();
+            for number in 0..200 {
+                socket.send(&Query::new(&format!("x{number}.{flooder}.example"), rtype::A).bytes()).unwrap();
+            }
+        }
+        until("the flooders have all places", || server.status().forwards >= WAITING);
+        for number in 1..10 {
+            assert_eq!(ask(number), "NOERROR", "{number}");
+        }
+    });
+}
+
 /// Sockets that are kept for the next question to one upstream are no reason not to ask another one.
 #[test]
 fn f_idle_sockets_make_room_where_none_is_left() {

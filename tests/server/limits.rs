@@ -3,6 +3,7 @@
 use std::net::UdpSocket;
 
 use callsign::wire::ede;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::*;
 
@@ -138,18 +139,16 @@ async fn l2_one_networks_slow_questions_leave_another_its_half() {
 async fn l2_a_question_that_gives_way_after_a_second_costs_others_who_asked_the_same_nothing() {
     let gate = Gate::closed();
     let upstream = upstream_behind(&gate).await;
-    let (server, address) = shop_with(Some(upstream.address()), limits(|limits| limits.forwards = 3)).await;
+    let (server, address) = shop_with(Some(upstream.address()), limits(|limits| limits.forwards = 2)).await;
     let [first, second, third] = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
         .map(|source| Client::new(address).from(source.parse().unwrap()).udp_socket().unwrap());
     let shared = foreign().bytes();
     first.send(&shared).unwrap();
     asked(&upstream, 0).await;
     let start = Instant::now();
-    send_foreign(&first);
-    asked(&upstream, 1).await;
     second.send(&shared).unwrap();
-    until("all wait", || server.status().forwards == 3);
-    // As long as none is old, a newer one is turned away; then the oldest of the one that has most gives way.
+    until("both wait", || server.status().forwards == 2);
+    // As long as none is old, a newer one is turned away; then the oldest of those that have most gives way.
     let mut refused = 0;
     while receive_within(&first, Duration::from_millis(1)).is_none() {
         send_foreign(&third);
@@ -163,6 +162,97 @@ async fn l2_a_question_that_gives_way_after_a_second_costs_others_who_asked_the_
     gate.open();
     second.set_read_timeout(Some(DEADLINE)).unwrap();
     assert_eq!(receive(&second).answers().len(), 1, "its question is the one that gave way");
+}
+
+/// An upstream that answers no question of [`foreign`], and all others at once.
+async fn upstream_for_quick_names() -> Scripted {
+    Scripted::start(|query| {
+        let is_slow = query.question().starts_with(b"\x09www");
+        if is_slow { Vec::new() } else { vec![query.answer(&[a([192, 0, 2, 1])])] }
+    })
+    .await
+}
+
+/// Clients of two networks take all there is, and go on; one of a third network and one more of the first, with nothing that
+/// waits, are answered all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn l2_two_networks_and_eight_clients_each_starve_neither_a_third_network_nor_a_ninth_client() {
+    let upstream = upstream_for_quick_names().await;
+    let (server, shop) = shop_with(Some(upstream.address()), limits(|limits| limits.forwards = 64)).await;
+    for name in ["blog", "mail"] {
+        server.add_network(network(name).listen("127.0.0.1").build().unwrap()).await.unwrap();
+    }
+    let [blog, mail] = ["blog", "mail"].map(|name| listening(&server, name));
+    let greedy: Vec<_> = [(shop, 1), (blog, 2)]
+        .into_iter()
+        .flat_map(|(at, third)| (1..=8).map(move |number| (at, IpAddr::from([127, 0, third, number]))))
+        .map(|(at, source)| Client::new(at).from(source).udp_socket().unwrap())
+        .collect();
+    let more = || greedy.iter().for_each(|socket| (0..4).for_each(|_| _ = send_foreign(socket)));
+    more();
+    until("all are taken", || server.status().forwards == 64);
+    for (at, source) in [(mail, "127.0.3.1"), (shop, "127.0.1.9")] {
+        for number in 0..20 {
+            more();
+            let query = Query::new(&format!("quick{number}.{source}.example"), rtype::A);
+            let reply = Client::new(at).from(source.parse().unwrap()).udp(&query);
+            assert_eq!((reply.status().as_str(), reply.answers().len()), ("NOERROR", 1), "{source}, question {number}");
+        }
+    }
+}
+
+/// Docker's resolver has as many in flight for one container.
+#[test]
+fn l2_1024_slow_questions_of_one_client_are_all_answered() {
+    const QUESTIONS: usize = 1024;
+    alone(async {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+        let gate = Gate::closed();
+        let upstream = upstream_behind(&gate).await;
+        let (server, address) = shop_with(Some(upstream.address()), Limits::default()).await;
+        let client = Client::new(address).udp_socket().unwrap();
+        socket2::SockRef::from(&client).set_recv_buffer_size(8 << 20).unwrap();
+        for number in 1..=QUESTIONS {
+            send_foreign(&client);
+            if number % 32 == 0 {
+                until("they wait", || server.status().forwards == number);
+            }
+        }
+        gate.open();
+        for _ in 0..QUESTIONS {
+            assert_eq!(receive(&client).status(), "NOERROR");
+        }
+    });
+}
+
+/// Where descriptors are few, they and not `forwards_per_client` are the bound of what one client has (answers.md L2, L4).
+#[test]
+fn l4_a_client_within_its_cap_does_not_take_all_sockets_to_upstreams() {
+    // Three quarters of them are for upstreams.
+    const DESCRIPTORS: u64 = 400;
+    alone(async {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS, hard).unwrap();
+        let upstream = upstream_for_quick_names().await;
+        let (server, address) = shop_with(Some(upstream.address()), Limits::default()).await;
+        let greedy = Client::new(address).from("127.0.0.1".parse().unwrap()).udp_socket().unwrap();
+        let open = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+        let (start, mut number) = (Instant::now(), 0);
+        // Until after the first of its questions have had their time, and late answers to them are waited for.
+        while start.elapsed() < Duration::from_secs(5) {
+            for _ in 0..50 {
+                send_foreign(&greedy);
+            }
+            let query = Query::new(&format!("quick{number}.example"), rtype::A);
+            let reply = Client::new(address).from("127.0.0.2".parse().unwrap()).udp(&query);
+            assert_eq!((reply.status().as_str(), reply.answers().len()), ("NOERROR", 1), "question {number}");
+            assert!(open() < DESCRIPTORS as usize * 9 / 10, "{} descriptors are open", open());
+            number += 1;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(server.status().forwards <= DESCRIPTORS as usize * 3 / 8);
+    });
 }
 
 fn receive_within(socket: &UdpSocket, time: Duration) -> Option<Reply> {

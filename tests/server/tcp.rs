@@ -369,6 +369,37 @@ async fn c_a_client_that_takes_no_replies_loses_its_connection_and_costs_nobody_
     until("the connection is given back", || server.status().tcp_connections == 0);
 }
 
+/// What all clients together leave untaken is bounded: it is those that take nothing who lose their connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn c_clients_that_take_no_replies_cost_one_that_reads_nothing() {
+    const ASKED: usize = 60;
+    let (server, address) = shop_with(None, limits(|limits| limits.tcp_message = Duration::from_secs(600))).await;
+    let huge = framed(&Query::new("huge", 65_280));
+    let deaf = |source: u8| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 1, source], 0)).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        socket.set_write_timeout(Some(DEADLINE)).unwrap();
+        let mut connection = Connection { stream: socket.into() };
+        // One that is closed meanwhile cannot be written to.
+        let _ = connection.stream.write_all(&huge.repeat(64));
+        connection
+    };
+    // Each within its own bound, all of them together beyond what there is: 40 of two connections.
+    let mut held: Vec<Connection> = (1..=40).flat_map(|source| [deaf(source), deaf(source)]).collect();
+    until("some have lost their connections", || server.status().tcp_connections < held.len());
+    for _ in 0..3 {
+        let mut reading = connect_from("127.0.0.2", address).unwrap();
+        reading.stream.write_all(&huge.repeat(ASKED)).unwrap();
+        for number in 0..ASKED {
+            let reply = reading.receive().unwrap_or_else(|error| panic!("no reply to question {number}: {error}"));
+            assert!(reply.len() > 65_000);
+        }
+        held.extend((41..=50).map(deaf));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn c_keepalive_is_answered_over_tcp_when_asked_for() {
     let (_server, address) = shop_with(None, limits(|limits| limits.tcp_idle = Duration::from_secs(7))).await;

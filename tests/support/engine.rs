@@ -151,6 +151,8 @@ struct World {
     events: u64,
     /// True if nothing is answered for the moment, and everybody waits.
     is_paused: bool,
+    /// The path that is refused, as a socket proxy does.
+    forbidden: Option<&'static str>,
 }
 
 /// An engine, which ends when it is dropped.
@@ -180,6 +182,7 @@ impl Engine {
             requests: Vec::new(),
             events: 0,
             is_paused: false,
+            forbidden: None,
         };
         let engine = Engine {
             directory: TempDir::with_prefix("engine-").unwrap(),
@@ -246,6 +249,11 @@ impl Engine {
     pub fn pause(&self, is_paused: bool) {
         self.world().is_paused = is_paused;
         self.shared.changed.notify_all();
+    }
+
+    /// Which path is refused from now on, as a socket proxy does.
+    pub fn forbid(&self, path: Option<&'static str>) {
+        self.world().forbidden = path;
     }
 
     /// How many events were told so far.
@@ -746,6 +754,9 @@ impl Shared {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let parts: Vec<&str> = path.split('/').collect();
         let mut world = self.world.lock().unwrap();
+        if world.forbidden == Some(path) {
+            return respond(stream, 403, &json!({"message": "forbidden by the proxy"}));
+        }
         let known = |is_known: bool, what: &str| match is_known {
             true => None,
             false => Some(json!({"message": format!("No such {what}")})),

@@ -21,8 +21,12 @@ impl Log {
 
     /// What was said of a server so far.
     pub fn of(&self, server: SocketAddr) -> Vec<String> {
-        let server = server.to_string();
-        self.0.lock().unwrap().iter().filter(|line| line.contains(&server)).cloned().collect()
+        self.with(&server.to_string())
+    }
+
+    /// The lines so far that say this.
+    pub fn with(&self, text: &str) -> Vec<String> {
+        self.0.lock().unwrap().iter().filter(|line| line.contains(text)).cloned().collect()
     }
 }
 

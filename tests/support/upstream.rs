@@ -186,6 +186,13 @@ impl Scripted {
         Scripted { address, seen, tasks }
     }
 
+    /// A server that takes datagrams only: its TCP port refuses.
+    pub async fn without_tcp(script: impl Fn(&Query) -> Vec<Act> + Send + Sync + 'static) -> Scripted {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a UDP socket");
+        let address = udp.local_addr().unwrap();
+        Scripted::of(address, script, move |script, seen| serve_udp(Arc::new(udp), script, seen))
+    }
+
     /// A server of another kind: `serve` with the script and the place for queries.
     pub fn of<F: Future<Output = ()> + Send + 'static>(
         address: SocketAddr,

@@ -8,7 +8,7 @@ use nix::sys::signal::SigSet;
 use nix::unistd::{ForkResult, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 use tracing::error;
 
-use crate::cli::serve::activation::raise_descriptor_limit;
+use crate::cli::descriptors;
 
 use super::arguments::Job;
 use super::{NO, fail, fork, life, syslog};
@@ -46,7 +46,7 @@ fn wait(mut ready: PipeReader) -> ExitCode {
 /// The child.
 fn serve(job: &Job, mut caller: Caller) -> ExitCode {
     syslog::install(job.log.as_deref());
-    raise_descriptor_limit();
+    descriptors::raise_limit();
     // Whoever starts us may have blocked signals; we live on them. It fails for signals that do not exist.
     let _ = SigSet::empty().thread_set_mask();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

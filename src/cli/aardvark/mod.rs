@@ -8,7 +8,6 @@
 mod arguments;
 mod beside;
 mod daemon;
-mod descriptors;
 mod fork;
 mod life;
 mod pid_file;
@@ -26,7 +25,7 @@ use clap::Parser;
 
 use arguments::{Arguments, Command};
 
-use super::{NO, USAGE, output};
+use super::{NO, USAGE, descriptors, output};
 
 /// What this program is called by netavark.
 const NAME: &str = "aardvark-dns";

@@ -23,8 +23,9 @@ pub(super) fn missing(config: &PodmanConfig) -> Vec<Problem> {
         Some(only) => vec![only],
         None => place.files(variable("XDG_CONFIG_HOME")),
     };
-    let configured = files.into_iter().chain(variable("CONTAINERS_CONF_OVERRIDE")).filter_map(|file| configured(&file));
-    let directory = configured.last().or_else(|| place.directory(variable("XDG_DATA_HOME")));
+    let mut configured =
+        files.into_iter().chain(variable("CONTAINERS_CONF_OVERRIDE")).filter_map(|file| configured(&file));
+    let directory = configured.next_back().or_else(|| place.directory(variable("XDG_DATA_HOME")));
     directory.and_then(|directory| known(&directory)).map(|known| config.unknown_networks(&known)).unwrap_or_default()
 }
 

@@ -1,11 +1,10 @@
-//! What the program takes from whoever started it: ready-made sockets, and the limit of open descriptors.
+//! Ready-made sockets, which the service manager hands in.
 
 use std::net::SocketAddr;
 
 use callsign::server::{ListenerState, ReadySocket, Server};
 use listenfd::ListenFd;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tracing::{debug, warn};
+use tracing::warn;
 
 /// The sockets of socket activation (LISTEN_FDS). Call it before any thread is started: it removes those variables.
 pub(super) fn sockets() -> Vec<ReadySocket> {
@@ -38,14 +37,5 @@ pub(super) fn warn_of_unused(handed: &[(bool, SocketAddr)], server: &Server) {
             let transport = if *tcp { "TCP" } else { "UDP" };
             warn!(%address, transport, "no network listens on the address of this socket from the service manager");
         }
-    }
-}
-
-/// Each listener and each TCP client takes a descriptor; the customary soft limit of 1024 is for programs that use select(2).
-pub(in crate::cli) fn raise_descriptor_limit() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
-    if let Err(error) = raised {
-        debug!(%error, "the limit of open files stays as it is");
     }
 }

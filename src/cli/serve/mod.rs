@@ -1,6 +1,6 @@
 //! `callsign serve`: the server, from a configuration file and from Docker, until a signal.
 
-pub(super) mod activation;
+mod activation;
 mod docker;
 mod reload;
 mod supervisor;
@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::steering::Steering;
-use super::{NO, USAGE, arguments, log, output, settings};
+use super::{NO, USAGE, arguments, descriptors, log, output, settings};
 use reload::Service;
 
 /// How long a start waits for Docker's containers before it counts as ready. An engine that is away is not waited for.
@@ -29,7 +29,7 @@ pub(super) fn run(arguments: &arguments::Serve) -> ExitCode {
     if let Err(message) = log::install(arguments.log_format, arguments.log_level.as_deref()) {
         return output::fail(message, USAGE);
     }
-    activation::raise_descriptor_limit();
+    descriptors::raise_limit();
     let sockets = activation::sockets();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -194,7 +194,7 @@ impl Service {
         self.follow(docker, additions).await;
         tell_of_warnings(&warnings, surroundings);
         if server.workers != self.settings.workers {
-            warn!("another number of workers takes a restart");
+            warn!("changing `workers` requires a restart");
         }
         let is_changed = server != self.settings || routes != self.routes;
         if is_changed {

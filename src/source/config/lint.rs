@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -284,12 +284,7 @@ impl<'t> Lint<'_, 't> {
         for (server, at) in &self.servers {
             let address = server.address();
             let port = address.port().unwrap_or(server.transport().port());
-            let reached = address.reached();
-            // A listener at the unspecified address listens at each of the host's. Only of loopback is it certain that it is one.
-            let wildcards = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-            let wildcards = wildcards.into_iter().filter(|_| reached.is_loopback());
-            let own = [reached].into_iter().chain(wildcards).find_map(|ip| self.listeners.get(&(ip, port)));
-            if let Some((network, line)) = own {
+            if let Some((network, line)) = self.listeners.get(&(address.reached(), port)) {
                 let message = format!(
                     "{} is where network {network:?} listens (line {line}), and callsign never asks itself; write another server",
                     server

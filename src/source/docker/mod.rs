@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::table::{Address, NameTable, Network, NetworkBuilder};
@@ -62,6 +62,8 @@ const SERVICES: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_secs(1);
 /// An engine that has not begun to answer a subscription by then does so with the first event.
 const SUBSCRIBED: Duration = Duration::from_secs(1);
+/// How long the first reading waits for inspections: that of a container which hangs never comes.
+const START: Duration = Duration::from_secs(2);
 
 /// How an engine's networks are served.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -98,7 +100,9 @@ pub struct Docker {
     is_subscribed: bool,
     follower: Option<JoinHandle<()>>,
     messages: (UnboundedSender<Message>, UnboundedReceiver<Message>),
-    requests: JoinSet<(Request, Answer)>,
+    requests: JoinSet<(Request, Result<Answer, EngineError>)>,
+    /// The first reading is over by then, whatever is still asked of containers.
+    start: Instant,
     /// The next attempt to reach it, while nobody tries, and the pause behind that.
     attempt: (Instant, Duration),
     pass: Instant,
@@ -112,9 +116,9 @@ pub struct Docker {
 pub enum Presence {
     /// It was not reached yet, or its networks and containers have not all been read.
     Starting,
-    /// All that there is has been read once, and is followed.
+    /// All that there is has been read once, but for containers that the engine says nothing of, and is followed.
     Following,
-    /// It does not answer: what is known stays in force.
+    /// It does not answer, or refuses to list its networks or containers: what is known stays in force.
     Away,
 }
 
@@ -153,7 +157,8 @@ pub struct ContainerStatus {
     pub project: Option<String>,
     /// Its service in that project.
     pub service: Option<String>,
-    /// The networks that it is on, as they are called in the table, with its addresses there.
+    /// The networks that it is on, as they are called in the table, with its addresses there, in the order in which its queries
+    /// search them (answers.md V2a).
     pub networks: Vec<(String, Vec<IpAddr>)>,
 }
 
@@ -171,6 +176,7 @@ impl Docker {
             follower: None,
             messages: unbounded_channel(),
             requests: JoinSet::new(),
+            start: now + START,
             attempt: (now, FIRST_PAUSE),
             pass: now + PASS,
             services: now + SERVICES,
@@ -202,7 +208,8 @@ impl Docker {
         let before = self.presence;
         loop {
             self.ask();
-            if self.is_subscribed && self.state.is_settled() {
+            let is_over = self.presence == Presence::Starting && self.start <= Instant::now();
+            if self.is_subscribed && (self.state.is_settled() || is_over && self.state.is_listed()) {
                 self.presence = Presence::Following;
             }
             if self.presence != before || self.presence != Presence::Starting && self.state.has_changes() {
@@ -210,6 +217,7 @@ impl Docker {
             }
             let now = Instant::now();
             let never = now + PASS;
+            let is_waiting = self.presence == Presence::Starting && self.is_subscribed && now < self.start;
             tokio::select! {
                 biased;
                 Some(message) = self.messages.1.recv() => {
@@ -220,11 +228,12 @@ impl Docker {
                     }
                 }
                 Some(done) = self.requests.join_next() => {
-                    self.answered(done);
+                    self.follow_up(done);
                     while let Some(done) = self.requests.try_join_next() {
-                        self.answered(done);
+                        self.follow_up(done);
                     }
                 }
+                () = sleep_until(self.start), if is_waiting => {}
                 () = sleep_until(if self.follower.is_none() { self.attempt.0 } else { never }) => {
                     if self.follower.is_none() {
                         self.follow();
@@ -277,27 +286,31 @@ impl Docker {
         self.finish(name, self.state.whole(name)?)
     }
 
-    /// Reads once all that there is, without following it.
+    /// Reads once all that there is, without following it. What the engine does not say of one container or network is a
+    /// notice.
     ///
     /// # Errors
-    /// The engine does not answer.
+    /// The engine does not answer, or refuses to list its networks or containers.
     pub async fn load(&mut self) -> Result<Reading, EngineError> {
-        let engine = Engine::connect(&self.find_socket()?).await?;
-        // Whether it answers at all is seen here, with the reason.
-        engine.get::<Vec<model::Network>>("/networks").await?;
-        self.engine = Some(engine);
+        self.engine = Some(Engine::connect(&self.find_socket()?).await?);
         self.state.reconcile();
-        let mut are_services_read = false;
+        let (mut are_services_read, mut failures) = (false, Vec::new());
         loop {
             self.ask();
             match self.requests.join_next().await {
-                Some(done) => self.answered(done),
+                Some(done) => match self.answered(done) {
+                    Some((Ask::Networks | Ask::Containers, error)) => return Err(error),
+                    Some((_, error)) => failures.push(format!("{error}; it is left out")),
+                    None => {}
+                },
                 None if self.state.poll_services() && !are_services_read => are_services_read = true,
                 None => break,
             }
         }
         self.state.renew_all();
-        Ok(self.read(&NameTable::new()))
+        let mut reading = self.read(&NameTable::new());
+        reading.notices.append(&mut failures);
+        Ok(reading)
     }
 
     /// Every container that is known.
@@ -307,10 +320,11 @@ impl Docker {
             name: container.name.clone(),
             project: container.project.clone(),
             service: container.service.clone(),
-            networks: container
-                .attachments
-                .iter()
-                .filter_map(|at| Some((self.state.served_as(at)?.to_owned(), at.addresses.clone())))
+            networks: self
+                .state
+                .in_order(container)
+                .into_iter()
+                .map(|(network, at)| (network.to_owned(), at.addresses.clone()))
                 .collect(),
         };
         self.state.containers().map(status).collect()
@@ -337,15 +351,40 @@ impl Docker {
         }
     }
 
-    fn answered(&mut self, done: Result<(Request, Answer), tokio::task::JoinError>) {
+    /// Takes in an answer; gives what was asked in vain.
+    fn answered(
+        &mut self,
+        done: Result<(Request, Result<Answer, EngineError>), JoinError>,
+    ) -> Option<(Ask, EngineError)> {
         // A request ends with an answer, or with the runtime.
-        if let Ok((request, answer)) = done {
-            tracing::trace!(ask = ?request.ask, "Docker answers");
-            if matches!(answer, Answer::Failed) {
+        let (request, answer) = done.ok()?;
+        tracing::trace!(ask = ?request.ask, "Docker answers");
+        match answer {
+            Ok(answer) => self.state.answer(request, answer),
+            Err(error) if error.is_gone() => self.state.answer(request, Answer::Gone),
+            Err(error) => {
+                tracing::debug!(%error, "Docker was asked in vain");
                 self.retry = self.retry.max(Instant::now() + RETRY);
+                let ask = request.ask.clone();
+                self.state.answer(request, Answer::Failed);
+                return Some((ask, error));
             }
-            self.state.answer(request, answer);
         }
+        None
+    }
+
+    fn follow_up(&mut self, done: Result<(Request, Result<Answer, EngineError>), JoinError>) {
+        // Without its lists nothing is known of an engine.
+        if let Some((Ask::Networks | Ask::Containers, error)) = self.answered(done) {
+            self.be_away(&error.to_string());
+        }
+    }
+
+    fn be_away(&mut self, reason: &str) {
+        if self.presence != Presence::Away {
+            tracing::warn!("Docker is away ({reason}); what is known of its containers stays, and it is tried again");
+        }
+        self.presence = Presence::Away;
     }
 
     fn take(&mut self, message: Message) {
@@ -359,6 +398,7 @@ impl Docker {
                 self.begin_pass();
                 self.state.retry();
                 self.is_subscribed = true;
+                self.start = Instant::now() + START;
             }
             Message::Happened(events) => {
                 for event in &events {
@@ -368,13 +408,8 @@ impl Docker {
             }
             Message::Away(error) => {
                 (self.follower, self.engine, self.is_subscribed) = (None, None, false);
-                if self.presence != Presence::Away {
-                    let reason = error.map_or_else(|| "its events have ended".to_owned(), |error| error.to_string());
-                    tracing::warn!(
-                        "Docker is away ({reason}); what is known of its containers stays, and it is tried again"
-                    );
-                }
-                self.presence = Presence::Away;
+                let reason = error.map_or_else(|| "its events have ended".to_owned(), |error| error.to_string());
+                self.be_away(&reason);
                 let pause = self.attempt.1;
                 self.attempt = (Instant::now() + pause, (pause * 2).min(MAX_PAUSE));
             }
@@ -458,8 +493,8 @@ async fn follow(socket: &std::path::Path, messages: &UnboundedSender<Message>) -
 }
 
 /// What the engine says.
-async fn answer(engine: &Engine, ask: &Ask) -> Answer {
-    let answered = match ask {
+async fn answer(engine: &Engine, ask: &Ask) -> Result<Answer, EngineError> {
+    match ask {
         Ask::Networks => engine.get("/networks").await.map(Answer::Networks),
         Ask::Containers => engine.get("/containers/json?all=1").await.map(Answer::Containers),
         Ask::Network(id) => engine.get(&format!("/networks/{}", engine::escaped(id))).await.map(network),
@@ -467,14 +502,7 @@ async fn answer(engine: &Engine, ask: &Ask) -> Answer {
         Ask::Container(id) => {
             engine.get(&format!("/containers/{}/json", engine::escaped(id))).await.map(Answer::Container)
         }
-    };
-    answered.unwrap_or_else(|error| {
-        if error.is_gone() {
-            return Answer::Gone;
-        }
-        tracing::debug!(%error, "Docker was asked in vain");
-        Answer::Failed
-    })
+    }
 }
 
 fn network(network: model::Network) -> Answer {

@@ -50,6 +50,8 @@ pub(super) struct Container {
     pub(super) attachments: Vec<Attachment>,
     /// Names that this container gives to others.
     pub(super) links: Vec<Link>,
+    /// What is wrong with its labels, for people.
+    pub(super) problems: Vec<String>,
 }
 
 /// A container on a network.
@@ -93,6 +95,7 @@ impl Container {
             is_enabled: true,
             attachments: Vec::new(),
             links: Vec::new(),
+            problems: Vec::new(),
         }
     }
 
@@ -138,6 +141,7 @@ impl Container {
             ports: ports(inspection),
             is_enabled: is_enabled(labels),
             links,
+            problems: problems(labels),
             name,
         }
     }
@@ -218,12 +222,8 @@ fn ports(inspection: &Inspection) -> Vec<Port> {
         let (number, protocol) = port_of(port)?;
         Some(Port::new(number, protocol))
     });
-    let named = inspection.config.labels.get(PORTS).into_iter().flat_map(|ports| ports.split(',')).filter_map(|port| {
-        let (name, port) = port.split_once('=')?;
-        let (name, (number, protocol)) = (name.trim().trim_start_matches('_'), port_of(port.trim())?);
-        let is_label = (1..=62).contains(&name.len()) && !name.contains('.');
-        is_label.then(|| Port::named(name, number, protocol))
-    });
+    let named =
+        inspection.config.labels.get(PORTS).into_iter().flat_map(|ports| ports.split(',')).filter_map(named_port);
     let mut ports: Vec<Port> = named.collect();
     // A named port answers by its number, too.
     for port in exposed {
@@ -232,6 +232,14 @@ fn ports(inspection: &Inspection) -> Vec<Port> {
         }
     }
     ports
+}
+
+/// `http=80`, `dns=53/udp`.
+fn named_port(text: &str) -> Option<Port> {
+    let (name, port) = text.split_once('=')?;
+    let (name, (number, protocol)) = (name.trim().trim_start_matches('_'), port_of(port.trim())?);
+    let is_label = (1..=62).contains(&name.len()) && !name.contains('.');
+    is_label.then(|| Port::named(name, number, protocol))
 }
 
 /// `80`, `80/tcp`, `53/udp`.
@@ -251,6 +259,29 @@ pub(super) fn is_enabled(labels: &Words) -> bool {
     !labels
         .get(ENABLE)
         .is_some_and(|enable| matches!(enable.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off"))
+}
+
+/// What is wrong with the labels that are ours, for people.
+pub(super) fn problems(labels: &Words) -> Vec<String> {
+    let each = |text: &str, is_good: fn(&str) -> bool| {
+        text.split(',').map(str::trim).filter(|part| !part.is_empty()).all(is_good)
+    };
+    let ours = labels.iter().filter(|(label, _)| label.starts_with("callsign."));
+    let problem = |(label, text): (&String, &String)| {
+        let (is_good, example) = match label.as_str() {
+            ENABLE => (is_switch(text), "callsign.enable=false"),
+            NAMES => (each(text, |name| relative_names(name).is_ok()), "callsign.names=www, *.web"),
+            PORTS => (each(text, |port| named_port(port).is_some()), "callsign.ports=http=80, dns=53/udp"),
+            HOLD => (hold(labels).is_some(), "callsign.hold=2s"),
+            _ => return Some(format!("there is no label {label}; see docs/docker.md")),
+        };
+        (!is_good).then(|| format!("label {label}={text}: what is wrong in it is left out; write {example}"))
+    };
+    ours.filter_map(problem).collect()
+}
+
+fn is_switch(text: &str) -> bool {
+    matches!(text.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on" | "false" | "0" | "no" | "off")
 }
 
 /// What a network's label says of holding questions (answers.md N11).
@@ -408,6 +439,24 @@ mod tests {
         assert_eq!(names(attachment), ["pe1n", "pea"]);
         let stopping = PODMAN.replace("\"running\"", "\"stopping\"").replace("\"Running\": true", "\"Running\": false");
         assert_eq!(read(&stopping).condition, Condition::Down);
+    }
+
+    #[test]
+    fn labels_that_are_wrong_are_problems() {
+        let problems = |label: &str, text: &str| problems(&Words::from([(label.to_owned(), text.to_owned())]));
+        for (label, good, wrong) in [
+            (ENABLE, "False", "flase"),
+            (NAMES, "www, *.web,", "www, bad..name"),
+            (PORTS, "http=80, _dns=53/udp", "http:80"),
+            (PORTS, "x=9/sctp", "smtp=99999"),
+            (HOLD, "2s", "2"),
+        ] {
+            assert_eq!(problems(label, good), Vec::<String>::new(), "{label}={good}");
+            let [problem] = &problems(label, wrong)[..] else { panic!("{label}={wrong}") };
+            assert!(problem.starts_with(&format!("label {label}={wrong}: ")), "{problem}");
+        }
+        assert_eq!(problems("callsign.name", "x"), ["there is no label callsign.name; see docs/docker.md"]);
+        assert_eq!(problems("com.example.hold", "x"), Vec::<String>::new());
     }
 
     #[test]

@@ -57,10 +57,11 @@ pub(super) struct Network {
 }
 
 impl Network {
-    /// `None` for what no container has an address on: `host`, `none`, and what is no network of containers.
+    /// `None` for what no container has an address on: `host`, `none`, and what is no network of containers. An overlay network
+    /// has no driver until the swarm has given it its subnet.
     pub(super) fn read(network: &model::Network, interfaces: &[Interface]) -> Option<Network> {
         let model::Network { id, name, driver, options, .. } = network;
-        if network.ingress || network.config_only || matches!(driver.as_str(), "host" | "null") || id.is_empty() {
+        if network.ingress || network.config_only || matches!(driver.as_str(), "host" | "null" | "") || id.is_empty() {
             return None;
         }
         let is = |option: &str| options.get(option).is_some_and(|value| value == "true");
@@ -75,6 +76,8 @@ impl Network {
             .config
             .iter()
             .filter_map(|pool| pool.subnet.parse::<IpNet>().ok())
+            // Where a plugin or DHCP gives the addresses, the engine has 0.0.0.0/0: that is nobody's, not everybody's.
+            .filter(|subnet| subnet.prefix_len() > 0)
             .map(|net| net.trunc())
             .collect();
         let bridge = options.get(BRIDGE_NAME).cloned().unwrap_or_else(|| format!("br-{}", id.get(..12).unwrap_or(id)));
@@ -201,6 +204,12 @@ mod tests {
     }
 
     #[test]
+    fn v2a_a_network_without_addresses_of_the_engines_has_no_strangers() {
+        let text = r#"{"Name": "dhcp", "Id": "x", "Driver": "macvlan", "IPAM": {"Config": [{"Subnet": "0.0.0.0/0"}, {"Subnet": "::/0"}]}}"#;
+        assert_eq!(read(text, &[]).unwrap().subnets, []);
+    }
+
+    #[test]
     fn which_networks_containers_reach_us_by() {
         let list: Vec<model::Network> = serde_json::from_str(LIST).unwrap();
         let read: Vec<Option<Network>> = list.iter().map(|network| Network::read(network, &[])).collect();
@@ -220,6 +229,7 @@ mod tests {
         assert_eq!(renamed("macvlan", "lan").kind, Kind::Unreachable);
         assert_eq!(gateways(&renamed("macvlan", "lan")), Vec::<String>::new());
         assert_eq!(renamed("bridge", "docker_gwbridge").kind, Kind::Identity);
+        assert_eq!(self::read(&OVERLAY.replace("\"Driver\": \"overlay\"", "\"Driver\": \"\""), &[]), None);
         assert_eq!(self::read(&OVERLAY.replace("\"Ingress\": false", "\"Ingress\": true"), &[]), None);
         assert_eq!(gateways(&self::read(PODMAN, &[]).unwrap()), ["10.89.0.1"]);
     }

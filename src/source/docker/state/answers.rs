@@ -104,6 +104,11 @@ impl State {
                 self.renewed.insert(network);
             }
         }
+        // Labels never change: said once.
+        if before.as_ref().is_none_or(|before| before.problems != container.problems) {
+            let name = &container.name;
+            self.notices.extend(container.problems.iter().map(|problem| format!("container {name}: {problem}")));
+        }
         if container.links.is_empty() {
             self.linking.remove(id);
         } else {
@@ -136,6 +141,8 @@ impl State {
             None => {
                 let name = network.name.clone();
                 let kind = network.kind;
+                let problems = names::problems(&model.labels);
+                self.notices.extend(problems.iter().map(|problem| format!("network {name}: {problem}")));
                 if kind == Kind::Unreachable {
                     self.notices.push(format!(
                         "network {name:?} ({}): its containers do not reach this host by it, so callsign does not listen there",

@@ -1,5 +1,6 @@
 //! What the table is to have: networks and endpoints made of what is known.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -88,7 +89,8 @@ impl State {
         let network = &known.network;
         let clients = if network.kind == Kind::Identity { Clients::Identify } else { Clients::Table };
         let mut builder = crate::table::Network::builder(&name).clients(clients).internal(network.internal);
-        for subnet in &network.subnets {
+        // The subnet of a network that does not reach the host may be the LAN's, whose machines are no strangers of it.
+        for subnet in network.subnets.iter().filter(|_| network.kind != Kind::Unreachable) {
             builder = builder.subnet(&subnet.to_string());
         }
         let gateways = network.gateways();
@@ -153,7 +155,6 @@ impl State {
             return None;
         }
         let attachment = container.attachments.iter().find(|at| self.is_of(at, &network.id))?;
-        let order = if network.internal { INTERNAL_LAST } else { 0 };
         let mut builder = Endpoint::builder(id)
             .state(match container.condition {
                 // Docker itself gives the address of a container that is being started.
@@ -163,8 +164,7 @@ impl State {
                 Condition::Down => EndpointState::Down,
             })
             .health(container.health)
-            // Docker searches internal networks last, then goes by its gateway priority; equal ones are in the order of names.
-            .priority(attachment.priority.clamp(-MAX_PRIORITY, MAX_PRIORITY) + order);
+            .priority(priority(network, attachment));
         builder = attachment.names.iter().cloned().fold(builder, |builder, name| builder.relative_name(name));
         let links =
             self.linking.iter().filter_map(|id| self.containers.get(id)).flat_map(|known| &known.container.links);
@@ -183,8 +183,25 @@ impl State {
         self.containers.iter().map(|(id, known)| (id.as_str(), &known.container))
     }
 
-    /// The name in the table of the network of an attachment.
-    pub(in crate::source::docker) fn served_as(&self, attachment: &Attachment) -> Option<&str> {
-        self.networks.get(self.resolve(attachment)?)?.served_as.as_deref()
+    /// A container's attachments to networks of the table, each with the network's name there, in the order in which the
+    /// container's queries search them. The gateway bridge is not searched, and comes last.
+    pub(in crate::source::docker) fn in_order<'c>(
+        &'c self,
+        container: &'c Container,
+    ) -> Vec<(&'c str, &'c Attachment)> {
+        let order = |at| {
+            let known = self.networks.get(self.resolve(at)?)?;
+            let (network, name) = (&known.network, known.served_as.as_deref()?);
+            Some((network.kind == Kind::Identity, Reverse(priority(network, at)), name, at))
+        };
+        let mut attachments: Vec<_> = container.attachments.iter().filter_map(order).collect();
+        attachments.sort_by_key(|(is_identity, priority, name, _)| (*is_identity, *priority, *name));
+        attachments.into_iter().map(|(_, _, name, at)| (name, at)).collect()
     }
+}
+
+/// Docker searches internal networks last, then goes by its gateway priority; equal ones are in the order of names.
+fn priority(network: &Network, attachment: &Attachment) -> i32 {
+    let order = if network.internal { INTERNAL_LAST } else { 0 };
+    attachment.priority.clamp(-MAX_PRIORITY, MAX_PRIORITY) + order
 }

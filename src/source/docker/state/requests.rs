@@ -71,11 +71,14 @@ impl State {
 
     /// True if nothing is to be asked, and nothing waited for: a full pass is done.
     pub(in crate::source::docker) fn is_settled(&self) -> bool {
+        self.is_listed() && self.dirty.is_empty() && self.listed.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// True if a full pass has all but the inspections of some containers.
+    pub(in crate::source::docker) fn is_listed(&self) -> bool {
         self.lists.is_empty()
             && self.dirty_networks.is_empty()
-            && self.dirty.is_empty()
-            && self.listed.is_empty()
-            && self.in_flight.is_empty()
+            && self.in_flight.values().all(|ask| matches!(ask, Ask::Container(_)))
             && !self.failed.iter().any(|ask| matches!(ask, Ask::Networks | Ask::Containers))
     }
 
