@@ -70,12 +70,12 @@ function header() {
   if (!status) return;
   const containers = networks.containers.size;
   const rate = hitRate();
-  const figure = (value, what) => el("div", {}, el("dd", {}, value), el("dt", {}, what));
+  const figure = (value, what, lately) => el("div", {}, el("dd", {}, value), el("dt", {}, what, lately && el("span", { class: "lately" }, lately)));
   byId("figures").replaceChildren(
     figure(status.queries_per_second.toLocaleString("en", { maximumFractionDigits: status.queries_per_second < 10 ? 1 : 0 }), "queries/s"),
     figure(status.networks.length.toLocaleString("en"), status.networks.length === 1 ? "network" : "networks"),
     figure(containers.toLocaleString("en"), containers === 1 ? "container" : "containers"),
-    figure(rate.text, rate.what),
+    figure(rate.text, "cache hits", rate.isRecent && ", last minute"),
   );
   byId("about").textContent = `${location.hostname} · up ${duration(status.uptime_seconds)} · ${status.version}`;
   byId("about").title = `${status.source.kind} ${status.source.path}, process ${status.pid}`;
@@ -87,9 +87,9 @@ function hitRate() {
     return [forwarding.hits, forwarding.hits + forwarding.misses + forwarding.coalesced];
   };
   const [now, before] = [count(status), count(history[0])];
-  let [hits, all, what] = [now[0] - before[0], now[1] - before[1], "cache hits, last minute"];
-  if (all <= 0) [hits, all, what] = [...now, "cache hits"];
-  return { text: all ? `${Math.round((100 * hits) / all)} %` : "–", what };
+  const isRecent = now[1] > before[1];
+  const [hits, all] = isRecent ? [now[0] - before[0], now[1] - before[1]] : now;
+  return { text: all ? `${Math.round((100 * hits) / all)} %` : "–", isRecent };
 }
 
 function duration(seconds) {
