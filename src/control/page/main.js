@@ -10,8 +10,9 @@ import { get } from "./server.js";
 const POLL = 2000;
 // How many states are remembered: a minute's.
 const REMEMBERED = 30;
-// Failures that are shown.
+// Failures that are shown, and on a phone.
 const LISTED = 5;
+const LISTED_ON_PHONE = 2;
 
 const networks = new Networks({
   explain: (container) => {
@@ -102,10 +103,11 @@ function duration(seconds) {
 function attention() {
   const problems = offline ? [`The server does not answer: ${offline}`] : (status?.problems ?? []);
   const recent = failures.recent;
+  const listed = matchMedia("(max-width: 920px)").matches ? LISTED_ON_PHONE : LISTED;
   const cards = problems.map((problem) => el("p", { class: "card bad" }, capital(problem)));
   if (recent.length) {
-    const more = recent.length - LISTED;
-    const rows = recent.slice(0, LISTED).map(({ query, count }) => {
+    const more = recent.length - listed;
+    const rows = recent.slice(0, listed).map(({ query, count }) => {
       const explained = el("button", { type: "button", class: "link", onclick: () => why(query) }, "why?");
       return el(
         "li",
@@ -127,7 +129,7 @@ function attention() {
   }
   if (!cards.length && status) cards.push(el("p", { class: "quiet" }, `Nothing failed since ${failures.sinceText}.`));
   const section = byId("attention");
-  const shown = JSON.stringify([problems, recent.slice(0, LISTED).map(({ key, count }) => [key, count]), recent.length, status === null]);
+  const shown = JSON.stringify([problems, recent.slice(0, listed).map(({ key, count }) => [key, count]), recent.length, status === null]);
   // Made anew only if it says something else: it may have the focus.
   if (section.dataset.shown !== shown) {
     section.dataset.shown = shown;
@@ -150,7 +152,7 @@ function upstreams() {
     const [asked, failed] = [since("queries"), since("failures") + since("late")];
     const words = { up: "up", down: "down", unknown: "not known yet" };
     const rtt = upstream.rtt_ms === null ? "" : `${upstream.rtt_ms.toFixed(upstream.rtt_ms < 10 ? 1 : 0)} ms`;
-    const lately = `${asked.toLocaleString("en")} asked${failed ? `, ${failed.toLocaleString("en")} failed or late` : ""}`;
+    const lately = asked ? `${asked.toLocaleString("en")} asked${failed ? `, ${failed.toLocaleString("en")} failed or late` : ""}` : "not asked lately";
     return el(
       "div",
       { class: `upstream ${upstream.state}` },
