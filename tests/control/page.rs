@@ -11,7 +11,7 @@ use super::*;
 
 const METRICS: &str = "[metrics]\nlisten = \"127.0.0.1:0\"\n";
 const TOKEN: &str = "correct horse battery staple";
-/// The version of playwright-core; tests/all installs it.
+/// The version of playwright-core that tests/all installs.
 const PLAYWRIGHT: &str = "1.65.1";
 
 /// Two networks whose containers have addresses that a test can ask from; web is on both.
@@ -226,15 +226,22 @@ fn tabs_that_never_read_stop_neither_dns_nor_prometheus() {
     }
 }
 
-/// Where tests/all keeps playwright-core; `None`, said loudly, where it is not.
+/// Where tests/all keeps playwright-core; `None`, said loudly, where it is not or does not run.
 fn playwright(scenario: &str) -> Option<PathBuf> {
+    let skip = |need: &str| needs::skip(need, &format!("the page in a browser: {scenario}"));
+    let version = String::from_utf8(needs::command("node").arg("--version").output().ok()?.stdout).ok()?;
+    let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major < Some(20) {
+        skip("Node.js 20");
+        return None;
+    }
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
     let directory = cache.join(format!("callsign/playwright-core-{PLAYWRIGHT}"));
     if directory.join("node_modules/playwright-core").is_dir() {
         return Some(directory);
     }
-    needs::skip("playwright-core", &format!("the page in a browser: {scenario}"));
+    skip("playwright-core");
     None
 }
 

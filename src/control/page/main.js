@@ -114,7 +114,7 @@ function attention() {
         {},
         el("span", { class: "text" },
           el("strong", { class: "name" }, whoOf(query)), " asked for ", copyable(query.name || "?"), ` ${query.type}: `,
-          el("span", { class: "bad" }, answerOf(query)), count > 1 ? ` × ${count}` : ""),
+          el("span", { class: "bad" }, answerOf(query)), count > 1 ? `\u00a0×\u00a0${count}` : ""),
         explained,
       );
     });
@@ -152,14 +152,15 @@ function upstreams() {
     const [asked, failed] = [since("queries"), since("failures") + since("late")];
     const words = { up: "up", down: "down", unknown: "not known yet" };
     const rtt = upstream.rtt_ms === null ? "" : `${upstream.rtt_ms.toFixed(upstream.rtt_ms < 10 ? 1 : 0)} ms`;
-    const lately = asked ? `${asked.toLocaleString("en")} asked${failed ? `, ${failed.toLocaleString("en")} failed or late` : ""}` : "not asked lately";
+    const number = (count) => count.toLocaleString("en");
+    const lately = !asked ? "not asked" : failed ? `${number(failed)} of ${number(asked)} failed` : `${number(asked)} asked`;
     return el(
       "div",
       { class: `upstream ${upstream.state}` },
       el("strong", { class: "name", title: upstream.address }, upstream.address),
       el("span", { class: "state" }, words[upstream.state] ?? upstream.state),
       el("span", { class: "rtt" }, rtt, sparkline(past.map(({ rtt_ms }) => rtt_ms))),
-      el("span", { class: failed ? "lately bad" : "lately muted", title: "in the last minute" }, lately),
+      el("span", { class: failed ? "lately bad" : "lately muted", title: "in the last minute; what was late counts as failed" }, lately),
     );
   });
   const { entries, bytes } = status.forwarding;

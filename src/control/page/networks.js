@@ -207,7 +207,7 @@ export class Networks {
         { class: "actions" },
         button("Explain a name", () => this.#actions.explain(this.#selected)),
         button("Its queries", () => this.#actions.queries(this.#selected)),
-        button("Only whom it sees", () => {
+        button("Only these", () => {
           this.#onlySeen = !this.#onlySeen;
           this.#show();
         }, { "aria-pressed": String(this.#onlySeen) }),
