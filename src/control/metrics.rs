@@ -130,8 +130,8 @@ impl Handler for Scrapes {
             "/health" => self.health().await,
             "/ready" => self.ready(),
             path => match &self.page {
-                Some(page) => page.answer(local, &asked).await,
-                None => Reply::refusal(
+                Some(page) if Page::has(path) => page.answer(local, &asked).await,
+                _ => Reply::refusal(
                     StatusCode::NOT_FOUND,
                     format!("there is nothing at {path}; see /metrics, /health, /ready"),
                 ),

@@ -71,6 +71,11 @@ impl Page {
         Page { reads, is_loopback: listen.to_canonical().is_loopback(), options }
     }
 
+    /// True if a path is of the page.
+    pub(super) fn has(path: &str) -> bool {
+        file(path).is_some() || path.starts_with("/v1/")
+    }
+
     /// Answers a GET or HEAD for a client that connected to this address.
     pub(super) async fn answer(&self, local: IpAddr, asked: &Asked) -> Reply {
         let reply = match self.refuse(local, asked) {
@@ -116,8 +121,8 @@ impl Page {
     }
 
     async fn give(&self, asked: &Asked) -> Reply {
-        if let Some((_, content_type, content)) = FILES.iter().find(|(path, ..)| *path == asked.path) {
-            return Reply::whole(StatusCode::OK, content_type, *content);
+        if let Some((content_type, content)) = file(&asked.path) {
+            return Reply::whole(StatusCode::OK, content_type, content);
         }
         if asked.path == "/v1/watch" && self.reads.watchers() >= MAX_WATCHERS {
             return Reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "too many watch already; close another page");
@@ -128,12 +133,14 @@ impl Page {
         };
         match answer {
             Some(answer) => answer.unwrap_or_else(|refusal| refusal),
-            None => Reply::refusal(
-                StatusCode::NOT_FOUND,
-                format!("there is nothing at {}; see /, /metrics, /health, /ready", asked.path),
-            ),
+            None => Reply::refusal(StatusCode::NOT_FOUND, format!("the page does not read {}", asked.path)),
         }
     }
+}
+
+/// The type and the content of a file.
+fn file(path: &str) -> Option<(&'static str, &'static str)> {
+    FILES.iter().find(|(known, ..)| *known == path).map(|(_, content_type, content)| (*content_type, *content))
 }
 
 fn text_reply(status: StatusCode, text: impl Into<String>) -> Reply {
