@@ -16,7 +16,7 @@ const DEADLINE = 20_000;
 // What the browser complains of: nothing, unless a scenario says so.
 const complaints = [];
 
-async function open(browser, options = {}) {
+async function open(browser, options = {}, prepare = () => {}) {
   const context = await browser.newContext({ viewport: { width: 1360, height: 860 }, ...options });
   await context.grantPermissions(["clipboard-read", "clipboard-write"]);
   const page = await context.newPage();
@@ -27,6 +27,7 @@ async function open(browser, options = {}) {
     complaints.push(`dialog: ${dialog.message()}`);
     dialog.dismiss();
   });
+  await prepare(page);
   await page.goto(PAGE);
   await page.waitForSelector("#network-list .head");
   return page;
@@ -338,6 +339,27 @@ const scenarios = {
     await page.evaluate((url) => fetch(url, { mode: "no-cors" }).catch(() => {}), `${PAGE}v1/names`);
     assert.match((await refused).failure().errorText, /ERR_BLOCKED_BY_RESPONSE/);
     other.close();
+  },
+
+  // More queries than anybody can read: few rows, and what was dropped is said. (Played: no machine is slow to order.)
+  async flood(browser) {
+    const query = { time: new Date().toISOString(), network: "shop", client: "127.10.0.2:4000", container: "web", transport: "udp", type: "A" };
+    const rest = { rcode: "NOERROR", answers: ["127.10.0.3"], rule: "T1", why: "a container's name", from: "local", ms: 0.1 };
+    const lines = Array.from({ length: 12_000 }, (_, number) => JSON.stringify({ ...query, ...rest, name: `db${number}` }));
+    const body = [...lines, JSON.stringify({ dropped: 1234 }), ""].join("\n");
+    // Once; when the page comes again it waits.
+    let served = false;
+    const play = (route) => served || ((served = true), route.fulfill({ contentType: "application/x-ndjson", body }));
+    const page = await open(browser, {}, (page) => page.route((url) => url.pathname === "/v1/watch" && !url.search, play));
+    await page.locator("#flow", { hasText: "1,234 came too fast to be shown" }).waitFor();
+    const list = page.locator("#query-list");
+    await until("the newest is on top", async () => (await list.locator(".row .asked").allInnerTexts()).includes("db11999 A"));
+    assert.equal(await list.getAttribute("aria-rowcount"), "2000");
+    assert.ok((await list.locator(".row").count()) < 60);
+    // The filter looks at what came before those, too.
+    await page.click("#pause");
+    await page.fill("#filter", "db8000");
+    await list.locator(".row", { hasText: "db8000 A" }).first().waitFor();
   },
 
   // The server is away for a while.

@@ -335,3 +335,10 @@ fn a_browser_tells_that_the_server_is_away_and_goes_on_when_it_is_back() {
     let (program, port) = page_started(METRICS);
     browse("away", &program, port);
 }
+
+#[test]
+fn a_browser_shows_a_flood_in_few_rows_and_says_what_was_dropped() {
+    crate::needs!("chromium", "node");
+    let (program, port) = page_started(METRICS);
+    browse("flood", &program, port);
+}
