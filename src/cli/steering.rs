@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use callsign::control::shapes::{FailedReload, Reloaded, Source, VERSION};
 use callsign::control::{
-    self, Control, ControlOptions, Host, Hub, Metrics, MetricsOptions, Place, QueryLog, QueryLogOptions,
+    self, Control, ControlOptions, Host, Hub, Metrics, MetricsOptions, PageOptions, Place, QueryLog, QueryLogOptions,
 };
 use callsign::server::Server;
 use callsign::source::config::{ControlConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
@@ -128,7 +128,8 @@ impl Steering {
             before.stop().await;
         }
         let Some(listen) = config.listen else { return };
-        let options = MetricsOptions { listen, coredns: config.coredns };
+        let page = PageOptions { token_file: config.token_file.clone(), hosts: config.hosts.clone() };
+        let options = MetricsOptions { listen, coredns: config.coredns, page: config.page.then_some(page) };
         match Metrics::start(server.clone(), self.clone(), self.hub.clone(), &options) {
             Ok(metrics) => {
                 info!(address = %metrics.address(), "metrics, health and readiness");

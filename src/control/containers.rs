@@ -33,13 +33,28 @@ pub(super) fn project_of(endpoint: &Endpoint) -> Option<String> {
 
 /// A container in the shapes.
 pub(super) fn shape(endpoint: &Endpoint) -> shapes::Container {
-    let state = match endpoint.health() {
+    shapes::Container { name: name_of(endpoint), id: endpoint.id().to_owned(), state: state(endpoint).to_owned() }
+}
+
+/// A container on a network in the shapes.
+pub(super) fn attached(endpoint: &Endpoint) -> shapes::Attached {
+    shapes::Attached {
+        name: name_of(endpoint),
+        id: endpoint.id().to_owned(),
+        state: state(endpoint).to_owned(),
+        addresses: endpoint.addresses().to_vec(),
+        names: endpoint.names().iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// How a container does, in a word.
+fn state(endpoint: &Endpoint) -> &'static str {
+    match endpoint.health() {
         _ if endpoint.state() == EndpointState::Starting => "starting",
         _ if !endpoint.is_running() => "stopped",
         Health::Unhealthy => "unhealthy",
         _ => "up",
-    };
-    shapes::Container { name: name_of(endpoint), id: endpoint.id().to_owned(), state: state.to_owned() }
+    }
 }
 
 /// A container with an address on a network.

@@ -1,6 +1,7 @@
 //! Reading a server's state into the shapes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::forward::{CacheEntry, CacheState, UpstreamStatus};
 use crate::server::{ListenerState, Server};
@@ -47,6 +48,7 @@ fn network(network: &Network) -> shapes::Network {
     let snapshot = network.snapshot();
     shapes::Network {
         name: network.name().to_owned(),
+        revision: snapshot.revision(),
         internal: snapshot.settings().internal,
         subnets: snapshot.settings().subnets.iter().map(ToString::to_string).collect(),
         listeners: Vec::new(),
@@ -152,11 +154,7 @@ pub(super) fn problems(status: &shapes::Status) -> Vec<String> {
 
 /// The names of all networks, or of one; `None` if there is none of that name.
 pub(super) fn names(table: &NameTable, only: Option<&str>) -> Option<shapes::Names> {
-    let mut networks = match only {
-        Some(name) => vec![table.network(name)?],
-        None => table.networks(),
-    };
-    networks.sort_by(|a, b| a.name().cmp(b.name()));
+    let networks = chosen(table, only)?;
     Some(shapes::Names { api: VERSION, networks: networks.iter().map(|network| network_names(network)).collect() })
 }
 
@@ -169,6 +167,28 @@ fn network_names(network: &Network) -> shapes::NetworkNames {
         domains: snapshot.settings().domains.iter().map(ToString::to_string).collect(),
         names,
     }
+}
+
+/// The containers of all networks, or of one; `None` if there is none of that name.
+pub(super) fn containers(table: &NameTable, only: Option<&str>) -> Option<shapes::Containers> {
+    let networks = chosen(table, only)?;
+    let networks = networks.iter().map(|network| {
+        let snapshot = network.snapshot();
+        let mut containers: Vec<shapes::Attached> = snapshot.endpoints().map(containers::attached).collect();
+        containers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        shapes::NetworkContainers { network: network.name().to_owned(), revision: snapshot.revision(), containers }
+    });
+    Some(shapes::Containers { api: VERSION, networks: networks.collect() })
+}
+
+/// All networks by name, or one; `None` if there is none of that name.
+fn chosen(table: &NameTable, only: Option<&str>) -> Option<Vec<Arc<Network>>> {
+    let mut networks = match only {
+        Some(name) => vec![table.network(name)?],
+        None => table.networks(),
+    };
+    networks.sort_by(|a, b| a.name().cmp(b.name()));
+    Some(networks)
 }
 
 fn name(entry: &NameEntry) -> shapes::Name {

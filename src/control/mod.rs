@@ -16,6 +16,7 @@ mod http;
 mod hub;
 mod look;
 mod metrics;
+mod page;
 mod peer;
 mod query_log;
 #[doc(hidden)]
@@ -43,6 +44,7 @@ pub use explain::{Inquiry, Outcome, World, explain};
 pub use http::parameters;
 pub use hub::{Hub, Only};
 pub use metrics::{Metrics, MetricsOptions};
+pub use page::PageOptions;
 pub use query_log::{QueryLog, QueryLogOptions};
 pub use socket::{Place, directory, running};
 
@@ -96,14 +98,25 @@ pub struct Control {
 
 /// What requests are answered from.
 pub(in crate::control) struct State {
+    reads: Reads,
+    added: Arc<added::Names>,
+    group: Option<String>,
+}
+
+/// What is read of a running server, by the control socket and by the page.
+pub(in crate::control) struct Reads {
     server: Arc<Server>,
     host: Arc<dyn Host>,
     hub: Arc<Hub>,
-    added: Arc<added::Names>,
-    group: Option<String>,
     started: SystemTime,
     /// The last count of queries, and when it was taken.
     sample: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Reads {
+    fn new(server: Arc<Server>, host: Arc<dyn Host>, hub: Arc<Hub>) -> Reads {
+        Reads { server, host, hub, started: SystemTime::now(), sample: Mutex::default() }
+    }
 }
 
 impl Control {
@@ -126,15 +139,8 @@ impl Control {
             directory.join(format!("names-{stem}.json"))
         });
         let added = Arc::new(added::Names::load(server.clone(), file));
-        let state = Arc::new(State {
-            server,
-            host,
-            hub,
-            added: added.clone(),
-            group: place.group,
-            started: SystemTime::now(),
-            sample: Mutex::default(),
-        });
+        let reads = Reads::new(server, host, hub);
+        let state = Arc::new(State { reads, added: added.clone(), group: place.group });
         let tasks = vec![tokio::spawn(added.keep()), tokio::spawn(http::serve(routes::Unix(listener), state))];
         Ok(Control { socket, tasks })
     }

@@ -82,6 +82,8 @@ pub struct FailedReload {
 pub struct Network {
     /// Its name.
     pub name: String,
+    /// Another one after each change of its settings, names or containers.
+    pub revision: u64,
     /// True if its containers are answered from here only: nothing is forwarded.
     pub internal: bool,
     /// Its subnets.
@@ -202,6 +204,41 @@ pub struct Container {
     pub id: String,
     /// `up`, `unhealthy`, `starting` or `stopped`.
     pub state: String,
+}
+
+/// `/v1/containers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Containers {
+    /// [`VERSION`].
+    pub api: u32,
+    /// The networks, by name.
+    pub networks: Vec<NetworkContainers>,
+}
+
+/// The containers of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkContainers {
+    /// The network.
+    pub network: String,
+    /// Its revision, as in [`Network`].
+    pub revision: u64,
+    /// The containers that are attached to it, sorted by name.
+    pub containers: Vec<Attached>,
+}
+
+/// A container that is attached to a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// Its name.
+    pub name: String,
+    /// Its ID: the same on every network that it is attached to.
+    pub id: String,
+    /// `up`, `unhealthy`, `starting` or `stopped`.
+    pub state: String,
+    /// Its addresses on this network.
+    pub addresses: Vec<IpAddr>,
+    /// Its names on this network, the canonical one first.
+    pub names: Vec<String>,
 }
 
 /// `/v1/upstreams`.

@@ -7,6 +7,7 @@ mod commands;
 mod docs;
 mod hostile;
 mod openapi;
+mod page;
 mod prometheus;
 mod scrape;
 mod watching;

@@ -52,7 +52,7 @@ pub(in crate::source::config) static ROOT: TableSchema = table(
         ),
         key("forward", "[[forward]]", Tables(&FORWARD), "", "Upstreams for a domain."),
         key("control", "[control]", Table(&CONTROL), "", "The control socket."),
-        key("metrics", "[metrics]", Table(&METRICS), "", "Metrics and health over HTTP."),
+        key("metrics", "[metrics]", Table(&METRICS), "", "Metrics, health and the page over HTTP."),
         key("log", "[log]", Table(&LOG), "", "The query log."),
     ],
 );
@@ -436,7 +436,7 @@ pub(in crate::source::config) static CONTROL: TableSchema = table(
 
 pub(in crate::source::config) static METRICS: TableSchema = table(
     "[metrics]",
-    "Metrics and health over HTTP.",
+    "Metrics, health and the page over HTTP.",
     &[
         key("listen", "listen = \"127.0.0.1:9153\"", Text, "none: they are off", "Address and port."),
         key(
@@ -445,6 +445,21 @@ pub(in crate::source::config) static METRICS: TableSchema = table(
             Word(&["coredns"]),
             "none",
             "Adds the metric names of CoreDNS, for its dashboards.",
+        ),
+        key("page", "page = false", Flag, "`true`", "Serves the page at `/`, too."),
+        key(
+            "token_file",
+            "token_file = \"/etc/callsign/token\"",
+            Text,
+            "none",
+            "The file with the token that the page asks for. Off loopback there is no page without one.",
+        ),
+        key(
+            "hosts",
+            "hosts = [\"dns.example.com\"]",
+            Texts,
+            "none",
+            "Names and addresses that the page may be reached by, besides `localhost` and the listener's address.",
         ),
     ],
 );
@@ -488,7 +503,7 @@ pub(in crate::source::config) static PODMAN_ROOT: TableSchema = table(
         key("network", "[[network]]", Tables(&PODMAN_NETWORK), "", "What is added to a network of Podman's."),
         key("forward", "[[forward]]", Tables(&FORWARD), "", "Upstreams for a domain."),
         key("control", "[control]", Table(&CONTROL), "", "The control socket."),
-        key("metrics", "[metrics]", Table(&METRICS), "", "Metrics and health over HTTP."),
+        key("metrics", "[metrics]", Table(&METRICS), "", "Metrics, health and the page over HTTP."),
         key("log", "[log]", Table(&LOG), "", "The query log."),
     ],
 );
