@@ -33,6 +33,7 @@ Examples:
   callsign check callsign.toml               is it valid, and what would be answered?
   callsign lookup db @10.10.1.1              ask a server for db
   callsign explain db --from 10.10.1.2       why does 10.10.1.2 get the answer it gets?
+  callsign host enable                       the names of containers on this host itself
 
 Exit codes:
   0  success    1  failure (invalid, no such name, no answer)    2  usage error";
@@ -43,6 +44,7 @@ pub(super) enum Command {
     Check(Check),
     Lookup(Lookup),
     Explain(Explain),
+    Host(super::host::arguments::Host),
 }
 
 /// The configuration file, in one of the two places where people write it.

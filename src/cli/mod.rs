@@ -1,4 +1,4 @@
-//! The program's commands: `serve`, `check`, `lookup`, `explain`; and what it is under the name `aardvark-dns`.
+//! The program's commands: `serve`, `check`, `lookup`, `explain`, `host`, `doctor`; and what it is under the name `aardvark-dns`.
 //!
 //! Only here are arguments read, signals taken, logs written and the process ended; the library does none of it. Exit codes
 //! are the same for all commands: 0 success, 1 failure, 2 usage error.
@@ -9,6 +9,8 @@ mod check;
 mod descriptors;
 mod docker;
 mod explain;
+mod host;
+mod host_names;
 mod log;
 mod lookup;
 mod output;
@@ -17,6 +19,7 @@ mod rdata;
 mod reply;
 mod serve;
 mod settings;
+mod system;
 
 use std::process::ExitCode;
 
@@ -47,5 +50,6 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Lookup(arguments) => lookup::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Host(arguments) => host::run(&arguments),
     }
 }

@@ -1,0 +1,1 @@
+//! NetworkManager with a dnsmasq of its own.

@@ -1,0 +1,199 @@
+//! systemd-resolved.
+
+
+use crate::bed::{ADMIN, Bed, ELSEWHERE, ISP, VPN, WEB, machine, of_containers};
+use crate::support::booted::Booted;
+use crate::support::dnsmasq::Dnsmasq;
+use crate::{needs_booted, needs_root};
+
+#[test]
+fn h5_systemd_252_asks_callsign_by_a_link_of_its_own() {
+    needs_booted!("bookworm");
+    a_host("bookworm", "link");
+}
+
+#[test]
+fn h5_systemd_257_asks_callsign_by_a_link_of_its_own() {
+    needs_booted!("trixie");
+    a_host("trixie", "link");
+}
+
+#[test]
+fn h3_systemd_258_and_later_ask_callsign_by_a_delegate() {
+    needs_booted!("forky");
+    a_host("forky", "delegate");
+}
+
+/// What the name servers were asked.
+struct Servers<'a> {
+    isp: Dnsmasq<'a>,
+    upstream: Dnsmasq<'a>,
+}
+
+impl Servers<'_> {
+    /// Nothing of the host but what is for callsign was asked of it, and nothing of containers was asked of the ISP.
+    #[track_caller]
+    fn expect_no_leak(&self) {
+        assert_eq!(self.upstream.queries(), [""; 0]);
+        assert_eq!(of_containers(self.isp.queries()), [""; 0]);
+    }
+}
+
+/// Everything, on one machine: a boot takes as long as all the rest.
+fn a_host(suite: &str, way: &str) {
+    let bed = Bed::new();
+    let _web = bed.web();
+    let servers = Servers { isp: bed.isp(), upstream: bed.upstream() };
+    let (admin, vpn) = (bed.admin(), bed.vpn());
+    let mut machine = machine(&bed, suite, |_| {});
+    connect(&machine);
+    let before = machine.files();
+    assert_eq!(machine.getent(ELSEWHERE), [ISP]);
+    assert_eq!(machine.status()["enabled"], false);
+
+    let shown = machine.run(&["callsign", "host", "enable", "--dry-run", "--reverse", "10.10.1.0/24"]);
+    assert_eq!((machine.files(), links(&machine)), (before.clone(), String::new()), "{shown}");
+    let done = machine.run(&["callsign", "host", "enable", "--reverse", "10.10.1.0/24"]);
+    assert!(done.starts_with(&shown), "each step is printed, in a dry run too:\n{shown}\n{done}");
+    assert!(!done.contains("But "), "{done}");
+
+    machine.expect_web();
+    assert!(machine.run(&["getent", "hosts", "10.10.1.2"]).contains("shop"), "a reverse look-up");
+    assert_eq!(machine.getent(ELSEWHERE), [ISP]);
+    assert!(machine.getent("nosuch.example.org").is_empty());
+    // A single label is not sent to a routing domain.
+    assert!(machine.getent("web").is_empty());
+    servers.expect_no_leak();
+    let status = machine.status();
+    assert_eq!((&status["working"], &status["way"]), (&true.into(), &way.into()), "{status}");
+    assert_eq!(status["zones"], serde_json::json!(["containers.internal", "1.10.10.in-addr.arpa"]), "{status}");
+    assert!(!machine.run(&["cat", "/run/systemd/resolve/resolv.conf"]).contains("127.0.0.55"), "Docker copies that");
+
+    // Again, with another domain: nothing of the first is left.
+    machine.run(&["callsign", "host", "enable", "--domain", "docker"]);
+    assert_eq!(machine.getent("web.shop.docker"), ["10.10.1.2"]);
+    machine.run(&["callsign", "host", "enable"]);
+    machine.expect_web();
+    assert!(machine.getent("web.shop.docker").is_empty());
+
+    // Beside an administrator's own server, and a VPN that wants everything.
+    machine.write("/etc/systemd/resolved.conf.d/admin.conf", "[Resolve]\nDNS=10.99.0.4\nDomains=~.\n");
+    machine.restart_resolved();
+    machine.expect_web();
+    assert_eq!(machine.getent(ELSEWHERE), [ADMIN]);
+    machine.run(&["rm", "/etc/systemd/resolved.conf.d/admin.conf"]);
+    machine.restart_resolved();
+    machine.run(&["resolvectl", "dns", "link2", "10.77.0.1"]);
+    machine.run(&["resolvectl", "domain", "link2", "~."]);
+    machine.expect_web();
+    assert_eq!(machine.getent(ELSEWHERE), [VPN]);
+    machine.run(&["resolvectl", "revert", "link2"]);
+    assert_eq!((of_containers(admin.queries()), of_containers(vpn.queries())), (vec![], vec![]));
+
+    // A host that validates, and one that asks by TLS only.
+    for (setting, domain) in [("DNSSEC=yes", "containers.internal"), ("DNSSEC=yes", "docker"), ("DNSOverTLS=yes", "containers.internal")] {
+        machine.write("/etc/systemd/resolved.conf.d/strict.conf", &format!("[Resolve]\n{setting}\n"));
+        machine.restart_resolved();
+        machine.run(&["callsign", "host", "enable", "--domain", domain]);
+        assert_eq!(machine.getent(&format!("web.shop.{domain}")), ["10.10.1.2"], "{setting}");
+    }
+    machine.run(&["rm", "-r", "/etc/systemd/resolved.conf.d"]);
+    machine.restart_resolved();
+    machine.run(&["callsign", "host", "enable"]);
+    machine.expect_web();
+    assert_eq!(machine.status()["way"], way);
+
+    // callsign stopped: at once, and nothing leaks.
+    machine.run(&["systemctl", "stop", "callsign"]);
+    let asked = of_containers(servers.isp.queries()).len();
+    machine.expect_no_web();
+    let status = machine.status();
+    assert!(status["problems"][0]["message"].as_str().unwrap().contains("nobody answers at 127.0.0.55:53"), "{status}");
+    assert_eq!(machine.getent(ELSEWHERE), [ISP]);
+    assert_eq!(of_containers(servers.isp.queries()).len(), asked);
+    machine.run(&["systemctl", "start", "callsign"]);
+    machine.expect_web();
+
+    // The resolver stops and starts, and the machine does.
+    machine.run(&["systemctl", "reset-failed", "systemd-resolved"]);
+    machine.run(&["systemctl", "stop", "systemd-resolved"]);
+    machine.run(&["systemctl", "start", "systemd-resolved"]);
+    machine.expect_web();
+    machine.power_off();
+    if way == "link" {
+        // As the network's namespace outlives the machine.
+        bed.lab.host().configure("link delete callsign0");
+    }
+    machine.boot(bed.lab.host());
+    connect(&machine);
+    machine.expect_web();
+    assert_eq!(machine.getent(ELSEWHERE), [ISP]);
+    assert_eq!(machine.status()["working"], true);
+    assert_eq!(servers.upstream.queries(), [""; 0]);
+
+    let undone = machine.run(&["callsign", "host", "disable"]);
+    assert_untouched(&machine, &before, &undone);
+    assert!(machine.getent(WEB).is_empty());
+    assert!(of_containers(servers.isp.queries()).len() > asked, "as on any host");
+    assert_eq!(machine.run(&["callsign", "host", "disable"]), "Nothing to undo: this host was not told to ask callsign.\n");
+
+    if way == "link" {
+        halves(&machine, &before);
+        nothing_known(&machine, &before);
+    }
+}
+
+/// The ISP's server, as a DHCP client sets it.
+fn connect(machine: &Booted) {
+    machine.run(&["resolvectl", "dns", "link0", "10.99.0.1"]);
+}
+
+fn links(machine: &Booted) -> String {
+    machine.run(&["sh", "-c", "ip -oneline link show | grep callsign || true"])
+}
+
+#[track_caller]
+fn assert_untouched(machine: &Booted, before: &[String], undone: &str) {
+    assert_eq!(machine.files(), before, "{undone}");
+    assert_eq!(links(machine), "", "{undone}");
+    let status = machine.run(&["resolvectl", "status"]);
+    assert!(!status.contains("127.0.0.55") && !status.contains("containers.internal"), "{status}");
+    assert_eq!(machine.status()["traces"], serde_json::json!([]));
+}
+
+/// An enable that failed half-way is undone, too, and is seen.
+fn halves(machine: &Booted, before: &[String]) {
+    machine.run(&["callsign", "host", "enable"]);
+    machine.run(&["ip", "link", "delete", "callsign0"]);
+    let status = machine.status();
+    assert_eq!((&status["enabled"], &status["working"]), (&true.into(), &false.into()), "{status}");
+    assert!(status["problems"][0]["message"].as_str().unwrap().contains("only a part"), "{status}");
+    let undone = machine.run(&["callsign", "host", "disable"]);
+    assert_untouched(machine, before, &undone);
+    // A unit of somebody else: nothing is done at all, and it stays.
+    machine.write("/etc/systemd/system/callsign-host.service", "[Unit]\n");
+    let refused = machine.try_run(&["callsign", "host", "enable"]);
+    assert!(!refused.status.success() && refused.stderr.contains("it is left as it is"), "{refused:?}");
+    assert_eq!((refused.stdout.as_str(), links(machine).as_str()), ("", ""));
+    machine.run(&["callsign", "host", "disable"]);
+    assert_eq!(machine.run(&["cat", "/etc/systemd/system/callsign-host.service"]), "[Unit]\n");
+    machine.run(&["rm", "/etc/systemd/system/callsign-host.service"]);
+    // A link of somebody else.
+    machine.run(&["ip", "link", "add", "callsign0", "type", "veth", "peer", "name", "callsign1"]);
+    let refused = machine.try_run(&["callsign", "host", "enable"]);
+    assert!(refused.stderr.contains("there is a link callsign0 that callsign did not make"), "{refused:?}");
+    machine.run(&["callsign", "host", "disable"]);
+    assert!(links(machine).contains("callsign0"));
+    machine.run(&["ip", "link", "delete", "callsign0"]);
+}
+
+/// A host whose resolver is not known: nothing is changed, and what to write is shown.
+fn nothing_known(machine: &Booted, before: &[String]) {
+    machine.run(&["systemctl", "stop", "systemd-resolved"]);
+    let shown = machine.try_run(&["callsign", "host", "enable"]);
+    assert_eq!(shown.status.code(), Some(1), "{shown:?}");
+    assert!(shown.stdout.contains("Nothing was changed"), "{shown:?}");
+    assert!(shown.stdout.contains("server=/containers.internal/127.0.0.55\n"), "{shown:?}");
+    assert!(shown.stdout.contains("forward-addr: 127.0.0.55\n"), "{shown:?}");
+    assert_eq!((machine.files(), links(machine)), (before.to_vec(), String::new()));
+}
