@@ -92,7 +92,8 @@ impl Way {
 
 /// True if systemd-resolved asks by TLS only.
 fn is_tls_forced() -> bool {
-    system::output(&["resolvectl", "dnsovertls"]).is_ok_and(|text| text.lines().any(|line| line.trim() == "Global: yes"))
+    system::output(&["resolvectl", "dnsovertls"])
+        .is_ok_and(|text| text.lines().any(|line| line.trim() == "Global: yes"))
 }
 
 /// Whose the link is, by its alias.
@@ -219,7 +220,9 @@ fn halves(traces: &[&str], setting: &Setting, resolver: &Resolver) -> Option<Tro
         Some(Way::Link) if !matches!(resolver, Resolver::Resolved { .. }) => {
             trouble(format!("the link {LINK} is for systemd-resolved, and this host asks {}", resolver.name()))
         }
-        Some(Way::Link) if !has(UNIT) => trouble(format!("the link {LINK} is lost at the next boot: {UNIT} is not there")),
+        Some(Way::Link) if !has(UNIT) => {
+            trouble(format!("the link {LINK} is lost at the next boot: {UNIT} is not there"))
+        }
         Some(Way::Link) if setting.listen.is_none() || setting.zones.is_empty() => {
             trouble(format!("systemd-resolved has no server or no domain for the link {LINK}"))
         }
@@ -234,9 +237,10 @@ fn halves(traces: &[&str], setting: &Setting, resolver: &Resolver) -> Option<Tro
 /// Look-ups that do not reach the resolver.
 pub(super) fn unreached(resolver: &Resolver) -> Option<Trouble> {
     matches!(resolver, Resolver::Resolved { in_use: false, .. }).then(|| Trouble {
-        message: "look-ups of this host do not reach systemd-resolved: neither does /etc/resolv.conf name 127.0.0.53, nor \
+        message:
+            "look-ups of this host do not reach systemd-resolved: neither does /etc/resolv.conf name 127.0.0.53, nor \
                   nsswitch.conf `resolve`"
-            .to_owned(),
+                .to_owned(),
         cure: "ln -sf ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf".to_owned(),
     })
 }
@@ -245,11 +249,14 @@ pub(super) fn unreached(resolver: &Resolver) -> Option<Trouble> {
 pub(super) fn unanswered(server: SocketAddr, domain: Option<&String>) -> Option<Trouble> {
     let domain: Name = domain?.parse().ok()?;
     let listen = if server.port() == 53 { server.ip().to_string() } else { server.to_string() };
-    let cure = format!("write [host] with listen = \"{listen}\" and domain = \"{domain}\" in callsign.toml, and start callsign");
+    let cure = format!(
+        "write [host] with listen = \"{listen}\" and domain = \"{domain}\" in callsign.toml, and start callsign"
+    );
     match ask(server, &domain) {
-        Err(message) => {
-            Some(Trouble { message: format!("nobody answers at {server}, where names below {domain} are asked: {message}"), cure })
-        }
+        Err(message) => Some(Trouble {
+            message: format!("nobody answers at {server}, where names below {domain} are asked: {message}"),
+            cure,
+        }),
         Ok(rcode::REFUSED) => {
             Some(Trouble { message: format!("whoever listens at {server} refuses to answer for {domain}"), cure })
         }
@@ -303,7 +310,9 @@ mod tests {
     fn halves_are_told_and_wholes_are_not() {
         let resolved = |version| Resolver::Resolved { version, in_use: true };
         let setting = |way| Setting::of(way, "127.0.0.55", "~containers.internal");
-        let told = |traces: &[&str], setting: &Setting, resolver| halves(traces, setting, &resolver).map(|trouble| trouble.message);
+        let told = |traces: &[&str], setting: &Setting, resolver| {
+            halves(traces, setting, &resolver).map(|trouble| trouble.message)
+        };
         assert_eq!(told(&[LINK, UNIT], &setting(Way::Link), resolved(257)), None);
         assert_eq!(told(&[DNSMASQ], &setting(Way::Dnsmasq), Resolver::Dnsmasq), None);
         assert!(told(&[LINK], &setting(Way::Link), resolved(257)).unwrap().contains("lost at the next boot"));

@@ -118,7 +118,8 @@ pub(super) fn output_within(words: &[&str], patience: Duration) -> Result<String
     if status.success() {
         return Ok(stdout);
     }
-    let said = [&stderr, &stdout].into_iter().find_map(|text| text.lines().map(str::trim).rfind(|line| !line.is_empty()));
+    let said =
+        [&stderr, &stdout].into_iter().find_map(|text| text.lines().map(str::trim).rfind(|line| !line.is_empty()));
     Err(said.map_or_else(|| format!("{program}: {status}"), str::to_owned))
 }
 
@@ -139,7 +140,8 @@ mod tests {
 
     #[test]
     fn name_servers_are_read_as_they_are_written() {
-        let text = "# nameserver 1.1.1.1\nnameserver 127.0.0.53\n  nameserver\tfe80::1%eth0 # home\nnameservers\nsearch lan\n";
+        let text =
+            "# nameserver 1.1.1.1\nnameserver 127.0.0.53\n  nameserver\tfe80::1%eth0 # home\nnameservers\nsearch lan\n";
         assert_eq!(nameservers(text), ["127.0.0.53", "fe80::1%eth0"]);
     }
 

@@ -117,7 +117,8 @@ impl Booted {
 
     pub(crate) fn getent_cached(&self, name: &str) -> Vec<String> {
         let text = self.try_run(&["getent", "ahostsv4", name]).stdout;
-        let mut found: Vec<String> = text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
+        let mut found: Vec<String> =
+            text.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect();
         found.dedup();
         found
     }
@@ -125,7 +126,13 @@ impl Booted {
     /// The container's name is found, and its web server reached by it.
     #[track_caller]
     pub(crate) fn expect_web(&self) {
-        let state = || self.try_run(&["sh", "-c", "callsign host status; resolvectl status; journalctl -b -u callsign-host -u callsign -o cat"]);
+        let state = || {
+            self.try_run(&[
+                "sh",
+                "-c",
+                "callsign host status; resolvectl status; journalctl -b -u callsign-host -u callsign -o cat",
+            ])
+        };
         assert_eq!(self.getent(WEB), [WEB_ADDRESS], "{:?}", state());
         let url = format!("http://{WEB}:8080/GPL-3");
         let page = self.run(&["curl", "--silent", "--show-error", "--fail", "--max-time", "20", &url]);
@@ -158,5 +165,8 @@ impl Booted {
 
 /// The queries that are about names of containers, of some.
 pub(crate) fn of_containers(queries: Vec<String>) -> Vec<String> {
-    queries.into_iter().filter(|query| query.contains("containers.internal") || query.contains("10.10.in-addr.arpa")).collect()
+    queries
+        .into_iter()
+        .filter(|query| query.contains("containers.internal") || query.contains("10.10.in-addr.arpa"))
+        .collect()
 }

@@ -1,6 +1,5 @@
 //! systemd-resolved.
 
-
 use crate::bed::{ADMIN, Bed, ELSEWHERE, ISP, VPN, WEB, machine, of_containers};
 use crate::support::booted::Booted;
 use crate::support::dnsmasq::Dnsmasq;
@@ -91,11 +90,15 @@ fn a_host(suite: &str, way: &str) {
     assert_eq!((of_containers(admin.queries()), of_containers(vpn.queries())), (vec![], vec![]));
 
     // A host that validates, and one that asks by TLS only.
-    for (setting, domain) in [("DNSSEC=yes", "containers.internal"), ("DNSSEC=yes", "docker"), ("DNSOverTLS=yes", "containers.internal")] {
+    for (setting, domain) in
+        [("DNSSEC=yes", "containers.internal"), ("DNSSEC=yes", "docker"), ("DNSOverTLS=yes", "containers.internal")]
+    {
         machine.write("/etc/systemd/resolved.conf.d/strict.conf", &format!("[Resolve]\n{setting}\n"));
         machine.restart_resolved();
         machine.run(&["callsign", "host", "enable", "--domain", domain]);
-        assert_eq!(machine.getent(&format!("web.shop.{domain}")), ["10.10.1.2"], "{setting}");
+        let name = format!("web.shop.{domain}");
+        let state = || machine.try_run(&["sh", "-c", &format!("resolvectl query {name}; resolvectl status")]);
+        assert_eq!(machine.getent(&name), ["10.10.1.2"], "{setting}: {:?}", state());
     }
     machine.run(&["rm", "-r", "/etc/systemd/resolved.conf.d"]);
     machine.restart_resolved();
@@ -135,7 +138,10 @@ fn a_host(suite: &str, way: &str) {
     assert_untouched(&machine, &before, &undone);
     assert!(machine.getent(WEB).is_empty());
     assert!(of_containers(servers.isp.queries()).len() > asked, "as on any host");
-    assert_eq!(machine.run(&["callsign", "host", "disable"]), "Nothing to undo: this host was not told to ask callsign.\n");
+    assert_eq!(
+        machine.run(&["callsign", "host", "disable"]),
+        "Nothing to undo: this host was not told to ask callsign.\n"
+    );
 
     if way == "link" {
         halves(&machine, &before);

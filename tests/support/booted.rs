@@ -193,7 +193,9 @@ fn is_systemd(pid: u32) -> bool {
 fn group_tree() -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    mounts.find_map(|words| (words.get(2) == Some(&"cgroup2")).then(|| PathBuf::from(words[1]))).expect("control groups")
+    mounts
+        .find_map(|words| (words.get(2) == Some(&"cgroup2")).then(|| PathBuf::from(words[1])))
+        .expect("control groups")
 }
 
 /// Removes what is empty of a control group, the lowest first.

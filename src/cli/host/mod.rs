@@ -40,7 +40,8 @@ fn enable(arguments: &Enable) -> Result<ExitCode, String> {
     }
     if routing.reverse.is_empty() && arguments.place.config.exists() {
         let config = Config::load(&arguments.place.config).map_err(|error| error.to_string())?;
-        routing.reverse = config.networks.iter().flat_map(|network| network.snapshot().settings().subnets.clone()).collect();
+        routing.reverse =
+            config.networks.iter().flat_map(|network| network.snapshot().settings().subnets.clone()).collect();
     }
     let resolver = Resolver::find();
     let Some(way) = Way::of(&resolver) else {

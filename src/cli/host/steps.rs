@@ -131,7 +131,10 @@ impl Step {
                 Ok(())
             }
             Step::RunOr(words, otherwise) => call(words).map(drop).or_else(|first| {
-                otherwise.iter().try_for_each(|words| call(words).map(drop)).map_err(|second| format!("{first}; and {second}"))
+                otherwise
+                    .iter()
+                    .try_for_each(|words| call(words).map(drop))
+                    .map_err(|second| format!("{first}; and {second}"))
             }),
         }
     }
@@ -168,7 +171,10 @@ mod tests {
         take(std::slice::from_ref(&write), true).unwrap();
         assert_eq!(owner(path), Ok(Owner::Nobody), "a dry run");
         take(std::slice::from_ref(&write), false).unwrap();
-        assert_eq!((owner(path), fs::read_to_string(path).unwrap().as_str()), (Ok(Owner::Ours), "# written by callsign host enable\nours\n"));
+        assert_eq!(
+            (owner(path), fs::read_to_string(path).unwrap().as_str()),
+            (Ok(Owner::Ours), "# written by callsign host enable\nours\n")
+        );
         take(&[write.clone(), remove.clone()], false).unwrap();
         assert_eq!(owner(path), Ok(Owner::Nobody));
         for text in ["", "# theirs\n# written by callsign host enable\n", "# written by callsign host enable, once\n"] {

@@ -11,10 +11,8 @@ use callsign::wire::Name;
 use ipnet::IpNet;
 
 use super::steps::{Step, marked, run, run_or, until};
-use crate::cli::host_names::{
-    ANCHOR, DELEGATE, DNSMASQ, LINK, MARK, Owner, UNIT, UNIT_NAME, Way, link, owner, traces,
-};
-use crate::cli::system::Resolver;
+use crate::cli::host_names::{ANCHOR, DELEGATE, DNSMASQ, LINK, MARK, Owner, UNIT, UNIT_NAME, Way, link, owner, traces};
+use crate::cli::system::{self, Resolver};
 
 const UNIT_TEXT: &str = include_str!("../../../contrib/systemd/callsign-host.service");
 /// The command in the unit that stands for this one.
@@ -49,7 +47,10 @@ impl Routing {
         }
         zones.dedup();
         if zones.len() > MAX_ZONES {
-            return Err(format!("{} reverse zones are more than {MAX_ZONES}; name fewer or smaller subnets", zones.len()));
+            return Err(format!(
+                "{} reverse zones are more than {MAX_ZONES}; name fewer or smaller subnets",
+                zones.len()
+            ));
         }
         Ok(zones)
     }
@@ -76,7 +77,12 @@ impl Routing {
                 steps
             }
             Way::Link => {
-                let mut steps = self.link_steps(&zones)?;
+                let mut steps = Vec::new();
+                if owner(UNIT)? == Owner::Ours {
+                    // It may be at work just now, for what was asked for before.
+                    steps.push(run(&["systemctl", "stop", UNIT_NAME]));
+                }
+                steps.extend(self.link_steps(&zones)?);
                 let unit = UNIT_TEXT.replace(UNIT_COMMAND, &self.boot_command(program));
                 steps.push(Step::Write { path: UNIT, text: marked(&unit) });
                 steps.push(run(&["systemctl", "daemon-reload"]));
@@ -117,6 +123,11 @@ impl Routing {
             }
         }
         steps.push(run(&["ip", "link", "set", LINK, "alias", MARK]));
+        if system::output(&["systemctl", "is-active", "NetworkManager.service"]).is_ok() {
+            // Where udev does not tell it, it takes the link for a cable, and the address away.
+            steps.push(until(&["nmcli", "--get-values", "DEVICE", "device"], LINK));
+            steps.push(run(&["nmcli", "device", "set", LINK, "managed", "no"]));
+        }
         steps.push(run(&["ip", "address", "replace", LINK_ADDRESS, "dev", LINK]));
         steps.push(run(&["ip", "link", "set", LINK, "up"]));
         steps.push(run(&["resolvectl", "dns", LINK, &self.server()]));
@@ -203,13 +214,17 @@ pub(super) fn undo(keep: Option<Way>, resolver: &Resolver) -> Result<Vec<Step>, 
 pub(super) fn by_hand(routing: &Routing) -> Result<String, String> {
     let (zones, server) = (routing.zones()?, routing.listen);
     let (ip, port) = (server.ip(), server.port());
-    let mut text = "Nothing was changed: this host has neither systemd-resolved (240 or later) nor NetworkManager with \
+    let mut text =
+        "Nothing was changed: this host has neither systemd-resolved (240 or later) nor NetworkManager with \
                     dns=dnsmasq. A resolver that can send one domain elsewhere takes one of these:\n\n"
-        .to_owned();
+            .to_owned();
     let dnsmasq = if port == 53 { ip.to_string() } else { format!("{ip}#{port}") };
     let unbound = if port == 53 { ip.to_string() } else { format!("{ip}@{port}") };
     for (title, lines) in [
-        ("dnsmasq (a file in /etc/dnsmasq.d)", &(|zone: &str| format!("server=/{zone}/{dnsmasq}\n")) as &dyn Fn(&str) -> String),
+        (
+            "dnsmasq (a file in /etc/dnsmasq.d)",
+            &(|zone: &str| format!("server=/{zone}/{dnsmasq}\n")) as &dyn Fn(&str) -> String,
+        ),
         ("unbound (a file in /etc/unbound/unbound.conf.d)", &|zone: &str| {
             format!(
                 "server:\n    do-not-query-localhost: no\n    domain-insecure: \"{zone}\"\nforward-zone:\n    name: \"{zone}\"\n    \
@@ -281,7 +296,14 @@ mod tests {
 
     #[test]
     fn h8_what_resolved_would_validate_gets_a_negative_trust_anchor() {
-        for zone in ["containers.internal", "internal", "test", "18.172.in-addr.arpa", "0.168.192.in-addr.arpa", "0.d.f.ip6.arpa"] {
+        for zone in [
+            "containers.internal",
+            "internal",
+            "test",
+            "18.172.in-addr.arpa",
+            "0.168.192.in-addr.arpa",
+            "0.d.f.ip6.arpa",
+        ] {
             assert!(is_unsigned(zone), "{zone}");
         }
         for zone in ["docker", "xinternal", "15.172.in-addr.arpa", "64.100.in-addr.arpa", "0.2.ip6.arpa"] {
@@ -290,7 +312,11 @@ mod tests {
     }
 
     fn routing(domain: &str, listen: &str) -> Routing {
-        Routing { domain: domain.parse().unwrap(), listen: listen.parse().unwrap(), reverse: vec!["172.18.0.0/16".parse().unwrap()] }
+        Routing {
+            domain: domain.parse().unwrap(),
+            listen: listen.parse().unwrap(),
+            reverse: vec!["172.18.0.0/16".parse().unwrap()],
+        }
     }
 
     fn text_of(steps: &[Step], wanted: &str) -> String {
@@ -331,5 +357,4 @@ mod tests {
         );
         assert!(UNIT_TEXT.contains(&format!("\nExecStart={UNIT_COMMAND}\n")), "{UNIT_TEXT}");
     }
-
 }
