@@ -134,7 +134,7 @@ impl Booted {
         Path::new("/proc").join(self.leader.to_string()).join("root").join(path.trim_start_matches('/'))
     }
 
-    /// Every file and directory below /etc that was written or removed since it is there.
+    /// Every file below /etc that was written or removed since it is there, and every directory that was made.
     pub fn files(&self) -> Vec<String> {
         fn visit(directory: &Path, base: &Path, found: &mut Vec<String>) {
             for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
@@ -147,7 +147,8 @@ impl Booted {
         }
         let (upper, mut found) = (self.base.path().join("upper"), Vec::new());
         visit(&upper, &upper, &mut found);
-        found.retain(|path| path.starts_with("/etc/"));
+        let is_old = |path: &str| root(&self.suite).join(&path[1..]).is_dir();
+        found.retain(|path| path.starts_with("/etc/") && !is_old(path));
         found.sort();
         found
     }
