@@ -35,12 +35,13 @@ mod error;
 mod forward;
 mod lint;
 mod network;
+mod operation;
 mod podman;
 mod policy;
 mod record;
+pub mod schema;
 mod section;
 mod server;
-mod shape;
 mod split;
 mod text;
 mod tlds;
@@ -56,6 +57,7 @@ use toml::de::DeTable;
 pub use docker::DockerConfig;
 pub use error::{ConfigError, Problem};
 pub use lint::Surroundings;
+pub use operation::{ControlConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
 pub use podman::PodmanConfig;
 pub use policy::{NetworkPolicies, NetworkPolicy};
 pub use values::{
@@ -125,15 +127,16 @@ impl Config {
             return Ok(None);
         }
         let source = source.without_errors(text, errors)?;
-        let root = Section::root(&source, &shape::ROOT, document.get_ref());
+        let root = Section::root(&source, &schema::ROOT, document.get_ref());
         let mut config =
-            Config { server: server::read(&root, &shape::SERVER), cache: cache::read(&root), ..Config::default() };
+            Config { server: server::read(&root, &schema::SERVER), cache: cache::read(&root), ..Config::default() };
         config.docker = docker::read(&root);
         let mut servers = Servers::default();
         if network::read(&root, endpoints, &mut servers, &mut config).is_none() {
             return Ok(None);
         }
         config.routes = forward::read(&root);
+        config.operation = operation::read(&root);
         let cache_size = config.cache.size;
         config.claims = lint::file(&root, lint::Kind::Own, config.server.port, cache_size, servers, &config.networks);
         match source.finish() {
