@@ -10,6 +10,7 @@ mod check;
 mod control;
 mod descriptors;
 mod docker;
+mod doctor;
 mod explain;
 mod host;
 mod host_names;
@@ -23,6 +24,7 @@ mod serve;
 mod settings;
 mod steering;
 mod system;
+mod time;
 
 use std::process::ExitCode;
 
@@ -54,6 +56,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Lookup(arguments) => lookup::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Host(arguments) => host::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Status(arguments) => control::status(&arguments),
         Command::Names(arguments) => control::names(&arguments),
         Command::Upstreams(arguments) => control::upstreams(&arguments),
