@@ -30,10 +30,19 @@ struct Servers<'a> {
 }
 
 impl Servers<'_> {
+    /// Nothing got to callsign that it forwarded.
+    #[track_caller]
+    fn expect_none_asked(&self) {
+        let mut queries = self.upstream.queries();
+        // What the doctor asks.
+        queries.retain(|query| query != "NS .");
+        assert_eq!(queries, [""; 0]);
+    }
+
     /// Nothing of the host but what is for callsign was asked of it, and nothing of containers was asked of the ISP.
     #[track_caller]
     fn expect_no_leak(&self) {
-        assert_eq!(self.upstream.queries(), [""; 0]);
+        self.expect_none_asked();
         assert_eq!(of_containers(self.isp.queries()), [""; 0]);
     }
 }
@@ -112,6 +121,12 @@ fn a_host(suite: &str, way: &str) {
     machine.expect_no_web();
     let status = machine.status();
     assert!(status["problems"][0]["message"].as_str().unwrap().contains("nobody answers at 127.0.0.55:53"), "{status}");
+    let said = doctor(&machine);
+    assert!(said.starts_with("problem  callsign does not run\n"), "{said}");
+    assert!(
+        said.contains("\nproblem  nobody answers at 127.0.0.55:53, where names below containers.internal are asked"),
+        "{said}"
+    );
     assert_eq!(machine.getent(ELSEWHERE), [ISP]);
     assert_eq!(of_containers(servers.isp.queries()).len(), asked);
     machine.run(&["systemctl", "start", "callsign"]);
@@ -132,7 +147,14 @@ fn a_host(suite: &str, way: &str) {
     machine.expect_web();
     assert_eq!(machine.getent(ELSEWHERE), [ISP]);
     assert_eq!(machine.status()["working"], true);
-    assert_eq!(servers.upstream.queries(), [""; 0]);
+    let said = doctor(&machine);
+    assert!(said.ends_with("\nNothing is wrong.\n"), "{said}");
+    assert!(
+        said.contains("ok       systemd-resolved ")
+            && said.contains("asks callsign for names below containers.internal\n"),
+        "{said}"
+    );
+    servers.expect_none_asked();
 
     let undone = machine.run(&["callsign", "host", "disable"]);
     assert_untouched(&machine, &before, &undone);
@@ -145,8 +167,37 @@ fn a_host(suite: &str, way: &str) {
 
     if way == "link" {
         halves(&machine, &before);
+        loops(&machine);
         nothing_known(&machine, &before);
     }
+}
+
+/// What `callsign doctor` says.
+fn doctor(machine: &Booted) -> String {
+    machine.try_run(&["callsign", "doctor"]).stdout
+}
+
+/// Hosts that were told by hand, in the way that does not work.
+fn loops(machine: &Booted) {
+    machine.write(
+        "/etc/systemd/resolved.conf.d/drop-in.conf",
+        "[Resolve]\nDNS=127.0.0.55\nDomains=~containers.internal\n",
+    );
+    machine.restart_resolved();
+    let said = doctor(machine);
+    assert!(
+        said.starts_with("problem  systemd-resolved asks callsign at 127.0.0.55 for every name of this host"),
+        "{said}"
+    );
+    let config = machine.run(&["cat", "/etc/callsign/callsign.toml"]);
+    let stub = config.replace("upstreams = [\"10.99.0.2\"]", "resolv_conf = \"/etc/resolv.conf\"");
+    machine.write("/etc/callsign/callsign.toml", &stub);
+    let said = doctor(machine);
+    let cause = "problem  an upstream leads back to callsign: 127.0.0.53:53 is systemd-resolved, which asks callsign at 127.0.0.55";
+    assert!(said.starts_with(cause), "{said}");
+    machine.write("/etc/callsign/callsign.toml", &config);
+    machine.run(&["rm", "-r", "/etc/systemd/resolved.conf.d"]);
+    machine.restart_resolved();
 }
 
 /// The ISP's server, as a DHCP client sets it.

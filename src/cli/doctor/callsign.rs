@@ -1,10 +1,12 @@
 //! callsign itself: its configuration, its processes, its version, and whether the host looks up names at it.
 
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
 
 use callsign::control::client::Call;
-use callsign::control::shapes::Status;
 use callsign::control::running as sockets;
+use callsign::control::shapes::Status;
+use callsign::server::Holders;
 
 use super::facts::Facts;
 use super::finding::Finding;
@@ -27,7 +29,9 @@ pub(super) fn configuration(facts: &Facts) -> Vec<Finding> {
                 count => format!(" (and {} more)", count - 1),
             };
             let first = problems.first().map_or_else(|| error.to_string(), ToString::to_string);
-            let cure = format!("`callsign check {path}` names every mistake; until then a reload changes nothing, and a start fails");
+            let cure = format!(
+                "`callsign check {path}` names every mistake; until then a reload changes nothing, and a start fails"
+            );
             vec![Finding::problem(ID, format!("the configuration is not valid: {first}{more}"), cure)]
         }
         Some(Ok(config)) => {
@@ -75,9 +79,20 @@ pub(super) fn running(facts: &Facts) -> Vec<Finding> {
     for socket in sockets() {
         match block_on(Call::get("/v1/status").send::<Status>(&socket)) {
             Ok(Ok((status, _))) if facts.servers.iter().any(|server| server.pid == status.pid) => {
-                if status.version != env!("CARGO_PKG_VERSION") && !findings.iter().any(|finding| finding.message.contains("replaced")) {
-                    let message = format!("callsign {} runs (pid {}), and this is {}", status.version, status.pid, env!("CARGO_PKG_VERSION"));
-                    findings.push(Finding::warning(ID, message, format!("restart it, or remove the other one; this one is {own}")));
+                if status.version != env!("CARGO_PKG_VERSION")
+                    && !findings.iter().any(|finding| finding.message.contains("replaced"))
+                {
+                    let message = format!(
+                        "callsign {} runs (pid {}), and this is {}",
+                        status.version,
+                        status.pid,
+                        env!("CARGO_PKG_VERSION")
+                    );
+                    findings.push(Finding::warning(
+                        ID,
+                        message,
+                        format!("restart it, or remove the other one; this one is {own}"),
+                    ));
                 }
                 findings.extend(status.problems.into_iter().map(|problem| {
                     Finding::warning(ID, format!("the running server says: {problem}"), "`callsign status` shows more")
@@ -93,25 +108,28 @@ pub(super) fn running(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-pub(super) fn host_names(_facts: &Facts) -> Vec<Finding> {
+pub(super) fn host_names(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "host-names";
+    // What `host enable` never does, and people do.
+    if let Some(server) = Facts::resolved_servers().into_iter().find(|server| is_ours(facts, server)) {
+        return vec![Finding::problem(
+            ID,
+            format!(
+                "systemd-resolved asks callsign at {server} for every name of this host: `DNS=` in resolved.conf does that, \
+                 whatever `Domains=` says"
+            ),
+            "take it out of /etc/systemd/resolved.conf and resolved.conf.d, restart systemd-resolved, and run `callsign host enable`",
+        )];
+    }
     match Standing::read() {
         Err(message) => vec![Finding::skipped(ID, format!("names on this host: {message}"))],
-        Ok(standing) if standing.traces.is_empty() => {
-            // What `host enable` never does, and people do.
-            let stolen = Facts::resolved_servers().into_iter().find(|server| server.starts_with("127.0.0.55"));
-            vec![match stolen {
-                Some(server) => Finding::problem(
-                    ID,
-                    format!("systemd-resolved asks callsign at {server} for every name of this host: `DNS=` in resolved.conf does that, whatever `Domains=` says"),
-                    "take it out of /etc/systemd/resolved.conf and resolved.conf.d, restart systemd-resolved, and run `callsign host enable`",
-                ),
-                None => Finding::skipped(
-                    ID,
-                    format!("names of containers on this host itself: not enabled ({}); `callsign host enable` does it", standing.resolver.name()),
-                ),
-            }]
-        }
+        Ok(standing) if standing.traces.is_empty() => vec![Finding::skipped(
+            ID,
+            format!(
+                "names of containers on this host itself: not enabled ({}); `callsign host enable` does it",
+                standing.resolver.name()
+            ),
+        )],
         Ok(standing) if standing.problems.is_empty() => vec![Finding::ok(
             ID,
             format!("{} asks callsign for names below {}", standing.resolver.name(), standing.setting.zones.join(", ")),
@@ -120,6 +138,15 @@ pub(super) fn host_names(_facts: &Facts) -> Vec<Finding> {
             standing.problems.into_iter().map(|Trouble { message, cure }| Finding::problem(ID, message, cure)).collect()
         }
     }
+}
+
+/// True for a server of resolved's that is callsign.
+fn is_ours(facts: &Facts, server: &str) -> bool {
+    let Ok(ip) = server.parse::<IpAddr>() else { return false };
+    let address = SocketAddr::new(ip, 53);
+    let holder = Holders::default().of(address, false);
+    facts.listeners().iter().any(|listener| listener.address == address)
+        || holder.process().is_some_and(|(pid, _)| facts.servers.iter().any(|server| server.pid == pid))
 }
 
 pub(super) fn versions(facts: &Facts) -> Vec<Finding> {

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::engine::{Container, Engine};
 use super::facts::{Facts, is_absent};
@@ -32,8 +32,12 @@ pub(super) fn reachable(facts: &Facts) -> Vec<Finding> {
         Err(absent) if !facts.is_docker && is_absent(absent.kind) => Finding::skipped(ID, "Docker: there is none"),
         Err(absent) => {
             let cure = match absent.kind {
-                ErrorKind::PermissionDenied => "run as root, or add the user to the socket's group: `usermod -aG docker USER`",
-                ErrorKind::ConnectionRefused => "the daemon does not run: `systemctl start docker`; `journalctl -u docker` says why",
+                ErrorKind::PermissionDenied => {
+                    "run as root, or add the user to the socket's group: `usermod -aG docker USER`"
+                }
+                ErrorKind::ConnectionRefused => {
+                    "the daemon does not run: `systemctl start docker`; `journalctl -u docker` says why"
+                }
                 ErrorKind::InvalidInput => "name an engine of this host: socket = \"/var/run/docker.sock\" in [docker]",
                 kind if is_absent(kind) => {
                     "start Docker: `systemctl start docker`; if its socket is elsewhere, write it as `socket` in [docker]"
@@ -50,9 +54,13 @@ pub(super) fn reachable(facts: &Facts) -> Vec<Finding> {
 fn asked<'a>(facts: &'a Facts, id: &'static str) -> Result<(&'a Engine, Vec<IpAddr>), Finding> {
     let what = "Docker's `dns`";
     if !facts.is_docker {
-        return Err(Finding::skipped(id, format!("{what}: callsign is not told to serve Docker ([docker], or --docker)")));
+        return Err(Finding::skipped(
+            id,
+            format!("{what}: callsign is not told to serve Docker ([docker], or --docker)"),
+        ));
     }
-    let engine = facts.engine().as_ref().map_err(|_| Finding::skipped(id, format!("{what}: Docker does not answer")))?;
+    let engine =
+        facts.engine().as_ref().map_err(|_| Finding::skipped(id, format!("{what}: Docker does not answer")))?;
     let listen = facts.valid().and_then(|config| config.docker.as_ref()).map(|docker| docker.listen.clone());
     let listen: Vec<IpAddr> = listen.unwrap_or_default().iter().map(callsign::table::Address::ip).collect();
     let gateways = || engine.networks.iter().flat_map(|network| network.gateways.clone()).collect();
@@ -79,10 +87,17 @@ pub(super) fn dns(facts: &Facts) -> Vec<Finding> {
         None if servers.is_empty() => {
             let own = engine.containers.iter().filter(|container| container.dns.iter().any(is_ours)).count();
             if own > 0 {
-                let message = format!("Docker's daemon has no `dns`: only containers with `dns:` of their own ask callsign ({own} of {})", engine.containers.len());
+                let message = format!(
+                    "Docker's daemon has no `dns`: only containers with `dns:` of their own ask callsign ({own} of {})",
+                    engine.containers.len()
+                );
                 Finding::warning(ID, message, format!("if all are to ask it: {write}"))
             } else {
-                Finding::problem(ID, format!("Docker's containers do not ask callsign: the daemon has no `dns` ({file})"), write)
+                Finding::problem(
+                    ID,
+                    format!("Docker's containers do not ask callsign: the daemon has no `dns` ({file})"),
+                    write,
+                )
             }
         }
         None => Finding::problem(
@@ -95,7 +110,9 @@ pub(super) fn dns(facts: &Facts) -> Vec<Finding> {
             format!("{file} was changed after Docker's daemon was started: its `dns` is not in force yet"),
             "systemctl restart docker",
         ),
-        Some(0) => Finding::ok(ID, format!("Docker's daemon sends its containers to callsign: dns = {}", servers.join(", "))),
+        Some(0) => {
+            Finding::ok(ID, format!("Docker's daemon sends its containers to callsign: dns = {}", servers.join(", ")))
+        }
         Some(_) => Finding::warning(
             ID,
             format!("Docker's containers ask {} before callsign: names of containers fail there first", servers[0]),
@@ -104,16 +121,21 @@ pub(super) fn dns(facts: &Facts) -> Vec<Finding> {
     }]
 }
 
-/// True if the daemon was started before its file was changed.
+/// The kernel's clocks are this exact.
+const EXACT: Duration = Duration::from_millis(100);
+
+/// True if something was started before something else was changed.
 fn is_stale(started: Option<SystemTime>, changed: Option<SystemTime>) -> bool {
-    matches!((started, changed), (Some(started), Some(changed)) if started < changed)
+    matches!((started, changed), (Some(started), Some(changed)) if started + EXACT < changed)
 }
 
 pub(super) fn containers(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "docker-containers";
     let (engine, ours) = match asked(facts, ID) {
         Ok(asked) => asked,
-        Err(finding) => return vec![Finding { message: finding.message.replace("Docker's `dns`", "containers"), ..finding }],
+        Err(finding) => {
+            return vec![Finding { message: finding.message.replace("Docker's `dns`", "containers"), ..finding }];
+        }
     };
     let is_ours = |server: &String| server.parse().is_ok_and(|ip| ours.contains(&ip));
     if !engine.daemon.servers().iter().any(is_ours) {
@@ -126,8 +148,11 @@ pub(super) fn containers(facts: &Facts) -> Vec<Finding> {
         .filter(|container| container.dns.is_empty() && !container.asks(&ours, set))
         .map(|container| container.name.as_str())
         .collect();
-    let own: Vec<&Container> =
-        engine.containers.iter().filter(|container| !container.dns.is_empty() && !container.dns.iter().any(is_ours)).collect();
+    let own: Vec<&Container> = engine
+        .containers
+        .iter()
+        .filter(|container| !container.dns.is_empty() && !container.dns.iter().any(is_ours))
+        .collect();
     let mut findings = Vec::new();
     if !old.is_empty() {
         let message = format!(
@@ -140,8 +165,16 @@ pub(super) fn containers(facts: &Facts) -> Vec<Finding> {
     }
     if !own.is_empty() {
         let names = names(&own.iter().map(|container| container.name.as_str()).collect::<Vec<_>>());
-        let message = format!("{names} {} `dns` of {} own, and not callsign's", if own.len() == 1 { "has" } else { "have" }, if own.len() == 1 { "its" } else { "their" });
-        findings.push(Finding::warning(ID, message, "leave `dns:` and `--dns` out where the container is to ask callsign"));
+        let message = format!(
+            "{names} {} `dns` of {} own, and not callsign's",
+            if own.len() == 1 { "has" } else { "have" },
+            if own.len() == 1 { "its" } else { "their" }
+        );
+        findings.push(Finding::warning(
+            ID,
+            message,
+            "leave `dns:` and `--dns` out where the container is to ask callsign",
+        ));
     }
     if findings.is_empty() {
         findings.push(Finding::ok(ID, format!("all {} running containers ask callsign", engine.containers.len())));
@@ -174,14 +207,14 @@ impl Container {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_container_asks_whom_its_resolv_conf_names() {
         let ours: [IpAddr; 1] = [[172, 17, 0, 1].into()];
         let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         let asks = |resolv_conf: &str, started| {
-            let container = Container { resolv_conf: Some(resolv_conf.to_owned()), started: at(started), ..Container::default() };
+            let container =
+                Container { resolv_conf: Some(resolv_conf.to_owned()), started: at(started), ..Container::default() };
             container.asks(&ours, at(100))
         };
         assert!(asks("nameserver 172.17.0.1\n", 1), "whenever it was started");

@@ -37,7 +37,6 @@ pub(super) struct Bridge {
     /// The host's interface.
     pub(super) interface: String,
     pub(super) gateways: Vec<IpAddr>,
-    pub(super) subnets: Vec<IpNet>,
     /// The one that daemon.json names.
     pub(super) is_default: bool,
 }
@@ -91,7 +90,8 @@ impl Engine {
         let socket = find_socket(configured, |name| std::env::var_os(name));
         let socket = socket.map_err(|error| Absent { message: error.to_string(), kind: ErrorKind::InvalidInput })?;
         let get = |path: &str| {
-            get(&socket, path).map_err(|error| Absent { message: format!("{}: {error}", socket.display()), kind: error.kind() })
+            get(&socket, path)
+                .map_err(|error| Absent { message: format!("{}: {error}", socket.display()), kind: error.kind() })
         };
         let answer = get("/version")?;
         let version = answer["Version"].as_str().unwrap_or_default().to_owned();
@@ -148,7 +148,8 @@ impl Bridge {
         }
         let id = network["Id"].as_str()?;
         let option = |name: &str| network["Options"][name].as_str().map(str::to_owned);
-        let interface = option("com.docker.network.bridge.name").unwrap_or_else(|| format!("br-{}", id.get(..12).unwrap_or(id)));
+        let interface =
+            option("com.docker.network.bridge.name").unwrap_or_else(|| format!("br-{}", id.get(..12).unwrap_or(id)));
         let pools = list(&network["IPAM"]["Config"]);
         let subnets: Vec<IpNet> = pools.iter().filter_map(|pool| pool["Subnet"].as_str()?.parse().ok()).collect();
         let mut gateways: Vec<IpAddr> =
@@ -163,7 +164,6 @@ impl Bridge {
             name: network["Name"].as_str()?.to_owned(),
             interface,
             gateways,
-            subnets,
             is_default: option("com.docker.network.bridge.default_bridge").as_deref() == Some("true"),
         })
     }
@@ -209,7 +209,8 @@ impl Daemon {
             });
             values.collect::<Vec<_>>()
         };
-        let file = option("--config-file").pop().map_or_else(|| PathBuf::from("/etc/docker/daemon.json"), PathBuf::from);
+        let file =
+            option("--config-file").pop().map_or_else(|| PathBuf::from("/etc/docker/daemon.json"), PathBuf::from);
         let dns = match fs::read(&file) {
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => Some(Err(error.to_string())),
@@ -248,7 +249,8 @@ mod tests {
 
     #[test]
     fn moments_are_read_as_docker_writes_them() {
-        let seconds = |text| moment(text).map(|moment| moment.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
+        let seconds =
+            |text| moment(text).map(|moment| moment.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
         // `date -u -d TEXT +%s`
         assert_eq!(seconds("1970-01-01T00:00:00Z"), Some(0));
         assert_eq!(seconds("2000-02-29T00:00:00Z"), Some(951_782_400));

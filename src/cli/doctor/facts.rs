@@ -1,7 +1,7 @@
 //! What several checks look at: the configuration, the processes of callsign, the engine, and where callsign ought to listen.
 
 use std::fs;
-use std::io::{BufRead, ErrorKind};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -126,9 +126,14 @@ impl Facts {
                 servers.iter().filter_map(|server| server.parse().ok()).for_each(|upstream| add(&upstream, &by));
             }
         }
-        for config in self.valid() {
+        if let Some(config) = self.valid() {
             for network in &config.networks {
-                network.snapshot().settings().upstreams.iter().for_each(|upstream| add(upstream, &format!("network {}", network.name())));
+                network
+                    .snapshot()
+                    .settings()
+                    .upstreams
+                    .iter()
+                    .for_each(|upstream| add(upstream, &format!("network {}", network.name())));
             }
             for route in &config.routes {
                 if let RouteTarget::Servers(servers) = &route.to {
@@ -205,10 +210,10 @@ impl Process {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).ok()?;
         // The name, in parentheses, may have spaces. The start is the 22nd field.
         let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-        let boot = fs::File::open("/proc/stat").ok()?;
-        let lines = std::io::BufReader::new(boot).lines().map_while(Result::ok);
-        let boot: u64 = lines.filter_map(|line| line.strip_prefix("btime ")?.trim().parse().ok()).next()?;
-        Some(SystemTime::UNIX_EPOCH + Duration::from_secs(boot) + Duration::from_millis(ticks * 1000 / TICKS))
+        // The time of the boot in /proc/stat is in whole seconds only.
+        let uptime = fs::read_to_string("/proc/uptime").ok()?;
+        let uptime = Duration::try_from_secs_f64(uptime.split_whitespace().next()?.parse().ok()?).ok()?;
+        SystemTime::now().checked_sub(uptime.checked_sub(Duration::from_millis(ticks * 1000 / TICKS))?)
     }
 
     /// The user that it runs as, and its groups.
@@ -284,7 +289,10 @@ mod tests {
         let own = Process::read(std::process::id()).unwrap();
         let now = SystemTime::now();
         let started = own.started().unwrap();
-        assert!(started <= now + Duration::from_secs(2) && now < started + Duration::from_secs(3600), "{started:?} {now:?}");
+        assert!(
+            started <= now + Duration::from_secs(1) && now < started + Duration::from_secs(3600),
+            "{started:?} {now:?}"
+        );
         assert_eq!(own.user().unwrap().0, nix::unistd::Uid::effective().as_raw());
         assert!(own.is_here() && own.program().is_some());
         assert!(is_callsign("/usr/bin/callsign (deleted)") && !is_callsign("/usr/lib/podman/aardvark-dns"));

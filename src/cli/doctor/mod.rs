@@ -39,6 +39,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("configuration", callsign::configuration),
     ("permissions", permissions::check),
     ("port", port::check),
+    ("callsign", callsign::running),
     ("loop", upstreams::loops),
     ("clock", upstreams::clock),
     ("upstreams", upstreams::check),
@@ -48,7 +49,6 @@ const CHECKS: &[(&str, Check)] = &[
     ("docker-containers", docker::containers),
     ("podman", podman::check),
     ("host-names", callsign::host_names),
-    ("callsign", callsign::running),
     ("versions", callsign::versions),
 ];
 
@@ -86,10 +86,16 @@ fn look(facts: Arc<Facts>, checks: &[(&'static str, Check)], patience: Duration)
     let found = checks.iter().zip(answers).flat_map(|(&(id, _), answer)| {
         answer.recv_timeout(deadline.saturating_duration_since(Instant::now())).unwrap_or_else(|error| {
             let message = match error {
-                mpsc::RecvTimeoutError::Timeout => format!("could not be looked at within {} s", patience.as_secs_f32()),
+                mpsc::RecvTimeoutError::Timeout => {
+                    format!("could not be looked at within {} s", patience.as_secs_f32())
+                }
                 mpsc::RecvTimeoutError::Disconnected => "could not be looked at: the check failed".to_owned(),
             };
-            vec![Finding::warning(id, format!("{id}: {message}"), "try it again; something on this host hangs or is overloaded")]
+            vec![Finding::warning(
+                id,
+                format!("{id}: {message}"),
+                "try it again; something on this host hangs or is overloaded",
+            )]
         })
     });
     found.collect()

@@ -63,9 +63,14 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 fn reader(facts: &Facts) -> Option<Reader> {
     if let Some((user, groups)) = facts.servers.iter().find_map(super::facts::Process::user) {
         let known = User::from_uid(user.into()).ok().flatten();
-        return Some(Reader { name: known.map_or_else(|| format!("user {user}"), |known| known.name), user: Some(user), groups });
+        return Some(Reader {
+            name: known.map_or_else(|| format!("user {user}"), |known| known.name),
+            user: Some(user),
+            groups,
+        });
     }
-    let shown = system::output(&["systemctl", "show", "callsign.service", "--property=LoadState,User,DynamicUser"]).ok()?;
+    let shown =
+        system::output(&["systemctl", "show", "callsign.service", "--property=LoadState,User,DynamicUser"]).ok()?;
     let value = |key: &str| shown.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().to_owned();
     if value("LoadState=") != "loaded" {
         return None;
@@ -74,8 +79,14 @@ fn reader(facts: &Facts) -> Option<Reader> {
     let user = User::from_name(&name).ok().flatten();
     Some(match user {
         Some(user) => Reader { name, user: Some(user.uid.as_raw()), groups: vec![user.gid.as_raw()] },
-        None if name.is_empty() && value("DynamicUser=") != "yes" => Reader { name: "root".to_owned(), user: Some(0), groups: vec![] },
-        None => Reader { name: if name.is_empty() { "a user of its own".to_owned() } else { name }, user: None, groups: vec![] },
+        None if name.is_empty() && value("DynamicUser=") != "yes" => {
+            Reader { name: "root".to_owned(), user: Some(0), groups: vec![] }
+        }
+        None => Reader {
+            name: if name.is_empty() { "a user of its own".to_owned() } else { name },
+            user: None,
+            groups: vec![],
+        },
     })
 }
 

@@ -24,7 +24,9 @@ pub(super) fn check(_facts: &Facts) -> Vec<Finding> {
                 format!("{LINK} leads nowhere: containers of Podman have no DNS server of callsign's, or none at all"),
                 format!("ln -sf \"$(command -v callsign)\" {LINK}"),
             ),
-            Err(_) => Finding::skipped(ID, format!("Podman {version}: callsign is not its DNS server ({LINK} is not there)")),
+            Err(_) => {
+                Finding::skipped(ID, format!("Podman {version}: callsign is not its DNS server ({LINK} is not there)"))
+            }
         }];
     };
     if !is_callsign(&target.display().to_string()) {
@@ -36,7 +38,10 @@ pub(super) fn check(_facts: &Facts) -> Vec<Finding> {
     vec![match other {
         Some(other) => Finding::warning(
             ID,
-            format!("Podman {version} still runs another aardvark-dns (pid {}): callsign takes over when it has ended", other.pid),
+            format!(
+                "Podman {version} still runs another aardvark-dns (pid {}): callsign takes over when it has ended",
+                other.pid
+            ),
             format!("kill {}, and start a container", other.pid),
         ),
         None => Finding::ok(ID, format!("Podman {version} starts callsign as its DNS server")),

@@ -48,7 +48,11 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
                     );
                     // Without root one cannot tell whether it is callsign.
                     let finding = Finding::warning(ID, message, "run `callsign doctor` as root to see whose it is");
-                    findings.push(if facts.servers.is_empty() { finding } else { Finding::skipped(ID, finding.message) });
+                    findings.push(if facts.servers.is_empty() {
+                        finding
+                    } else {
+                        Finding::skipped(ID, finding.message)
+                    });
                     is_served = false;
                     break;
                 }

@@ -28,16 +28,16 @@ fn leads_back(upstream: &Upstream, facts: &Facts, ours: &[SocketAddr]) -> Option
     let place = place(upstream);
     let is_ours = |place: SocketAddr| {
         let held = Holders::default().of(place, false);
-        ours.contains(&place) || held.process().is_some_and(|(pid, _)| facts.servers.iter().any(|server| server.pid == pid))
+        ours.contains(&place)
+            || held.process().is_some_and(|(pid, _)| facts.servers.iter().any(|server| server.pid == pid))
     };
     if is_ours(place) {
         return Some(format!("{upstream} is callsign itself"));
     }
     let is_stub = ["127.0.0.53:53", "127.0.0.54:53"].iter().any(|stub| stub.parse() == Ok(place));
     let asked = Facts::resolved_servers();
-    let back = asked.iter().filter(|_| is_stub).find(|server| {
-        server.parse().is_ok_and(|ip| is_ours(SocketAddr::new(ip, 53)))
-    });
+    let back =
+        asked.iter().filter(|_| is_stub).find(|server| server.parse().is_ok_and(|ip| is_ours(SocketAddr::new(ip, 53))));
     back.map(|server| format!("{upstream} is systemd-resolved, which asks callsign at {server}"))
 }
 
@@ -54,7 +54,11 @@ pub(super) fn loops(facts: &Facts) -> Vec<Finding> {
         if let Some(reason) = leads_back(upstream, facts, &ours) {
             let cure = "write the resolvers to ask in callsign.toml: [server] upstreams = [\"192.0.2.53\"]; on a host with \
                         systemd-resolved, resolv_conf = \"/run/systemd/resolve/resolv.conf\", and take callsign out of its `DNS=`";
-            findings.push(Finding::problem(ID, format!("an upstream leads back to callsign: {reason} ({by} names it)"), cure));
+            findings.push(Finding::problem(
+                ID,
+                format!("an upstream leads back to callsign: {reason} ({by} names it)"),
+                cure,
+            ));
         }
     }
     if findings.is_empty() {
@@ -72,9 +76,14 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let upstreams: Vec<_> = facts.upstreams();
     if upstreams.is_empty() {
         let message = "there is no upstream: names that no container has are not answered";
-        return vec![Finding::problem(ID, message, "write [server] upstreams = [\"192.0.2.53\"] in callsign.toml, or a nameserver in /etc/resolv.conf")];
+        return vec![Finding::problem(
+            ID,
+            message,
+            "write [server] upstreams = [\"192.0.2.53\"] in callsign.toml, or a nameserver in /etc/resolv.conf",
+        )];
     }
-    let asked: Vec<_> = upstreams.into_iter().filter(|(upstream, _)| leads_back(upstream, facts, &ours).is_none()).collect();
+    let asked: Vec<_> =
+        upstreams.into_iter().filter(|(upstream, _)| leads_back(upstream, facts, &ours).is_none()).collect();
     if asked.is_empty() {
         return vec![Finding::skipped(ID, "upstreams: all of them are callsign itself")];
     }
@@ -90,8 +99,12 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         }
         answers
     });
-    let answering: Vec<String> =
-        asked.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()).map(|((upstream, _), _)| upstream.to_string()).collect();
+    let answering: Vec<String> = asked
+        .iter()
+        .zip(&answers)
+        .filter(|(_, answer)| answer.is_ok())
+        .map(|((upstream, _), _)| upstream.to_string())
+        .collect();
     let mut findings: Vec<Finding> = asked
         .iter()
         .zip(&answers)
@@ -180,7 +193,9 @@ mod tests {
 
     #[test]
     fn a_certificate_that_is_out_of_date_is_told_from_others() {
-        assert!(is_about_time("invalid peer certificate: certificate expired: verification time 1, certificate is not valid after 0"));
+        assert!(is_about_time(
+            "invalid peer certificate: certificate expired: verification time 1, certificate is not valid after 0"
+        ));
         assert!(is_about_time("invalid peer certificate: certificate not valid yet: verification time 1"));
         assert!(!is_about_time("invalid peer certificate: UnknownIssuer") && !is_about_time("timed out"));
     }

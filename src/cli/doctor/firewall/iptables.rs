@@ -125,9 +125,7 @@ fn within(net: &str, ip: IpAddr) -> Fits {
 
 fn ports(list: &str, port: u16) -> Fits {
     let is_in = |part: &str| match part.split_once(':') {
-        Some((first, last)) => {
-            (first.parse().unwrap_or(0)..=last.parse().unwrap_or(u16::MAX)).contains(&port)
-        }
+        Some((first, last)) => (first.parse().unwrap_or(0)..=last.parse().unwrap_or(u16::MAX)).contains(&port),
         None => part.parse() == Ok(port) || part == "domain" && port == 53,
     };
     list.split(',').any(is_in).into()
@@ -140,7 +138,9 @@ mod tests {
 
     /// Whether the packet is dropped, and if that is certain.
     fn dropped(rules: &str) -> Option<bool> {
-        let text = format!("*nat\n:PREROUTING DROP [0:0]\nCOMMIT\n*filter\n:INPUT DROP [0:0]\n:ufw-user-input - [0:0]\n{rules}\nCOMMIT\n");
+        let text = format!(
+            "*nat\n:PREROUTING DROP [0:0]\nCOMMIT\n*filter\n:INPUT DROP [0:0]\n:ufw-user-input - [0:0]\n{rules}\nCOMMIT\n"
+        );
         let tables = tables(&text, &packet());
         assert_eq!(tables.len(), 1);
         tables[0].verdict("INPUT").map(|blocked| blocked.is_certain)
@@ -166,8 +166,12 @@ mod tests {
         ] {
             assert_eq!(dropped(rules), expected, "{rules}");
         }
-        let text = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -i docker0 -j REJECT --reject-with icmp-port-unreachable\nCOMMIT\n";
+        let text =
+            "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -i docker0 -j REJECT --reject-with icmp-port-unreachable\nCOMMIT\n";
         let blocked = tables(text, &packet())[0].verdict("INPUT").unwrap();
-        assert_eq!(blocked.by, "iptables, chain INPUT: -A INPUT -i docker0 -j REJECT --reject-with icmp-port-unreachable");
+        assert_eq!(
+            blocked.by,
+            "iptables, chain INPUT: -A INPUT -i docker0 -j REJECT --reject-with icmp-port-unreachable"
+        );
     }
 }

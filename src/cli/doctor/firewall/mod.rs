@@ -182,11 +182,16 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 /// The lines that open the port, in the words of whoever manages the rules.
 fn cure(rules: &Rules, blocked: &Blocked, interfaces: &[&str], port: u16) -> String {
     let line = |interface: &&str| match () {
-        () if blocked.by.contains("firewalld") => format!("firewall-cmd --permanent --zone=trusted --add-interface={interface}"),
+        () if blocked.by.contains("firewalld") => {
+            format!("firewall-cmd --permanent --zone=trusted --add-interface={interface}")
+        }
         () if rules.iptables.contains("ufw-before-input") => format!("ufw allow in on {interface} to any port {port}"),
         () if blocked.by.starts_with("nft ") => {
             let table = blocked.by["nft ".len()..].split(',').next().unwrap_or_default();
-            format!("nft insert rule {table} {} iifname {interface} meta l4proto '{{ tcp, udp }}' th dport {port} accept", blocked.chain)
+            format!(
+                "nft insert rule {table} {} iifname {interface} meta l4proto '{{ tcp, udp }}' th dport {port} accept",
+                blocked.chain
+            )
         }
         () => ["udp", "tcp"]
             .map(|transport| format!("iptables -I INPUT -i {interface} -p {transport} --dport {port} -j ACCEPT"))
@@ -211,7 +216,8 @@ fn packets(facts: &Facts) -> Vec<Packet> {
     let listeners = facts.listeners();
     let packets = names.into_iter().filter(|name| name != "lo").filter_map(|interface| {
         let own = addresses_of(&interface);
-        let listener = listeners.iter().find(|listener| own.contains(&listener.address.ip()) && listener.address.is_ipv4())?;
+        let listener =
+            listeners.iter().find(|listener| own.contains(&listener.address.ip()) && listener.address.is_ipv4())?;
         let IpAddr::V4(gateway) = listener.address.ip() else { return None };
         // Any neighbour of it.
         let source = IpAddr::V4(std::net::Ipv4Addr::from(u32::from(gateway) ^ 2));
@@ -293,9 +299,19 @@ mod tests {
             (vec![rule(Fits::Maybe, Action::Drop)], vec![], false, None),
             (vec![rule(Fits::Yes, Action::Next), rule(Fits::Yes, Action::Drop)], vec![], false, Some(true)),
             (vec![rule(Fits::Yes, jump())], vec![rule(Fits::Yes, Action::Accept)], true, None),
-            (vec![rule(Fits::Yes, jump())], vec![rule(Fits::Yes, Action::Return), rule(Fits::Yes, Action::Accept)], true, Some(true)),
+            (
+                vec![rule(Fits::Yes, jump())],
+                vec![rule(Fits::Yes, Action::Return), rule(Fits::Yes, Action::Accept)],
+                true,
+                Some(true),
+            ),
             (vec![rule(Fits::Yes, jump())], vec![rule(Fits::Yes, jump())], true, Some(false)),
-            (vec![rule(Fits::Yes, Action::Goto("other".to_owned())), rule(Fits::Yes, Action::Accept)], vec![], true, Some(true)),
+            (
+                vec![rule(Fits::Yes, Action::Goto("other".to_owned())), rule(Fits::Yes, Action::Accept)],
+                vec![],
+                true,
+                Some(true),
+            ),
         ] {
             let found = table(input.clone(), other.clone(), drops).verdict("INPUT").map(|blocked| blocked.is_certain);
             assert_eq!(found, expected, "{input:?} {other:?} {drops}");
@@ -311,7 +327,10 @@ mod tests {
             told(&rules(""), "iptables, chain INPUT: its policy, drop"),
             "iptables -I INPUT -i docker0 -p udp --dport 53 -j ACCEPT\niptables -I INPUT -i docker0 -p tcp --dport 53 -j ACCEPT"
         );
-        assert_eq!(told(&rules(":ufw-before-input - [0:0]"), "iptables, chain INPUT"), "ufw allow in on docker0 to any port 53");
+        assert_eq!(
+            told(&rules(":ufw-before-input - [0:0]"), "iptables, chain INPUT"),
+            "ufw allow in on docker0 to any port 53"
+        );
         assert!(told(&rules(""), "nft inet firewalld, chain filter_INPUT: x").starts_with("firewall-cmd --permanent"));
         assert_eq!(
             told(&rules(""), "nft inet f, chain input: its policy, drop"),

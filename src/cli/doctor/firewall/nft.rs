@@ -232,7 +232,9 @@ mod tests {
             json!({"chain": {"family": "inet", "table": "f", "name": "dns"}}),
             json!({"rule": {"family": "inet", "table": "f", "chain": "dns", "expr": [{"accept": null}]}}),
         ];
-        items.extend(rules.iter().map(|expr| json!({"rule": {"family": "inet", "table": "f", "chain": "input", "expr": expr}})));
+        items.extend(
+            rules.iter().map(|expr| json!({"rule": {"family": "inet", "table": "f", "chain": "input", "expr": expr}})),
+        );
         let tables = tables(&json!({ "nftables": items }), &packet());
         assert_eq!((tables.len(), &tables[0].1[..]), (1, &["input".to_owned()][..]));
         tables[0].0.verdict("input").map(|blocked| blocked.is_certain)
@@ -251,20 +253,35 @@ mod tests {
         for (rule, expected) in [
             (json!([accept]), None),
             (json!([matching(iifname.clone(), json!("lo")), accept]), Some(true)),
-            (json!([matching(iifname.clone(), json!("docker*")), {"counter": {"packets": 0, "bytes": 0}}, accept]), None),
+            (
+                json!([matching(iifname.clone(), json!("docker*")), {"counter": {"packets": 0, "bytes": 0}}, accept]),
+                None,
+            ),
             (json!([{"match": {"op": "!=", "left": iifname, "right": "eth0"}}, accept]), None),
             (json!([matching(dport.clone(), json!({"set": [22, {"range": [50, 60]}]})), accept]), None),
             (json!([matching(dport.clone(), json!(54)), accept]), Some(true)),
             (json!([matching(dport, json!("@open")), accept]), Some(false)),
-            (json!([matching(json!({"payload": {"protocol": "tcp", "field": "dport"}}), json!(53)), accept]), Some(true)),
+            (
+                json!([matching(json!({"payload": {"protocol": "tcp", "field": "dport"}}), json!(53)), accept]),
+                Some(true),
+            ),
             (json!([matching(saddr.clone(), json!({"prefix": {"addr": "172.16.0.0", "len": 12}})), accept]), None),
             (json!([matching(saddr, json!({"prefix": {"addr": "10.0.0.0", "len": 8}})), accept]), Some(true)),
             (json!([matching(json!({"ct": {"key": "state"}}), json!(["established", "related"])), accept]), Some(true)),
             (json!([{"xt": {"type": "match", "name": "multiport"}}, accept]), Some(false)),
             (json!([{"jump": {"target": "dns"}}]), None),
-            (json!([{"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": [["invalid", {"drop": null}], ["new", {"goto": {"target": "dns"}}]]}}}]), None),
-            (json!([{"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": [["established", {"accept": null}]]}}}]), Some(true)),
-            (json!([matching(json!({"meta": {"key": "l4proto"}}), json!({"set": ["tcp", "udp"]})), {"reject": {"type": "icmp"}}]), Some(true)),
+            (
+                json!([{"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": [["invalid", {"drop": null}], ["new", {"goto": {"target": "dns"}}]]}}}]),
+                None,
+            ),
+            (
+                json!([{"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": [["established", {"accept": null}]]}}}]),
+                Some(true),
+            ),
+            (
+                json!([matching(json!({"meta": {"key": "l4proto"}}), json!({"set": ["tcp", "udp"]})), {"reject": {"type": "icmp"}}]),
+                Some(true),
+            ),
         ] {
             assert_eq!(dropped(&[rule.clone()]), expected, "{rule}");
         }
