@@ -21,7 +21,6 @@ mod question;
 mod reply;
 mod schema;
 mod serve;
-mod settings;
 mod steering;
 mod system;
 mod time;
