@@ -193,8 +193,8 @@ fn loops(machine: &Booted) {
     let stub = config.replace("upstreams = [\"10.99.0.2\"]", "resolv_conf = \"/etc/resolv.conf\"");
     machine.write("/etc/callsign/callsign.toml", &stub);
     let said = doctor(machine);
-    let cause = "problem  an upstream leads back to callsign: 127.0.0.53:53 is systemd-resolved, which asks callsign at 127.0.0.55";
-    assert!(said.starts_with(cause), "{said}");
+    assert!(said.starts_with("problem  an upstream leads back to callsign: "), "{said}");
+    assert!(said.lines().next().unwrap().contains("127.0.0.55"), "{said}");
     machine.write("/etc/callsign/callsign.toml", &config);
     machine.run(&["rm", "-r", "/etc/systemd/resolved.conf.d"]);
     machine.restart_resolved();

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use callsign::forward::Upstreams;
-use callsign::source::config::{Config, ConfigError, RouteTarget, UpstreamsConfig};
+use callsign::forward::{Destination, ForwardOptions, Forwarder, Upstreams};
+use callsign::source::config::{Config, ConfigError};
 use callsign::table::Upstream;
 
 use super::arguments::Doctor;
@@ -111,21 +111,15 @@ impl Facts {
                 upstreams.push((upstream.clone(), by.to_owned()));
             }
         };
-        match self.valid().map(|config| &config.server.upstreams) {
-            Some(UpstreamsConfig::List(list)) => list.iter().for_each(|upstream| add(upstream, "the configuration")),
-            other => {
-                let path = match other {
-                    Some(UpstreamsConfig::ResolvConf(path)) => path.clone(),
-                    _ => match Upstreams::default() {
-                        Upstreams::System(path) => path,
-                        Upstreams::List(_) => PathBuf::new(),
-                    },
-                };
-                let by = path.display().to_string();
-                let servers = name_servers(&path);
-                servers.iter().filter_map(|server| server.parse().ok()).for_each(|upstream| add(&upstream, &by));
-            }
-        }
+        let options = self.valid().map(|config| config.server.settings.forward.clone()).unwrap_or_default();
+        let by = match &options.upstreams {
+            Upstreams::System(path) => path.display().to_string(),
+            Upstreams::List(_) => "the configuration".to_owned(),
+        };
+        let routes = options.routes.clone();
+        // As the forwarder reads them.
+        let choice = Forwarder::new(ForwardOptions { routes: Vec::new(), ..options }).choose(&[0], &[]);
+        choice.servers.iter().for_each(|upstream| add(upstream, &by));
         if let Some(config) = self.valid() {
             for network in &config.networks {
                 network
@@ -135,10 +129,10 @@ impl Facts {
                     .iter()
                     .for_each(|upstream| add(upstream, &format!("network {}", network.name())));
             }
-            for route in &config.routes {
-                if let RouteTarget::Servers(servers) = &route.to {
-                    servers.iter().for_each(|upstream| add(upstream, &format!("the route of {}", route.domain)));
-                }
+        }
+        for route in &routes {
+            if let Destination::Servers(servers) = &route.to {
+                servers.iter().for_each(|upstream| add(upstream, &format!("the route of {}", route.domain)));
             }
         }
         upstreams

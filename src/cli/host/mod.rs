@@ -40,8 +40,9 @@ fn enable(arguments: &Enable) -> Result<ExitCode, String> {
     }
     if routing.reverse.is_empty() && arguments.place.config.exists() {
         let config = Config::load(&arguments.place.config).map_err(|error| error.to_string())?;
-        routing.reverse =
-            config.networks.iter().flat_map(|network| network.snapshot().settings().subnets.clone()).collect();
+        let subnets = config.networks.iter().flat_map(|network| network.snapshot().settings().subnets.clone());
+        // Those that are everybody's are nobody's to route.
+        routing.reverse = subnets.filter(|subnet| !subnet.addr().is_loopback() && subnet.prefix_len() > 0).collect();
     }
     let resolver = Resolver::find();
     let Some(way) = Way::of(&resolver) else {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -145,11 +145,9 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
     }
-    // Whole or not at all; resolvers read only files with the ending of theirs.
-    let new = PathBuf::from(format!("{}.callsign-new", path.display()));
-    fs::write(&new, text)?;
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o644))?;
-    fs::rename(&new, path)
+    fs::write(path, text)?;
+    // Whatever the umask: resolvers do not run as root.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
 }
 
 fn call(words: &[String]) -> Result<String, String> {

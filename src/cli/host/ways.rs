@@ -41,6 +41,9 @@ pub(super) struct Routing {
 impl Routing {
     /// The domain and the reverse zones, without a dot at the end.
     fn zones(&self) -> Result<Vec<String>, String> {
+        if self.domain.is_root() {
+            return Err("the root is every name of the host; name a domain, such as containers.internal".to_owned());
+        }
         let mut zones = vec![self.domain.to_string()];
         for subnet in &self.reverse {
             zones.extend(reverse_zones(subnet)?);
@@ -336,6 +339,14 @@ mod tests {
         let steps = routing("docker", "127.0.0.55:5300").steps(Way::Delegate, program).unwrap();
         assert!(text_of(&steps, DELEGATE).contains("\nDNS=127.0.0.55:5300\nDomains=~docker "));
         assert_eq!(text_of(&steps, ANCHOR), "; written by callsign host enable\ndocker\n");
+    }
+
+    #[test]
+    fn every_name_of_the_host_is_never_routed() {
+        for way in [Way::Delegate, Way::Link, Way::Dnsmasq] {
+            let error = routing(".", "127.0.0.55:53").steps(way, Path::new("/usr/bin/callsign")).unwrap_err();
+            assert!(error.starts_with("the root is every name"), "{error}");
+        }
     }
 
     #[test]
