@@ -5,7 +5,7 @@ use crate::support::machine::becomes;
 use crate::{needs_booted, needs_root};
 
 #[test]
-fn h10_networkmanagers_dnsmasq_asks_callsign() {
+fn networkmanagers_dnsmasq_asks_callsign() {
     needs_booted!("trixie");
     let bed = Bed::new();
     let _web = bed.web();

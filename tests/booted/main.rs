@@ -1,5 +1,4 @@
-//! `callsign host` on machines that real systemd has booted: 252, 257, and 258 or later; and with NetworkManager's dnsmasq. The
-//! letters in the names of tests are those of the observations that they hold callsign to.
+//! `callsign host` on machines that real systemd has booted: 252, 257, and 258 or later; and with NetworkManager's dnsmasq.
 //!
 //! Skipped, loudly, without root and without the roots of `tests/roots`.
 

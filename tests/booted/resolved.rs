@@ -6,19 +6,19 @@ use crate::support::dnsmasq::Dnsmasq;
 use crate::{needs_booted, needs_root};
 
 #[test]
-fn h5_systemd_252_asks_callsign_by_a_link_of_its_own() {
+fn systemd_252_asks_callsign_by_a_link_of_its_own() {
     needs_booted!("bookworm");
     a_host("bookworm", "link");
 }
 
 #[test]
-fn h5_systemd_257_asks_callsign_by_a_link_of_its_own() {
+fn systemd_257_asks_callsign_by_a_link_of_its_own() {
     needs_booted!("trixie");
     a_host("trixie", "link");
 }
 
 #[test]
-fn h3_systemd_258_and_later_ask_callsign_by_a_delegate() {
+fn systemd_258_and_later_ask_callsign_by_a_delegate() {
     needs_booted!("forky");
     a_host("forky", "delegate");
 }

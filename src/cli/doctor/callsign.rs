@@ -8,9 +8,9 @@ use callsign::control::running as sockets;
 use callsign::control::shapes::Status;
 use callsign::server::Holders;
 
+use super::block_on;
 use super::facts::Facts;
 use super::finding::Finding;
-use crate::cli::control::block_on;
 use crate::cli::host_names::{Standing, Trouble};
 use crate::cli::system;
 

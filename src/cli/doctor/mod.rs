@@ -101,6 +101,12 @@ fn look(facts: Arc<Facts>, checks: &[(&'static str, Check)], patience: Duration)
     found.collect()
 }
 
+/// Runs what waits for sockets, in a thread of a check.
+fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(future))
+}
+
 impl Document {
     fn of(mut checks: Vec<Finding>) -> Document {
         checks.sort_by_key(|finding| finding.verdict);

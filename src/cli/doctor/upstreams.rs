@@ -8,6 +8,7 @@ use callsign::forward::{ForwardOptions, Forwarder, Question, Upstreams};
 use callsign::server::Holders;
 use callsign::table::Upstream;
 
+use super::block_on;
 use super::facts::Facts;
 use super::finding::Finding;
 use crate::cli::time::utc;
@@ -87,11 +88,7 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     if asked.is_empty() {
         return vec![Finding::skipped(ID, "upstreams: all of them are callsign itself")];
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return vec![Finding::skipped(ID, format!("upstreams: {error}"))],
-    };
-    let answers = runtime.block_on(async {
+    let answers = block_on(async {
         let tasks: Vec<_> = asked.iter().map(|(upstream, _)| tokio::spawn(ask(upstream.clone()))).collect();
         let mut answers = Vec::new();
         for task in tasks {
@@ -99,6 +96,10 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         }
         answers
     });
+    let answers = match answers {
+        Ok(answers) => answers,
+        Err(error) => return vec![Finding::skipped(ID, format!("upstreams: {error}"))],
+    };
     let answering: Vec<String> = asked
         .iter()
         .zip(&answers)

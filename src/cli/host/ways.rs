@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn h8_what_resolved_would_validate_gets_a_negative_trust_anchor() {
+    fn what_resolved_would_validate_gets_a_negative_trust_anchor() {
         for zone in [
             "containers.internal",
             "internal",
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn h3_a_delegate_routes_the_domain_and_the_reverse_zones_alone() {
+    fn a_delegate_routes_the_domain_and_the_reverse_zones_alone() {
         let program = Path::new("/usr/bin/callsign");
         let steps = routing("containers.internal", "127.0.0.55:53").steps(Way::Delegate, program).unwrap();
         let text = "# written by callsign host enable\n[Delegate]\nDNS=127.0.0.55\nDomains=~containers.internal ~18.172.in-addr.arpa\n";
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn h10_dnsmasq_gets_a_line_for_each_zone() {
+    fn dnsmasq_gets_a_line_for_each_zone() {
         let program = Path::new("/usr/bin/callsign");
         let steps = routing("containers.internal", "127.0.0.55:5300").steps(Way::Dnsmasq, program).unwrap();
         let text = "# written by callsign host enable\nserver=/containers.internal/127.0.0.55#5300\nserver=/18.172.in-addr.arpa/127.0.0.55#5300\n";
