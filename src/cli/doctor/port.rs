@@ -6,6 +6,18 @@ use super::facts::{Facts, Listener, Process};
 use super::finding::Finding;
 
 const ID: &str = "port";
+/// So many addresses are named.
+const NAMED: usize = 5;
+
+/// Who has an address, over UDP and TCP.
+enum State {
+    /// callsign has both.
+    Served,
+    /// Nobody has one of them.
+    Free,
+    /// Somebody else has one of them.
+    Taken(Finding),
+}
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let listeners = facts.listeners();
@@ -19,50 +31,10 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let holders = Holders::default();
     let (mut findings, mut served, mut free) = (Vec::new(), 0, Vec::new());
     for listener in &listeners {
-        let mut is_served = true;
-        for tcp in [false, true] {
-            let holder = holders.of(listener.address, tcp);
-            let transport = if tcp { "TCP" } else { "UDP" };
-            match holder.process() {
-                Some((pid, name)) if is_ours(facts, pid, name) => {}
-                Some((pid, name)) => {
-                    let process = Process { pid, name: name.to_owned() };
-                    let unit = process.unit().map(|unit| format!(", {unit}")).unwrap_or_default();
-                    let message = format!(
-                        "{transport} port {} of {} (network {}) is taken by {name} (pid {pid}{unit})",
-                        listener.address.port(),
-                        listener.address.ip(),
-                        listener.network
-                    );
-                    findings.push(Finding::problem(ID, message, holder.cure()));
-                    is_served = false;
-                    // Mostly the same one has TCP, too.
-                    break;
-                }
-                None if holder.is_taken() => {
-                    let message = format!(
-                        "{transport} port {} of {} (network {}) is taken by a process that this user may not see",
-                        listener.address.port(),
-                        listener.address.ip(),
-                        listener.network
-                    );
-                    // Without root one cannot tell whether it is callsign.
-                    let finding = Finding::warning(ID, message, "run `callsign doctor` as root to see whose it is");
-                    findings.push(if facts.servers.is_empty() {
-                        finding
-                    } else {
-                        Finding::skipped(ID, finding.message)
-                    });
-                    is_served = false;
-                    break;
-                }
-                None => is_served = false,
-            }
-        }
-        if is_served {
-            served += 1;
-        } else if findings.is_empty() {
-            free.push(listener);
+        match state(facts, listener, &holders) {
+            State::Served => served += 1,
+            State::Free => free.push(listener),
+            State::Taken(finding) => findings.push(finding),
         }
     }
     // Without a server that is what `callsign` says.
@@ -79,6 +51,33 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
+fn state(facts: &Facts, listener: &Listener, holders: &Holders) -> State {
+    let mut state = State::Served;
+    for (tcp, transport) in [(false, "UDP"), (true, "TCP")] {
+        let holder = holders.of(listener.address, tcp);
+        let (ip, port) = (listener.address.ip(), listener.address.port());
+        let taken = format!("{transport} port {port} of {ip} (network {}) is taken by", listener.network);
+        match holder.process() {
+            Some((pid, name)) if is_ours(facts, pid, name) => {}
+            Some((pid, name)) => {
+                let unit = Process { pid, name: name.to_owned() }.unit().map(|unit| format!(", {unit}"));
+                let message = format!("{taken} {name} (pid {pid}{})", unit.unwrap_or_default());
+                return State::Taken(Finding::problem(ID, message, holder.cure()));
+            }
+            // It may be callsign, where that runs.
+            None if holder.is_taken() && !facts.servers.is_empty() => {
+                return State::Taken(Finding::skipped(ID, format!("{taken} a process that only root may see")));
+            }
+            None if holder.is_taken() => {
+                let cure = "run `callsign doctor` as root to see whose it is";
+                return State::Taken(Finding::warning(ID, format!("{taken} a process that only root may see"), cure));
+            }
+            None => state = State::Free,
+        }
+    }
+    state
+}
+
 fn is_ours(facts: &Facts, pid: u32, name: &str) -> bool {
     // systemd holds the sockets that it hands in.
     facts.servers.iter().any(|server| server.pid == pid) || pid == 1 && name == "systemd"
@@ -86,8 +85,8 @@ fn is_ours(facts: &Facts, pid: u32, name: &str) -> bool {
 
 fn unserved(free: &[&Listener]) -> Finding {
     let named: Vec<String> =
-        free.iter().take(5).map(|listener| format!("{} ({})", listener.address, listener.network)).collect();
-    let more = if free.len() > 5 { format!(" and {} more", free.len() - 5) } else { String::new() };
+        free.iter().take(NAMED).map(|listener| format!("{} ({})", listener.address, listener.network)).collect();
+    let more = if free.len() > NAMED { format!(" and {} more", free.len() - NAMED) } else { String::new() };
     Finding::problem(
         ID,
         format!("callsign runs, and does not listen at {}{more}", named.join(", ")),

@@ -133,13 +133,14 @@ impl Routing {
         }
         steps.push(run(&["ip", "address", "replace", LINK_ADDRESS, "dev", LINK]));
         steps.push(run(&["ip", "link", "set", LINK, "up"]));
-        steps.push(run(&["resolvectl", "dns", LINK, &self.server()]));
-        let mut domains = vec!["resolvectl".to_owned(), "domain".to_owned(), LINK.to_owned()];
-        domains.extend(zones.iter().map(|zone| format!("~{zone}")));
-        steps.push(Step::Run(domains));
+        // The server last: until it is known what it is for, it would be asked for everything.
         for setting in ["default-route", "dnssec", "dnsovertls", "llmnr", "mdns"] {
             steps.push(run(&["resolvectl", setting, LINK, "no"]));
         }
+        let mut domains = vec!["resolvectl".to_owned(), "domain".to_owned(), LINK.to_owned()];
+        domains.extend(zones.iter().map(|zone| format!("~{zone}")));
+        steps.push(Step::Run(domains));
+        steps.push(run(&["resolvectl", "dns", LINK, &self.server()]));
         // The kernel tells of a new link's carrier some time later; until then the names would go elsewhere.
         steps.push(until(&["resolvectl", "status", LINK], "Scopes: DNS"));
         Ok(steps)
