@@ -79,8 +79,11 @@ fn is_stub_used() -> bool {
 
 /// The servers that a resolv.conf names, as it writes them.
 pub(super) fn nameservers(text: &str) -> Vec<String> {
-    let servers = text.lines().filter_map(|line| line.trim_start().strip_prefix("nameserver"));
-    servers.filter_map(|rest| rest.split_whitespace().next()).map(str::to_owned).collect()
+    let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    words
+        .filter(|words| words[..].first() == Some(&"nameserver"))
+        .filter_map(|words| Some((*words.get(1)?).to_owned()))
+        .collect()
 }
 
 /// What a program writes to its standard output, if it ends with 0 in time.
