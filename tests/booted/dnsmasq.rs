@@ -7,6 +7,7 @@ use crate::{needs_booted, needs_root};
 #[test]
 fn networkmanagers_dnsmasq_asks_callsign() {
     needs_booted!("trixie");
+    needs_root!("busybox");
     let bed = Bed::new();
     let _web = bed.web();
     let (isp, upstream) = (bed.isp(), bed.upstream());

@@ -8,18 +8,21 @@ use crate::{needs_booted, needs_root};
 #[test]
 fn systemd_252_asks_callsign_by_a_link_of_its_own() {
     needs_booted!("bookworm");
+    needs_root!("busybox");
     a_host("bookworm", "link");
 }
 
 #[test]
 fn systemd_257_asks_callsign_by_a_link_of_its_own() {
     needs_booted!("trixie");
+    needs_root!("busybox");
     a_host("trixie", "link");
 }
 
 #[test]
 fn systemd_258_and_later_ask_callsign_by_a_delegate() {
     needs_booted!("forky");
+    needs_root!("busybox");
     a_host("forky", "delegate");
 }
 

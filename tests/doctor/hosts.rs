@@ -207,6 +207,24 @@ fn the_services_user_may_not_read_the_configuration() {
 }
 
 #[test]
+fn a_root_that_has_given_up_its_capabilities_may_not_read_everything() {
+    needs_root!("ip", "dnsmasq", "setpriv");
+    let host = Host::new();
+    let _upstream = host.upstream();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("callsign.toml");
+    fs::write(&file, config("port = 5300")).unwrap();
+    let mut command = host.lab.host().command("setpriv");
+    command.args(["--bounding-set=-all", "--inh-caps=-all", CALLSIGN, "serve"]).arg(&file);
+    let callsign = Process::spawn(command);
+    callsign.wait_for(Source::Stderr, "network is served");
+    std::os::unix::fs::chown(&file, Some(65534), Some(65534)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let said = host.doctor(&file);
+    expect_first(&said, &["problem", "callsign runs as root, which may not read", "callsign.toml"]);
+}
+
+#[test]
 fn the_program_was_replaced_while_it_ran() {
     needs_root!("ip", "dnsmasq");
     let host = Host::new();

@@ -223,6 +223,14 @@ impl Process {
         Some((user, [vec![group], numbers("Groups:").unwrap_or_default()].concat()))
     }
 
+    /// True if modes of files do not keep it from reading them: it has CAP_DAC_OVERRIDE or CAP_DAC_READ_SEARCH.
+    pub(super) fn ignores_modes(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+        let effective = effective.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+        effective.is_some_and(|set| set & (1 << 1 | 1 << 2) != 0)
+    }
+
     /// What it belongs to: `docker.service`, `container 3f2a9c…`, by its control group.
     pub(super) fn unit(&self) -> Option<String> {
         unit_of(&fs::read_to_string(format!("/proc/{}/cgroup", self.pid)).ok()?)

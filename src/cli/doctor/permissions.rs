@@ -20,13 +20,15 @@ struct Reader {
     /// `None` for one that systemd makes at the start: it owns nothing.
     user: Option<u32>,
     groups: Vec<u32>,
+    /// Modes do not matter: root, unless it has given up the capabilities for that.
+    is_almighty: bool,
 }
 
 pub(super) fn check(facts: &Facts) -> Vec<Finding> {
     let Some(reader) = reader(facts) else {
         return vec![Finding::skipped(ID, "permissions: callsign does not run, and there is no callsign.service")];
     };
-    if reader.user == Some(0) {
+    if reader.is_almighty {
         return vec![Finding::ok(ID, "callsign runs as root, and may read everything")];
     }
     let mut files: Vec<PathBuf> = facts.config.iter().map(|_| facts.path.clone()).collect();
@@ -61,13 +63,11 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
 
 /// Whoever runs callsign: the running process, or else the unit's user.
 fn reader(facts: &Facts) -> Option<Reader> {
-    if let Some((user, groups)) = facts.servers.iter().find_map(super::facts::Process::user) {
+    let running = facts.servers.iter().find_map(|server| Some((server.user()?, server.ignores_modes())));
+    if let Some(((user, groups), is_almighty)) = running {
         let known = User::from_uid(user.into()).ok().flatten();
-        return Some(Reader {
-            name: known.map_or_else(|| format!("user {user}"), |known| known.name),
-            user: Some(user),
-            groups,
-        });
+        let name = known.map_or_else(|| format!("user {user}"), |known| known.name);
+        return Some(Reader { name, user: Some(user), groups, is_almighty });
     }
     let shown =
         system::output(&["systemctl", "show", "callsign.service", "--property=LoadState,User,DynamicUser"]).ok()?;
@@ -76,17 +76,15 @@ fn reader(facts: &Facts) -> Option<Reader> {
         return None;
     }
     let name = value("User=");
-    let user = User::from_name(&name).ok().flatten();
-    Some(match user {
-        Some(user) => Reader { name, user: Some(user.uid.as_raw()), groups: vec![user.gid.as_raw()] },
-        None if name.is_empty() && value("DynamicUser=") != "yes" => {
-            Reader { name: "root".to_owned(), user: Some(0), groups: vec![] }
-        }
-        None => Reader {
-            name: if name.is_empty() { "a user of its own".to_owned() } else { name },
-            user: None,
-            groups: vec![],
-        },
+    if name.is_empty() && value("DynamicUser=") != "yes" {
+        return Some(Reader { name: "root".to_owned(), user: Some(0), groups: vec![0], is_almighty: false });
+    }
+    let known = User::from_name(&name).ok().flatten();
+    Some(Reader {
+        name: if name.is_empty() { "a user of its own".to_owned() } else { name },
+        user: known.as_ref().map(|user| user.uid.as_raw()),
+        groups: known.iter().map(|user| user.gid.as_raw()).collect(),
+        is_almighty: false,
     })
 }
 
@@ -127,8 +125,8 @@ mod tests {
         let (file, mode) = (directory.path().join("callsign.toml"), fs::Permissions::from_mode);
         fs::write(&file, "").unwrap();
         let own = nix::unistd::Uid::effective().as_raw();
-        let stranger = Reader { name: "stranger".into(), user: Some(own + 1), groups: vec![] };
-        let owner = Reader { name: "owner".into(), user: Some(own), groups: vec![] };
+        let stranger = Reader { name: "stranger".into(), user: Some(own + 1), groups: vec![], is_almighty: false };
+        let owner = Reader { name: "owner".into(), user: Some(own), groups: vec![], is_almighty: false };
         fs::set_permissions(directory.path(), mode(0o755)).unwrap();
         for (bits, expected) in [(0o644, None), (0o640, Some((file.clone(), 'r')))] {
             fs::set_permissions(&file, mode(bits)).unwrap();
