@@ -46,7 +46,7 @@ pub(super) enum Command {
     Check(Check),
     Lookup(Lookup),
     Explain(Explain),
-    Host(super::host::arguments::Host),
+    Host(super::host_routing::arguments::Host),
     Doctor(super::doctor::arguments::Doctor),
     Status(control::Status),
     Names(control::Names),

@@ -12,8 +12,8 @@ mod descriptors;
 mod docker;
 mod doctor;
 mod explain;
-mod host;
 mod host_names;
+mod host_routing;
 mod log;
 mod lookup;
 mod output;
@@ -54,7 +54,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Lookup(arguments) => lookup::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
-        Command::Host(arguments) => host::run(&arguments),
+        Command::Host(arguments) => host_routing::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Status(arguments) => control::status(&arguments),
         Command::Names(arguments) => control::names(&arguments),
