@@ -23,7 +23,7 @@ pub(super) fn reachable(facts: &Facts) -> Vec<Finding> {
                 format!(
                     "Docker {} answers at {}: {}, {} running",
                     engine.version,
-                    engine.socket.display(),
+                    engine.address,
                     count(engine.networks.len(), "bridge network"),
                     count(engine.containers.len(), "container")
                 ),

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use callsign::source::docker::find_socket;
+use callsign::source::docker::{EngineAddress, find_engine};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -23,7 +23,10 @@ const OLDEST: &str = "1.24";
 /// A Docker engine.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Engine {
-    pub(super) socket: PathBuf,
+    /// Where it answers, for people.
+    pub(super) address: String,
+    /// `None` where it is asked over TCP.
+    pub(super) socket: Option<PathBuf>,
     pub(super) version: String,
     pub(super) networks: Vec<Bridge>,
     pub(super) containers: Vec<Container>,
@@ -87,16 +90,26 @@ pub(super) struct Absent {
 impl Engine {
     /// Reads the engine.
     pub(super) fn read(configured: Option<&str>) -> Result<Engine, Absent> {
-        let socket = find_socket(configured, |name| std::env::var_os(name));
-        let socket = socket.map_err(|error| Absent { message: error.to_string(), kind: ErrorKind::InvalidInput })?;
-        let get = |path: &str| {
-            get(&socket, path)
-                .map_err(|error| Absent { message: format!("{}: {error}", socket.display()), kind: error.kind() })
+        let absent = |message: String, kind| Absent { message, kind };
+        let address = find_engine(configured, |name| std::env::var_os(name))
+            .map_err(|error| absent(error.to_string(), ErrorKind::InvalidInput))?;
+        let place = match &address {
+            EngineAddress::Unix(path) => path.display().to_string(),
+            EngineAddress::Tcp { host, port } => format!("tcp://{host}:{port}"),
+            _ => "its address".to_owned(),
         };
-        let answer = get("/version")?;
-        let version = answer["Version"].as_str().unwrap_or_default().to_owned();
-        let api = answer["ApiVersion"].as_str().unwrap_or(OLDEST).to_owned();
-        let get = |path: &str| get(&format!("/v{api}{path}"));
+        let failed = |error: io::Error| absent(format!("{place}: {error}"), error.kind());
+        // Socket proxies allow this one always.
+        let (head, _) = ask(&address, "/_ping").map_err(failed)?;
+        let header = |name: &str| {
+            let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+            lines.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
+        };
+        let api = header("Api-Version").unwrap_or_else(|| OLDEST.to_owned());
+        // `Docker/20.10.24 (linux)`
+        let server = header("Server").unwrap_or_default();
+        let version = server.split(' ').next().unwrap_or_default().trim_start_matches("Docker/").to_owned();
+        let get = |path: &str| get(&address, &format!("/v{api}{path}")).map_err(failed);
         let networks = list(&get("/networks")?).iter().filter_map(Bridge::read).collect();
         let mut containers = Vec::new();
         for container in list(&get("/containers/json")?).iter().take(MAX_CONTAINERS) {
@@ -106,7 +119,11 @@ impl Engine {
                 containers.extend(Container::read(&inspected));
             }
         }
-        Ok(Engine { version, networks, containers, daemon: Daemon::read(), socket })
+        let socket = match &address {
+            EngineAddress::Unix(path) => Some(path.clone()),
+            _ => None,
+        };
+        Ok(Engine { version, networks, containers, daemon: Daemon::read(), address: place.clone(), socket })
     }
 
     /// The default bridge's gateway, which daemon.json has to name.
@@ -120,11 +137,34 @@ fn list(value: &Value) -> Vec<Value> {
     value.as_array().cloned().unwrap_or_default()
 }
 
-/// `GET path`.
-fn get(socket: &Path, path: &str) -> io::Result<Value> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+/// The JSON at a path.
+fn get(address: &EngineAddress, path: &str) -> io::Result<Value> {
+    let (_, body) = ask(address, path)?;
+    serde_json::from_str(&body).map_err(|_| io::Error::new(ErrorKind::InvalidData, "no answer of a Docker engine"))
+}
+
+/// `GET path`: the head and the body of the answer.
+fn ask(address: &EngineAddress, path: &str) -> io::Result<(String, String)> {
+    match address {
+        EngineAddress::Unix(socket) => {
+            let stream = UnixStream::connect(socket)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            exchange(stream, path)
+        }
+        EngineAddress::Tcp { host, port } => {
+            let ip = if host == "localhost" { Ok(Ipv4Addr::LOCALHOST.into()) } else { host.parse::<IpAddr>() };
+            let ip = ip.map_err(|_| io::Error::other("only addresses are looked at, and no names"))?;
+            let stream = TcpStream::connect_timeout(&SocketAddr::new(ip, *port), PATIENCE)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            exchange(stream, path)
+        }
+        _ => Err(io::Error::other("this kind of address is not known to doctor")),
+    }
+}
+
+fn exchange(mut stream: impl Read + Write, path: &str) -> io::Result<(String, String)> {
     // HTTP/1.0: the answer ends with the connection, in one piece.
     write!(stream, "GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n")?;
     let mut answer = Vec::new();
@@ -133,12 +173,12 @@ fn get(socket: &Path, path: &str) -> io::Result<Value> {
     let broken = || io::Error::new(ErrorKind::InvalidData, "no answer of a Docker engine");
     let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(broken)?;
     let status = head.split(' ').nth(1).unwrap_or_default();
-    let body: Value = serde_json::from_str(body).map_err(|_| broken())?;
     if status != "200" {
-        let message = body["message"].as_str().unwrap_or_default();
+        let message =
+            serde_json::from_str(body).unwrap_or(Value::Null)["message"].as_str().unwrap_or_default().to_owned();
         return Err(io::Error::other(format!("GET {path}: {status} {message}")));
     }
-    Ok(body)
+    Ok((head.to_owned(), body.to_owned()))
 }
 
 impl Bridge {

@@ -47,11 +47,12 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
         })
         .collect();
     if let (true, Ok(engine)) = (facts.is_docker, facts.engine())
-        && refused(&engine.socket, &reader, WRITE).is_some()
+        && let Some(socket) = &engine.socket
+        && refused(socket, &reader, WRITE).is_some()
     {
         findings.push(Finding::problem(
             ID,
-            format!("callsign runs as {}, which may not use Docker's socket {}", reader.name, engine.socket.display()),
+            format!("callsign runs as {}, which may not use Docker's socket {}", reader.name, socket.display()),
             "`systemctl edit callsign`, and write: [Service] SupplementaryGroups=docker (which is as much as root)",
         ));
     }
