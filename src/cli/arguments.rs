@@ -34,6 +34,8 @@ Examples:
   callsign check callsign.toml               is it valid, and what would be answered?
   callsign lookup db @10.10.1.1              ask a server for db
   callsign explain db --from 10.10.1.2       why does 10.10.1.2 get the answer it gets?
+  callsign host enable                       the names of containers on this host itself
+  callsign doctor                            what is wrong on this host?
 
 Exit codes:
   0  success    1  failure (invalid, no such name, no answer)    2  usage error";
@@ -44,6 +46,8 @@ pub(super) enum Command {
     Check(Check),
     Lookup(Lookup),
     Explain(Explain),
+    Host(super::host_routing::arguments::Host),
+    Doctor(super::doctor::arguments::Doctor),
     Status(control::Status),
     Names(control::Names),
     Upstreams(control::Upstreams),

@@ -1,4 +1,5 @@
-//! The program's commands: `serve`, `check`, `lookup`, `explain`, those that talk to a running server; and what it is under the name `aardvark-dns`.
+//! The program's commands: `serve`, `check`, `lookup`, `explain`, `host`, `doctor`, those that talk to a running server; and what
+//! it is under the name `aardvark-dns`.
 //!
 //! Only here are arguments read, signals taken, logs written and the process ended; the library does none of it. Exit codes
 //! are the same for all commands: 0 success, 1 failure, 2 usage error.
@@ -9,7 +10,10 @@ mod check;
 mod control;
 mod descriptors;
 mod docker;
+mod doctor;
 mod explain;
+mod host_names;
+mod host_routing;
 mod log;
 mod lookup;
 mod output;
@@ -18,6 +22,8 @@ mod reply;
 mod schema;
 mod serve;
 mod steering;
+mod system;
+mod time;
 
 use std::process::ExitCode;
 
@@ -48,6 +54,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Lookup(arguments) => lookup::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Host(arguments) => host_routing::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Status(arguments) => control::status(&arguments),
         Command::Names(arguments) => control::names(&arguments),
         Command::Upstreams(arguments) => control::upstreams(&arguments),

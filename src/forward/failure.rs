@@ -16,6 +16,9 @@ pub struct Failure {
     pub ede: u16,
     /// What happened, for the extended error's text and for people; at most 200 octets.
     pub text: Cow<'static, str>,
+    /// What each server did, whole, for who runs this host and for nobody else: it may name paths and quote certificates. Empty
+    /// if no server was asked.
+    pub detail: String,
 }
 
 /// The most that a failure says. A UDP reply has room for it beside the longest question.
@@ -29,7 +32,7 @@ impl Failure {
             let end = (0..=LONGEST_TEXT).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
             text.to_mut().truncate(end);
         }
-        Failure { rcode, ede, text }
+        Failure { rcode, ede, text, detail: String::new() }
     }
 }
 
@@ -45,7 +48,9 @@ pub(super) fn best<'a>(
         Some(problem) => format!("{}: {}", server.address(), problem.brief()),
         None => format!("{}: timed out", server.address()),
     });
-    let failure = Failure::new(rcode::SERVFAIL, ede, text.collect::<Vec<_>>().join("; "));
+    let mut failure = Failure::new(rcode::SERVFAIL, ede, text.collect::<Vec<_>>().join("; "));
+    let said = problems.iter().map(|problem| problem.as_ref().map_or("timed out".to_owned(), ToString::to_string));
+    failure.detail = said.collect::<Vec<_>>().join("; ");
     let replies = problems.into_iter().flatten().filter_map(|problem| match problem {
         AttemptError::Failed { rcode, reply } => Some((rank(rcode), reply)),
         _ => None,

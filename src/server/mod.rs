@@ -53,6 +53,8 @@ pub use change::Applied;
 #[doc(hidden)]
 pub use counting::{Counted, Counting};
 pub use counting::{Counts, DURATION_BUCKETS, Distribution, ListenerCounts, QueryCount, SIZE_BOUNDS};
+#[doc(hidden)]
+pub use holder::{Holder, Holders};
 pub use host::listener;
 pub use observe::{Observed, Observer, Origin};
 use shared::Shared;
