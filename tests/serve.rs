@@ -89,13 +89,13 @@ fn the_environment_sets_the_level_and_the_argument_wins() {
 }
 
 #[test]
-fn a_bad_file_at_the_start_is_told_and_ends_with_1() {
+fn a_bad_file_at_the_start_is_told_and_ends_with_78() {
     let mut program = Program::with("[server]\nprot = 5\ntimeout = 0\n").spawn();
-    assert_eq!(program.wait_exit(DEADLINE).code(), Some(1));
+    assert_eq!(program.wait_exit(DEADLINE).code(), Some(78));
     program.wait_for(Source::Stderr, "callsign.toml:2: unknown key `prot`; did you mean `port`?");
     program.wait_for(Source::Stderr, "callsign.toml:3: `timeout` is 0; write seconds, from 0.001 to 3600");
     let gone = run(callsign(&["serve", "--config", "/nonexistent/callsign.toml"]));
-    assert_eq!(gone.status.code(), Some(1));
+    assert_eq!(gone.status.code(), Some(78));
     assert!(gone.stderr.contains("/nonexistent/callsign.toml: cannot be read"), "{}", gone.stderr);
 }
 
@@ -111,7 +111,7 @@ fn without_a_network_it_waits_for_one() {
 #[test]
 fn an_empty_file_at_the_start_is_an_error() {
     let mut program = Program::with("\n").spawn();
-    assert_eq!(program.wait_exit(DEADLINE).code(), Some(1));
+    assert_eq!(program.wait_exit(DEADLINE).code(), Some(78));
     program.wait_for(Source::Stderr, "callsign.toml: the file is empty, and is not used; write [[network]]");
 }
 
@@ -151,7 +151,7 @@ fn a_misspelt_level_is_an_error_that_names_the_levels() {
 fn a_start_that_fails_says_why_at_every_level() {
     for level in ["off", "error", "callsign::forward=trace", "trace"] {
         let mut program = Program::with("[server]\nprot = 5\n").arguments(&["--log-level", level]).spawn();
-        assert_eq!(program.wait_exit(DEADLINE).code(), Some(1));
+        assert_eq!(program.wait_exit(DEADLINE).code(), Some(78), "an invalid configuration");
         let lines = program.lines(Source::Stderr);
         assert_eq!(lines.iter().filter(|line| line.contains("unknown key `prot`")).count(), 1, "{level}: {lines:?}");
     }

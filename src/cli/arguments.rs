@@ -35,7 +35,8 @@ Examples:
   callsign explain db --from 10.10.1.2       why does 10.10.1.2 get the answer it gets?
 
 Exit codes:
-  0  success    1  failure (invalid, no such name, no answer)    2  usage error";
+  0  success    1  failure (invalid, no such name, no answer)    2  usage error
+  78  callsign serve: the configuration is invalid";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -78,6 +79,9 @@ pub(super) fn or_stdin(path: &Path) -> PathBuf {
 /// Listens on each network's addresses, UDP and TCP. Reads the file again when it changes and on SIGHUP: what is new in it
 /// holds at once for all queries, listeners that stay keep their sockets, and a file with an error changes nothing. Stops
 /// on SIGTERM or SIGINT within a second; questions that wait for an upstream have most of it to be answered.
+///
+/// Confines itself once it has started: of root's capabilities it keeps CAP_NET_BIND_SERVICE at most, and of the file system
+/// it reaches what its configuration needs (Landlock). What a reload wants beyond that takes a restart.
 #[derive(Debug, Args)]
 #[command(after_long_help = SERVE_EXAMPLES)]
 pub(super) struct Serve {
@@ -92,6 +96,9 @@ pub(super) struct Serve {
     /// Fail unless every listen address can be bound at the start; without it those that cannot are tried again
     #[arg(long)]
     pub(super) require_listen: bool,
+    /// Keep all privileges, and the whole file system within reach: to find out whether the sandbox is the cause of an error
+    #[arg(long)]
+    pub(super) no_sandbox: bool,
     /// How the log is written to standard error: lines for people, or one JSON object a line
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
@@ -111,7 +118,8 @@ Examples:
 
 With systemd: Type=notify (readiness, reloads), ExecReload=kill -HUP $MAINPID, and socket activation:
 each socket is used by the network that listens on its address.
-Port 53 needs root, or AmbientCapabilities=CAP_NET_BIND_SERVICE.";
+Port 53 needs root, or AmbientCapabilities=CAP_NET_BIND_SERVICE. Exits with 78 if the configuration
+is invalid: RestartPreventExitStatus=2 78.";
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

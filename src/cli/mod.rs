@@ -1,7 +1,7 @@
 //! The program's commands: `serve`, `check`, `lookup`, `explain`; and what it is under the name `aardvark-dns`.
 //!
 //! Only here are arguments read, signals taken, logs written and the process ended; the library does none of it. Exit codes
-//! are the same for all commands: 0 success, 1 failure, 2 usage error.
+//! are the same for all commands: 0 success, 1 failure, 2 usage error; `serve` has 78, too: its configuration is invalid.
 
 mod aardvark;
 mod arguments;
@@ -15,6 +15,7 @@ mod output;
 mod question;
 mod rdata;
 mod reply;
+mod sandbox;
 mod serve;
 mod settings;
 
@@ -28,6 +29,8 @@ use arguments::{Arguments, Command};
 const NO: u8 = 1;
 /// The command cannot be understood.
 const USAGE: u8 = 2;
+/// The configuration of a server is invalid, so that starting it again is of no use (EX_CONFIG of sysexits(3)).
+const CONFIG: u8 = 78;
 
 /// Runs the program.
 pub(crate) fn run() -> ExitCode {

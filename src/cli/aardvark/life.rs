@@ -59,6 +59,7 @@ async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: 
         return Err(starting(failures.join("\n")));
     }
     caller.leave().map_err(|error| starting(error.to_string()))?;
+    service.confine();
     info!(version = env!("CARGO_PKG_VERSION"), directory = shown(&job.directory), port = job.port, "serving");
     loop {
         tokio::select! {

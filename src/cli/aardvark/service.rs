@@ -10,6 +10,7 @@ use tracing::{debug, error};
 
 use super::arguments::Job;
 use super::policies::Policies;
+use crate::cli::sandbox::Sandbox;
 use crate::cli::settings;
 
 /// Worker threads, unless podman.toml says otherwise. One answers more than 100,000 queries a second.
@@ -24,6 +25,7 @@ pub(super) struct Service {
     policies: Policies,
     server: Server,
     directory: Directory,
+    sandbox: Sandbox,
     /// How many networks the directory has, with those that are half written.
     left: usize,
     /// When the directory is to be read without a signal: a file of it was half written.
@@ -37,6 +39,8 @@ impl Service {
     /// It cannot be started.
     pub(super) async fn start(job: &Job) -> Result<Service, String> {
         let policies = Policies::read(job);
+        let sandbox = if job.no_sandbox { Sandbox::none() } else { Sandbox::new(&policies.needs(job)) };
+        let worker_sandbox = sandbox.clone();
         let settings = &policies.config().server;
         let server = Server::builder()
             .port(job.port)
@@ -44,11 +48,17 @@ impl Service {
             .forwarding(policies.forwarding())
             .limits(settings::limits(settings))
             .responder(settings::responder(settings))
+            .on_worker_start(move || worker_sandbox.enter())
             .start()
             .await
             .map_err(|error| error.to_string())?;
         let directory = Directory::new(&job.directory).filter_domain(&job.domain).template(policies.template());
-        Ok(Service { policies, server, directory, left: 0, again: None })
+        Ok(Service { policies, server, directory, sandbox, left: 0, again: None })
+    }
+
+    /// Confines the process: the start is done.
+    pub(super) fn confine(&self) {
+        self.sandbox.enter_last();
     }
 
     /// Reads the directory, and the settings, and puts what is new in force: when this returns queries see it.

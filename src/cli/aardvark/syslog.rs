@@ -11,6 +11,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::NAME;
+use crate::cli::log::severity;
+use crate::cli::sandbox;
 
 /// Where syslog listens.
 const SOCKET: &str = "/dev/log";
@@ -79,16 +81,6 @@ impl<'a> MakeWriter<'a> for Syslog {
     }
 }
 
-/// RFC 3164 §4.1.1.
-fn severity(level: &Level) -> u8 {
-    match *level {
-        Level::ERROR => 3,
-        Level::WARN => 4,
-        Level::INFO => 6,
-        _ => 7,
-    }
-}
-
 /// Writes one event, which comes in one piece.
 #[derive(Debug)]
 struct Line<'a> {
@@ -101,6 +93,9 @@ impl Write for Line<'_> {
         // Without a time: it would be in a time zone that nobody knows, and syslog has a clock.
         let mut line = format!("<{}>{NAME}[{}]: ", USER | self.severity, process::id()).into_bytes();
         line.extend_from_slice(text.trim_ascii_end());
+        if let Some(remark) = sandbox::remark(text) {
+            line.extend_from_slice(format!("; {remark}").as_bytes());
+        }
         // No syslog, or one that is full: see the module.
         let _ = self.syslog.socket.send_to(&line, SOCKET);
         Ok(text.len())
