@@ -5,7 +5,7 @@ mod support;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::time::Instant;
 
@@ -14,8 +14,8 @@ use nix::sys::signal::Signal;
 use support::client::{Client, Query};
 use support::confined::{NET_BIND_SERVICE, assert_confined};
 use support::netns::Lab;
-use support::process::Source;
-use support::program::Program;
+use support::process::{Finished, Source, run};
+use support::program::{Program, callsign};
 use support::upstream::{Scripted, a};
 use support::{DEADLINE, free_port, needs};
 
@@ -42,6 +42,15 @@ fn asked(port: u16, name: &str) -> Vec<String> {
     reply.addresses().iter().map(ToString::to_string).collect()
 }
 
+/// What a command says of a server.
+#[track_caller]
+fn command(program: &Program, words: &str) -> Finished {
+    let mut words: Vec<&str> = words.split(' ').collect();
+    let socket = program.control();
+    words.extend(["--socket", socket.to_str().unwrap()]);
+    run(callsign(&words))
+}
+
 /// False, and said, where the kernel has no Landlock.
 fn has_landlock(program: &Program, test: &str) -> bool {
     let is_there = !program.wait_for(Source::Stderr, "confined").contains("landlock=\"none\"");
@@ -60,6 +69,38 @@ fn every_thread_gives_up_all_privileges_where_ports_are_high() {
     assert_eq!(asked(port, "db"), ["10.10.1.3"]);
     let confined = program.wait_for(Source::Stderr, "confined");
     assert!(confined.contains("capabilities=\"\" no_new_privs=true"), "{confined}");
+    let status = command(&program, "status").expect_success().stdout;
+    assert!(status.contains("sandbox  no capability, no_new_privs, "), "{status}");
+    let json: serde_json::Value = serde_json::from_str(&command(&program, "status --json").stdout).unwrap();
+    assert_eq!(json["confined"]["no_new_privs"], true, "{json}");
+}
+
+/// To give the socket to a group that root is not in takes a privilege, and so it is done before that is dropped. The log of
+/// queries has a thread of its own, and its file is made anew where it was moved away.
+#[test]
+fn the_control_socket_its_group_the_state_and_the_query_log_are_there_in_the_sandbox() {
+    needs_root!("ip");
+    let place = tempfile::tempdir().unwrap();
+    let log = place.path().join("queries.log");
+    let port = free_port(&[LOCAL]);
+    let more = format!("[control]\ncontrol_group = \"nogroup\"\n[log]\nqueries = \"all\"\nfile = {log:?}\n");
+    let program = Program::with(&format!("{more}{}", local(port, "10.10.1.3"))).start();
+    assert_confined(program.pid(), 0, 5);
+    let nogroup = nix::unistd::Group::from_name("nogroup").unwrap().unwrap().gid.as_raw();
+    assert_eq!(fs::metadata(program.control()).unwrap().gid(), nogroup);
+    let written = |path: &Path| {
+        let start = Instant::now();
+        while !fs::read_to_string(path).is_ok_and(|text| text.contains("db")) {
+            assert!(start.elapsed() < DEADLINE, "nothing in {}: {program:?}", path.display());
+            assert_eq!(asked(port, "db"), ["10.10.1.3"]);
+        }
+    };
+    written(&log);
+    fs::rename(&log, place.path().join("queries.log.1")).unwrap();
+    program.reload_by_signal();
+    written(&log);
+    command(&program, "name add legacy 10.1.2.3 --network shop --persist").expect_success();
+    assert!(program.directory().join("state/names-control.json").exists());
 }
 
 #[test]
@@ -118,6 +159,9 @@ fn a_file_outside_is_out_of_reach_and_the_error_says_that_it_is_the_sandbox() {
         );
         assert_eq!(asked(port, "db"), ["10.10.1.3"]);
     }
+    let ordered = command(&program, "reload");
+    assert_eq!(ordered.status.code(), Some(1), "{ordered:?}");
+    assert!(format!("{}{}", ordered.stdout, ordered.stderr).contains(REMARK), "{ordered:?}");
     drop(program);
 
     let free = Program::with(&local(port, "10.10.1.3")).arguments(&["--no-sandbox"]).start();

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::OnceLock;
 
 use nix::sys::stat::fstat;
 use tracing::{Level, Metadata};
@@ -9,10 +10,32 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{fmt, registry};
+use tracing_subscriber::{Registry, fmt, registry, reload};
 
 use super::arguments::LogFormat;
 use super::{output, sandbox};
+
+/// The filter of the installed log.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// A filter that [`set_level`] changes.
+pub(super) fn changeable(filter: Targets) -> reload::Layer<Targets, Registry> {
+    let (layer, handle) = reload::Layer::new(filter);
+    // There is one log in a process.
+    let _ = FILTER.set(handle);
+    layer
+}
+
+/// Sets what is logged from here on.
+///
+/// # Errors
+/// What is wrong with the level, or that there is no log.
+pub(super) fn set_level(level: &str) -> Result<(), String> {
+    let filter = filter(level)
+        .map_err(|word| format!("{level:?}: {word:?} is not a level; write error, warn, info, debug or trace"))?;
+    let handle = FILTER.get().ok_or("there is no log")?;
+    handle.reload(filter).map_err(|error| error.to_string())
+}
 
 /// Installs the log. `level` is what was asked for on the command line.
 ///
@@ -32,7 +55,7 @@ pub(super) fn install(format: LogFormat, level: Option<&str>) -> Result<(), Stri
     let stderr = Stderr { is_journal: is_journal(), is_json: format == LogFormat::Json };
     let is_journal = stderr.is_journal;
     let lines = fmt::layer().with_writer(stderr).log_internal_errors(false);
-    let log = registry().with(filter);
+    let log = registry().with(changeable(filter));
     match format {
         LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
         // The journal has the time and the priority of every line already.

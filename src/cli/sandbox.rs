@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use callsign::control::shapes::Confined;
 use callsign::source::config::UpstreamsConfig;
 use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
@@ -133,22 +134,11 @@ fn places(path: &Path) -> Vec<PathBuf> {
     places
 }
 
-/// What was given up, as far as the system let us.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Confinement {
-    /// The capabilities that are left, as `cap_net_bind_service`; empty for none.
-    pub(super) capabilities: Vec<String>,
-    /// True if no program that is executed gains a privilege.
-    pub(super) no_new_privs: bool,
-    /// The version of Landlock's interface that is in force; `None` without Landlock.
-    pub(super) landlock: Option<i32>,
-}
-
 /// The confinement of the main thread, once it is in force.
-static IN_FORCE: OnceLock<Confinement> = OnceLock::new();
+static IN_FORCE: OnceLock<Confined> = OnceLock::new();
 
 /// The confinement of this process; `None` before it is in force, and for good with `--no-sandbox`.
-pub(super) fn in_force() -> Option<&'static Confinement> {
+pub(super) fn in_force() -> Option<&'static Confined> {
     IN_FORCE.get()
 }
 
@@ -157,43 +147,35 @@ pub(super) fn remark(line: &[u8]) -> Option<&'static str> {
     in_force().filter(|_| line.windows(DENIED.len()).any(|part| part == DENIED)).map(|_| REMARK)
 }
 
-/// The sandbox, ready to be entered by each thread.
+/// The sandbox, to be entered by each thread.
 #[derive(Debug, Clone)]
-pub(super) struct Sandbox(Option<Arc<Rules>>);
-
-#[derive(Debug)]
-struct Rules {
-    kept: CapsHashSet,
-    landlock: Result<RulesetCreated, String>,
-}
+pub(super) struct Sandbox(Option<Arc<Needs>>);
 
 impl Sandbox {
-    /// The sandbox of `--no-sandbox`, which changes nothing.
-    pub(super) fn none() -> Sandbox {
-        Sandbox(None)
+    /// A sandbox in which there is what is needed; `None` for one that changes nothing (`--no-sandbox`).
+    pub(super) fn new(needs: Option<Needs>) -> Sandbox {
+        Sandbox(needs.map(Arc::new))
     }
 
-    /// Prepares a sandbox in which there is what is needed. What does not exist now is not allowed later.
-    pub(super) fn new(needs: &Needs) -> Sandbox {
-        let kept = needs.is_privileged.then_some(Capability::CAP_NET_BIND_SERVICE).into_iter().collect();
-        let landlock = ruleset(needs).map_err(|error| error.to_string());
-        Sandbox(Some(Arc::new(Rules { kept, landlock })))
+    /// True if it confines.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.0.is_some()
     }
 
-    /// Confines this thread and those that it starts.
+    /// Confines this thread and those that it starts. What does not exist now is not allowed later.
     pub(super) fn enter(&self) {
-        if let Some(rules) = &self.0 {
-            rules.enter();
+        if let Some(needs) = &self.0 {
+            needs.confine(&[]);
         }
     }
 
-    /// Confines the main thread, the last of those that run, and says what holds.
-    pub(super) fn enter_last(&self) {
-        let Some(rules) = &self.0 else {
-            warn!("there is no sandbox: the server keeps all its privileges (--no-sandbox)");
+    /// Confines the main thread, the last of those that run, and says what holds. It may write to `directories`, too.
+    pub(super) fn enter_last(&self, directories: &[PathBuf]) {
+        let Some(needs) = &self.0 else {
+            warn!("there is no sandbox: the server keeps all its privileges (--no-sandbox, CALLSIGN_NO_SANDBOX)");
             return;
         };
-        let (landlock, trouble) = rules.enter();
+        let (landlock, trouble) = needs.confine(directories);
         for trouble in trouble {
             warn!("{trouble}");
         }
@@ -201,65 +183,59 @@ impl Sandbox {
         let mut capabilities: Vec<String> = left.iter().map(|one| one.to_string().to_ascii_lowercase()).collect();
         capabilities.sort();
         let no_new_privs = prctl::get_no_new_privs().unwrap_or(false);
-        let confinement = IN_FORCE.get_or_init(|| Confinement { capabilities, no_new_privs, landlock });
-        let Confinement { capabilities, no_new_privs, landlock } = confinement;
+        let confinement = IN_FORCE.get_or_init(|| Confined { capabilities, no_new_privs, landlock });
+        let Confined { capabilities, no_new_privs, landlock } = confinement;
         let landlock = landlock.map_or_else(|| "none".to_owned(), |abi| abi.to_string());
         info!(capabilities = capabilities.join(" "), no_new_privs, landlock, "confined");
     }
 }
 
-impl Rules {
-    /// The version of Landlock that is in force in this thread, and what could not be given up.
-    fn enter(&self) -> (Option<i32>, Vec<String>) {
+impl Needs {
+    /// Confines this thread. Gives the version of Landlock that is in force, and what could not be given up.
+    fn confine(&self, directories: &[PathBuf]) -> (Option<i32>, Vec<String>) {
         let mut trouble = Vec::new();
         if let Err(error) = prctl::set_no_new_privs() {
             trouble.push(format!("no_new_privs cannot be set: {error}"));
         }
-        // Before capabilities are dropped: where no_new_privs cannot be set, it takes one of them.
-        let landlock = match self.restrict() {
-            Ok(abi) => Some(abi),
-            Err(error) => {
-                trouble.push(format!("files are not confined: {error}"));
-                None
-            }
-        };
-        if let Err(error) = drop_capabilities(&self.kept) {
+        let landlock = self.restrict(directories).map_err(|error| trouble.push(error)).ok();
+        let kept = self.is_privileged.then_some(Capability::CAP_NET_BIND_SERVICE).into_iter().collect();
+        if let Err(error) = drop_capabilities(&kept) {
             trouble.push(format!("capabilities cannot be dropped: {error}"));
         }
         (landlock, trouble)
     }
 
     /// Puts Landlock in force, and gives its version.
-    fn restrict(&self) -> Result<i32, String> {
-        let ruleset = self.landlock.as_ref().map_err(Clone::clone)?.try_clone().map_err(|error| error.to_string())?;
-        let status = ruleset.restrict_self().map_err(|error| error.to_string())?;
+    fn restrict(&self, directories: &[PathBuf]) -> Result<i32, String> {
+        let status = self.ruleset(directories).and_then(RulesetCreated::restrict_self);
+        let status = status.map_err(|error| format!("the file system is not confined: {error}"))?;
         match status.landlock {
             LandlockStatus::Available { effective_abi, kernel_abi } => Ok(kernel_abi.unwrap_or(effective_abi as i32)),
-            _ => Err("this kernel has no Landlock".to_owned()),
+            _ => Err("the file system is not confined: this kernel has no Landlock".to_owned()),
         }
     }
-}
 
-/// Files, and signals to processes outside. Sockets are left alone: which servers will be asked is not known in advance.
-fn ruleset(needs: &Needs) -> Result<RulesetCreated, RulesetError> {
-    let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
-    let write = read
-        | make_bitflags!(AccessFs::{
-            WriteFile | Truncate | MakeReg | MakeDir | MakeSock | RemoveFile | RemoveDir | Refer
-        });
-    let null = make_bitflags!(AccessFs::{ReadFile | WriteFile});
-    let ruleset = Ruleset::default()
-        // Without it (before Linux 5.19) no file could be moved into its place from another directory, as Podman's pid file is.
-        .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::Refer)?
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(ABI::V5))?
-        .scope(Scope::Signal)?;
-    ruleset
-        .create()?
-        .add_rules(path_beneath_rules(&needs.read, read))?
-        .add_rules(path_beneath_rules(&needs.write, write))?
-        .add_rules(path_beneath_rules(["/dev/null"], null))
+    /// Files, and signals to processes outside. Sockets are left alone: which servers will be asked is not known in advance.
+    fn ruleset(&self, directories: &[PathBuf]) -> Result<RulesetCreated, RulesetError> {
+        let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
+        let write = read
+            | make_bitflags!(AccessFs::{
+                WriteFile | Truncate | MakeReg | MakeDir | MakeSock | RemoveFile | RemoveDir | Refer
+            });
+        let null = make_bitflags!(AccessFs::{ReadFile | WriteFile});
+        Ruleset::default()
+            // Without it (before Linux 5.19) no file could be moved into its place from another directory, as Podman's pid
+            // file is.
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::Refer)?
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(ABI::V5))?
+            .scope(Scope::Signal)?
+            .create()?
+            .add_rules(path_beneath_rules(&self.read, read))?
+            .add_rules(path_beneath_rules(self.write.iter().chain(directories), write))?
+            .add_rules(path_beneath_rules(["/dev/null"], null))
+    }
 }
 
 /// Drops all capabilities of this thread but those kept, from each of its sets.

@@ -11,8 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::NAME;
-use crate::cli::log::severity;
-use crate::cli::sandbox;
+use crate::cli::{log, sandbox};
 
 /// Where syslog listens.
 const SOCKET: &str = "/dev/log";
@@ -35,7 +34,7 @@ pub(super) fn install(level: Option<&str>) {
         .without_time()
         .log_internal_errors(false);
     // It fails only where there is a log already.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    let _ = tracing_subscriber::registry().with(log::changeable(filter)).with(lines).try_init();
     if let Some(asked) = asked.filter(|asked| parse(asked).is_none()) {
         // No reason to refuse a container.
         warn!("RUST_LOG {asked:?} is not a level, so info is logged; write error, warn, info, debug or trace");
@@ -73,11 +72,11 @@ impl<'a> MakeWriter<'a> for Syslog {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line { syslog: self, severity: severity(&Level::INFO) }
+        Line { syslog: self, severity: log::severity(&Level::INFO) }
     }
 
     fn make_writer_for(&'a self, event: &Metadata<'_>) -> Line<'a> {
-        Line { syslog: self, severity: severity(event.level()) }
+        Line { syslog: self, severity: log::severity(event.level()) }
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::sandbox::Sandbox;
+use super::steering::Steering;
 use super::{CONFIG, NO, USAGE, arguments, descriptors, log, output, settings};
 use needs::needs;
 use reload::Service;
@@ -85,18 +86,21 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         .forwarding(settings::forwarding(&config.server, &config.cache, &config.routes))
         .limits(settings::limits(&config.server))
         .responder(settings::responder(&config.server));
+    let (steering, mut orders) = Steering::new("file", path);
+    builder = builder.observer(steering.hub());
     if let Some(workers) = config.server.workers {
         builder = builder.workers(workers);
     }
     let handed = activation::addresses(&sockets);
-    let sandbox = if arguments.no_sandbox { Sandbox::none() } else { Sandbox::new(&needs(path, &config, &handed)) };
+    let sandbox = Sandbox::new((!arguments.no_sandbox).then(|| needs(path, &config, &handed)));
     let worker_sandbox = sandbox.clone();
     let server =
         builder.sockets(sockets).on_worker_start(move || worker_sandbox.enter()).start().await.map_err(Failure::new)?;
-    let mut service = Service::new(server, path.clone(), arguments.docker);
+    let mut service = Service::new(server, path.clone(), arguments.docker, steering.clone());
+    let operation = config.operation.clone();
     service.start(config).await.map_err(|error| Failure::configuration(vec![error]))?;
-    // The first sockets are bound, with a receive buffer of the size that they should have.
-    sandbox.enter_last();
+    // Whoever stops the server is answered no more.
+    let _control = steering.start(service.server(), "control", &operation, &sandbox).await;
     let changed = Arc::new(Notify::new());
     let notify = changed.clone();
     // It has threads of its own, which are confined as this one is.
@@ -120,7 +124,15 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
             is_incomplete = service.settled();
         }
         tokio::select! {
-            _ = hangup.recv() => is_incomplete = service.reload("SIGHUP", watcher.as_ref().ok()).await,
+            _ = hangup.recv() => {
+                steering.reopen_log();
+                is_incomplete = service.reload("SIGHUP", watcher.as_ref().ok()).await;
+            }
+            Some(order) = orders.recv() => {
+                is_incomplete = service.reload("callsign reload", watcher.as_ref().ok()).await;
+                // Who ordered it may have gone.
+                let _ = order.send(steering.last());
+            }
             () = changed.notified() => {
                 is_incomplete = service.reload("the file changed", watcher.as_ref().ok()).await;
             }
@@ -137,6 +149,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         }
     }
     supervisor::stopping();
+    steering.stopping();
     info!("stopping: answering what was asked");
     tokio::select! {
         () = service.server().shutdown() => info!("stopped"),

@@ -32,7 +32,9 @@ fn binds_low_ports(config: &Config, handed: &[(bool, SocketAddr)]) -> bool {
     let is_all_handed = config.docker.is_none()
         && !listen.is_empty()
         && listen.iter().all(|&address| is_handed(false, address) && is_handed(true, address));
-    !is_all_handed && (is_low(config.server.port) || listen.iter().any(|address| is_low(address.port())))
+    let metrics = config.operation.metrics.listen;
+    let is_server_low = is_low(config.server.port) || listen.iter().any(|address| is_low(address.port()));
+    !is_all_handed && is_server_low || metrics.is_some_and(|address| is_low(address.port()))
 }
 
 #[cfg(test)]

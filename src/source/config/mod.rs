@@ -35,6 +35,7 @@ mod error;
 mod forward;
 mod lint;
 mod network;
+mod operation;
 mod podman;
 mod policy;
 mod record;
@@ -56,6 +57,7 @@ use toml::de::DeTable;
 pub use docker::DockerConfig;
 pub use error::{ConfigError, Problem};
 pub use lint::Surroundings;
+pub use operation::{ControlConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
 pub use podman::PodmanConfig;
 pub use policy::{NetworkPolicies, NetworkPolicy};
 pub use values::{
@@ -134,6 +136,7 @@ impl Config {
             return Ok(None);
         }
         config.routes = forward::read(&root);
+        config.operation = operation::read(&root);
         let cache_size = config.cache.size;
         config.claims = lint::file(&root, lint::Kind::Own, config.server.port, cache_size, servers, &config.networks);
         match source.finish() {
