@@ -16,6 +16,7 @@ mod output;
 mod question;
 mod reply;
 mod sandbox;
+mod schema;
 mod serve;
 mod settings;
 mod steering;
@@ -59,5 +60,6 @@ pub(crate) fn run() -> ExitCode {
         Command::Name(arguments) => control::name(&arguments),
         Command::Reload(arguments) => control::reload(&arguments),
         Command::Log(arguments) => control::log(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
     }
 }

@@ -1,16 +1,13 @@
 //! `[cache]`.
 
+use super::schema::CACHE;
 use super::section::Section;
-use super::shape::CACHE;
 use super::values::CacheConfig;
-
-/// A cache of more is most likely a mistake, octets.
-const MOST: i64 = 1 << 40;
 
 pub(super) fn read(root: &Section<'_>) -> CacheConfig {
     let Some(section) = root.table("cache", &CACHE) else { return CacheConfig::default() };
     let cache = CacheConfig {
-        size: section.octets("size", MOST).map(|octets| octets as usize),
+        size: section.octets("size").map(|octets| octets as usize),
         min_ttl: section.ttl("min_ttl"),
         max_ttl: section.ttl("max_ttl"),
         stale_for: section.ttl("stale_for"),

@@ -6,8 +6,8 @@ use toml::de::DeValue;
 use crate::table::{Upstream, spellings};
 use crate::wire::Name;
 
+use super::schema::FORWARD;
 use super::section::{Section, kind};
-use super::shape::FORWARD;
 use super::unique::Unique;
 use super::values::{RouteConfig, RouteTarget};
 

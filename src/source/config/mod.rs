@@ -39,9 +39,9 @@ mod operation;
 mod podman;
 mod policy;
 mod record;
+pub mod schema;
 mod section;
 mod server;
-mod shape;
 mod split;
 mod text;
 mod tlds;
@@ -127,9 +127,9 @@ impl Config {
             return Ok(None);
         }
         let source = source.without_errors(text, errors)?;
-        let root = Section::root(&source, &shape::ROOT, document.get_ref());
+        let root = Section::root(&source, &schema::ROOT, document.get_ref());
         let mut config =
-            Config { server: server::read(&root, &shape::SERVER), cache: cache::read(&root), ..Config::default() };
+            Config { server: server::read(&root, &schema::SERVER), cache: cache::read(&root), ..Config::default() };
         config.docker = docker::read(&root);
         let mut servers = Servers::default();
         if network::read(&root, endpoints, &mut servers, &mut config).is_none() {

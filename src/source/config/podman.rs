@@ -12,12 +12,12 @@ use crate::table::{Network, NetworkBuilder};
 use super::error::ConfigError;
 use super::lint::{self, Claim, Servers, Surroundings};
 use super::policy::{self, NetworkPolicies, NetworkPolicy};
+use super::schema::{PODMAN_NETWORK, PODMAN_ROOT, PODMAN_SERVER};
 use super::section::Section;
-use super::shape::{PODMAN_NETWORK, PODMAN_ROOT, PODMAN_SERVER};
 use super::text::{self, Text};
 use super::unique::Unique;
 use super::values::{CacheConfig, RouteConfig, ServerConfig};
-use super::{OperationConfig, Problem, cache, forward, operation, server, shape};
+use super::{OperationConfig, Problem, cache, forward, operation, schema, server};
 
 /// The longest file, octets: it has no endpoints.
 const MAX_SIZE: u64 = 16 << 20;
@@ -141,7 +141,7 @@ impl PodmanConfig {
         let unknown = self.networks.iter().filter(|policy| !policy.is_for_all() && !known.contains(policy.name()));
         let problem = |policy: &NetworkPolicy| {
             let name = policy.name();
-            let message = match shape::nearest(name, known.iter().map(String::as_str)) {
+            let message = match schema::nearest(name, known.iter().map(String::as_str)) {
                 Some(near) => format!("Podman has no network {name:?}; did you mean {near:?}?"),
                 None => format!("Podman has no network {name:?}; `podman network ls` shows all"),
             };

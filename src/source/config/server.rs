@@ -3,25 +3,24 @@
 use std::path::PathBuf;
 
 use crate::table::{Upstream, spellings};
-use crate::wire::reply::{UDP_SIZE_LARGEST, UDP_SIZE_PLAIN};
 
+use super::schema::{LIMITS, TableSchema};
 use super::section::Section;
-use super::shape::{LIMITS, Shape};
 use super::values::{LimitsConfig, OrderConfig, ServerConfig, UnansweredConfig, UpstreamsConfig};
 
 /// The longest string of a TXT record (RFC 1035 §3.3).
 const MAX_TEXT: usize = 255;
 
-/// `shape` is that of the section in this kind of file.
-pub(super) fn read(root: &Section<'_>, shape: &'static Shape) -> ServerConfig {
+/// `schema` is that of the section in this kind of file.
+pub(super) fn read(root: &Section<'_>, schema: &'static TableSchema) -> ServerConfig {
     let mut server = ServerConfig::default();
-    let Some(section) = root.table("server", shape) else { return server };
-    if shape.has("port")
-        && let Some(port) = section.number("port", 1..=u16::MAX.into())
+    let Some(section) = root.table("server", schema) else { return server };
+    if schema.has("port")
+        && let Some(port) = section.number("port")
     {
         server.port = port as u16;
     }
-    server.workers = count(&section, "workers", 256);
+    server.workers = count(&section, "workers");
     server.upstreams = upstreams(&section);
     server.order = order(&section).unwrap_or_default();
     let unanswered = [("servfail", UnansweredConfig::ServFail), ("silence", UnansweredConfig::Silence)];
@@ -32,16 +31,16 @@ pub(super) fn read(root: &Section<'_>, shape: &'static Shape) -> ServerConfig {
     server.never_forward = suffixes.into_iter().flat_map(toml::Spanned::into_inner).collect();
     server.version = text(&section, "version");
     server.identity = text(&section, "identity");
-    if let Some(size) = section.number("udp_size", UDP_SIZE_PLAIN.into()..=UDP_SIZE_LARGEST.into()) {
+    if let Some(size) = section.number("udp_size") {
         server.udp_size = size as u16;
     }
     if let Some(limits) = section.table("limits", &LIMITS) {
         server.limits = LimitsConfig {
-            tcp_connections: count(&limits, "tcp_connections", 1_000_000),
-            tcp_connections_per_client: count(&limits, "tcp_connections_per_client", 1_000_000),
-            tcp_queries_per_connection: count(&limits, "tcp_queries_per_connection", 1_000_000),
-            forwards: count(&limits, "forwards", 1_000_000),
-            forwards_per_client: count(&limits, "forwards_per_client", 1_000_000),
+            tcp_connections: count(&limits, "tcp_connections"),
+            tcp_connections_per_client: count(&limits, "tcp_connections_per_client"),
+            tcp_queries_per_connection: count(&limits, "tcp_queries_per_connection"),
+            forwards: count(&limits, "forwards"),
+            forwards_per_client: count(&limits, "forwards_per_client"),
             tcp_idle: limits.seconds("tcp_idle"),
         };
     }
@@ -63,8 +62,8 @@ fn order(section: &Section<'_>) -> Option<OrderConfig> {
     section.choice("order", &orders)
 }
 
-fn count(section: &Section<'_>, key: &str, most: i64) -> Option<usize> {
-    section.number(key, 1..=most).map(|number| number as usize)
+fn count(section: &Section<'_>, key: &str) -> Option<usize> {
+    section.number(key).map(|number| number as usize)
 }
 
 fn text(section: &Section<'_>, key: &str) -> Option<String> {
