@@ -217,6 +217,15 @@ impl Server {
         let _ = joined.await;
     }
 
+    /// Waits until each worker thread has taken up something new: that none is stuck. It takes microseconds, and with one that
+    /// is stuck it never ends.
+    pub async fn responds(&self) {
+        for worker in &self.handles {
+            // Where the server was shut down there is nothing to wait for.
+            let _ = worker.spawn(async {}).await;
+        }
+    }
+
     fn workers(&self) -> MutexGuard<'_, Vec<Worker>> {
         lock(&self.workers)
     }

@@ -7,6 +7,8 @@
 // Every test program compiles this module for itself and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+#[cfg(feature = "cli")]
+pub mod booted;
 #[cfg(feature = "encrypted")]
 pub mod certificates;
 pub mod cgroup;

@@ -113,6 +113,8 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         changed.notify_one();
     }
     let mut patience = std::pin::pin!(sleep(PATIENCE));
+    let server = service.server().clone();
+    let mut watchdog = std::pin::pin!(supervisor::watchdog(&server));
     let (mut is_ready, mut is_incomplete) = (false, false);
     loop {
         if !is_ready && (!service.is_starting() || patience.is_elapsed()) {
@@ -143,6 +145,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
                 }
             }
             () = &mut patience, if !is_ready => {}
+            () = &mut watchdog => {}
             () = sleep(LOOK), if is_incomplete => is_incomplete = service.look(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
