@@ -13,10 +13,8 @@ use crate::responder::{HostAddresses, Listener};
 use crate::table::Network;
 
 /// The addresses of the loopback interface of every host, in their order.
-const LOOPBACK: [IpNet; 2] = [
-    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8)),
-    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128)),
-];
+const LOOPBACK: [IpNet; 2] =
+    [IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8)), IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128))];
 /// Refused clients do not make us read the interfaces more often than this.
 const INTERVAL: Duration = Duration::from_millis(100);
 
