@@ -99,6 +99,31 @@ fn a_bad_file_at_the_start_is_told_and_ends_with_78() {
     assert!(gone.stderr.contains("/nonexistent/callsign.toml: cannot be read"), "{}", gone.stderr);
 }
 
+/// systemd sets the variable for whatever it starts, and children inherit it.
+#[test]
+fn lines_have_priorities_only_where_standard_error_is_the_journal() {
+    let port = free_port(&[LOCAL]);
+    let program = Program::with(&local(port)).environment("JOURNAL_STREAM", "8:12345").start();
+    let line = program.wait_for(Source::Stderr, "network is served");
+    assert!(line.starts_with("20") && line.contains(" INFO "), "{line}");
+}
+
+#[test]
+fn a_watchdog_hears_of_it_again_and_again() {
+    let port = free_port(&[LOCAL]);
+    let program = Program::with(&local(port)).environment("WATCHDOG_USEC", "20000").start();
+    for _ in 0..3 {
+        let mark = program.mark();
+        program.wait_after(mark, Source::Notify, "WATCHDOG=1");
+    }
+    drop(program);
+    // That of another process, which was inherited.
+    let other =
+        Program::with(&local(port)).environment("WATCHDOG_USEC", "20000").environment("WATCHDOG_PID", "1").start();
+    assert_serves(port);
+    assert!(!other.lines(Source::Notify).contains(&"WATCHDOG=1".to_owned()));
+}
+
 #[test]
 fn without_a_network_it_waits_for_one() {
     let port = free_port(&[LOCAL]);

@@ -54,6 +54,10 @@ pub(super) enum Command {
     Reload(control::Reload),
     Log(control::Log),
     Schema(Schema),
+    Podman(Podman),
+    Completions(Completions),
+    #[command(hide = true)]
+    Man(Man),
 }
 
 /// The configuration file, in one of the two places where people write it.
@@ -280,6 +284,77 @@ Examples:
 
 Editors with a TOML language server (taplo, tombi) check and complete a file whose first line is:
   #:schema ./callsign.schema.json";
+
+/// Make callsign Podman's DNS server, or undo that
+///
+/// Podman starts the first program named aardvark-dns that it finds in its directories of helpers. `install` puts a link to
+/// callsign into the first of them, and `remove` takes it away; what somebody else has put there is left alone.
+#[derive(Debug, Args)]
+#[command(after_long_help = PODMAN_EXAMPLES)]
+pub(super) struct Podman {
+    #[command(subcommand)]
+    pub(super) action: PodmanAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PodmanAction {
+    /// Put the link into Podman's directory
+    Install(PodmanLink),
+    /// Take the link away
+    Remove(PodmanLink),
+    /// Say which program Podman starts, and which runs; exits with 1 if Podman starts another one
+    Status(PodmanStatus),
+}
+
+/// Where the link is.
+#[derive(Debug, Args)]
+pub(super) struct PodmanLink {
+    /// The directory, which has to be among the helper_binaries_dir of containers.conf
+    #[arg(long, value_name = "DIR", default_value = PODMAN_DIRECTORY)]
+    pub(super) directory: PathBuf,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PodmanStatus {
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Where Podman looks first, unless containers.conf says otherwise.
+pub(super) const PODMAN_DIRECTORY: &str = "/usr/local/libexec/podman";
+
+const PODMAN_EXAMPLES: &str = "\
+Examples:
+  callsign podman install --dry-run            what would be done?
+  callsign podman install                      from the next server on that Podman starts
+  callsign podman status
+  callsign podman remove";
+
+/// Write a shell's completions to standard output
+#[derive(Debug, Args)]
+#[command(after_long_help = COMPLETIONS_EXAMPLES)]
+pub(super) struct Completions {
+    #[arg(value_enum)]
+    pub(super) shell: clap_complete::Shell,
+}
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  callsign completions bash > /etc/bash_completion.d/callsign
+  callsign completions zsh > ~/.zfunc/_callsign
+  callsign completions fish > ~/.config/fish/completions/callsign.fish";
+
+/// Write the manual pages: callsign(1) to standard output, or all of them to a directory
+#[derive(Debug, Args)]
+pub(super) struct Man {
+    /// The directory for callsign.1, callsign-serve.1 and so on, and callsign.toml.5
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+}
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,9 @@ mod docker;
 mod explain;
 mod log;
 mod lookup;
+mod manual;
 mod output;
+mod podman;
 mod question;
 mod reply;
 mod sandbox;
@@ -61,5 +63,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Reload(arguments) => control::reload(&arguments),
         Command::Log(arguments) => control::log(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Podman(arguments) => podman::run(&arguments),
+        Command::Completions(arguments) => manual::completions(&arguments),
+        Command::Man(arguments) => manual::run(&arguments),
     }
 }

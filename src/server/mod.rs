@@ -250,3 +250,37 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is behind these locks is changed by one call that a panic does not interrupt.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_responds_unless_a_worker_is_stuck() {
+        let server = Server::builder().workers(2).start().await.unwrap();
+        server.responds().await;
+        let (release, held) = channel::<()>();
+        server.worker(1).spawn(async move { held.recv() });
+        assert!(timeout(Duration::from_millis(50), server.responds()).await.is_err());
+        drop(release);
+        server.responds().await;
+        server.shutdown().await;
+        server.responds().await;
+    }
+
+    #[tokio::test]
+    async fn each_worker_begins_with_what_was_asked_for() {
+        let (tell, told) = channel();
+        let begin = move || tell.send(std::thread::current().name().map(str::to_owned)).unwrap();
+        let server = Server::builder().workers(2).on_worker_start(begin).start().await.unwrap();
+        server.responds().await;
+        let mut names: Vec<String> = told.try_iter().flatten().collect();
+        names.sort();
+        assert_eq!(names, ["callsign-1", "callsign-2"]);
+    }
+}
