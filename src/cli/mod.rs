@@ -20,7 +20,6 @@ mod reply;
 mod sandbox;
 mod schema;
 mod serve;
-mod settings;
 mod steering;
 
 use std::process::ExitCode;

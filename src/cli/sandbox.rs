@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use callsign::control::shapes::Confined;
-use callsign::source::config::UpstreamsConfig;
+use callsign::forward::Upstreams;
 use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, LandlockStatus, Ruleset, RulesetAttr, RulesetCreated,
@@ -95,10 +95,10 @@ impl Needs {
     }
 
     /// Reads the resolv.conf of the host, and the one that is asked, if that is said, also after it was replaced.
-    pub(super) fn upstreams(&mut self, upstreams: &UpstreamsConfig) {
+    pub(super) fn upstreams(&mut self, upstreams: &Upstreams) {
         // A reload may come back to it.
         self.read.push(RESOLV_CONF.into());
-        if let UpstreamsConfig::ResolvConf(path) = upstreams {
+        if let Upstreams::System(path) = upstreams {
             let mut places = places(path);
             let file = places.pop();
             // All of /etc only where the file itself is there: a link that leads out of it takes no more than its end.

@@ -15,7 +15,6 @@ use tracing::{error, info, warn};
 
 use super::arguments::Job;
 use crate::cli::sandbox::{Needs, UNPRIVILEGED};
-use crate::cli::settings;
 
 /// The time for a question as the program takes it that this one replaces.
 const STRICT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -112,11 +111,13 @@ impl Policies {
 
     /// What is said of forwarding.
     pub(super) fn forwarding(&self) -> ForwardOptions {
-        let PodmanConfig { server, cache, routes, .. } = &*self.config;
-        let mut options = settings::forwarding(server, cache, routes);
+        let server = &self.config.server;
+        let mut options = server.settings.forward.clone();
         if self.strict {
             options.order = Order::Strict;
-            options.timeout = server.timeout.unwrap_or(STRICT_TIMEOUT);
+            if !server.has_timeout {
+                options.timeout = STRICT_TIMEOUT;
+            }
             options.unanswered = Unanswered::Silence;
             // An old answer instead of silence would be a reply.
             options.stale_for = Duration::ZERO;
@@ -138,7 +139,7 @@ impl Policies {
         let mut needs = Needs::new((1..UNPRIVILEGED).contains(&job.port));
         needs.follow(&self.path);
         needs.write(&job.directory);
-        needs.upstreams(&self.config.server.upstreams);
+        needs.upstreams(&self.config.server.settings.forward.upstreams);
         self.config.ca_files().for_each(|path| needs.follow(path));
         needs
     }

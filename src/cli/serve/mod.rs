@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use super::sandbox::Sandbox;
 use super::steering::Steering;
-use super::{CONFIG, NO, USAGE, arguments, descriptors, log, output, settings};
+use super::{CONFIG, NO, USAGE, arguments, descriptors, log, output};
 use needs::needs;
 use reload::Service;
 
@@ -81,11 +81,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         .await
         .map_err(|error| Failure::configuration(error.problems().iter().map(Problem::to_string).collect()))?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "callsign starts");
-    let mut builder = Server::builder()
-        .port(config.server.port)
-        .forwarding(settings::forwarding(&config.server, &config.cache, &config.routes))
-        .limits(settings::limits(&config.server))
-        .responder(settings::responder(&config.server));
+    let mut builder = Server::builder().port(config.server.port).settings(config.server.settings.clone());
     let (steering, mut orders) = Steering::new("file", path);
     builder = builder.observer(steering.hub());
     if let Some(workers) = config.server.workers {

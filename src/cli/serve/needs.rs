@@ -11,7 +11,7 @@ use crate::cli::sandbox::{Needs, UNPRIVILEGED};
 pub(super) fn needs(path: &Path, config: &Config, handed: &[(bool, SocketAddr)]) -> Needs {
     let mut needs = Needs::new(binds_low_ports(config, handed));
     needs.follow(path);
-    needs.upstreams(&config.server.upstreams);
+    needs.upstreams(&config.server.settings.forward.upstreams);
     config.ca_files().for_each(|path| needs.follow(path));
     if config.docker.is_some() {
         // Its contexts. The socket itself is no file that is opened.

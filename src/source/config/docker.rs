@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use crate::table::{Address, Network};
+use crate::settings::Address;
+use crate::table::Network;
 
 use super::schema::DOCKER;
 use super::section::Section;

@@ -60,10 +60,7 @@ pub use lint::Surroundings;
 pub use operation::{ControlConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
 pub use podman::PodmanConfig;
 pub use policy::{NetworkPolicies, NetworkPolicy};
-pub use values::{
-    CacheConfig, Config, LimitsConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig, UnansweredConfig,
-    UpstreamsConfig,
-};
+pub use values::{Config, ServerConfig};
 pub use watch::{WatchError, Watcher};
 
 use super::file;
@@ -128,16 +125,14 @@ impl Config {
         }
         let source = source.without_errors(text, errors)?;
         let root = Section::root(&source, &schema::ROOT, document.get_ref());
-        let mut config =
-            Config { server: server::read(&root, &schema::SERVER), cache: cache::read(&root), ..Config::default() };
+        let mut config = Config { server: server::read(&root, &schema::SERVER), ..Config::default() };
         config.docker = docker::read(&root);
         let mut servers = Servers::default();
         if network::read(&root, endpoints, &mut servers, &mut config).is_none() {
             return Ok(None);
         }
-        config.routes = forward::read(&root);
         config.operation = operation::read(&root);
-        let cache_size = config.cache.size;
+        let cache_size = config.server.settings.forward.cache_size;
         config.claims = lint::file(&root, lint::Kind::Own, config.server.port, cache_size, servers, &config.networks);
         match source.finish() {
             Ok(warnings) => config.warnings = warnings,

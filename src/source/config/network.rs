@@ -5,7 +5,8 @@ use std::net::IpAddr;
 
 use toml::de::DeTable;
 
-use crate::table::{Address, Network, NetworkBuilder};
+use crate::settings::Address;
+use crate::table::{Network, NetworkBuilder};
 
 use super::endpoint::Placed;
 use super::error::Problem;
