@@ -13,7 +13,8 @@ use callsign::wire::rtype;
 use support::booted::Booted;
 use support::client::{Client, Query};
 use support::netns::{Lab, Namespace};
-use support::process::{Finished, run};
+use support::process::{Finished, Source, run};
+use support::program::Program;
 use support::{DEADLINE, needs};
 
 const SERVICE: &str = include_str!("../contrib/systemd/callsign.service");
@@ -72,6 +73,12 @@ fn machine(suite: &str, network: &Namespace) -> Booted {
     machine
 }
 
+/// True if this kernel has Landlock: then a server of the test's own says that it is in force.
+fn has_landlock() -> bool {
+    let program = Program::with(&config("10.10.1.3").replace("[server]", "[server]\nport = 5399")).start();
+    !program.wait_for(Source::Stderr, "confined").contains("landlock=\"none\"")
+}
+
 fn analyze(words: &[&str], root: &Path) -> Finished {
     let mut command = needs::command("systemd-analyze");
     command.args(words).arg(format!("--root={}", root.display())).env("SYSTEMD_COLORS", "0");
@@ -125,6 +132,8 @@ fn it_starts_answers_reloads_and_restarts_as_a_user_of_its_own() {
         // Root finds the control socket, and what is added is kept in the state directory.
         let told = machine.run(&["callsign", "status"]);
         assert!(told.contains("all is well") && told.contains("cap_net_bind_service, no_new_privs"), "{suite}: {told}");
+        // The unit allows the system calls that it takes.
+        assert!(told.contains("no_new_privs, Landlock ") || !has_landlock(), "{suite}: {told}");
         machine.run(&["callsign", "name", "add", "legacy", "10.1.2.3", "--network", "shop", "--persist"]);
         assert!(machine.file("/var/lib/callsign/names-control.json").exists(), "{suite}");
 
