@@ -52,9 +52,12 @@ const AUTHORITIES: [&str; 14] = [
     "/usr/share/ssl",
     "/var/lib/ca-certificates",
 ];
-/// What the C library reads to look up users and groups, and what is harmless.
-const LIBRARY: [&str; 9] = [
+/// What the C library reads to look up users, groups and the host of a Docker engine, and what is harmless.
+const LIBRARY: [&str; 12] = [
+    "/etc/gai.conf",
     "/etc/group",
+    "/etc/host.conf",
+    "/etc/hosts",
     "/etc/nsswitch.conf",
     "/etc/passwd",
     "/lib",
