@@ -21,6 +21,10 @@ test program='':
 test-root:
     tests/all --install
 
+# The Debian package, the static program in an archive, and the image of contrib/docker: target/dist.
+dist:
+    packaging/dist
+
 # One fuzz target for a while, 60 seconds unless told: `just fuzz query 600`. What it finds new goes to target/fuzz. The library
 # has no unsafe code, so no sanitizer slows it; `just fuzz query 600 address` looks into its dependencies, too.
 fuzz target seconds='60' sanitizer='none':

@@ -38,7 +38,8 @@ Examples:
   callsign doctor                            what is wrong on this host?
 
 Exit codes:
-  0  success    1  failure (invalid, no such name, no answer)    2  usage error";
+  0  success    1  failure (invalid, no such name, no answer)    2  usage error
+  78  callsign serve: the configuration is invalid";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -57,6 +58,10 @@ pub(super) enum Command {
     Reload(control::Reload),
     Log(control::Log),
     Schema(Schema),
+    Podman(Podman),
+    Completions(Completions),
+    #[command(hide = true)]
+    Man(Man),
 }
 
 /// The configuration file, in one of the two places where people write it.
@@ -92,6 +97,9 @@ pub(super) fn or_stdin(path: &Path) -> PathBuf {
 /// Listens on each network's addresses, UDP and TCP. Reads the file again when it changes and on SIGHUP: what is new in it
 /// holds at once for all queries, listeners that stay keep their sockets, and a file with an error changes nothing. Stops
 /// on SIGTERM or SIGINT within a second; questions that wait for an upstream have most of it to be answered.
+///
+/// Confines itself once it has started: of root's capabilities it keeps CAP_NET_BIND_SERVICE at most, and of the file system
+/// it reaches what its configuration needs (Landlock). What a reload wants beyond that takes a restart.
 #[derive(Debug, Args)]
 #[command(after_long_help = SERVE_EXAMPLES)]
 pub(super) struct Serve {
@@ -106,6 +114,9 @@ pub(super) struct Serve {
     /// Fail unless every listen address can be bound at the start; without it those that cannot are tried again
     #[arg(long)]
     pub(super) require_listen: bool,
+    /// Keep all privileges, and the whole file system within reach: to find out whether the sandbox is the cause of an error
+    #[arg(long)]
+    pub(super) no_sandbox: bool,
     /// How the log is written to standard error: lines for people, or one JSON object a line
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
@@ -125,7 +136,8 @@ Examples:
 
 With systemd: Type=notify (readiness, reloads), ExecReload=kill -HUP $MAINPID, and socket activation:
 each socket is used by the network that listens on its address.
-Port 53 needs root, or AmbientCapabilities=CAP_NET_BIND_SERVICE.";
+Port 53 needs root, or AmbientCapabilities=CAP_NET_BIND_SERVICE. Exits with 78 if the configuration
+is invalid: RestartPreventExitStatus=2 78.";
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -276,6 +288,77 @@ Examples:
 
 Editors with a TOML language server (taplo, tombi) check and complete a file whose first line is:
   #:schema ./callsign.schema.json";
+
+/// Make callsign Podman's DNS server, or undo that
+///
+/// Podman starts the first program named aardvark-dns that it finds in its directories of helpers. `install` puts a link to
+/// callsign into the first of them, and `remove` takes it away; what somebody else has put there is left alone.
+#[derive(Debug, Args)]
+#[command(after_long_help = PODMAN_EXAMPLES)]
+pub(super) struct Podman {
+    #[command(subcommand)]
+    pub(super) action: PodmanAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PodmanAction {
+    /// Put the link into Podman's directory
+    Install(PodmanLink),
+    /// Take the link away
+    Remove(PodmanLink),
+    /// Say which program Podman starts, and which runs; exits with 1 if Podman starts another one
+    Status(PodmanStatus),
+}
+
+/// Where the link is.
+#[derive(Debug, Args)]
+pub(super) struct PodmanLink {
+    /// The directory, which has to be among the helper_binaries_dir of containers.conf
+    #[arg(long, value_name = "DIR", default_value = PODMAN_DIRECTORY)]
+    pub(super) directory: PathBuf,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PodmanStatus {
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Where Podman looks first, unless containers.conf says otherwise.
+pub(super) const PODMAN_DIRECTORY: &str = "/usr/local/libexec/podman";
+
+const PODMAN_EXAMPLES: &str = "\
+Examples:
+  callsign podman install --dry-run            what would be done?
+  callsign podman install                      from the next server on that Podman starts
+  callsign podman status
+  callsign podman remove";
+
+/// Write a shell's completions to standard output
+#[derive(Debug, Args)]
+#[command(after_long_help = COMPLETIONS_EXAMPLES)]
+pub(super) struct Completions {
+    #[arg(value_enum)]
+    pub(super) shell: clap_complete::Shell,
+}
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  callsign completions bash > /etc/bash_completion.d/callsign
+  callsign completions zsh > ~/.zfunc/_callsign
+  callsign completions fish > ~/.config/fish/completions/callsign.fish";
+
+/// Write the manual pages: callsign(1) to standard output, or all of them to a directory
+#[derive(Debug, Args)]
+pub(super) struct Man {
+    /// The directory for callsign.1, callsign-serve.1 and so on, and callsign.toml.5
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+}
 
 #[cfg(test)]
 mod tests {

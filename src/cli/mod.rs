@@ -2,7 +2,7 @@
 //! it is under the name `aardvark-dns`.
 //!
 //! Only here are arguments read, signals taken, logs written and the process ended; the library does none of it. Exit codes
-//! are the same for all commands: 0 success, 1 failure, 2 usage error.
+//! are the same for all commands: 0 success, 1 failure, 2 usage error; `serve` has 78, too: its configuration is invalid.
 
 mod aardvark;
 mod arguments;
@@ -16,9 +16,12 @@ mod host_names;
 mod host_routing;
 mod log;
 mod lookup;
+mod manual;
 mod output;
+mod podman;
 mod question;
 mod reply;
+mod sandbox;
 mod schema;
 mod serve;
 mod steering;
@@ -35,6 +38,8 @@ use arguments::{Arguments, Command};
 const NO: u8 = 1;
 /// The command cannot be understood.
 const USAGE: u8 = 2;
+/// The configuration of a server is invalid, so that starting it again is of no use (EX_CONFIG of sysexits(3)).
+const CONFIG: u8 = 78;
 
 /// Runs the program.
 pub(crate) fn run() -> ExitCode {
@@ -65,5 +70,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Reload(arguments) => control::reload(&arguments),
         Command::Log(arguments) => control::log(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Podman(arguments) => podman::run(&arguments),
+        Command::Completions(arguments) => manual::completions(&arguments),
+        Command::Man(arguments) => manual::run(&arguments),
     }
 }

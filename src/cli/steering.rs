@@ -1,12 +1,13 @@
 //! What the control socket knows of the program, and what it tells it to do.
 
+use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use callsign::control::shapes::{FailedReload, Reloaded, Source, VERSION};
+use callsign::control::shapes::{Confined, FailedReload, Reloaded, Source, VERSION};
 use callsign::control::{
     self, Control, ControlOptions, Host, Hub, Metrics, MetricsOptions, PageOptions, Place, QueryLog, QueryLogOptions,
 };
@@ -15,7 +16,8 @@ use callsign::source::config::{ControlConfig, LogConfig, LoggedQueries, MetricsC
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use super::log;
+use super::sandbox::Sandbox;
+use super::{log, sandbox};
 
 /// Reloads that wait for their turn.
 const WAITING: usize = 8;
@@ -92,7 +94,12 @@ impl Steering {
     }
 
     /// Takes note of what a reading came to.
-    pub(super) fn note(&self, reloaded: Reloaded) {
+    pub(super) fn note(&self, mut reloaded: Reloaded) {
+        for error in &mut reloaded.errors {
+            if let Some(remark) = sandbox::remark(error.as_bytes()) {
+                *error = format!("{error}; {remark}");
+            }
+        }
         let mut state = self.lock();
         let now = Some(control::now());
         if reloaded.errors.is_empty() {
@@ -143,19 +150,37 @@ impl Steering {
         self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens the control socket, and puts the rest of what is said of operation into force. What cannot be opened is logged,
-    /// and keeps nothing from being served. `name` is that of the socket, less its suffix.
+    /// Opens the control socket, confines the process, and puts the rest of what is said of operation into force. What cannot
+    /// be opened is logged, and keeps nothing from being served. `name` is that of the socket, less its suffix.
     pub(super) async fn start(
         self: &Arc<Steering>,
         server: &Arc<Server>,
         name: &str,
         operation: &OperationConfig,
+        sandbox: &Sandbox,
     ) -> Option<Control> {
         self.lock().operation = operation.clone();
+        let kind = self.lock().source.kind.clone();
+        let options = options(name, &operation.control, kind == "podman");
+        let mut directories: Vec<PathBuf> = operation.log.file.iter().filter_map(|file| directory_of(file)).collect();
+        if let Some(ControlOptions { place, state }) = &options {
+            directories.extend(directory_of(&place.path));
+            if let Some(state) = state.as_ref().filter(|_| sandbox.is_in_use()) {
+                // It could not be made later. Why it cannot be made at all is told once something is to be kept.
+                let _ = fs::create_dir_all(state);
+            }
+            directories.extend(state.clone());
+        }
+        // To give the socket to its group takes a privilege.
+        let control = options.and_then(|options| self.open_control(server, options));
+        sandbox.enter_last(&directories);
+        // It is written by a thread of its own.
         self.log_queries(&operation.log);
         self.serve_metrics(server, &operation.metrics).await;
-        let kind = self.lock().source.kind.clone();
-        let options = options(name, &operation.control, kind == "podman")?;
+        control
+    }
+
+    fn open_control(self: &Arc<Steering>, server: &Arc<Server>, options: ControlOptions) -> Option<Control> {
         let path = options.place.path.clone();
         match Control::start(server.clone(), self.clone(), self.hub.clone(), options) {
             Ok(control) => {
@@ -233,11 +258,19 @@ impl Host for Steering {
         })
     }
 
+    fn confined(&self) -> Option<Confined> {
+        sandbox::in_force().cloned()
+    }
+
     fn set_log_level(&self, level: &str) -> Result<(), String> {
         log::set_level(level)?;
         info!(level, "log level set");
         Ok(())
     }
+}
+
+fn directory_of(file: &Path) -> Option<PathBuf> {
+    std::path::absolute(file).ok()?.parent().map(Path::to_owned)
 }
 
 /// Where the socket is, and the state; `None` for none. What a service manager says of directories is not for Podman's

@@ -73,6 +73,11 @@ pub trait Host: Send + Sync + 'static {
     /// Reads the source again.
     fn reload(&self) -> Pin<Box<dyn Future<Output = shapes::Reloaded> + Send + '_>>;
 
+    /// What the process has given up. Nothing, unless said otherwise.
+    fn confined(&self) -> Option<shapes::Confined> {
+        None
+    }
+
     /// Sets the level of the log.
     ///
     /// # Errors

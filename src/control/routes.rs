@@ -187,6 +187,7 @@ impl Reads {
             forwarding: look::forwarding(&status.forwarding),
             tcp_connections: status.tcp_connections,
             waiting: status.forwards,
+            confined: self.host.confined(),
         };
         shape.problems = look::problems(&shape);
         shape

@@ -50,6 +50,20 @@ pub struct Status {
     pub tcp_connections: usize,
     /// Queries that wait for an upstream.
     pub waiting: usize,
+    /// What the server has given up; absent if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confined: Option<Confined>,
+}
+
+/// What a process has given up after its start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confined {
+    /// The capabilities that are left, such as `cap_net_bind_service`.
+    pub capabilities: Vec<String>,
+    /// No program that it executes gains a privilege.
+    pub no_new_privs: bool,
+    /// The version of Landlock, which keeps it from other files; `null` where the kernel has none.
+    pub landlock: Option<i32>,
 }
 
 /// Where the networks come from.

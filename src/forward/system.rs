@@ -81,6 +81,8 @@ struct Look {
     /// Which file it was, in which state; `None` where the next look has to read it.
     stamp: Option<Stamp>,
     content: Option<Vec<u8>>,
+    /// It may not be read, which was said.
+    is_refused: bool,
 }
 
 /// What differs when the file was replaced or written to.
@@ -122,9 +124,18 @@ impl System {
         if look.at.is_none_or(|at| now.duration_since(at) >= self.recheck) {
             look.at = Some(now);
             if let Err(error) = self.look_at_file(&mut look) {
-                // The servers stay: the file is often away for a moment when the network manager replaces it.
-                tracing::debug!(path = %self.path.display(), %error, "cannot be read; its last name servers stay");
+                // The servers stay: the file is often away for a moment when the network manager replaces it. One that may
+                // not be read any more does not come back by itself.
+                let path = self.path.display();
+                if error.kind() == io::ErrorKind::PermissionDenied && !look.is_refused {
+                    tracing::warn!(%path, %error, "cannot be read; its last name servers stay");
+                } else {
+                    tracing::debug!(%path, %error, "cannot be read; its last name servers stay");
+                }
+                look.is_refused = error.kind() == io::ErrorKind::PermissionDenied;
                 look.stamp = None;
+            } else {
+                look.is_refused = false;
             }
         }
         self.known()

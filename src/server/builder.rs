@@ -10,7 +10,7 @@ use crate::responder::ResponderOptions;
 use super::observe::Observer;
 use super::shared::Shared;
 use super::socket::ReadySocket;
-use super::worker::Worker;
+use super::worker::{OnStart, Worker};
 use super::{Server, ServerError};
 use crate::settings::{Limits, ServerSettings};
 
@@ -26,6 +26,7 @@ pub struct ServerBuilder {
     limits: Limits,
     responder: ResponderOptions,
     ready: Vec<ReadySocket>,
+    on_worker_start: Option<OnStart>,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -97,6 +98,15 @@ impl ServerBuilder {
         self
     }
 
+    /// Calls `start` on each worker thread before that thread serves anything: to drop privileges, to set a priority.
+    ///
+    /// The first sockets of a network are bound by the thread that adds the network, and those that could not be bound are
+    /// tried again by a worker.
+    pub fn on_worker_start(mut self, start: impl Fn() + Send + Sync + 'static) -> ServerBuilder {
+        self.on_worker_start = Some(OnStart::new(start));
+        self
+    }
+
     /// Starts the worker threads. The server has no networks yet.
     ///
     /// # Errors
@@ -108,8 +118,8 @@ impl ServerBuilder {
         }
         let cores = available_parallelism().map_or(1, |cores| cores.get().min(DEFAULT_WORKERS));
         let count = self.workers.unwrap_or(cores);
-        let workers: Vec<Worker> =
-            (1..=count).map(Worker::start).collect::<Result<_, _>>().map_err(ServerError::Worker)?;
+        let start = |number| Worker::start(number, self.on_worker_start.clone());
+        let workers: Vec<Worker> = (1..=count).map(start).collect::<Result<_, _>>().map_err(ServerError::Worker)?;
         let forwarder = Forwarder::new(self.forward);
         let mut shared = Shared::new(self.port.unwrap_or(53), forwarder, self.limits, self.responder);
         shared.observer = self.observer;

@@ -248,6 +248,15 @@ impl Server {
         let _ = joined.await;
     }
 
+    /// Waits until each worker thread has taken up something new: that none is stuck. It takes microseconds, and with one that
+    /// is stuck it never ends.
+    pub async fn responds(&self) {
+        for worker in &self.handles {
+            // Where the server was shut down there is nothing to wait for.
+            let _ = worker.spawn(async {}).await;
+        }
+    }
+
     fn workers(&self) -> MutexGuard<'_, Vec<Worker>> {
         lock(&self.workers)
     }
@@ -271,4 +280,38 @@ impl Drop for Server {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is behind these locks is changed by one call that a panic does not interrupt.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_responds_unless_a_worker_is_stuck() {
+        let server = Server::builder().workers(2).start().await.unwrap();
+        server.responds().await;
+        let (release, held) = channel::<()>();
+        server.worker(1).spawn(async move { held.recv() });
+        assert!(timeout(Duration::from_millis(50), server.responds()).await.is_err());
+        drop(release);
+        server.responds().await;
+        server.shutdown().await;
+        server.responds().await;
+    }
+
+    #[tokio::test]
+    async fn each_worker_begins_with_what_was_asked_for() {
+        let (tell, told) = channel();
+        let begin = move || tell.send(std::thread::current().name().map(str::to_owned)).unwrap();
+        let server = Server::builder().workers(2).on_worker_start(begin).start().await.unwrap();
+        server.responds().await;
+        let mut names: Vec<String> = told.try_iter().flatten().collect();
+        names.sort();
+        assert_eq!(names, ["callsign-1", "callsign-2"]);
+    }
 }

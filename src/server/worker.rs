@@ -1,6 +1,7 @@
 //! Worker threads: each a current-thread runtime, and what a worker keeps for itself.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -28,6 +29,22 @@ use super::sighting::{Sighting, origin_of};
 use super::slot::Slot;
 use super::tcp::Buffers;
 
+/// What each worker thread does before it serves.
+#[derive(Clone)]
+pub(super) struct OnStart(Arc<dyn Fn() + Send + Sync>);
+
+impl OnStart {
+    pub(super) fn new(start: impl Fn() + Send + Sync + 'static) -> OnStart {
+        OnStart(Arc::new(start))
+    }
+}
+
+impl fmt::Debug for OnStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnStart")
+    }
+}
+
 /// A thread that serves some of the listeners.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -37,11 +54,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn start(number: usize) -> io::Result<Worker> {
+    pub(super) fn start(number: usize, on_start: Option<OnStart>) -> io::Result<Worker> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name(format!("callsign-{number}")).spawn(move || {
+            if let Some(OnStart(start)) = on_start {
+                start();
+            }
             // Whether it was told to stop or the server is gone: both end the worker and everything on it.
             let _ = runtime.block_on(stopped);
         })?;

@@ -102,9 +102,10 @@ impl<'a> Docker<'a> {
         &self.machine
     }
 
-    /// Where the test, and a program outside the machine, finds the engine's socket.
+    /// Where the test, and a program outside the machine, finds a socket of the engine. (Not below /proc, where a confined
+    /// program finds nothing of others.)
     pub fn socket(&self) -> PathBuf {
-        self.machine.file(SOCKET)
+        self.machine.base().join("shared/docker.sock")
     }
 
     /// The same for DOCKER_HOST.
@@ -123,11 +124,22 @@ impl<'a> Docker<'a> {
     #[track_caller]
     pub fn start_daemon(&self) {
         let mut command = self.machine.command("dockerd");
-        command.args(["--host", &format!("unix://{SOCKET}"), "--exec-root", "/run/docker", "--storage-driver", "vfs"]);
+        command.args([
+            "--host",
+            &format!("unix://{SOCKET}"),
+            "--host",
+            &self.host(),
+            "--exec-root",
+            "/run/docker",
+            "--storage-driver",
+            "vfs",
+        ]);
         command.arg("--data-root").arg(self.machine.base().join("data")).arg("--cgroup-parent").arg(self.group.path());
         command.args(&self.options);
         let daemon = Process::spawn(command);
-        daemon.wait_for(Source::Stderr, "API listen on");
+        for socket in [Path::new(SOCKET), &self.socket()] {
+            daemon.wait_for(Source::Stderr, &format!("API listen on {}", socket.display()));
+        }
         *self.daemon.lock().unwrap() = Some(daemon);
     }
 

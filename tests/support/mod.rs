@@ -13,6 +13,7 @@ pub mod booted;
 pub mod certificates;
 pub mod cgroup;
 pub mod client;
+pub mod confined;
 pub mod dnsmasq;
 #[cfg(feature = "cli")]
 pub mod docker;

@@ -14,6 +14,7 @@ use tracing::{debug, error};
 
 use super::arguments::Job;
 use super::policies::Policies;
+use crate::cli::sandbox::Sandbox;
 use crate::cli::steering::Steering;
 
 /// Worker threads, unless podman.toml says otherwise. One answers more than 100,000 queries a second.
@@ -29,6 +30,7 @@ pub(super) struct Service {
     server: Arc<Server>,
     steering: Arc<Steering>,
     directory: Directory,
+    sandbox: Sandbox,
     /// How many networks the directory has, with those that are half written.
     left: usize,
     /// When the directory is to be read without a signal: a file of it was half written.
@@ -42,6 +44,8 @@ impl Service {
     /// It cannot be started.
     pub(super) async fn start(job: &Job, steering: Arc<Steering>) -> Result<Service, String> {
         let policies = Policies::read(job);
+        let sandbox = Sandbox::new((!job.no_sandbox).then(|| policies.needs(job)));
+        let worker_sandbox = sandbox.clone();
         let server = &policies.config().server;
         let server = Server::builder()
             .port(job.port)
@@ -49,12 +53,13 @@ impl Service {
             .forwarding(policies.forwarding())
             .limits(server.settings.limits.clone())
             .responder(server.settings.responder.clone())
+            .on_worker_start(move || worker_sandbox.enter())
             .observer(steering.hub())
             .start()
             .await
             .map_err(|error| error.to_string())?;
         let directory = Directory::new(&job.directory).filter_domain(&job.domain).template(policies.template());
-        Ok(Service { policies, server: Arc::new(server), steering, directory, left: 0, again: None })
+        Ok(Service { policies, server: Arc::new(server), steering, directory, sandbox, left: 0, again: None })
     }
 
     /// Reads the directory, and the settings, and puts what is new in force: when this returns queries see it.
@@ -97,9 +102,9 @@ impl Service {
         });
     }
 
-    /// Opens the control socket.
+    /// Opens the control socket, and confines the process: the start is done.
     pub(super) async fn open_control(&self) -> Option<Control> {
-        self.steering.start(&self.server, "podman", &self.policies.config().operation).await
+        self.steering.start(&self.server, "podman", &self.policies.config().operation, &self.sandbox).await
     }
 
     /// Reads the directory.

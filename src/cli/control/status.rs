@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use callsign::control::client::Call;
-use callsign::control::shapes::{Network, Status, Upstream};
+use callsign::control::shapes::{Confined, Network, Status, Upstream};
 
 use super::arguments;
 use super::text::{self, Cell, Style, Table, number};
@@ -79,6 +79,9 @@ fn show(status: &Status, style: Style) -> String {
         status.queries_per_second,
         number(status.waiting as u64)
     );
+    if let Some(confined) = &status.confined {
+        let _ = writeln!(text, "sandbox  {}", sandbox(confined));
+    }
     let _ = writeln!(text, "cache    {} answers, {}", number(status.forwarding.entries as u64), hit_rate(status));
     text.push('\n');
     text.push_str(&networks(&status.networks, style));
@@ -87,6 +90,14 @@ fn show(status: &Status, style: Style) -> String {
         text.push_str(&upstreams(&status.upstreams, style));
     }
     text
+}
+
+fn sandbox(confined: &Confined) -> String {
+    let Confined { capabilities, no_new_privs, landlock } = confined;
+    let capabilities = if capabilities.is_empty() { "no capability".to_owned() } else { capabilities.join(", ") };
+    let no_new_privs = if *no_new_privs { "no_new_privs" } else { "new privileges possible" };
+    let landlock = landlock.map_or_else(|| "no Landlock".to_owned(), |version| format!("Landlock {version}"));
+    format!("{capabilities}, {no_new_privs}, {landlock}")
 }
 
 fn hit_rate(status: &Status) -> String {

@@ -17,14 +17,13 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use super::super::docker;
+use super::super::sandbox::UNPRIVILEGED;
 use super::super::steering::Steering;
 use super::docker::Engine;
 use super::supervisor::Supervisor;
 
 /// How long a file that is being written is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Ports below this need a privilege.
-const UNPRIVILEGED: u16 = 1024;
 
 /// A server and the configuration that is in force.
 pub(super) struct Service {

@@ -1,10 +1,12 @@
 //! What the service manager is told (sd_notify): ready, reloading, stopping, and how it stands. Without one nothing is said.
 
 use std::fmt;
+use std::future::pending;
 use std::time::SystemTime;
 
 use callsign::server::{ListenerState, Server};
 use sd_notify::NotifyState;
+use tokio::time::sleep;
 use tracing::debug;
 
 use crate::cli::time::utc;
@@ -98,6 +100,18 @@ impl fmt::Display for Sockets {
             1 => f.write_str("; 1 socket could not be bound"),
             _ => write!(f, "; {failed} sockets could not be bound"),
         }
+    }
+}
+
+/// Tells the service manager again and again that the server is alive, where it wants to hear that (WatchdogSec=): only after
+/// each worker has answered. It runs beside the main loop, on the same thread, so that one that is stuck tells nothing.
+pub(super) async fn watchdog(server: &Server) {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return pending().await };
+    loop {
+        server.responds().await;
+        tell(&[NotifyState::Watchdog]);
+        // Half of it, as sd_watchdog_enabled(3) recommends.
+        sleep(limit / 2).await;
     }
 }
 

@@ -51,6 +51,14 @@ enum Claimed {
     CacheSize(u64),
 }
 
+/// The CA files among what a file relies on.
+pub(super) fn ca_files(claims: &[Claim]) -> impl Iterator<Item = &Path> {
+    claims.iter().filter_map(|claim| match &claim.what {
+        Claimed::CaFile(path) => Some(&**path),
+        _ => None,
+    })
+}
+
 /// Looks whether the machine has what a file relies on.
 pub(super) fn surroundings(claims: &[Claim]) -> Surroundings {
     let mut found = Surroundings::default();

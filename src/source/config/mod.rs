@@ -145,4 +145,9 @@ impl Config {
     pub fn surroundings(&self) -> Surroundings {
         lint::surroundings(&self.claims)
     }
+
+    /// The CA files of its upstreams, which are read while the server runs.
+    pub fn ca_files(&self) -> impl Iterator<Item = &Path> {
+        lint::ca_files(&self.claims)
+    }
 }
