@@ -161,35 +161,36 @@ impl Outcome {
     pub async fn ask(mut self, forwarder: &Forwarder) -> Explained {
         let Some((question, choice)) = self.pending.take() else { return self.explained };
         let started = Instant::now();
-        let outcome = forwarder.ask(&question, &choice).await;
+        let outcome = forwarder.ask_naming(&question, &choice).await;
         let ms = time::millis(started.elapsed());
         let explained = &mut self.explained;
         let who = explained.client.container.clone().unwrap_or_else(|| explained.client.address.to_string());
         let servers = choice.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         explained.upstream = Some(match outcome {
-            Ok(reply) => {
+            Ok((reply, upstream)) => {
                 let said = Said::read(&reply);
                 let name = &explained.name;
                 explained.conclusion = match &*said.rcode {
                     "NOERROR" if said.answers.is_empty() => {
                         format!(
-                            "{name} exists outside, and has no {} record there, says the upstream.",
+                            "{name} exists outside, and has no {} record there, says the upstream {upstream}.",
                             explained.rtype
                         )
                     }
-                    "NOERROR" => format!("{who} gets {} for {name}, from the upstream.", listed(&said.answers)),
+                    "NOERROR" => {
+                        format!("{who} gets {} for {name}, from the upstream {upstream}.", listed(&said.answers))
+                    }
                     "NXDOMAIN" => format!(
-                        "{name} does not exist: no container that {who} sees has that name, and the upstream does not know it."
+                        "{name} does not exist: no container that {who} sees has that name, and the upstream {upstream} does not know it."
                     ),
-                    code => format!("{who} gets an error ({code}) for {name}: the upstream cannot answer."),
+                    code => format!("{who} gets an error ({code}) for {name}: the upstream {upstream} cannot answer."),
                 };
                 if !matches!(&*said.rcode, "NOERROR" | "NXDOMAIN") {
                     explained.result = "failed".to_owned();
-                    explained
-                        .advice
-                        .push(format!("Check the upstream: callsign lookup {name} --server {}", first(&choice)));
+                    explained.advice.push(format!("Check the upstream: callsign lookup {name} --server {upstream}"));
                 }
                 UpstreamSaid {
+                    upstream: Some(upstream.to_string()),
                     rcode: Some(said.rcode),
                     answers: said.answers,
                     error: said.errors.into_iter().next(),
@@ -204,15 +205,11 @@ impl Outcome {
                 if !explained.advice.contains(&advice) {
                     explained.advice.push(advice);
                 }
-                UpstreamSaid { rcode: None, answers: Vec::new(), error: Some(failure.to_string()), ms }
+                UpstreamSaid { upstream: None, rcode: None, answers: Vec::new(), error: Some(failure.to_string()), ms }
             }
         });
         self.explained
     }
-}
-
-fn first(choice: &Choice) -> String {
-    choice.servers.first().map_or_else(String::new, ToString::to_string)
 }
 
 /// What to do about upstreams that do not answer.

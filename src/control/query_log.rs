@@ -211,8 +211,10 @@ fn text_line(event: &Event) -> String {
     let reply = event.reply.as_deref().and_then(Header::read);
     let code = reply.map_or("-".into(), |reply| rcode::mnemonic(reply.rcode()));
     let flags = reply.map_or_else(|| "-".to_owned(), |reply| flags(&reply));
+    // Which of several it was.
+    let upstream = event.upstream.as_ref().map(|upstream| format!(" {upstream}")).unwrap_or_default();
     format!(
-        "{} {} - {} \"{rtype} {} {name} {} {} {dnssec_ok} {size}\" {code} {flags} {} {:.9}s {} {} {}\n",
+        "{} {} - {} \"{rtype} {} {name} {} {} {dnssec_ok} {size}\" {code} {flags} {} {:.9}s {} {} {}{upstream}\n",
         time::rfc3339(event.at),
         event.client,
         header.map_or(0, |header| header.id),

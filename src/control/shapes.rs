@@ -423,6 +423,9 @@ pub struct Client {
 /// What an upstream said when it was asked for an explanation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UpstreamSaid {
+    /// The one whose reply it is; `None` if none answered.
+    #[serde(default)]
+    pub upstream: Option<String>,
     /// The response code; `None` if none answered.
     pub rcode: Option<String>,
     /// The records of the answer, as text.

@@ -68,6 +68,7 @@ pub use choice::{Choice, Reason};
 pub use counters::Counters;
 pub(crate) use datagram::most_sockets;
 pub use failure::Failure;
+pub(crate) use flight::{ReplySource, Resolved};
 pub use options::{Destination, ForwardError, ForwardOptions, Route, Unanswered, Upstreams};
 pub use query::Question;
 pub use ranking::Order;
@@ -165,7 +166,16 @@ impl Forwarder {
     /// # Errors
     /// [`Failure`] when there is nothing to relay; it says what the client is to be told.
     pub async fn ask(&self, question: &Question, choice: &Choice) -> Result<Vec<u8>, Failure> {
-        self.ask_chosen(question, choice, None).await.outcome
+        self.ask_chosen(question, choice, None).await.outcome.map(|reply| reply.message)
+    }
+
+    /// As [`Forwarder::ask`], and which server the reply is from.
+    ///
+    /// # Errors
+    /// As [`Forwarder::ask`].
+    pub async fn ask_naming(&self, question: &Question, choice: &Choice) -> Result<(Vec<u8>, Upstream), Failure> {
+        let reply = self.ask_chosen(question, choice, None).await.outcome?;
+        Ok((reply.message, choice.servers[reply.server].clone()))
     }
 
     /// As [`Forwarder::ask`], with what is needed to wait for a late answer.

@@ -9,6 +9,7 @@ mod hostile;
 mod openapi;
 mod prometheus;
 mod scrape;
+mod upstreams;
 mod watching;
 
 use std::io::{Read, Write};
