@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use callsign::source::config::{
-    CacheConfig, Config, LimitsConfig, OrderConfig, RouteTarget, ServerConfig, UnansweredConfig, UpstreamsConfig,
+    CacheConfig, Config, DnstapConfig, LimitsConfig, LoggedQueries, OperationConfig, OrderConfig, RouteTarget,
+    ServerConfig, UnansweredConfig, UpstreamsConfig,
 };
 use callsign::table::{Clients, Health, HealthPolicy, Merge, Network, Protocol, ReverseNames};
 use callsign::wire::Name;
@@ -90,6 +91,28 @@ fn every_key_of_the_cache() {
         assert_eq!(parse(&format!("[cache]\nsize = {text}")).cache.size, Some(size));
     }
     assert_eq!(parse("").cache, CacheConfig::default());
+}
+
+#[test]
+fn every_key_of_the_control_socket_the_metrics_and_the_log() {
+    let operation = parse(
+        "[control]\nsocket = \"/run/a.sock\"\ncontrol_group = \"dns\"\nstate = \"/var/lib/a\"\n[metrics]\n\
+         listen = \"[::1]:9153\"\ncompat = \"coredns\"\n[log]\nqueries = \"failed\"\nformat = \"json\"\n\
+         file = \"/var/log/a\"\nsample = 100\ndnstap = \"unix:/run/dnstap.sock\"",
+    )
+    .operation;
+    let path = |text: &str| Some(Path::new(text).to_path_buf());
+    let (control, metrics, log) = (operation.control, operation.metrics, operation.log);
+    assert_eq!((control.socket, control.state), (path("/run/a.sock"), path("/var/lib/a")));
+    assert_eq!(control.control_group.as_deref(), Some("dns"));
+    assert_eq!((metrics.listen, metrics.coredns), ("[::1]:9153".parse().ok(), true));
+    assert_eq!((log.queries, log.json, log.file, log.sample), (LoggedQueries::Failed, true, path("/var/log/a"), 100));
+    assert_eq!(log.dnstap, Some(DnstapConfig::Unix("/run/dnstap.sock".into())));
+    for address in ["collector.example:6000", "10.0.0.1:6000", "[fd00::1]:6000"] {
+        let log = parse(&format!("[log]\ndnstap = \"tcp:{address}\"")).operation.log;
+        assert_eq!(log.dnstap, Some(DnstapConfig::Tcp(address.to_owned())));
+    }
+    assert_eq!(parse("").operation, OperationConfig::default());
 }
 
 #[test]

@@ -8,10 +8,11 @@ use std::time::SystemTime;
 
 use callsign::control::shapes::{FailedReload, Reloaded, Source, VERSION};
 use callsign::control::{
-    self, Control, ControlOptions, Host, Hub, Metrics, MetricsOptions, Place, QueryLog, QueryLogOptions,
+    self, Control, ControlOptions, Dnstap, DnstapTarget, Host, Hub, Metrics, MetricsOptions, Place, QueryLog,
+    QueryLogOptions,
 };
 use callsign::server::Server;
-use callsign::source::config::{ControlConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
+use callsign::source::config::{ControlConfig, DnstapConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -152,6 +153,7 @@ impl Steering {
     ) -> Option<Control> {
         self.lock().operation = operation.clone();
         self.log_queries(&operation.log);
+        self.write_dnstap(operation.log.dnstap.as_ref());
         self.serve_metrics(server, &operation.metrics).await;
         let kind = self.lock().source.kind.clone();
         let options = options(name, &operation.control, kind == "podman")?;
@@ -177,8 +179,28 @@ impl Steering {
         if before.metrics != operation.metrics {
             self.serve_metrics(server, &operation.metrics).await;
         }
-        if before.log != operation.log {
-            self.log_queries(&operation.log);
+        let (log, dnstap) = (&operation.log, operation.log.dnstap.as_ref());
+        if before.log.dnstap.as_ref() != dnstap {
+            self.write_dnstap(dnstap);
+        }
+        let of_queries = |log: &LogConfig| {
+            let mut log = log.clone();
+            log.dnstap = None;
+            log
+        };
+        if of_queries(&before.log) != of_queries(log) {
+            self.log_queries(log);
+        }
+    }
+
+    fn write_dnstap(&self, target: Option<&DnstapConfig>) {
+        let target = target.map(|target| match target {
+            DnstapConfig::Unix(path) => DnstapTarget::Unix(path.clone()),
+            DnstapConfig::Tcp(address) => DnstapTarget::Tcp(address.clone()),
+        });
+        match target.map(Dnstap::start).transpose() {
+            Ok(dnstap) => self.hub.set_dnstap(dnstap),
+            Err(error) => error!(%error, "dnstap cannot be started"),
         }
     }
 

@@ -491,6 +491,32 @@ impl Gatherer {
                 self.hub.watchers() as f64,
             ),
             Family::counter("callsign_watch_dropped", "Queries that watchers were too slow for", self.hub.dropped()),
+            Family::counters(
+                "callsign_query_log_dropped",
+                "Queries that the query log was too slow for; absent without one",
+                self.hub.unlogged().map(|dropped| (Vec::new(), dropped as f64)).into_iter().collect(),
+            ),
+        ]
+        .into_iter()
+        .chain(self.dnstap())
+        .collect()
+    }
+
+    fn dnstap(&self) -> Vec<Family> {
+        let Some(dnstap) = self.hub.dnstap() else { return Vec::new() };
+        let status = dnstap.status();
+        vec![
+            Family::gauge(
+                "callsign_dnstap_connected",
+                "1 while dnstap has a reader",
+                f64::from(u8::from(status.connected)),
+            ),
+            Family::counter("callsign_dnstap_sent", "Messages that were written as dnstap", status.sent),
+            Family::counter(
+                "callsign_dnstap_dropped",
+                "Messages that dnstap's reader was too slow for",
+                status.dropped,
+            ),
         ]
     }
 }

@@ -4,13 +4,14 @@
 //! the server's own. Whoever may open the socket may look; changing something takes root, the server's own user, or the
 //! control group. What only the program can do, reading its configuration again or changing its log, it does as [`Host`].
 //!
-//! The [`Hub`] is the server's [`Observer`](crate::server::Observer): queries go through it to those who watch them, and to the
-//! query log. Knows nothing of arguments, signals or configuration files.
+//! The [`Hub`] is the server's [`Observer`](crate::server::Observer): queries go through it to those who watch them, to the
+//! query log and to dnstap; it is the forwarder's [`Tap`](crate::forward::Tap), too. Knows nothing of arguments, signals or configuration files.
 
 mod added;
 pub mod client;
 mod containers;
 mod coredns;
+mod dnstap;
 mod explain;
 mod http;
 mod hub;
@@ -38,6 +39,7 @@ use tokio::task::JoinHandle;
 
 use crate::server::Server;
 
+pub use dnstap::{Dnstap, DnstapStatus, DnstapTarget};
 pub use explain::{Inquiry, Outcome, World, explain};
 #[doc(hidden)]
 pub use http::parameters;

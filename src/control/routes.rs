@@ -138,6 +138,7 @@ impl State {
             forwarding: look::forwarding(&status.forwarding),
             tcp_connections: status.tcp_connections,
             waiting: status.forwards,
+            dnstap: self.hub.dnstap().map(|dnstap| look::dnstap(&dnstap)),
         };
         shape.problems = look::problems(&shape);
         shape

@@ -50,6 +50,24 @@ pub struct Status {
     pub tcp_connections: usize,
     /// Queries that wait for an upstream.
     pub waiting: usize,
+    /// Where queries are written to as dnstap, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dnstap: Option<Dnstap>,
+}
+
+/// What is written as dnstap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dnstap {
+    /// The reader: `unix:PATH` or `tcp:HOST:PORT`.
+    pub target: String,
+    /// True while it is there.
+    pub connected: bool,
+    /// Why it is not.
+    pub error: Option<String>,
+    /// Messages that were written.
+    pub sent: u64,
+    /// Messages that were not, because there was no reader or it was too slow.
+    pub dropped: u64,
 }
 
 /// Where the networks come from.

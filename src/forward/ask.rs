@@ -267,7 +267,7 @@ impl<'a> QueryAttempts<'a> {
             Ok(received) => received,
             Err(error) => return self.break_off(server, attempt.sent, options, is_datagram, error),
         };
-        self.pool.servers[server].answered(&attempt, received.reused);
+        self.pool.servers[server].answered(&attempt, &received);
         attempt.finish();
         let reply = received.message;
         match meaning(&reply) {

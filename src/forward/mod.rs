@@ -53,6 +53,7 @@ mod state;
 mod stream;
 mod strict;
 mod system;
+mod tap;
 #[cfg(feature = "encrypted")]
 mod tls;
 
@@ -76,6 +77,7 @@ pub use relay::{Asked, AskedEdns, relay};
 pub(crate) use resolve::TOO_MANY;
 pub use state::UpstreamStatus;
 pub use system::SystemOptions;
+pub use tap::{Tap, Tapped};
 
 use crate::table::Upstream;
 use crate::wire::{ede, rcode};
@@ -193,6 +195,12 @@ impl Forwarder {
             None => choice.servers.clone(),
         };
         ask::ask(question, client, &self.pools.of(&servers), options).await
+    }
+
+    /// Shows all messages to and from upstreams to a tap, probes among them; the first call counts. While the tap is
+    /// [off](Tap::is_on), and where there is none, a question costs the same.
+    pub fn set_tap(&self, tap: Arc<dyn Tap>) {
+        self.pools.set_tap(tap);
     }
 
     /// How each upstream server does that was asked lately, sorted by address.

@@ -4,6 +4,7 @@
 mod support;
 
 mod commands;
+mod dnstap;
 mod docs;
 mod hostile;
 mod openapi;

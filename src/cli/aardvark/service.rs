@@ -51,6 +51,7 @@ impl Service {
             .limits(settings::limits(settings))
             .responder(settings::responder(settings))
             .observer(steering.hub())
+            .tap(steering.hub())
             .start()
             .await
             .map_err(|error| error.to_string())?;

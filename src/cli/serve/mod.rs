@@ -70,7 +70,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         .limits(settings::limits(&config.server))
         .responder(settings::responder(&config.server));
     let (steering, mut orders) = Steering::new("file", path);
-    builder = builder.observer(steering.hub());
+    builder = builder.observer(steering.hub()).tap(steering.hub());
     if let Some(workers) = config.server.workers {
         builder = builder.workers(workers);
     }

@@ -1,6 +1,6 @@
 //! `[control]`, `[metrics]` and `[log]`: what is shown of a server that runs, and to whom.
 
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use toml::Spanned;
@@ -54,11 +54,22 @@ pub struct LogConfig {
     pub file: Option<PathBuf>,
     /// One of so many is logged.
     pub sample: u32,
+    /// Where all queries are written to as dnstap, and what upstreams are asked; `None` for nowhere.
+    pub dnstap: Option<DnstapConfig>,
+}
+
+/// `dnstap`: where a reader of it listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DnstapConfig {
+    /// `"unix:PATH"`.
+    Unix(PathBuf),
+    /// `"tcp:HOST:PORT"`.
+    Tcp(String),
 }
 
 impl Default for LogConfig {
     fn default() -> LogConfig {
-        LogConfig { queries: LoggedQueries::Off, json: false, file: None, sample: 1 }
+        LogConfig { queries: LoggedQueries::Off, json: false, file: None, sample: 1, dnstap: None }
     }
 }
 
@@ -131,5 +142,34 @@ fn log(root: &Section<'_>) -> LogConfig {
         json: section.choice("format", &[("text", false), ("json", true)]).unwrap_or(false),
         file: section.string("file").map(|file| PathBuf::from(*file.get_ref())),
         sample: section.number("sample", 1..=1_000_000).map_or(1, |sample| sample as u32),
+        dnstap: section.string("dnstap").and_then(|target| {
+            let found = dnstap(target.get_ref());
+            if found.is_none() {
+                let written = target.get_ref();
+                let example = section.example("dnstap");
+                section.problem(
+                    &target.span(),
+                    format!("`dnstap` is {written:?}; write a socket, {example}, or \"tcp:HOST:PORT\""),
+                );
+            }
+            found
+        }),
+    }
+}
+
+/// `unix:PATH`, with an absolute path, or `tcp:HOST:PORT`.
+fn dnstap(text: &str) -> Option<DnstapConfig> {
+    match text.split_once(':')? {
+        ("unix", path) if path.starts_with('/') => Some(DnstapConfig::Unix(path.into())),
+        ("tcp", address) => {
+            let (host, port) = address.rsplit_once(':')?;
+            let is_host = match host.strip_prefix('[') {
+                Some(host) => host.strip_suffix(']')?.parse::<Ipv6Addr>().is_ok(),
+                None => !host.is_empty() && !host.contains(':'),
+            };
+            let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
+            (is_host && is_port).then(|| DnstapConfig::Tcp(address.to_owned()))
+        }
+        _ => None,
     }
 }

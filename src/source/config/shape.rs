@@ -193,6 +193,7 @@ pub(super) static LOG: Shape = Shape {
         Key("format", "format = \"json\""),
         Key("file", "file = \"/var/log/callsign/queries.log\""),
         Key("sample", "sample = 100"),
+        Key("dnstap", "dnstap = \"unix:/run/dnstap.sock\""),
     ],
     elsewhere: NOTHING,
 };
