@@ -9,10 +9,11 @@ use std::time::SystemTime;
 use callsign::control::shapes::{FailedReload, Reloaded, Source, VERSION};
 use callsign::control::{
     self, Control, ControlOptions, Dnstap, DnstapTarget, Host, Hub, Metrics, MetricsOptions, Place, QueryLog,
-    QueryLogOptions,
+    QueryLogOptions, SourceActivity,
 };
 use callsign::server::Server;
 use callsign::source::config::{ControlConfig, DnstapConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
+use callsign::source::docker::Activity;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -39,6 +40,8 @@ pub(super) struct Steering {
 struct State {
     source: Source,
     read: Option<SystemTime>,
+    /// What following Docker comes to.
+    docker: Option<Arc<Activity>>,
     /// Readings that succeeded, and that failed.
     counts: (u64, u64),
     is_stopping: bool,
@@ -71,6 +74,11 @@ impl Steering {
             None if is_followed => state.source = self.configured.clone(),
             None => {}
         }
+    }
+
+    /// What following Docker comes to, where it is followed.
+    pub(super) fn set_docker_activity(&self, activity: Option<Arc<Activity>>) {
+        self.lock().docker = activity;
     }
 
     /// Takes note of whether the Docker engine answers. What it says was just read, if it does.
@@ -233,6 +241,15 @@ impl Host for Steering {
 
     fn last_sync(&self) -> Option<SystemTime> {
         self.lock().read
+    }
+
+    fn source_activity(&self) -> SourceActivity {
+        let state = self.lock();
+        match &state.docker {
+            Some(docker) => SourceActivity { resyncs: docker.resyncs(), lag: docker.lag() },
+            // Everything is read each time.
+            None => SourceActivity { resyncs: state.counts.0, lag: None },
+        }
     }
 
     fn reloads(&self) -> (u64, u64) {

@@ -562,12 +562,17 @@ impl Teller<'_> {
         let (name, who) = (self.inquiry.name.to_string(), self.who());
         let (elsewhere, advice) = self.elsewhere();
         let nearest = if elsewhere.is_none() { self.nearest() } else { None };
+        let more = match (&elsewhere, &nearest) {
+            (Some(_), _) => None,
+            (None, Some(near)) => Some(format!("Did you mean {near}?")),
+            (None, None) => self.perhaps_stopped(),
+        };
         let cause = elsewhere.or_else(|| Some(format!("No container on {} has that name.", self.seen())));
         Told {
             result: "no_such_name",
             conclusion: format!("{who} gets \"no such name\" for {name}."),
             cause,
-            advice: advice.into_iter().chain(nearest.as_ref().map(|near| format!("Did you mean {near}?"))).collect(),
+            advice: advice.into_iter().chain(more).collect(),
             nearest,
         }
     }
@@ -610,10 +615,15 @@ impl Teller<'_> {
             cause = Some(match &choice.reason {
                 Reason::Route(domain) => format!("The configuration sends {domain} there."),
                 Reason::System(path) => format!("{} names it, as for this host itself.", path.display()),
-                _ => "The configuration names it.".to_owned(),
+                _ => "The configuration names this upstream.".to_owned(),
             });
         }
-        advice.extend(nearest.as_ref().map(|near| format!("Did you mean {near}?")));
+        match &nearest {
+            Some(near) => advice.push(format!("Did you mean {near}?")),
+            // No container has a name with dots, unless somebody has written one.
+            None if advice.is_empty() && !name.contains('.') => advice.extend(self.perhaps_stopped()),
+            None => {}
+        }
         let result = if servers.is_empty() { "failed" } else { "forwarded" };
         Told { result, conclusion, cause, nearest, advice }
     }
@@ -671,6 +681,12 @@ impl Teller<'_> {
         }
         let holder = holders_of(&*self.world.table.network(elsewhere)?, name).first().map(name_of)?;
         Some(format!("Or give it the name here: docker network connect --alias {name} {here} {holder}"))
+    }
+
+    /// That Podman says nothing of containers that are stopped.
+    fn perhaps_stopped(&self) -> Option<String> {
+        let text = "A container that is stopped has no name with Podman. See whether it is: podman ps --all";
+        (self.world.kind == "podman").then(|| text.to_owned())
     }
 
     /// The Compose project of the container that has the name on a network of Docker's.

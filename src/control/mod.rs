@@ -33,7 +33,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinHandle;
 
@@ -64,6 +64,9 @@ pub trait Host: Send + Sync + 'static {
     /// When they were last read with success.
     fn last_sync(&self) -> Option<SystemTime>;
 
+    /// What following the source has come to.
+    fn source_activity(&self) -> SourceActivity;
+
     /// How many readings succeeded, and how many failed.
     fn reloads(&self) -> (u64, u64);
 
@@ -78,6 +81,15 @@ pub trait Host: Send + Sync + 'static {
     /// # Errors
     /// What is wrong with it.
     fn set_log_level(&self, level: &str) -> Result<(), String>;
+}
+
+/// What following a source has come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceActivity {
+    /// How often all of it was read.
+    pub resyncs: u64,
+    /// How long the last change took to be in force, where the source says when it happened.
+    pub lag: Option<Duration>,
 }
 
 /// What a control socket is started with.

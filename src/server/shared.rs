@@ -20,6 +20,7 @@ use super::host::Host;
 use super::limits::Limits;
 use super::observe::Observer;
 use super::slot::Slot;
+use super::status::LimitsHit;
 
 /// Which slot is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -140,6 +141,14 @@ impl Shared {
 
     pub(super) fn set_limits(&self, limits: Limits) {
         self.limits.store(Arc::new(limits));
+    }
+
+    /// How often limits were reached.
+    pub(super) fn limits_hit(&self) -> LimitsHit {
+        let mut hit = LimitsHit::default();
+        self.connections.limits_hit(&mut hit);
+        self.forwards.limits_hit(&mut hit);
+        hit
     }
 
     /// Waits until no query and no connection is left.

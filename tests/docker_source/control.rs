@@ -70,6 +70,15 @@ fn status_names_and_metrics_have_dockers_networks_and_whether_it_answers() {
     for sample in ["callsign_source_connected{kind=\"docker\"} 1.0\n", "callsign_endpoints{network=\"shop\"} 2.0\n"] {
         assert!(metrics.contains(sample), "{sample} in {metrics}");
     }
+    let value = |metrics: &str, name: &str| -> Option<f64> {
+        let name = format!("{name}{{kind=\"docker\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())
+    };
+    let resyncs = value(&metrics, "callsign_source_resyncs_total").unwrap();
+    assert!(resyncs >= 1.0, "{metrics}");
+    bed.engine.run(Container::new("late").on("shop", &[]));
+    let lag = || value(&scraped(&bed, "/metrics"), "callsign_source_lag_seconds");
+    eventually("the lag is known", || lag().is_some());
 
     bed.engine.end();
     eventually("it is told that Docker is away", || source(&bed)["connected"] == false);
@@ -81,6 +90,8 @@ fn status_names_and_metrics_have_dockers_networks_and_whether_it_answers() {
 
     bed.engine.listen();
     eventually("it is told that Docker is back", || source(&bed)["connected"] == true);
+    let again = value(&scraped(&bed, "/metrics"), "callsign_source_resyncs_total").unwrap();
+    assert!(again > resyncs, "{again}: all was read again when it was back");
     command(&bed, "status").expect_success();
 }
 

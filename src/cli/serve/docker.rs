@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use callsign::server::{ListenerState, Server};
 use callsign::source::config::NetworkPolicies;
-use callsign::source::docker::{Docker, DockerOptions, Presence, Reading};
+use callsign::source::docker::{Activity, Docker, DockerOptions, Presence, Reading};
 use tracing::{debug, error, warn};
 
 /// The engine, and which of the server's networks are its own.
@@ -51,6 +51,11 @@ impl Engine {
     /// True while it answers, and all that it has was read.
     pub(super) fn is_connected(&self) -> bool {
         self.docker.presence() == Presence::Following
+    }
+
+    /// What following it comes to.
+    pub(super) fn activity(&self) -> Arc<Activity> {
+        self.docker.activity()
     }
 
     /// Names of the networks that are served for it.

@@ -146,6 +146,7 @@ impl Service {
                 }
             }
         }
+        self.steering.set_docker_activity(self.docker.as_ref().map(Engine::activity));
     }
 
     /// True while Docker's networks are read for the first time.

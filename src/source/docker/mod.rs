@@ -21,6 +21,7 @@
 //!
 //! Only these are read, by GET: `/_ping`, `/events`, `/containers/json`, `/containers/ID/json`, `/networks`, `/networks/ID`.
 
+mod activity;
 mod engine;
 mod events;
 mod model;
@@ -34,6 +35,7 @@ mod swarm;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
@@ -43,6 +45,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::table::{Address, NameTable, Network, NetworkBuilder};
 
+pub use activity::Activity;
 use engine::Engine;
 pub use engine::{EngineError, Version, find_socket};
 use events::Event;
@@ -108,6 +111,9 @@ pub struct Docker {
     pass: Instant,
     services: Instant,
     retry: Instant,
+    activity: Arc<Activity>,
+    /// When the oldest event happened that is not in force yet, in ns since 1970.
+    pending_since: Option<i64>,
 }
 
 /// Whether the engine answers.
@@ -181,6 +187,8 @@ impl Docker {
             pass: now + PASS,
             services: now + SERVICES,
             retry: now + RETRY,
+            activity: Arc::default(),
+            pending_since: None,
         }
     }
 
@@ -202,12 +210,18 @@ impl Docker {
         self.presence
     }
 
+    /// What following it has come to; it goes on being counted.
+    pub fn activity(&self) -> Arc<Activity> {
+        self.activity.clone()
+    }
+
     /// Waits until there is something to [read](Docker::read), or the engine's [presence](Docker::presence) has changed. Nothing
     /// happens between two calls of this, so call it all the time. Cancelling it loses nothing.
     pub async fn changed(&mut self) {
         let before = self.presence;
         loop {
             self.ask();
+            self.note_lag();
             let is_over = self.presence == Presence::Starting && self.start <= Instant::now();
             if self.is_subscribed && (self.state.is_settled() || is_over && self.state.is_listed()) {
                 self.presence = Presence::Following;
@@ -330,11 +344,22 @@ impl Docker {
         self.state.containers().map(status).collect()
     }
 
+    /// What events told is in force once all that was asked for it is answered, and read.
+    fn note_lag(&mut self) {
+        if self.state.is_settled()
+            && !self.state.has_changes()
+            && let Some(happened) = self.pending_since.take()
+        {
+            self.activity.caught_up(happened);
+        }
+    }
+
     fn find_socket(&self) -> Result<std::path::PathBuf, EngineError> {
         find_socket(self.options.socket.as_deref(), |name| std::env::var_os(name))
     }
 
     fn begin_pass(&mut self) {
+        self.activity.resynced();
         self.state.reconcile();
         self.pass = Instant::now() + PASS;
     }
@@ -404,6 +429,8 @@ impl Docker {
                 for event in &events {
                     tracing::trace!(?event, "Docker tells");
                     self.state.event(event);
+                    let time = Some(event.time).filter(|time| *time > 0);
+                    self.pending_since = self.pending_since.into_iter().chain(time).min();
                 }
             }
             Message::Away(error) => {
