@@ -7,7 +7,7 @@ use crate::support::process::{Finished, run};
 use crate::support::program::callsign;
 
 /// A command about the server of a home.
-fn ask(home: &Home, words: &str) -> Finished {
+pub(crate) fn ask(home: &Home, words: &str) -> Finished {
     let socket = home.path().join("podman.sock");
     let mut words: Vec<&str> = words.split(' ').collect();
     words.extend(["--socket", socket.to_str().unwrap()]);

@@ -6,6 +6,7 @@ mod support;
 
 mod command_line;
 mod control;
+mod docs;
 mod ending;
 mod forwarding;
 mod kit;

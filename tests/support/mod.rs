@@ -37,6 +37,7 @@ pub mod process;
 pub mod program;
 pub mod sockets;
 pub mod spoof;
+pub mod troubleshooting;
 pub mod unbound;
 #[cfg(feature = "server")]
 pub mod upstream;
