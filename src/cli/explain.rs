@@ -18,7 +18,7 @@ use callsign::wire::rtype;
 use super::control::text::Style;
 use super::control::{Failure, ask, block_on, socket};
 use super::question::Question;
-use super::{NO, USAGE, arguments, check, docker, output, settings};
+use super::{NO, USAGE, arguments, check, docker, output};
 
 pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
     let question = Question::new(&arguments.name, arguments.rtype, rtype::A);
@@ -107,7 +107,7 @@ fn of_config(config: Config, kind: &str, inquiry: &Inquiry, is_asked: bool) -> R
         table.add(network).map_err(|error| (NO, error.to_string()))?;
     }
     let port = config.server.port;
-    let forwarder = Forwarder::new(settings::forwarding(&config.server, &config.cache, &config.routes));
+    let forwarder = Forwarder::new(config.server.settings.forward);
     let listen = |network: &Network| {
         let snapshot = network.snapshot();
         let addresses = snapshot.settings().listen.iter();
@@ -117,7 +117,7 @@ fn of_config(config: Config, kind: &str, inquiry: &Inquiry, is_asked: bool) -> R
     let world = World {
         table: &table,
         forwarder: &forwarder,
-        responder: Arc::new(settings::responder(&config.server)),
+        responder: Arc::new(config.server.settings.responder),
         listeners: Vec::new(),
         port,
         kind,

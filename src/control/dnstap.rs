@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use crate::forward::Tapped;
 use crate::server::Observed;
-use crate::table::Transport;
+use crate::settings::Transport;
 
 /// Messages that wait to be written, and the octets in them.
 const QUEUE: usize = 8192;

@@ -15,7 +15,7 @@ use arc_swap::{ArcSwap, Guard};
 use resolv_conf::{Config, ParseError};
 
 use super::choice::distinct;
-use crate::table::{Address, Upstream};
+use crate::settings::{Address, Upstream};
 
 /// How many name servers of the file count (resolv.conf(5), MAXNS).
 const SERVERS: usize = 3;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::table::{Transport, Upstream};
+use crate::settings::{Transport, Upstream};
 
 /// Sees the messages to and from upstreams; see [`Forwarder::set_tap`](super::Forwarder::set_tap).
 ///

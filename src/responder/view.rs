@@ -8,7 +8,8 @@ use std::sync::Arc;
 use arc_swap::Guard;
 use smallvec::SmallVec;
 
-use crate::table::{Attachment, Clients, Network, Snapshot, Upstream};
+use crate::settings::Upstream;
+use crate::table::{Attachment, Clients, Network, Snapshot};
 use crate::wire::Name;
 
 use super::client::Client;

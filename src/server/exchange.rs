@@ -8,7 +8,7 @@ use crate::forward::{
     self, Asked, AskedEdns, Asker, CacheState, Choice, Forwarder, Question, ReplySource, Resolved, TOO_MANY, relay,
 };
 use crate::responder::Forward;
-use crate::table::Upstream;
+use crate::settings::Upstream;
 use crate::wire::message::{Header, flag};
 use crate::wire::reply::{self, Failure, ReplyEdns};
 use crate::wire::{Name, ede, rcode};

@@ -17,8 +17,8 @@ use tokio::sync::{Notify, oneshot};
 use crate::table::Network;
 
 use super::client_key::ClientKey;
-use super::limits::Limits;
 use super::status::LimitsHit;
+use crate::settings::Limits;
 
 /// A query that has waited for less than this does not give way to one of a client that has as many.
 const MIN_WAIT: Duration = Duration::from_secs(1);

@@ -19,7 +19,6 @@ mod held;
 mod holder;
 mod host;
 mod later;
-mod limits;
 mod namespace;
 mod neighbors;
 mod observe;
@@ -44,8 +43,10 @@ use tokio::runtime::Handle;
 
 use crate::forward::{ForwardOptions, Forwarder};
 use crate::responder::ResponderOptions;
+use crate::settings::ServerSettings;
 use crate::table::{NameTable, TableError};
 
+pub use crate::settings::Limits;
 pub use builder::ServerBuilder;
 use change::Adopted;
 pub use change::Applied;
@@ -53,7 +54,6 @@ pub use change::Applied;
 pub use counting::{Counted, Counting};
 pub use counting::{Counts, DURATION_BUCKETS, Distribution, ListenerCounts, QueryCount, SIZE_BOUNDS};
 pub use host::listener;
-pub use limits::Limits;
 pub use observe::{Observed, Observer, Origin};
 use shared::Shared;
 pub use socket::ReadySocket;
@@ -157,6 +157,28 @@ impl Server {
     /// The port of listen addresses that name none.
     pub fn port(&self) -> u16 {
         self.shared.port
+    }
+
+    /// Replaces all settings, for all queries from here on: as the methods below, one after the other.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// use callsign::server::Server;
+    /// use callsign::settings::ServerSettings;
+    ///
+    /// let server = Server::builder().start().await?;
+    /// let mut settings = ServerSettings::default();
+    /// settings.limits.forwards_per_client = 100;
+    /// server.configure(settings);
+    /// # server.shutdown().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn configure(&self, settings: ServerSettings) {
+        self.set_forwarding(settings.forward);
+        self.set_responder_options(settings.responder);
+        self.set_limits(settings.limits);
     }
 
     /// Replaces where questions are forwarded to, for all queries from here on.

@@ -10,17 +10,18 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::forward::Forwarder;
 use crate::responder::ResponderOptions;
-use crate::table::{Address, NameTable};
+use crate::settings::Address;
+use crate::table::NameTable;
 
 use super::connections::Connections;
 use super::datagrams::Datagrams;
 use super::forwards::Forwards;
 use super::holder::Holders;
 use super::host::Host;
-use super::limits::Limits;
 use super::observe::Observer;
 use super::slot::Slot;
 use super::status::LimitsHit;
+use crate::settings::Limits;
 
 /// Which slot is meant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -14,7 +14,6 @@ use tracing::{debug, error};
 
 use super::arguments::Job;
 use super::policies::Policies;
-use crate::cli::settings;
 use crate::cli::steering::Steering;
 
 /// Worker threads, unless podman.toml says otherwise. One answers more than 100,000 queries a second.
@@ -43,13 +42,13 @@ impl Service {
     /// It cannot be started.
     pub(super) async fn start(job: &Job, steering: Arc<Steering>) -> Result<Service, String> {
         let policies = Policies::read(job);
-        let settings = &policies.config().server;
+        let server = &policies.config().server;
         let server = Server::builder()
             .port(job.port)
-            .workers(settings.workers.unwrap_or(WORKERS))
+            .workers(server.workers.unwrap_or(WORKERS))
             .forwarding(policies.forwarding())
-            .limits(settings::limits(settings))
-            .responder(settings::responder(settings))
+            .limits(server.settings.limits.clone())
+            .responder(server.settings.responder.clone())
             .observer(steering.hub())
             .tap(steering.hub())
             .start()
@@ -63,10 +62,10 @@ impl Service {
     pub(super) async fn read(&mut self) {
         let is_renewed = self.policies.read_again();
         if is_renewed {
-            let settings = &self.policies.config().server;
+            let server = &self.policies.config().server;
             self.server.set_forwarding(self.policies.forwarding());
-            self.server.set_limits(settings::limits(settings));
-            self.server.set_responder_options(settings::responder(settings));
+            self.server.set_limits(server.settings.limits.clone());
+            self.server.set_responder_options(server.settings.responder.clone());
             self.directory.set_template(self.policies.template());
             self.steering.change(&self.server, &self.policies.config().operation).await;
         }

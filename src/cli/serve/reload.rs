@@ -7,18 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callsign::control::shapes::Reloaded;
-use callsign::forward::ForwardOptions;
 use callsign::server::{Applied, ListenerState, Server};
-use callsign::source::config::{
-    Config, ConfigError, NetworkPolicies, Problem, RouteConfig, ServerConfig, Surroundings, Watcher,
-};
+use callsign::source::config::{Config, ConfigError, NetworkPolicies, Problem, ServerConfig, Surroundings, Watcher};
 use callsign::source::docker::DockerOptions;
 use callsign::source::file;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
+use super::super::docker;
 use super::super::steering::Steering;
-use super::super::{docker, settings};
 use super::docker::Engine;
 use super::supervisor::Supervisor;
 
@@ -39,7 +36,6 @@ pub(super) struct Service {
     /// Names of the file's networks.
     networks: Vec<String>,
     settings: ServerConfig,
-    routes: Vec<RouteConfig>,
 }
 
 impl Service {
@@ -54,7 +50,6 @@ impl Service {
             docker: None,
             networks: Vec::new(),
             settings: ServerConfig::default(),
-            routes: Vec::new(),
         }
     }
 
@@ -74,7 +69,7 @@ impl Service {
         let applied = self.server.apply(config.networks).await.map_err(|error| error.to_string())?;
         self.follow(docker, config.additions).await;
         self.tell_if_empty(is_empty);
-        (self.settings, self.routes) = (config.server, config.routes);
+        self.settings = config.server;
         self.steering.note(Reloaded {
             added: applied.added.clone(),
             warnings: texts(&config.warnings),
@@ -174,15 +169,10 @@ impl Service {
     /// # Errors
     /// Why everything stays as it is.
     async fn replace(&mut self, config: Config, reason: &str) -> Result<(), String> {
-        let options = (
-            settings::forwarding(&config.server, &config.cache, &config.routes),
-            settings::responder(&config.server),
-            settings::limits(&config.server),
-        );
         let surroundings = config.surroundings();
         let (docker, names) = (docker::options(&config), names(&config));
         let is_empty = docker.is_none() && names.is_empty();
-        let Config { server, networks, additions, routes, operation, warnings, .. } = config;
+        let Config { server, networks, additions, operation, warnings, .. } = config;
         let applied = match self.server.update(networks, &self.networks).await {
             Ok(applied) => applied,
             Err(error) => {
@@ -197,13 +187,10 @@ impl Service {
         if server.workers != self.settings.workers {
             warn!("changing `workers` requires a restart");
         }
-        let is_changed = server != self.settings || routes != self.routes;
+        let is_changed = server != self.settings;
         if is_changed {
-            let (forwarding, responder, limits): (ForwardOptions, _, _) = options;
-            self.server.set_forwarding(forwarding);
-            self.server.set_responder_options(responder);
-            self.server.set_limits(limits);
-            (self.settings, self.routes) = (server, routes);
+            self.server.configure(server.settings.clone());
+            self.settings = server;
         }
         self.steering.change(&self.server, &operation).await;
         self.steering.note(Reloaded {
