@@ -83,7 +83,10 @@ fn main() {
     println!("| ratio | {:.3} | {:.3} |", watched.rate / alone.rate, watched.cpu / alone.cpu);
     println!("| no metrics | {off} |\n| metrics | {counted} |");
     println!("| ratio | {:.3} | {:.3} |", counted.rate / off.rate, counted.cpu / off.cpu);
-    println!("\nThe watcher was shown {} queries, and told of {} more that it was not shown.", counts.shown, counts.dropped);
+    println!(
+        "\nThe watcher was shown {} queries, and told of {} more that it was not shown.",
+        counts.shown, counts.dropped
+    );
     assert!(counts.shown > 0, "the watcher saw nothing");
 }
 

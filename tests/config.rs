@@ -120,9 +120,9 @@ fn every_key_of_the_control_socket_the_metrics_and_the_log() {
     assert_eq!((metrics.listen, metrics.coredns), ("[::1]:9153".parse().ok(), true));
     assert_eq!((log.queries, log.json, log.file, log.sample), (LoggedQueries::Failed, true, path("/var/log/a"), 100));
     assert_eq!(log.dnstap, Some(DnstapConfig::Unix("/run/dnstap.sock".into())));
-    for address in ["collector.example:6000", "10.0.0.1:6000", "[fd00::1]:6000"] {
+    for address in ["10.0.0.1:6000", "[fd00::1]:6000"] {
         let log = parse(&format!("[log]\ndnstap = \"tcp:{address}\"")).operation.log;
-        assert_eq!(log.dnstap, Some(DnstapConfig::Tcp(address.to_owned())));
+        assert_eq!(log.dnstap, Some(DnstapConfig::Tcp(address.parse().unwrap())));
     }
     assert_eq!(parse("").operation, OperationConfig::default());
 }

@@ -249,13 +249,13 @@ fn a_reader_of_dnstap_is_a_socket_or_an_address_with_a_port() {
         "unix:",
         "tcp:",
         "tcp:a",
-        "tcp::6000",
-        "tcp:a:0",
+        "tcp:10.0.0.1:0",
+        "tcp:a:6000",
         "tcp:fd00::1:6000",
         "udp:a:1",
     ];
     for text in texts {
-        let says = "write a socket, dnstap = \"unix:/run/dnstap.sock\", or \"tcp:HOST:PORT\"";
+        let says = "write a socket, dnstap = \"unix:/run/dnstap.sock\", or \"tcp:ADDRESS:PORT\"";
         assert_eq!(problems(&format!("[log]\ndnstap = \"{text}\"")), [format!("2: `dnstap` is \"{text}\"; {says}")]);
     }
 }

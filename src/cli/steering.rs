@@ -204,7 +204,7 @@ impl Steering {
     fn write_dnstap(&self, target: Option<&DnstapConfig>) {
         let target = target.map(|target| match target {
             DnstapConfig::Unix(path) => DnstapTarget::Unix(path.clone()),
-            DnstapConfig::Tcp(address) => DnstapTarget::Tcp(address.clone()),
+            DnstapConfig::Tcp(address) => DnstapTarget::Tcp(*address),
         });
         match target.map(Dnstap::start).transpose() {
             Ok(dnstap) => self.hub.set_dnstap(dnstap),

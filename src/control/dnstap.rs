@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -46,8 +46,8 @@ const CONTENT_TYPE: &[u8] = b"protobuf:dnstap.Dnstap";
 pub enum DnstapTarget {
     /// A unix socket.
     Unix(PathBuf),
-    /// `HOST:PORT`, or `[ADDRESS]:PORT`.
-    Tcp(String),
+    /// An address and a port.
+    Tcp(SocketAddr),
 }
 
 impl fmt::Display for DnstapTarget {
@@ -372,9 +372,7 @@ impl Writer {
         let (socket, address) = match &self.target {
             DnstapTarget::Unix(path) => (Socket::new(Domain::UNIX, Type::STREAM, None)?, SockAddr::unix(path)?),
             DnstapTarget::Tcp(address) => {
-                let mut all = address.to_socket_addrs()?;
-                let address = all.next().ok_or_else(|| io::Error::other(format!("{address} has no address")))?;
-                (Socket::new(Domain::for_address(address), Type::STREAM, None)?, address.into())
+                (Socket::new(Domain::for_address(*address), Type::STREAM, None)?, SockAddr::from(*address))
             }
         };
         // Of a unix socket it is also the patience with a reader that accepts nothing.

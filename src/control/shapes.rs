@@ -58,7 +58,7 @@ pub struct Status {
 /// What is written as dnstap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dnstap {
-    /// The reader: `unix:PATH` or `tcp:HOST:PORT`.
+    /// The reader: `unix:PATH` or `tcp:ADDRESS:PORT`.
     pub target: String,
     /// True while it is there.
     pub connected: bool,

@@ -1,6 +1,6 @@
 //! `[control]`, `[metrics]` and `[log]`: what is shown of a server that runs, and to whom.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use toml::Spanned;
@@ -63,8 +63,8 @@ pub struct LogConfig {
 pub enum DnstapConfig {
     /// `"unix:PATH"`.
     Unix(PathBuf),
-    /// `"tcp:HOST:PORT"`.
-    Tcp(String),
+    /// `"tcp:ADDRESS:PORT"`.
+    Tcp(SocketAddr),
 }
 
 impl Default for LogConfig {
@@ -149,7 +149,7 @@ fn log(root: &Section<'_>) -> LogConfig {
                 let example = section.example("dnstap");
                 section.problem(
                     &target.span(),
-                    format!("`dnstap` is {written:?}; write a socket, {example}, or \"tcp:HOST:PORT\""),
+                    format!("`dnstap` is {written:?}; write a socket, {example}, or \"tcp:ADDRESS:PORT\""),
                 );
             }
             found
@@ -157,18 +157,12 @@ fn log(root: &Section<'_>) -> LogConfig {
     }
 }
 
-/// `unix:PATH`, with an absolute path, or `tcp:HOST:PORT`.
+/// `unix:PATH`, with an absolute path, or `tcp:ADDRESS:PORT`.
 fn dnstap(text: &str) -> Option<DnstapConfig> {
     match text.split_once(':')? {
         ("unix", path) if path.starts_with('/') => Some(DnstapConfig::Unix(path.into())),
         ("tcp", address) => {
-            let (host, port) = address.rsplit_once(':')?;
-            let is_host = match host.strip_prefix('[') {
-                Some(host) => host.strip_suffix(']')?.parse::<Ipv6Addr>().is_ok(),
-                None => !host.is_empty() && !host.contains(':'),
-            };
-            let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
-            (is_host && is_port).then(|| DnstapConfig::Tcp(address.to_owned()))
+            address.parse().ok().filter(|address: &SocketAddr| address.port() > 0).map(DnstapConfig::Tcp)
         }
         _ => None,
     }

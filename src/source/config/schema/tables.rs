@@ -480,7 +480,7 @@ pub(in crate::source::config) static LOG: TableSchema = table(
             "dnstap = \"unix:/run/dnstap.sock\"",
             Text,
             "none",
-            "Where a reader of dnstap listens, `unix:PATH` or `tcp:HOST:PORT`: it gets all queries and replies, of clients and of \
+            "Where a reader of dnstap listens, `unix:PATH` or `tcp:ADDRESS:PORT`: it gets all queries and replies, of clients and of \
              upstreams, whatever `queries` and `sample` say.",
         ),
     ],
