@@ -347,11 +347,12 @@ impl Docker {
 
     /// What events told is in force once all that was asked for it is answered, and read.
     fn note_lag(&mut self) {
-        if self.state.is_settled()
+        if let Some(happened) = self.pending_since
             && !self.state.has_changes()
-            && let Some(happened) = self.pending_since.take()
+            && self.state.is_settled()
         {
             self.activity.caught_up(happened);
+            self.pending_since = None;
         }
     }
 
