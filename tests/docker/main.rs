@@ -17,5 +17,6 @@ mod load;
 mod networks;
 mod podman;
 mod rootless;
+mod swarm;
 mod truth;
 mod views;

@@ -8,6 +8,7 @@ mod docs;
 mod kit;
 mod networks;
 mod program;
+mod proxy;
 mod scale;
 #[path = "../support/mod.rs"]
 mod support;

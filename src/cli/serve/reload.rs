@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use callsign::control::shapes::Reloaded;
 use callsign::server::{Applied, ListenerState, Server};
-use callsign::source::config::{Config, ConfigError, NetworkPolicies, Problem, ServerConfig, Surroundings, Watcher};
+use callsign::source::config::{
+    Config, ConfigError, DockerConfig, NetworkPolicies, Problem, ServerConfig, Surroundings, Watcher,
+};
 use callsign::source::docker::DockerOptions;
 use callsign::source::file;
 use tokio::time::{Instant, sleep};
@@ -67,7 +69,7 @@ impl Service {
         let is_empty = docker.is_none() && config.networks.is_empty();
         self.networks = names(&config);
         let applied = self.server.apply(config.networks).await.map_err(|error| error.to_string())?;
-        self.follow(docker, config.additions).await;
+        self.follow(docker, config.additions, config.docker.unwrap_or_default()).await;
         self.tell_if_empty(is_empty);
         self.settings = config.server;
         self.steering.note(Reloaded {
@@ -129,11 +131,11 @@ impl Service {
     }
 
     /// Follows Docker with these options, or no longer.
-    async fn follow(&mut self, options: Option<DockerOptions>, additions: NetworkPolicies) {
+    async fn follow(&mut self, options: Option<DockerOptions>, additions: NetworkPolicies, config: DockerConfig) {
         self.steering.set_docker(options.as_ref().map(docker::socket));
         match (options, &mut self.docker) {
-            (Some(options), Some(engine)) => engine.configure(options, additions),
-            (Some(options), none) => *none = Some(Engine::new(options, additions)),
+            (Some(options), Some(engine)) => engine.configure(options, additions, config),
+            (Some(options), none) => *none = Some(Engine::new(options, additions, config)),
             (None, engine) => {
                 let gone = engine.take().map(|engine| engine.served()).unwrap_or_default();
                 if let Err(error) = self.server.update(Vec::new(), &gone).await {
@@ -172,17 +174,23 @@ impl Service {
         let surroundings = config.surroundings();
         let (docker, names) = (docker::options(&config), names(&config));
         let is_empty = docker.is_none() && names.is_empty();
-        let Config { server, networks, additions, operation, warnings, .. } = config;
+        let Config { server, networks, additions, docker: docker_config, operation, warnings, .. } = config;
+        if let (Some(engine), Some(options)) = (&mut self.docker, &docker) {
+            engine.release(&self.server, options).await;
+        }
         let applied = match self.server.update(networks, &self.networks).await {
             Ok(applied) => applied,
             Err(error) => {
+                if let Some(engine) = &mut self.docker {
+                    engine.restore();
+                }
                 self.steering.note(Reloaded { errors: vec![error.to_string()], ..Reloaded::default() });
                 error!(reason, %error, "not reloaded: everything stays as it is");
                 return Err(error.to_string());
             }
         };
         self.networks = names;
-        self.follow(docker, additions).await;
+        self.follow(docker, additions, docker_config.unwrap_or_default()).await;
         tell_of_warnings(&warnings, surroundings);
         if server.workers != self.settings.workers {
             warn!("changing `workers` requires a restart");
