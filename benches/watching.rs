@@ -48,7 +48,8 @@ const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 fn main() {
     let arguments = Arguments::parse();
     let is_quick = arguments.quick || arguments.test || !arguments.bench;
-    let (windows, time) = if is_quick { (3, Duration::from_millis(50)) } else { (25, Duration::from_millis(200)) };
+    let time = Duration::from_millis(200);
+    let windows = if is_quick { 2 } else { 25 };
 
     let port = free_port(&[LOCAL]);
     let config = |more: &str| {
