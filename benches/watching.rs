@@ -88,7 +88,7 @@ fn main() {
         "\nThe watcher was shown {} queries, and told of {} more that it was not shown.",
         counts.shown, counts.dropped
     );
-    assert!(counts.shown > 0, "the watcher saw nothing");
+    assert!(is_quick || counts.shown > 0, "the watcher saw nothing");
 }
 
 /// What a window came to.
