@@ -241,6 +241,25 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
     }
 }
 
+#[test]
+fn a_reader_of_dnstap_is_a_socket_or_an_address_with_a_port() {
+    let texts = [
+        "/run/a.sock",
+        "unix:run/a.sock",
+        "unix:",
+        "tcp:",
+        "tcp:a",
+        "tcp:10.0.0.1:0",
+        "tcp:a:6000",
+        "tcp:fd00::1:6000",
+        "udp:a:1",
+    ];
+    for text in texts {
+        let says = "write a socket, dnstap = \"unix:/run/dnstap.sock\", or \"tcp:ADDRESS:PORT\"";
+        assert_eq!(problems(&format!("[log]\ndnstap = \"{text}\"")), [format!("2: `dnstap` is \"{text}\"; {says}")]);
+    }
+}
+
 /// What can be read and cannot work.
 #[test]
 fn what_cannot_work_is_an_error() {

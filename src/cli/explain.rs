@@ -188,10 +188,11 @@ fn show(explained: &Explained, style: Style) -> String {
         lines.push(("upstream", format!("{}: {servers}", forward.by)));
     }
     if let Some(said) = &explained.upstream {
+        let by = said.upstream.as_ref().map(|upstream| format!("{upstream}: ")).unwrap_or_default();
         let what = said.rcode.clone().or_else(|| said.error.clone()).unwrap_or_default();
         lines.push((
             "said",
-            format!("{what} after {:.1} ms {}", said.ms, said.answers.join(", ")).trim_end().to_owned(),
+            format!("{by}{what} after {:.1} ms {}", said.ms, said.answers.join(", ")).trim_end().to_owned(),
         ));
     }
     lines.extend(technical.answers.iter().map(|record| ("answer", record.clone())));

@@ -9,10 +9,12 @@ use std::time::SystemTime;
 
 use callsign::control::shapes::{Confined, FailedReload, Reloaded, Source, VERSION};
 use callsign::control::{
-    self, Control, ControlOptions, Host, Hub, Metrics, MetricsOptions, PageOptions, Place, QueryLog, QueryLogOptions,
+    self, Control, ControlOptions, Dnstap, DnstapTarget, Host, Hub, Metrics, MetricsOptions, PageOptions, Place,
+    QueryLog, QueryLogOptions, SourceActivity,
 };
 use callsign::server::Server;
-use callsign::source::config::{ControlConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
+use callsign::source::config::{ControlConfig, DnstapConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
+use callsign::source::docker::Activity;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -40,6 +42,8 @@ pub(super) struct Steering {
 struct State {
     source: Source,
     read: Option<SystemTime>,
+    /// What following Docker comes to.
+    docker: Option<Arc<Activity>>,
     /// Readings that succeeded, and that failed.
     counts: (u64, u64),
     is_stopping: bool,
@@ -72,6 +76,11 @@ impl Steering {
             None if is_followed => state.source = self.configured.clone(),
             None => {}
         }
+    }
+
+    /// What following Docker comes to, where it is followed.
+    pub(super) fn set_docker_activity(&self, activity: Option<Arc<Activity>>) {
+        self.lock().docker = activity;
     }
 
     /// Takes note of whether the Docker engine answers. What it says was just read, if it does.
@@ -176,6 +185,7 @@ impl Steering {
         sandbox.enter_last(&directories);
         // It is written by a thread of its own.
         self.log_queries(&operation.log);
+        self.write_dnstap(operation.log.dnstap.as_ref());
         self.serve_metrics(server, &operation.metrics).await;
         control
     }
@@ -203,8 +213,28 @@ impl Steering {
         if before.metrics != operation.metrics {
             self.serve_metrics(server, &operation.metrics).await;
         }
-        if before.log != operation.log {
-            self.log_queries(&operation.log);
+        let (log, dnstap) = (&operation.log, operation.log.dnstap.as_ref());
+        if before.log.dnstap.as_ref() != dnstap {
+            self.write_dnstap(dnstap);
+        }
+        let of_queries = |log: &LogConfig| {
+            let mut log = log.clone();
+            log.dnstap = None;
+            log
+        };
+        if of_queries(&before.log) != of_queries(log) {
+            self.log_queries(log);
+        }
+    }
+
+    fn write_dnstap(&self, target: Option<&DnstapConfig>) {
+        let target = target.map(|target| match target {
+            DnstapConfig::Unix(path) => DnstapTarget::Unix(path.clone()),
+            DnstapConfig::Tcp(address) => DnstapTarget::Tcp(*address),
+        });
+        match target.map(Dnstap::start).transpose() {
+            Ok(dnstap) => self.hub.set_dnstap(dnstap),
+            Err(error) => error!(%error, "dnstap cannot be started"),
         }
     }
 
@@ -237,6 +267,15 @@ impl Host for Steering {
 
     fn last_sync(&self) -> Option<SystemTime> {
         self.lock().read
+    }
+
+    fn source_activity(&self) -> SourceActivity {
+        let state = self.lock();
+        match &state.docker {
+            Some(docker) => SourceActivity { resyncs: docker.resyncs(), lag: docker.lag() },
+            // Everything is read each time.
+            None => SourceActivity { resyncs: state.counts.0, lag: None },
+        }
     }
 
     fn reloads(&self) -> (u64, u64) {

@@ -163,35 +163,36 @@ impl Outcome {
     pub async fn ask(mut self, forwarder: &Forwarder) -> Explained {
         let Some((question, choice)) = self.pending.take() else { return self.explained };
         let started = Instant::now();
-        let outcome = forwarder.ask(&question, &choice).await;
+        let outcome = forwarder.ask_naming(&question, &choice).await;
         let ms = time::millis(started.elapsed());
         let explained = &mut self.explained;
         let who = explained.client.container.clone().unwrap_or_else(|| explained.client.address.to_string());
         let servers = choice.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         explained.upstream = Some(match outcome {
-            Ok(reply) => {
+            Ok((reply, upstream)) => {
                 let said = Said::read(&reply);
                 let name = &explained.name;
                 explained.conclusion = match &*said.rcode {
                     "NOERROR" if said.answers.is_empty() => {
                         format!(
-                            "{name} exists outside, and has no {} record there, says the upstream.",
+                            "{name} exists outside, and has no {} record there, says the upstream {upstream}.",
                             explained.rtype
                         )
                     }
-                    "NOERROR" => format!("{who} gets {} for {name}, from the upstream.", listed(&said.answers)),
+                    "NOERROR" => {
+                        format!("{who} gets {} for {name}, from the upstream {upstream}.", listed(&said.answers))
+                    }
                     "NXDOMAIN" => format!(
-                        "{name} does not exist: no container that {who} sees has that name, and the upstream does not know it."
+                        "{name} does not exist: no container that {who} sees has that name, and the upstream {upstream} does not know it."
                     ),
-                    code => format!("{who} gets an error ({code}) for {name}: the upstream cannot answer."),
+                    code => format!("{who} gets an error ({code}) for {name}: the upstream {upstream} cannot answer."),
                 };
                 if !matches!(&*said.rcode, "NOERROR" | "NXDOMAIN") {
                     explained.result = "failed".to_owned();
-                    explained
-                        .advice
-                        .push(format!("Check the upstream: callsign lookup {name} --server {}", first(&choice)));
+                    explained.advice.push(format!("Check the upstream: callsign lookup {name} --server {upstream}"));
                 }
                 UpstreamSaid {
+                    upstream: Some(upstream.to_string()),
                     rcode: Some(said.rcode),
                     answers: said.answers,
                     error: said.errors.into_iter().next(),
@@ -206,15 +207,11 @@ impl Outcome {
                 if !explained.advice.contains(&advice) {
                     explained.advice.push(advice);
                 }
-                UpstreamSaid { rcode: None, answers: Vec::new(), error: Some(failure.to_string()), ms }
+                UpstreamSaid { upstream: None, rcode: None, answers: Vec::new(), error: Some(failure.to_string()), ms }
             }
         });
         self.explained
     }
-}
-
-fn first(choice: &Choice) -> String {
-    choice.servers.first().map_or_else(String::new, ToString::to_string)
 }
 
 /// What to do about upstreams that do not answer.
@@ -621,12 +618,17 @@ impl Teller<'_> {
         let (name, who) = (self.inquiry.name.to_string(), self.who());
         let (elsewhere, advice) = self.elsewhere();
         let nearest = if elsewhere.is_none() { self.nearest() } else { None };
+        let more = match (&elsewhere, &nearest) {
+            (Some(_), _) => None,
+            (None, Some(near)) => Some(format!("Did you mean {near}?")),
+            (None, None) => self.perhaps_stopped(),
+        };
         let cause = elsewhere.or_else(|| Some(format!("No container on {} has that name.", self.seen())));
         Told {
             result: "no_such_name",
             conclusion: format!("{who} gets \"no such name\" for {name}."),
             cause,
-            advice: advice.into_iter().chain(nearest.as_ref().map(|near| format!("Did you mean {near}?"))).collect(),
+            advice: advice.into_iter().chain(more).collect(),
             nearest,
         }
     }
@@ -669,10 +671,15 @@ impl Teller<'_> {
             cause = Some(match &choice.reason {
                 Reason::Route(domain) => format!("The configuration sends {domain} there."),
                 Reason::System(path) => format!("{} names it, as for this host itself.", path.display()),
-                _ => "The configuration names it.".to_owned(),
+                _ => "The configuration names this upstream.".to_owned(),
             });
         }
-        advice.extend(nearest.as_ref().map(|near| format!("Did you mean {near}?")));
+        match &nearest {
+            Some(near) => advice.push(format!("Did you mean {near}?")),
+            // No container has a name with dots, unless somebody has written one.
+            None if advice.is_empty() && !name.contains('.') => advice.extend(self.perhaps_stopped()),
+            None => {}
+        }
         let result = if servers.is_empty() { "failed" } else { "forwarded" };
         Told { result, conclusion, cause, nearest, advice }
     }
@@ -730,6 +737,12 @@ impl Teller<'_> {
         }
         let holder = holders_of(&*self.world.table.network(elsewhere)?, name).first().map(name_of)?;
         Some(format!("Or give it the name here: docker network connect --alias {name} {here} {holder}"))
+    }
+
+    /// That Podman says nothing of containers that are stopped.
+    fn perhaps_stopped(&self) -> Option<String> {
+        let text = "A container that is stopped has no name with Podman. See whether it is: podman ps --all";
+        (self.world.kind == "podman").then(|| text.to_owned())
     }
 
     /// The Compose project of the container that has the name on a network of Docker's.

@@ -8,6 +8,7 @@ use crate::server::{ListenerState, Server};
 use crate::table::{NameEntry, NameTable, Network};
 use crate::wire::{fragment, rcode, rtype};
 
+use super::dnstap::{Dnstap, DnstapStatus};
 use super::records::Said;
 use super::shapes::{self, VERSION};
 use super::{containers, time};
@@ -120,6 +121,12 @@ pub(super) fn forwarding(counters: &crate::forward::Counters) -> shapes::Forward
     }
 }
 
+/// What is written as dnstap.
+pub(super) fn dnstap(dnstap: &Dnstap) -> shapes::Dnstap {
+    let DnstapStatus { connected, error, sent, dropped } = dnstap.status();
+    shapes::Dnstap { target: dnstap.target().to_string(), connected, error, sent, dropped }
+}
+
 /// What is wrong, in words.
 pub(super) fn problems(status: &shapes::Status) -> Vec<String> {
     let mut problems = Vec::new();
@@ -146,6 +153,9 @@ pub(super) fn problems(status: &shapes::Status) -> Vec<String> {
                 network.name, listener.address, listener.transport
             ));
         }
+    }
+    if let Some(shapes::Dnstap { target, connected: false, error: Some(error), .. }) = &status.dnstap {
+        problems.push(format!("dnstap has no reader at {target}: {error}"));
     }
     let down = status.upstreams.iter().filter(|upstream| upstream.state == "down");
     problems.extend(down.map(|upstream| format!("upstream {} does not answer", upstream.address)));

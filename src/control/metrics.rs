@@ -409,6 +409,16 @@ impl Gatherer {
             status.listeners.iter().filter(|listener| matches!(listener.state, ListenerState::Listening(_))).count();
         let listeners = [("up", listening), ("down", status.listeners.len() - listening)];
         let kind = vec![("kind", source.kind.clone())];
+        let activity = self.host.source_activity();
+        let hit = status.limits_hit;
+        let limits = [
+            ("tcp_connections", hit.tcp_connections),
+            ("tcp_connections_per_client", hit.tcp_connections_per_client),
+            ("tcp_connections_waiting", hit.tcp_connections_waiting),
+            ("forwards", hit.forwards),
+            ("forwards_per_client", hit.forwards_per_client),
+            ("forwards_displaced", hit.forwards_displaced),
+        ];
         vec![
             Family::gauges(
                 "callsign_build_info",
@@ -494,9 +504,24 @@ impl Gatherer {
                 "callsign_source_last_sync_timestamp_seconds",
                 "When the source was last read with success",
                 match self.host.last_sync() {
-                    Some(at) => vec![(kind, seconds_since_1970(at))],
+                    Some(at) => vec![(kind.clone(), seconds_since_1970(at))],
                     None => Vec::new(),
                 },
+            ),
+            Family::counters(
+                "callsign_source_resyncs",
+                "How often all that the source has was read",
+                vec![(kind.clone(), activity.resyncs as f64)],
+            ),
+            Family::gauges(
+                "callsign_source_lag_seconds",
+                "How long the last change took from the Docker engine's event until it was in force; absent for other sources",
+                activity.lag.map(|lag| (kind, lag.as_secs_f64())).into_iter().collect(),
+            ),
+            Family::counters(
+                "callsign_limits_hit",
+                "How often a limit was reached: connections that had to wait or were refused, queries turned down or cut short",
+                limits.map(|(limit, count)| (vec![("limit", limit.to_owned())], count as f64)).to_vec(),
             ),
             Family::gauge(
                 "callsign_watchers",
@@ -504,6 +529,32 @@ impl Gatherer {
                 self.hub.watchers() as f64,
             ),
             Family::counter("callsign_watch_dropped", "Queries that watchers were too slow for", self.hub.dropped()),
+            Family::counters(
+                "callsign_query_log_dropped",
+                "Queries that the query log was too slow for; absent without one",
+                self.hub.unlogged().map(|dropped| (Vec::new(), dropped as f64)).into_iter().collect(),
+            ),
+        ]
+        .into_iter()
+        .chain(self.dnstap())
+        .collect()
+    }
+
+    fn dnstap(&self) -> Vec<Family> {
+        let Some(dnstap) = self.hub.dnstap() else { return Vec::new() };
+        let status = dnstap.status();
+        vec![
+            Family::gauge(
+                "callsign_dnstap_connected",
+                "1 while dnstap has a reader",
+                f64::from(u8::from(status.connected)),
+            ),
+            Family::counter("callsign_dnstap_sent", "Messages that were written as dnstap", status.sent),
+            Family::counter(
+                "callsign_dnstap_dropped",
+                "Messages that dnstap's reader was too slow for",
+                status.dropped,
+            ),
         ]
     }
 }

@@ -4,13 +4,14 @@
 //! the server's own. Whoever may open the socket may look; changing something takes root, the server's own user, or the
 //! control group. What only the program can do, reading its configuration again or changing its log, it does as [`Host`].
 //!
-//! The [`Hub`] is the server's [`Observer`](crate::server::Observer): queries go through it to those who watch them, and to the
-//! query log. Knows nothing of arguments, signals or configuration files.
+//! The [`Hub`] is the server's [`Observer`](crate::server::Observer): queries go through it to those who watch them, to the
+//! query log and to dnstap; it is the forwarder's [`Tap`](crate::forward::Tap), too. Knows nothing of arguments, signals or configuration files.
 
 mod added;
 pub mod client;
 mod containers;
 mod coredns;
+mod dnstap;
 mod explain;
 mod http;
 mod hub;
@@ -33,12 +34,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinHandle;
 
 use crate::server::Server;
 
+pub use dnstap::{Dnstap, DnstapStatus, DnstapTarget};
 pub use explain::{Inquiry, Outcome, World, explain};
 #[doc(hidden)]
 pub use http::parameters;
@@ -64,6 +66,9 @@ pub trait Host: Send + Sync + 'static {
     /// When they were last read with success.
     fn last_sync(&self) -> Option<SystemTime>;
 
+    /// What following the source has come to.
+    fn source_activity(&self) -> SourceActivity;
+
     /// How many readings succeeded, and how many failed.
     fn reloads(&self) -> (u64, u64);
 
@@ -83,6 +88,15 @@ pub trait Host: Send + Sync + 'static {
     /// # Errors
     /// What is wrong with it.
     fn set_log_level(&self, level: &str) -> Result<(), String>;
+}
+
+/// What following a source has come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceActivity {
+    /// How often all of it was read.
+    pub resyncs: u64,
+    /// How long the last change took to be in force, where the source says when it happened.
+    pub lag: Option<Duration>,
 }
 
 /// What a control socket is started with.

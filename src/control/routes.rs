@@ -188,6 +188,7 @@ impl Reads {
             tcp_connections: status.tcp_connections,
             waiting: status.forwards,
             confined: self.host.confined(),
+            dnstap: self.hub.dnstap().map(|dnstap| look::dnstap(&dnstap)),
         };
         shape.problems = look::problems(&shape);
         shape

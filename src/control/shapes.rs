@@ -53,6 +53,9 @@ pub struct Status {
     /// What the server has given up; absent if nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confined: Option<Confined>,
+    /// Where queries are written to as dnstap, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dnstap: Option<Dnstap>,
 }
 
 /// What a process has given up after its start.
@@ -64,6 +67,21 @@ pub struct Confined {
     pub no_new_privs: bool,
     /// The version of Landlock, which keeps it from other files; `null` where the kernel has none.
     pub landlock: Option<i32>,
+}
+
+/// What is written as dnstap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dnstap {
+    /// The reader: `unix:PATH` or `tcp:ADDRESS:PORT`.
+    pub target: String,
+    /// True while it is there.
+    pub connected: bool,
+    /// Why it is not.
+    pub error: Option<String>,
+    /// Messages that were written.
+    pub sent: u64,
+    /// Messages that were not, because there was no reader or it was too slow.
+    pub dropped: u64,
 }
 
 /// Where the networks come from.
@@ -474,6 +492,9 @@ pub struct Client {
 /// What an upstream said when it was asked for an explanation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UpstreamSaid {
+    /// The one whose reply it is; `None` if none answered.
+    #[serde(default)]
+    pub upstream: Option<String>,
     /// The response code; `None` if none answered.
     pub rcode: Option<String>,
     /// The records of the answer, as text.

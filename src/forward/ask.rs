@@ -56,9 +56,17 @@ impl QueryOptions {
 
 /// What came of a question.
 pub(super) struct Asked {
-    pub(super) outcome: Result<Vec<u8>, Failure>,
+    pub(super) outcome: Result<Reply, Failure>,
     /// The time was over, and there are sockets at which a reply may still come.
     pub(super) late: Option<Late>,
+}
+
+/// A reply.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) message: Vec<u8>,
+    /// The place in the list of the server that gave it.
+    pub(super) server: usize,
 }
 
 /// See [`Forwarder::ask`](super::Forwarder::ask). No `async fn`, whose future has its arguments
@@ -96,7 +104,7 @@ pub(super) fn ask<'q>(
                     continue;
                 }
                 Step::Give(server) => {
-                    let reply = attempts.outcomes[server].reply.take();
+                    let reply = attempts.reply_of(server);
                     return Asked { outcome: reply.map_or_else(|| attempts.best(), Ok), late: None };
                 }
                 Step::Wait(until) => until,
@@ -203,7 +211,7 @@ struct QueryAttempts<'a> {
     outcomes: Box<[ServerOutcome]>,
     pending: SmallVec<[Attempt; 1]>,
     /// A truncated reply, kept while the whole one is fetched: all that there is to say if that fails.
-    truncated: Option<Vec<u8>>,
+    truncated: Option<Reply>,
 }
 
 impl<'a> QueryAttempts<'a> {
@@ -262,7 +270,7 @@ impl<'a> QueryAttempts<'a> {
             Ok(received) => received,
             Err(error) => return self.break_off(server, attempt.sent, options, is_datagram, error),
         };
-        self.pool.servers[server].answered(&attempt, received.reused);
+        self.pool.servers[server].answered(&attempt, &received);
         attempt.finish();
         let reply = received.message;
         match meaning(&reply) {
@@ -276,7 +284,7 @@ impl<'a> QueryAttempts<'a> {
             {
                 let whole = matches!(found, Meaning::Truncated { whole: true }) && !received.cut && !received.respelled;
                 if whole {
-                    self.truncated.get_or_insert(reply);
+                    self.truncated.get_or_insert(Reply { message: reply, server });
                 }
                 match self.attempt(server, AttemptOptions { connected: true, newer_than: None, ..options }) {
                     Event::Nothing => Event::Heard { with_reply: whole },
@@ -351,8 +359,14 @@ impl<'a> QueryAttempts<'a> {
         Asked { outcome, late }
     }
 
+    /// The answer of a server, if there is one.
+    fn reply_of(&mut self, server: usize) -> Option<Reply> {
+        let message = self.outcomes[server].reply.take()?;
+        Some(Reply { message, server })
+    }
+
     /// The best of what there is without an answer.
-    fn best(&mut self) -> Result<Vec<u8>, Failure> {
+    fn best(&mut self) -> Result<Reply, Failure> {
         if let Some(truncated) = self.truncated.take() {
             return Ok(truncated);
         }
@@ -367,7 +381,7 @@ pub(super) struct Late(QueryAttempts<'static>);
 impl Late {
     /// The first answer to come within [`LATE`]. Where the list has a meaning a negative one counts only of the first
     /// server that is still listened to.
-    pub(super) async fn answer(&mut self) -> Option<Vec<u8>> {
+    pub(super) async fn answer(&mut self) -> Option<Reply> {
         let Late(attempts) = self;
         let first_server = attempts.pending.iter().map(|attempt| attempt.server).min()?;
         let is_listed = attempts.options.order == Order::Listed;
@@ -377,7 +391,7 @@ impl Late {
                 let server = attempt.server;
                 match attempts.classify(attempt, result) {
                     Event::Answered { negative: true } if is_listed && server > first_server => {}
-                    Event::Answered { .. } => return attempts.outcomes[server].reply.take(),
+                    Event::Answered { .. } => return attempts.reply_of(server),
                     _ => {}
                 }
             }

@@ -81,12 +81,14 @@ impl Exchange {
         let question_end = HEADER + question.question.len();
         let share = options.client.map(Share::take).transpose()?;
         let connected = connect_and_send(server, to, &query)?;
+        server.counters.tap.query(false, &query);
         let (server, query, is_guessed_at) = (server.clone(), query.into(), AtomicBool::new(false));
         Ok(Arc::new(Exchange { server, connected, query, question_end, name, is_guessed_at, _share: share }))
     }
 
     /// Sends the same datagram again.
     pub(super) fn repeat(&self) -> io::Result<()> {
+        self.server.counters.tap.query(false, &self.query);
         send_now(&self.connected, &self.query)
     }
 

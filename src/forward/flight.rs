@@ -15,7 +15,7 @@ use foldhash::fast::RandomState;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::cache::Key;
+use super::cache::{CacheState, Key};
 use super::failure::Failure;
 use crate::wire::{ede, rcode};
 
@@ -25,7 +25,25 @@ const PREFETCHES: usize = 64;
 const MAX_LATE: usize = 1000;
 
 /// What came of a question.
-pub(super) type Outcome = Result<Arc<Vec<u8>>, Failure>;
+pub(super) type Outcome = Result<Resolved, Failure>;
+
+/// A reply, and where it is from.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved {
+    /// The message, for [`relay`](super::relay).
+    pub(crate) message: Arc<Vec<u8>>,
+    /// Where it is from.
+    pub(crate) from: ReplySource,
+}
+
+/// Where a reply is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReplySource {
+    /// The server at this place of the list that the question was chosen for.
+    Upstream(usize),
+    /// The cache.
+    Cache(CacheState),
+}
 
 /// A question that is being asked, as those see it who wait for it.
 #[derive(Debug)]

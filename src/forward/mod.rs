@@ -53,6 +53,7 @@ mod state;
 mod stream;
 mod strict;
 mod system;
+mod tap;
 #[cfg(feature = "encrypted")]
 mod tls;
 
@@ -69,12 +70,14 @@ pub use choice::{Choice, Reason};
 pub use counters::Counters;
 pub(crate) use datagram::most_sockets;
 pub use failure::Failure;
+pub(crate) use flight::{ReplySource, Resolved};
 pub use from_host::ForwardError;
 pub use query::Question;
 pub use relay::{Asked, AskedEdns, relay};
 pub(crate) use resolve::TOO_MANY;
 pub use state::UpstreamStatus;
 pub use system::SystemOptions;
+pub use tap::{Tap, Tapped};
 
 use crate::settings::Upstream;
 use crate::wire::{ede, rcode};
@@ -170,7 +173,16 @@ impl Forwarder {
             Ok(asking) => asking,
             Err(failure) => return Err(failure),
         };
-        asking.await.outcome
+        asking.await.outcome.map(|reply| reply.message)
+    }
+
+    /// As [`Forwarder::ask`], and which server the reply is from.
+    ///
+    /// # Errors
+    /// As [`Forwarder::ask`].
+    pub async fn ask_naming(&self, question: &Question, choice: &Choice) -> Result<(Vec<u8>, Upstream), Failure> {
+        let reply = self.start(question, choice, None)?.await.outcome?;
+        Ok((reply.message, choice.servers[reply.server].clone()))
     }
 
     /// As [`Forwarder::ask`], with what is needed to wait for a late answer.
@@ -195,6 +207,12 @@ impl Forwarder {
             None => choice.servers.clone(),
         };
         Ok(ask::ask(question, client, self.pools.of(&servers), options))
+    }
+
+    /// Shows all messages to and from upstreams to a tap, probes among them; the first call counts. While the tap is
+    /// [off](Tap::is_on), and where there is none, a question costs the same.
+    pub fn set_tap(&self, tap: Arc<dyn Tap>) {
+        self.pools.set_tap(tap);
     }
 
     /// How each upstream server does that was asked lately, sorted by address.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use crate::forward::{ForwardOptions, Forwarder, Route, Upstreams};
+use crate::forward::{ForwardOptions, Forwarder, Route, Tap, Upstreams};
 use crate::responder::ResponderOptions;
 
 use super::observe::Observer;
@@ -28,6 +28,7 @@ pub struct ServerBuilder {
     ready: Vec<ReadySocket>,
     on_worker_start: Option<OnStart>,
     observer: Option<Arc<dyn Observer>>,
+    tap: Option<Arc<dyn Tap>>,
 }
 
 impl ServerBuilder {
@@ -91,6 +92,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Shows all messages to and from upstreams to a tap.
+    pub fn tap(mut self, tap: Arc<dyn Tap>) -> ServerBuilder {
+        self.tap = Some(tap);
+        self
+    }
+
     /// Hands in sockets that are ready-made, as a service manager does. Each is used for the listen address that it is
     /// bound to.
     pub fn sockets(mut self, sockets: Vec<ReadySocket>) -> ServerBuilder {
@@ -121,6 +128,9 @@ impl ServerBuilder {
         let start = |number| Worker::start(number, self.on_worker_start.clone());
         let workers: Vec<Worker> = (1..=count).map(start).collect::<Result<_, _>>().map_err(ServerError::Worker)?;
         let forwarder = Forwarder::new(self.forward);
+        if let Some(tap) = self.tap {
+            forwarder.set_tap(tap);
+        }
         let mut shared = Shared::new(self.port.unwrap_or(53), forwarder, self.limits, self.responder);
         shared.observer = self.observer;
         Ok(Server {

@@ -59,7 +59,7 @@ pub use host::listener;
 pub use observe::{Observed, Observer, Origin};
 use shared::Shared;
 pub use socket::ReadySocket;
-pub use status::{ListenerState, ListenerStatus, Status};
+pub use status::{LimitsHit, ListenerState, ListenerStatus, Status};
 use worker::Worker;
 
 /// Why a server could not be started or a network not be served. Sockets that cannot be bound are no error: they are tried
@@ -220,6 +220,7 @@ impl Server {
             tcp_connections: self.shared.connections.count(),
             forwards: self.shared.forwards.count(),
             dropped_replies: self.shared.dropped.load(Ordering::Relaxed),
+            limits_hit: self.shared.limits_hit(),
             forwarding: self.shared.forwarder.counters(),
             upstreams: self.shared.forwarder.upstreams(),
         }

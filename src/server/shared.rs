@@ -20,6 +20,7 @@ use super::holder::Holders;
 use super::host::Host;
 use super::observe::Observer;
 use super::slot::Slot;
+use super::status::LimitsHit;
 use crate::settings::Limits;
 
 /// Which slot is meant.
@@ -141,6 +142,14 @@ impl Shared {
 
     pub(super) fn set_limits(&self, limits: Limits) {
         self.limits.store(Arc::new(limits));
+    }
+
+    /// How often limits were reached.
+    pub(super) fn limits_hit(&self) -> LimitsHit {
+        let mut hit = LimitsHit::default();
+        self.connections.limits_hit(&mut hit);
+        self.forwards.limits_hit(&mut hit);
+        hit
     }
 
     /// Waits until no query and no connection is left.

@@ -4,6 +4,7 @@
 mod changes;
 mod control;
 mod daemon;
+mod docs;
 mod kit;
 mod networks;
 mod program;

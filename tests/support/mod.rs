@@ -42,6 +42,7 @@ pub mod program;
 pub mod socket_proxy;
 pub mod sockets;
 pub mod spoof;
+pub mod troubleshooting;
 pub mod unbound;
 #[cfg(feature = "server")]
 pub mod upstream;

@@ -55,6 +55,7 @@ impl Service {
             .responder(server.settings.responder.clone())
             .on_worker_start(move || worker_sandbox.enter())
             .observer(steering.hub())
+            .tap(steering.hub())
             .start()
             .await
             .map_err(|error| error.to_string())?;

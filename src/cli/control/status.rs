@@ -83,6 +83,11 @@ fn show(status: &Status, style: Style) -> String {
         let _ = writeln!(text, "sandbox  {}", sandbox(confined));
     }
     let _ = writeln!(text, "cache    {} answers, {}", number(status.forwarding.entries as u64), hit_rate(status));
+    if let Some(dnstap) = &status.dnstap {
+        let state = if dnstap.connected { "connected" } else { "not connected" };
+        let (sent, dropped) = (number(dnstap.sent), number(dnstap.dropped));
+        let _ = writeln!(text, "dnstap   {}, {state}, {sent} messages written, {dropped} dropped", dnstap.target);
+    }
     text.push('\n');
     text.push_str(&networks(&status.networks, style));
     if !status.upstreams.is_empty() {

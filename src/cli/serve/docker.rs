@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use callsign::server::{ListenerState, Server};
 use callsign::source::config::{DockerConfig, NetworkPolicies};
-use callsign::source::docker::{Docker, DockerOptions, Presence, Reading};
+use callsign::source::docker::{Activity, Docker, DockerOptions, Presence, Reading};
 use callsign::table::Address;
 use tracing::{debug, error, warn};
 
@@ -88,6 +88,11 @@ impl Engine {
     /// True while it answers, and all that it has was read.
     pub(super) fn is_connected(&self) -> bool {
         self.docker.presence() == Presence::Following
+    }
+
+    /// What following it comes to.
+    pub(super) fn activity(&self) -> Arc<Activity> {
+        self.docker.activity()
     }
 
     /// Names of the networks that are served for it.

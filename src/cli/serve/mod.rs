@@ -83,7 +83,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "callsign starts");
     let mut builder = Server::builder().port(config.server.port).settings(config.server.settings.clone());
     let (steering, mut orders) = Steering::new("file", path);
-    builder = builder.observer(steering.hub());
+    builder = builder.observer(steering.hub()).tap(steering.hub());
     if let Some(workers) = config.server.workers {
         builder = builder.workers(workers);
     }

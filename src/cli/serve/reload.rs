@@ -142,6 +142,7 @@ impl Service {
                 }
             }
         }
+        self.steering.set_docker_activity(self.docker.as_ref().map(Engine::activity));
     }
 
     /// True while Docker's networks are read for the first time.

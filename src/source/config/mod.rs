@@ -57,7 +57,7 @@ use toml::de::DeTable;
 pub use docker::DockerConfig;
 pub use error::{ConfigError, Problem};
 pub use lint::Surroundings;
-pub use operation::{ControlConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
+pub use operation::{ControlConfig, DnstapConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
 pub use podman::PodmanConfig;
 pub use policy::{NetworkPolicies, NetworkPolicy};
 pub use values::{Config, ServerConfig};

@@ -66,11 +66,22 @@ pub struct LogConfig {
     pub file: Option<PathBuf>,
     /// One of so many is logged.
     pub sample: u32,
+    /// Where all queries are written to as dnstap, and what upstreams are asked; `None` for nowhere.
+    pub dnstap: Option<DnstapConfig>,
+}
+
+/// `dnstap`: where a reader of it listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DnstapConfig {
+    /// `"unix:PATH"`.
+    Unix(PathBuf),
+    /// `"tcp:ADDRESS:PORT"`.
+    Tcp(SocketAddr),
 }
 
 impl Default for LogConfig {
     fn default() -> LogConfig {
-        LogConfig { queries: LoggedQueries::Off, json: false, file: None, sample: 1 }
+        LogConfig { queries: LoggedQueries::Off, json: false, file: None, sample: 1, dnstap: None }
     }
 }
 
@@ -181,5 +192,28 @@ fn log(root: &Section<'_>) -> LogConfig {
         json: section.choice("format", &[("text", false), ("json", true)]).unwrap_or(false),
         file: section.string("file").map(|file| PathBuf::from(*file.get_ref())),
         sample: section.number("sample").map_or(1, |sample| sample as u32),
+        dnstap: section.string("dnstap").and_then(|target| {
+            let found = dnstap(target.get_ref());
+            if found.is_none() {
+                let written = target.get_ref();
+                let example = section.example("dnstap");
+                section.problem(
+                    &target.span(),
+                    format!("`dnstap` is {written:?}; write a socket, {example}, or \"tcp:ADDRESS:PORT\""),
+                );
+            }
+            found
+        }),
+    }
+}
+
+/// `unix:PATH`, with an absolute path, or `tcp:ADDRESS:PORT`.
+fn dnstap(text: &str) -> Option<DnstapConfig> {
+    match text.split_once(':')? {
+        ("unix", path) if path.starts_with('/') => Some(DnstapConfig::Unix(path.into())),
+        ("tcp", address) => {
+            address.parse().ok().filter(|address: &SocketAddr| address.port() > 0).map(DnstapConfig::Tcp)
+        }
+        _ => None,
     }
 }

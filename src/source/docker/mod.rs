@@ -22,6 +22,7 @@
 //!
 //! Only these are read, by GET: `/_ping`, `/events`, `/containers/json`, `/containers/ID/json`, `/networks`, `/networks/ID`.
 
+mod activity;
 mod engine;
 mod events;
 mod model;
@@ -35,6 +36,7 @@ mod swarm;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
@@ -45,6 +47,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use crate::settings::Address;
 use crate::table::{Health, NameTable, Network, NetworkBuilder};
 
+pub use activity::Activity;
 use engine::Engine;
 pub use engine::{EngineAddress, EngineError, Version, find_engine};
 use events::Event;
@@ -115,6 +118,9 @@ pub struct Docker {
     reconcile_at: Instant,
     services_at: Instant,
     retry_at: Instant,
+    activity: Arc<Activity>,
+    /// When the oldest event happened that is not in force yet, in ns since 1970.
+    pending_since: Option<i64>,
 }
 
 /// Whether the engine answers.
@@ -202,6 +208,8 @@ impl Docker {
             reconcile_at: now + RECONCILE_INTERVAL,
             services_at: now + SERVICES_INTERVAL,
             retry_at: now + RETRY_PAUSE,
+            activity: Arc::default(),
+            pending_since: None,
         }
     }
 
@@ -223,12 +231,18 @@ impl Docker {
         self.presence
     }
 
+    /// What following it has come to; it goes on being counted.
+    pub fn activity(&self) -> Arc<Activity> {
+        self.activity.clone()
+    }
+
     /// Waits until there is something to [read](Docker::read), or the engine's [presence](Docker::presence) has changed. Empty
     /// happens between two calls of this, so call it all the time. Cancelling it loses nothing.
     pub async fn changed(&mut self) {
         let before = self.presence;
         loop {
             self.send_requests();
+            self.note_lag();
             let is_over = self.presence == Presence::Starting && self.start_by <= Instant::now();
             if self.is_subscribed && (self.state.is_settled() || is_over && self.state.is_listed()) {
                 self.presence = Presence::Following;
@@ -359,6 +373,17 @@ impl Docker {
         self.state.containers().map(status).collect()
     }
 
+    /// What events told is in force once all that was asked for it is answered, and read.
+    fn note_lag(&mut self) {
+        if let Some(happened) = self.pending_since
+            && !self.state.has_changes()
+            && self.state.is_settled()
+        {
+            self.activity.caught_up(happened);
+            self.pending_since = None;
+        }
+    }
+
     /// Which of the patterns of networks match none that there is.
     pub fn unmatched_patterns(&self) -> Vec<&str> {
         let patterns = self.options.networks.iter().map(String::as_str);
@@ -376,6 +401,7 @@ impl Docker {
     }
 
     fn begin_pass(&mut self) {
+        self.activity.resynced();
         self.state.reconcile();
         self.reconcile_at = Instant::now() + RECONCILE_INTERVAL;
     }
@@ -455,6 +481,8 @@ impl Docker {
                 for event in &events {
                     tracing::trace!(?event, "event");
                     self.state.event(event);
+                    let time = Some(event.time).filter(|time| *time > 0);
+                    self.pending_since = self.pending_since.into_iter().chain(time).min();
                 }
             }
             // Whether it is away shows at the next attempt.

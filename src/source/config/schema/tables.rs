@@ -490,6 +490,14 @@ pub(in crate::source::config) static LOG: TableSchema = table(
             "The file. It is opened again on SIGHUP.",
         ),
         key("sample", "sample = 100", Number(1, 1_000_000), "`1`", "Log one query in so many."),
+        key(
+            "dnstap",
+            "dnstap = \"unix:/run/dnstap.sock\"",
+            Text,
+            "none",
+            "Where a reader of dnstap listens, `unix:PATH` or `tcp:ADDRESS:PORT`: it gets all queries and replies, of clients and of \
+             upstreams, whatever `queries` and `sample` say.",
+        ),
     ],
 );
 
