@@ -72,6 +72,8 @@ pub enum WhoAsks {
         /// The network that its address is on.
         network: String,
     },
+    /// Who may ask the host view: it sees every network (answers.md V6).
+    HostView,
     /// The host itself, by one of its addresses, in whichever network's subnet that lies (answers.md V2a).
     Host,
     /// Nobody that the network knows.
@@ -129,11 +131,14 @@ pub enum Finding {
 /// Makes an [`Explanation`].
 pub(super) struct Recorder {
     explanation: Explanation,
+    /// The listener's network stands for the host view, and has nothing to be searched.
+    is_host_view: bool,
 }
 
 impl Recorder {
     pub(super) fn new(client: &Client<'_>) -> Recorder {
         Recorder {
+            is_host_view: client.listener.host_view().is_some(),
             explanation: Explanation {
                 question: None,
                 listener: client.listener.address(),
@@ -204,6 +209,7 @@ impl Trace for Recorder {
                     None => WhoAsks::Endpoint(id),
                 }
             }
+            None if view.search().is_some() => WhoAsks::HostView,
             None => match view.home() {
                 Some(network) => WhoAsks::StrangerElsewhere { network: network.to_owned() },
                 None if client.listener.is_host(client.ip()) => WhoAsks::Host,
@@ -253,6 +259,9 @@ impl Trace for Recorder {
 
 impl Recorder {
     fn push(&mut self, seat: &Seat<'_>, finding: Finding) {
+        if self.is_host_view && seat.name().is_none() {
+            return;
+        }
         let network = seat.name().unwrap_or(&self.explanation.network).to_owned();
         self.explanation.searched.push(Searched { network, finding });
     }
@@ -282,12 +291,14 @@ impl fmt::Display for Explanation {
         if let Some((name, rtype)) = &self.question {
             writeln!(f, "question  {name} {rtype}")?;
         }
-        writeln!(f, "listener  {} of network {}", self.listener, self.network)?;
+        let of = if self.client == WhoAsks::HostView { "the" } else { "network" };
+        writeln!(f, "listener  {} of {of} {}", self.listener, self.network)?;
         let who = match &self.client {
             WhoAsks::Endpoint(id) => format!("is endpoint {id}"),
             WhoAsks::Elsewhere { id, network } => {
                 format!("is endpoint {id} of network {network}, not of this one: it sees its own networks")
             }
+            WhoAsks::HostView => "sees every network, by NAME.NETWORK and the view's domain".to_owned(),
             WhoAsks::Host => "is an address of this host, which is no endpoint: it sees this network only".to_owned(),
             WhoAsks::Stranger => "is no endpoint of this network: it sees this network only".to_owned(),
             WhoAsks::StrangerElsewhere { network } => {

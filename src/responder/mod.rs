@@ -8,6 +8,7 @@
 mod answer;
 mod client;
 mod explain;
+mod host;
 mod place;
 mod special;
 mod view;
@@ -22,6 +23,7 @@ use answer::Draft;
 pub use client::{Client, HostAddresses, Listener, Transport};
 pub use explain::{Explanation, Finding, Searched, WhoAsks};
 use explain::{Recorder, Trace};
+pub use host::{HOST_VIEW, HostAnswer, HostView, HostViewBuilder};
 use place::Place;
 pub use view::Preference;
 use view::View;
@@ -200,7 +202,7 @@ impl Responder {
             Err(rejected) => return self.reject(packet, *rejected, client, out, trace),
         };
         trace.question(query);
-        let view = View::of(client);
+        let view = View::of(client, query.name());
         let edns = if query.edns().is_some() { self.reply_edns(query, client) } else { None };
         let limit = self.limit(query.edns(), client);
         let (rcode, error, flags) = match self.refusal(query, client, &view, trace) {
@@ -216,8 +218,8 @@ impl Responder {
                     trace.rule("P5");
                     Place::elsewhere()
                 } else {
-                    trace.rule("F1");
-                    Place::blocked()
+                    trace.rule(if view.search().is_some() { "V6" } else { "F1" });
+                    Place::not_forwarded(&view)
                 };
                 let (over_tcp, may_hold) = (client.is_tcp(), client.hold);
                 let draft = Draft { query, view: &view, edns, limit, over_tcp, may_hold };
@@ -326,7 +328,8 @@ impl Responder {
             Rejected::Malformed(header) => ("P3", header, rcode::FORMERR),
             Rejected::Transfer(header) => ("P4", header, rcode::REFUSED),
         };
-        let (rule, rcode) = if View::of(client).is_allowed(client) { (rule, rcode) } else { ("V4", rcode::REFUSED) };
+        let (rule, rcode) =
+            if View::of(client, &[0]).is_allowed(client) { (rule, rcode) } else { ("V4", rcode::REFUSED) };
         trace.rule(rule);
         let Some((question, edns)) = Rejected::found_in(packet) else {
             return reply::header_only(out, &header, rcode).map_or(Verdict::Ignore, Verdict::Reply);

@@ -9,11 +9,12 @@ use crate::wire::{Name, Query, is_below, reverse, rtype};
 
 use super::ResponderOptions;
 use super::explain::Trace;
+use super::host::HostEnd;
 use super::special;
 use super::view::View;
 
 /// More aliases than this in a row are taken for a loop (answers.md N9).
-const MAX_ALIASES: usize = 8;
+pub(super) const MAX_ALIASES: usize = 8;
 
 /// Where a question is answered: the aliases on the way there, and the end of the way.
 pub(super) struct Place<'v> {
@@ -50,6 +51,8 @@ pub(super) enum End<'v> {
     AliasLoop,
     /// Somebody else's.
     Elsewhere,
+    /// An end that only the host view has (answers.md V6).
+    Host(HostEnd<'v>),
 }
 
 /// A name on a network.
@@ -59,7 +62,7 @@ pub(super) struct Hit<'v> {
 
 impl Hit<'_> {
     /// True if nothing answers for the name because its endpoints are stopped (answers.md N7).
-    fn is_stopped(&self, rtype: u16) -> bool {
+    pub(super) fn is_stopped(&self, rtype: u16) -> bool {
         let mut sets = self.entry.record_sets().iter();
         self.entry.is_down() && !sets.any(|set| set.rtype == rtype || rtype == rtype::ANY)
     }
@@ -70,8 +73,10 @@ impl<'v> Place<'v> {
         Place { aliases: Vec::new(), end: End::Elsewhere }
     }
 
-    pub(super) fn blocked() -> Place<'v> {
-        Place { aliases: Vec::new(), end: End::Blocked }
+    /// That of a question which would be forwarded.
+    pub(super) fn not_forwarded(view: &'v View<'_>) -> Place<'v> {
+        let end = view.search().map_or(End::Blocked, |search| search.outside());
+        Place { aliases: Vec::new(), end }
     }
 }
 
@@ -127,6 +132,9 @@ fn end_of<'v>(
     if is_host_name() {
         trace.rule("N10");
         return End::Gateway;
+    }
+    if let Some(search) = view.search() {
+        return search.end(name, rtype, trace);
     }
     let is_ours = view.domain_of(name).is_some();
     if parent.is_below_name || parent.is_known && is_ours {

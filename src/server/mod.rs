@@ -17,6 +17,7 @@ mod forwards;
 mod held;
 mod holder;
 mod host;
+mod host_view;
 mod later;
 mod limits;
 mod namespace;
@@ -40,7 +41,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 
 use crate::forward::ForwardOptions;
-use crate::responder::ResponderOptions;
+use crate::responder::{HostView, ResponderOptions};
 use crate::table::{NameTable, TableError};
 
 pub use builder::ServerBuilder;
@@ -109,6 +110,7 @@ pub struct Server {
     handles: Vec<Handle>,
     /// Ready-made sockets that no network has asked for yet.
     ready: Mutex<Vec<ReadySocket>>,
+    host_view: Mutex<Option<Arc<HostView>>>,
     /// Counts slots, to spread them over the workers and to name those without a listen address.
     opened: AtomicUsize,
     /// Networks are added, changed and removed by one caller at a time.

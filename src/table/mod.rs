@@ -18,6 +18,7 @@ mod settings;
 mod shards;
 mod snapshot;
 mod upstream;
+mod zones;
 
 pub use address::{Address, AddressError};
 pub(crate) use attachment::Attachment;
