@@ -41,6 +41,8 @@ pub struct ResponderOptions {
     /// What `hostname.bind` and `id.server` say in class CH, and the name server identifier for those who ask for one (RFC
     /// 5001); `None` for REFUSED (answers.md P5), and no identifier.
     pub identity: Option<String>,
+    /// Names that are answered to whoever may forward, after those of its networks: the host's /etc/hosts (answers.md N13).
+    pub hosts: Option<std::sync::Arc<crate::table::Snapshot>>,
     /// The largest reply over UDP, octets, from 512 to 4,096; what is outside counts as the nearest of these (answers.md H5).
     pub udp_size: u16,
 }
@@ -52,6 +54,7 @@ impl Default for ResponderOptions {
             cookie_secret: [0; 16],
             version: None,
             identity: None,
+            hosts: None,
             udp_size: reply::UDP_SIZE,
         }
     }

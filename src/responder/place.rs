@@ -84,7 +84,7 @@ impl<'v> Place<'v> {
 pub(super) fn find<'v>(
     view: &'v View<'_>,
     query: &Query<'_>,
-    options: &ResponderOptions,
+    options: &'v ResponderOptions,
     trace: &mut impl Trace,
 ) -> Place<'v> {
     let mut aliases: Vec<(Name, Name, u32)> = Vec::new();
@@ -110,7 +110,7 @@ fn end_of<'v>(
     view: &'v View<'_>,
     name: &[u8],
     rtype: u16,
-    options: &ResponderOptions,
+    options: &'v ResponderOptions,
     trace: &mut impl Trace,
 ) -> End<'v> {
     if special::is_localhost(name) {
@@ -155,8 +155,23 @@ fn end_of<'v>(
         trace.rule("F1");
         return End::Blocked;
     }
+    if let Some(end) = options.hosts.as_ref().and_then(|hosts| in_hosts(hosts, name)) {
+        trace.rule("N13");
+        return end;
+    }
     trace.rule("F1");
     End::Elsewhere
+}
+
+/// A name or an address of the host's /etc/hosts (answers.md N13).
+#[inline(never)]
+fn in_hosts<'v>(hosts: &'v Snapshot, name: &[u8]) -> Option<End<'v>> {
+    if let Some(Found::Name { entry, .. }) = hosts.find_as_written(&name[..name.len() - 1]) {
+        return Some(End::Names(SmallVec::from_iter([Hit { entry }])));
+    }
+    let prefix = reverse::prefix_of(name).filter(|prefix| prefix.prefix_len() == prefix.max_prefix_len())?;
+    let holders = hosts.holders(prefix.addr());
+    (!holders.is_empty()).then_some(End::Reverse { snapshot: hosts, holders })
 }
 
 /// What is known of a name as a parent of others.

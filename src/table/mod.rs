@@ -23,7 +23,7 @@ mod zones;
 pub use address::{Address, AddressError};
 pub(crate) use attachment::Attachment;
 pub use builder::NetworkBuilder;
-#[cfg(any(feature = "docker", feature = "podman"))]
+#[cfg(any(feature = "config", feature = "docker", feature = "podman"))]
 pub(crate) use endpoint::relative_names;
 #[cfg(feature = "config")]
 pub(crate) use endpoint::spellings;

@@ -33,6 +33,7 @@ mod docker;
 mod endpoint;
 mod error;
 mod forward;
+mod host;
 mod lint;
 mod network;
 mod podman;
@@ -55,6 +56,7 @@ use toml::de::DeTable;
 
 pub use docker::DockerConfig;
 pub use error::{ConfigError, Problem};
+pub use host::{HostConfig, PodmanDirectoryConfig};
 pub use lint::Surroundings;
 pub use podman::PodmanConfig;
 pub use policy::{NetworkPolicies, NetworkPolicy};
@@ -69,6 +71,7 @@ use lint::Servers;
 use section::Section;
 use split::{Block, Split};
 use text::Text;
+use unique::Unique;
 
 /// The longest file, octets: that of a million endpoints is a tenth of it.
 const MAX_SIZE: u64 = 1 << 30;
@@ -129,8 +132,11 @@ impl Config {
         let mut config =
             Config { server: server::read(&root, &shape::SERVER), cache: cache::read(&root), ..Config::default() };
         config.docker = docker::read(&root);
+        let mut listeners = Unique::default();
+        config.host = host::read(&root, config.server.port, &mut listeners);
+        config.podman = host::podman(&root);
         let mut servers = Servers::default();
-        if network::read(&root, endpoints, &mut servers, &mut config).is_none() {
+        if network::read(&root, endpoints, listeners, &mut servers, &mut config).is_none() {
             return Ok(None);
         }
         config.routes = forward::read(&root);

@@ -35,6 +35,7 @@ pub(super) fn read(root: &Section<'_>, shape: &'static Shape) -> ServerConfig {
     if let Some(size) = section.number("udp_size", UDP_SIZE_PLAIN.into()..=UDP_SIZE_LARGEST.into()) {
         server.udp_size = size as u16;
     }
+    server.hosts = section.flag("hosts").unwrap_or_default();
     if let Some(limits) = section.table("limits", &LIMITS) {
         server.limits = LimitsConfig {
             tcp_connections: count(&limits, "tcp_connections", 1_000_000),

@@ -24,6 +24,8 @@ pub(super) static ROOT: Shape = Shape {
         Key("server", "[server]"),
         Key("cache", "[cache]"),
         Key("docker", "[docker]"),
+        Key("host", "[host]"),
+        Key("podman", "[podman]"),
         Key("network", "[[network]], with two brackets, as there can be several"),
         Key("forward", "[[forward]]"),
     ],
@@ -45,6 +47,7 @@ pub(super) static SERVER: Shape = Shape {
         Key("version", "version = \"callsign\""),
         Key("identity", "identity = \"host-1\""),
         Key("udp_size", "udp_size = 1232"),
+        Key("hosts", "hosts = true"),
         Key("limits", "[server.limits]"),
     ],
     elsewhere: NOTHING,
@@ -83,6 +86,23 @@ pub(super) static DOCKER: Shape = Shape {
         Key("domain", "domain = \"docker\""),
         Key("hold", "hold = \"2s\""),
     ],
+    elsewhere: NOTHING,
+};
+
+pub(super) static HOST: Shape = Shape {
+    heading: "[host]",
+    keys: &[
+        Key("listen", "listen = \"127.0.0.55\""),
+        Key("domain", "domain = \"containers.internal\""),
+        Key("answer", "answer = \"published\""),
+        Key("allow", "allow = [\"127.0.0.0/8\"]"),
+    ],
+    elsewhere: NOTHING,
+};
+
+pub(super) static PODMAN: Shape = Shape {
+    heading: "[podman]",
+    keys: &[Key("directory", "directory = \"/run/containers/networks/aardvark-dns\"")],
     elsewhere: NOTHING,
 };
 
@@ -152,7 +172,12 @@ pub(super) static ENDPOINT: Shape = Shape {
 
 pub(super) static PORT: Shape = Shape {
     heading: "ports",
-    keys: &[Key("name", "name = \"http\""), Key("port", "port = 8080"), Key("protocol", "protocol = \"tcp\"")],
+    keys: &[
+        Key("name", "name = \"http\""),
+        Key("port", "port = 8080"),
+        Key("protocol", "protocol = \"tcp\""),
+        Key("published", "published = [\"127.0.0.1:8080\"]"),
+    ],
     elsewhere: NOTHING,
 };
 
@@ -168,7 +193,8 @@ pub(super) static PODMAN_SERVER: Shape = Shape { elsewhere: (&["port"], "netavar
 /// `[[network]]` of the file beside Podman.
 pub(super) static PODMAN_NETWORK: Shape = Shape { elsewhere: (&["listen", "endpoint"], "Podman says it"), ..NETWORK };
 
-static ALL: [&Shape; 10] = [&ROOT, &SERVER, &LIMITS, &CACHE, &DOCKER, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD];
+static ALL: [&Shape; 12] =
+    [&ROOT, &SERVER, &LIMITS, &CACHE, &DOCKER, &HOST, &PODMAN, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD];
 
 impl Shape {
     /// How a key is written.

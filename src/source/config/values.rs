@@ -8,7 +8,7 @@ use crate::wire::Name;
 use crate::wire::reply::UDP_SIZE;
 
 use super::lint::Claim;
-use super::{DockerConfig, NetworkPolicies, Problem};
+use super::{DockerConfig, HostConfig, NetworkPolicies, PodmanDirectoryConfig, Problem};
 
 /// A configuration file's content.
 #[derive(Debug, Default)]
@@ -20,6 +20,10 @@ pub struct Config {
     pub cache: CacheConfig,
     /// `[docker]`, if it is there.
     pub docker: Option<DockerConfig>,
+    /// `[host]`, if it is there.
+    pub host: Option<HostConfig>,
+    /// `[podman]`, if it is there.
+    pub podman: Option<PodmanDirectoryConfig>,
     /// Each `[[network]]` with `listen`, `subnets` or endpoints, in the order of the file, ready to be served. Its listen
     /// addresses have their ports.
     pub networks: Vec<Network>,
@@ -62,6 +66,8 @@ pub struct ServerConfig {
     pub identity: Option<String>,
     /// The largest reply over UDP, octets (answers.md H5). Default: 1232.
     pub udp_size: u16,
+    /// Whether the names of the host's /etc/hosts are answered to all who may forward (answers.md N13). Default: false.
+    pub hosts: bool,
     /// `[server.limits]`.
     pub limits: LimitsConfig,
 }
@@ -80,6 +86,7 @@ impl Default for ServerConfig {
             version: None,
             identity: None,
             udp_size: UDP_SIZE,
+            hosts: false,
             limits: LimitsConfig::default(),
         }
     }
