@@ -64,6 +64,7 @@
 //! | [`responder`] | the decision: what is answered to whom, and why |
 //! | `forward` (feature `server`) | the rest of the DNS: routes, cache, upstreams |
 //! | `server` (feature `server`) | sockets, workers, limits, graceful stop |
+//! | `control` (feature `control`) | looking into a running server and steering it, over a socket |
 //! | `source` (features `config`, `docker`, `podman`) | what keeps a table up to date: the configuration file, a Docker engine, Podman's directory |
 //!
 //! The library installs no logger, panic hook, allocator or signal handler, never ends the process, and stops whatever it
@@ -74,6 +75,8 @@
 #![warn(clippy::exit, clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "control")]
+pub mod control;
 #[cfg(feature = "server")]
 pub mod forward;
 pub mod responder;
@@ -81,6 +84,8 @@ pub mod responder;
 pub mod server;
 #[cfg(any(feature = "config", feature = "docker", feature = "podman"))]
 pub mod source;
+#[cfg(any(feature = "config", feature = "control"))]
+mod spelling;
 pub mod table;
 pub mod wire;
 

@@ -8,6 +8,7 @@
 
 pub mod cache;
 pub mod config;
+pub mod control;
 pub mod docker;
 pub mod name;
 mod paths;
@@ -23,6 +24,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("cache", cache::run),
     ("config", config::run),
+    ("control", control::run),
     ("docker", docker::run),
     ("name", name::run),
     ("podman", podman::run),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use callsign::table::Address;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::control::arguments as control;
 use super::question::{Rtype, Subject};
 
 /// What stands for standard input.
@@ -43,6 +44,14 @@ pub(super) enum Command {
     Check(Check),
     Lookup(Lookup),
     Explain(Explain),
+    Status(control::Status),
+    Names(control::Names),
+    Upstreams(control::Upstreams),
+    Cache(control::Cache),
+    Watch(control::Watch),
+    Name(control::Name),
+    Reload(control::Reload),
+    Log(control::Log),
 }
 
 /// The configuration file, in one of the two places where people write it.
@@ -198,9 +207,8 @@ Examples:
 
 /// Say why a client gets the answer it gets
 ///
-/// Computed from the configuration, by the code that answers: nobody is asked, and nothing need be running. Shows who the
-/// client is, the networks that are searched and what each knows, the rule that decided, and the answer, or where the
-/// question would be forwarded to.
+/// First what it gets, then why, then what to do; the technical details come last. It is computed by the code that answers, from
+/// the tables of the server that runs, or where none does from the configuration file. Nobody is asked, unless --ask is given.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXPLAIN_EXAMPLES)]
 pub(super) struct Explain {
@@ -209,29 +217,32 @@ pub(super) struct Explain {
     /// The type of record; A unless given, PTR for an address
     #[arg(value_name = "TYPE")]
     pub(super) rtype: Option<Rtype>,
-    /// The client: its address, or with --docker the name or the id of a container
-    #[arg(long, value_name = "ADDR|CONTAINER")]
+    /// Who asks: a container, by its name or ID, or an address
+    #[arg(long, value_name = "CONTAINER")]
     pub(super) from: String,
     /// The network whose listener is asked; without it the one that the client's address belongs to
     #[arg(long, value_name = "NET")]
     pub(super) network: Option<String>,
-    /// Ask Docker for its networks and containers; then no file is needed
+    /// Ask the upstream, too, if the question goes to one
     #[arg(long)]
+    pub(super) ask: bool,
+    /// Explain what Docker's networks and containers of this moment would get, instead of the server that runs
+    #[arg(long, conflicts_with = "socket")]
     pub(super) docker: bool,
-    /// The configuration file; `-` is standard input
-    #[arg(long, short, value_name = "FILE", default_value = CONFIG)]
-    pub(super) config: PathBuf,
-    /// Write JSON
-    #[arg(long)]
-    pub(super) json: bool,
+    /// Explain what this configuration would do, instead of the server that runs; `-` is standard input
+    #[arg(long, short, value_name = "FILE", conflicts_with = "socket")]
+    pub(super) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) target: control::Target,
 }
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:
-  callsign explain db --from 10.10.1.2                 what is db for the container 10.10.1.2?
+  callsign explain db --from web                       what is db for the container web?
   callsign explain db --from 127.0.0.1 --network shop  and for the host, asking shop's listener?
-  callsign explain www.example.com --from 10.10.1.2    which upstream is asked?
-  callsign explain db --from shop-web-1 --docker       what is db for this container of Docker's?";
+  callsign explain www.example.com --from web --ask    which upstream is asked, and what does it say?
+  callsign explain db --from shop-web-1 --docker       what is db for this container of Docker's?
+  callsign explain db --from 10.10.1.2 -c new.toml     what would it be with another configuration?";
 
 #[cfg(test)]
 mod tests {

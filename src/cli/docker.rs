@@ -62,6 +62,12 @@ pub(super) fn ask(config: &mut Config) -> Result<Docker, String> {
     })
 }
 
+/// Where the engine is, for people: its socket, or why there is none.
+pub(super) fn socket(options: &DockerOptions) -> String {
+    source::find_socket(options.socket.as_deref(), |name| std::env::var_os(name))
+        .map_or_else(|error| error.to_string(), |path| path.display().to_string())
+}
+
 /// The options of the source, if Docker is followed. Networks of the file keep their names.
 pub(super) fn options(config: &Config) -> Option<DockerOptions> {
     let docker = config.docker.as_ref()?;

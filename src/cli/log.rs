@@ -2,14 +2,37 @@
 
 use std::fmt::Display;
 use std::io;
+use std::sync::OnceLock;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{fmt, registry};
+use tracing_subscriber::{Registry, fmt, registry, reload};
 
 use super::arguments::LogFormat;
 use super::output;
+
+/// The filter of the installed log.
+static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// A filter that [`set_level`] changes.
+pub(super) fn changeable(filter: Targets) -> reload::Layer<Targets, Registry> {
+    let (layer, handle) = reload::Layer::new(filter);
+    // There is one log in a process.
+    let _ = FILTER.set(handle);
+    layer
+}
+
+/// Sets what is logged from here on.
+///
+/// # Errors
+/// What is wrong with the level, or that there is no log.
+pub(super) fn set_level(level: &str) -> Result<(), String> {
+    let filter = filter(level)
+        .map_err(|word| format!("{level:?}: {word:?} is not a level; write error, warn, info, debug or trace"))?;
+    let handle = FILTER.get().ok_or("there is no log")?;
+    handle.reload(filter).map_err(|error| error.to_string())
+}
 
 /// Installs the log. `level` is what was asked for on the command line.
 ///
@@ -27,7 +50,7 @@ pub(super) fn install(format: LogFormat, level: Option<&str>) -> Result<(), Stri
     })?;
     // A log that cannot be written is nobody's to tell of.
     let lines = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
-    let log = registry().with(filter);
+    let log = registry().with(changeable(filter));
     match format {
         LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
         // The journal has the time of every line already.

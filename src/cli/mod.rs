@@ -1,4 +1,4 @@
-//! The program's commands: `serve`, `check`, `lookup`, `explain`; and what it is under the name `aardvark-dns`.
+//! The program's commands: `serve`, `check`, `lookup`, `explain`, those that talk to a running server; and what it is under the name `aardvark-dns`.
 //!
 //! Only here are arguments read, signals taken, logs written and the process ended; the library does none of it. Exit codes
 //! are the same for all commands: 0 success, 1 failure, 2 usage error.
@@ -6,6 +6,7 @@
 mod aardvark;
 mod arguments;
 mod check;
+mod control;
 mod descriptors;
 mod docker;
 mod explain;
@@ -13,10 +14,10 @@ mod log;
 mod lookup;
 mod output;
 mod question;
-mod rdata;
 mod reply;
 mod serve;
 mod settings;
+mod steering;
 
 use std::process::ExitCode;
 
@@ -47,5 +48,13 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Lookup(arguments) => lookup::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Status(arguments) => control::status(&arguments),
+        Command::Names(arguments) => control::names(&arguments),
+        Command::Upstreams(arguments) => control::upstreams(&arguments),
+        Command::Cache(arguments) => control::cache(&arguments),
+        Command::Watch(arguments) => control::watch(&arguments),
+        Command::Name(arguments) => control::name(&arguments),
+        Command::Reload(arguments) => control::reload(&arguments),
+        Command::Log(arguments) => control::log(&arguments),
     }
 }

@@ -106,6 +106,11 @@ impl Question {
         &self.name
     }
 
+    /// The type's number.
+    pub(super) fn rtype(&self) -> u16 {
+        self.rtype
+    }
+
     /// The name, with what its A-labels stand for: `büro.example (xn--bro-hoa.example)`.
     pub(super) fn unicode_name(&self) -> String {
         let name = self.name.to_string();

@@ -9,7 +9,7 @@ use hickory_proto::rr;
 use hickory_proto::rr::rdata::opt::EdnsOption;
 use serde::Serialize;
 
-use super::rdata;
+use callsign::control::rdata;
 
 /// Codes of extended errors (RFC 8914).
 const STALE_ANSWER: u16 = 3;
@@ -134,49 +134,11 @@ fn extended_errors(message: &Message) -> Vec<ExtendedError> {
             let (code, text) = value.split_first_chunk()?;
             let code = u16::from_be_bytes(*code);
             let text = rdata::printable(&String::from_utf8_lossy(text));
-            Some(ExtendedError { code, name: meaning(code), text })
+            Some(ExtendedError { code, name: rdata::meaning(code), text })
         }
         _ => None,
     });
     errors.collect()
-}
-
-/// The meaning of an extended error's code, by the IANA registry.
-fn meaning(code: u16) -> &'static str {
-    const MEANINGS: [&str; 31] = [
-        "Other",
-        "Unsupported DNSKEY Algorithm",
-        "Unsupported DS Digest Type",
-        "Stale Answer",
-        "Forged Answer",
-        "DNSSEC Indeterminate",
-        "DNSSEC Bogus",
-        "Signature Expired",
-        "Signature Not Yet Valid",
-        "DNSKEY Missing",
-        "RRSIGs Missing",
-        "No Zone Key Bit Set",
-        "NSEC Missing",
-        "Cached Error",
-        "Not Ready",
-        "Blocked",
-        "Censored",
-        "Filtered",
-        "Prohibited",
-        "Stale NXDOMAIN Answer",
-        "Not Authoritative",
-        "Not Supported",
-        "No Reachable Authority",
-        "Network Error",
-        "Invalid Data",
-        "Signature Expired before Valid",
-        "Too Early",
-        "Unsupported NSEC3 Iterations Value",
-        "Unable to conform to policy",
-        "Synthesized",
-        "Invalid Query Type",
-    ];
-    MEANINGS.get(usize::from(code)).copied().unwrap_or("Unknown")
 }
 
 impl fmt::Display for Origin {

@@ -63,6 +63,7 @@ use arc_swap::ArcSwap;
 
 pub(crate) use attempt::zone_index;
 pub(crate) use budget::Asker;
+pub use cache::{CacheEntry, CacheState};
 pub use choice::{Choice, Reason};
 pub use counters::Counters;
 pub(crate) use datagram::most_sockets;

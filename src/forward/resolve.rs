@@ -10,7 +10,7 @@ use super::counters::{Counters, Event};
 use super::failure::Failure;
 use super::flight::{Flight, Joined, Landing, Lingering, Outcome};
 use super::relay::{Asked, AskedEdns};
-use super::{Asker, Choice, ForwardOptions, Forwarder, Order, Question, Unanswered};
+use super::{Asker, CacheState, Choice, ForwardOptions, Forwarder, Order, Question, Unanswered};
 use crate::wire::message::{HEADER, Header, flag};
 use crate::wire::{ede, rcode};
 
@@ -60,6 +60,17 @@ impl Forwarder {
     /// nothing, except when it starts to ask for a popular answer that is about to expire; that needs a tokio runtime, and is
     /// left where there is none.
     pub fn cached(self: &Arc<Self>, name: &[u8], choice: &Choice, asked: &Asked<'_>, out: &mut [u8]) -> Option<usize> {
+        self.cached_as(name, choice, asked, out).map(|(len, _)| len)
+    }
+
+    /// As [`Forwarder::cached`], and what the reply is made of.
+    pub(crate) fn cached_as(
+        self: &Arc<Self>,
+        name: &[u8],
+        choice: &Choice,
+        asked: &Asked<'_>,
+        out: &mut [u8],
+    ) -> Option<(usize, CacheState)> {
         self.at_hand(name, choice, asked, false, out)
     }
 
@@ -72,7 +83,7 @@ impl Forwarder {
         asked: &Asked<'_>,
         out: &mut [u8],
     ) -> Option<usize> {
-        let len = self.at_hand(name, choice, asked, true, out);
+        let len = self.at_hand(name, choice, asked, true, out).map(|(len, _)| len);
         if len.is_none() {
             self.tally.count(Event::Overloaded);
         }
@@ -86,7 +97,7 @@ impl Forwarder {
         asked: &Asked<'_>,
         expired: bool,
         out: &mut [u8],
-    ) -> Option<usize> {
+    ) -> Option<(usize, CacheState)> {
         if choice.servers.is_empty() || !asked.aliases.is_empty() {
             return None;
         }
@@ -104,23 +115,23 @@ impl Forwarder {
                     let (question, flags) = (asked.question.to_vec(), asked.flags);
                     self.prefetch(key, Question { question, flags, dnssec_ok }, choice);
                 }
-                Some(len)
+                Some((len, CacheState::Fresh))
             }
             Found::Stale(answer) => self.write_stale(&answer, asked, out),
             Found::Expired(answer) if expired => self.write_stale(&answer, asked, out),
             Found::Failed(failed) => {
                 let len = write_failed(&failed, asked, out)?;
                 self.tally.count(Event::CachedFailure);
-                Some(len)
+                Some((len, CacheState::Failed))
             }
             Found::Expired(_) | Found::Nothing => None,
         }
     }
 
-    fn write_stale(&self, answer: &Answer, asked: &Asked<'_>, out: &mut [u8]) -> Option<usize> {
+    fn write_stale(&self, answer: &Answer, asked: &Asked<'_>, out: &mut [u8]) -> Option<(usize, CacheState)> {
         let len = answer.write(Age::Stale, false, asked, out)?;
         self.tally.count(Event::Stale);
-        Some(len)
+        Some((len, CacheState::Expired))
     }
 
     /// Gets the reply to a question: from the cache, from an identical question that is being asked, or by

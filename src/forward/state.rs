@@ -28,6 +28,8 @@ pub struct UpstreamStatus {
     pub upstream: Upstream,
     /// True once it has answered, and until it is demoted (answers.md F7); false also while nothing is known of it.
     pub well: bool,
+    /// True while it is passed over, because it does not answer (answers.md F7).
+    pub demoted: bool,
     /// The smoothed round-trip time, once it has answered.
     pub rtt: Option<Duration>,
     /// The time within which it usually answers, once it has answered.
@@ -199,6 +201,7 @@ impl UpstreamState {
         UpstreamStatus {
             upstream: self.upstream.clone(),
             well: timing.is_up(),
+            demoted: timing.is_demoted(),
             rtt: timing.rtt,
             usual: timing.expected_rtt,
             queries: count(&counters.queries),

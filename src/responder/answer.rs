@@ -15,6 +15,7 @@ use crate::wire::{MAX_NAME, Name, Query, ReplyWriter, ede, fragment, rcode, rtyp
 use super::explain::Trace;
 use super::host::HostEnd;
 use super::place::{End, Hit, Place};
+use super::rule::Rule;
 use super::view::View;
 use super::{Forward, Turns, Verdict};
 
@@ -78,7 +79,7 @@ impl<'p> Draft<'_, 'p, '_> {
             if rcode == rcode::NOERROR && self.may_hold && self.view.holds() {
                 let hold = self.hold(&place.end);
                 if !hold.is_zero() {
-                    trace.rule("N11");
+                    trace.rule(Rule::N11);
                     return Verdict::Hold(hold);
                 }
             }

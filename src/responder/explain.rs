@@ -13,6 +13,7 @@ use crate::wire::{Query, message, rcode, rtype};
 
 use super::Verdict;
 use super::client::Client;
+use super::rule::Rule;
 use super::view::{Preference, Seat, View};
 
 /// What the decision tells about itself.
@@ -23,7 +24,7 @@ pub(super) trait Trace {
     fn searched(&mut self, seat: &Seat<'_>, found: Option<&Found<'_>>);
     fn address(&mut self, seat: &Seat<'_>, holders: &[Arc<Attachment>]);
     /// The rule of answers.md that decided so far; the last one told counts.
-    fn rule(&mut self, rule: &'static str);
+    fn rule(&mut self, rule: Rule);
 }
 
 impl Trace for () {
@@ -34,7 +35,37 @@ impl Trace for () {
     fn client(&mut self, _: &View<'_>, _: &Client<'_>) {}
     fn searched(&mut self, _: &Seat<'_>, _: Option<&Found<'_>>) {}
     fn address(&mut self, _: &Seat<'_>, _: &[Arc<Attachment>]) {}
-    fn rule(&mut self, _: &'static str) {}
+    fn rule(&mut self, _: Rule) {}
+}
+
+/// What a decision was about, for those who count or watch queries: see [`Responder::respond_noting`].
+///
+/// [`Responder::respond_noting`]: super::Responder::respond_noting
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Notes {
+    /// The rule that decided.
+    pub rule: Rule,
+    /// The type that was asked for; 0 if the query could not be read.
+    pub rtype: u16,
+    /// The query wants DNSSEC's records (DO).
+    pub dnssec_ok: bool,
+}
+
+impl Trace for Notes {
+    fn is_on(&self) -> bool {
+        false
+    }
+    fn question(&mut self, query: &Query<'_>) {
+        self.rtype = query.rtype();
+        self.dnssec_ok = query.edns().is_some_and(|edns| edns.dnssec_ok());
+    }
+    fn client(&mut self, _: &View<'_>, _: &Client<'_>) {}
+    fn searched(&mut self, _: &Seat<'_>, _: Option<&Found<'_>>) {}
+    fn address(&mut self, _: &Seat<'_>, _: &[Arc<Attachment>]) {}
+    fn rule(&mut self, rule: Rule) {
+        self.rule = rule;
+    }
 }
 
 /// Why a query got its answer.
@@ -54,7 +85,7 @@ pub struct Explanation {
     /// The networks that were searched, in order, and what each knew.
     pub searched: Vec<Searched>,
     /// The rule of answers.md that decided.
-    pub rule: &'static str,
+    pub rule: Rule,
     /// What was decided, in words: `NOERROR, 1 answer`, `forwarded to …`, `ignored`.
     pub decision: String,
 }
@@ -146,7 +177,7 @@ impl Recorder {
                 source: client.source,
                 client: WhoAsks::Stranger,
                 searched: Vec::new(),
-                rule: "",
+                rule: Rule::default(),
                 decision: String::new(),
             },
         }
@@ -252,7 +283,7 @@ impl Trace for Recorder {
         self.push(seat, if endpoints.is_empty() { Finding::Nothing } else { Finding::Address { endpoints } });
     }
 
-    fn rule(&mut self, rule: &'static str) {
+    fn rule(&mut self, rule: Rule) {
         self.explanation.rule = rule;
     }
 }
@@ -286,6 +317,24 @@ impl fmt::Display for Finding {
     }
 }
 
+impl fmt::Display for WhoAsks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WhoAsks::Endpoint(id) => write!(f, "is endpoint {id}"),
+            WhoAsks::Elsewhere { id, network } => {
+                write!(f, "is endpoint {id} of network {network}, not of this one: it sees its own networks")
+            }
+            WhoAsks::HostView => f.write_str("sees every network, by NAME.NETWORK and the view's domain"),
+            WhoAsks::Host => f.write_str("is an address of this host, which is no endpoint: it sees this network only"),
+            WhoAsks::Stranger => f.write_str("is no endpoint of this network: it sees this network only"),
+            WhoAsks::StrangerElsewhere { network } => {
+                write!(f, "is no endpoint, but in a subnet of network {network}: it sees that network only")
+            }
+            WhoAsks::Forbidden => f.write_str("may not ask here: it is not in the network's allow list"),
+        }
+    }
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((name, rtype)) = &self.question {
@@ -293,20 +342,7 @@ impl fmt::Display for Explanation {
         }
         let of = if self.client == WhoAsks::HostView { "the" } else { "network" };
         writeln!(f, "listener  {} of {of} {}", self.listener, self.network)?;
-        let who = match &self.client {
-            WhoAsks::Endpoint(id) => format!("is endpoint {id}"),
-            WhoAsks::Elsewhere { id, network } => {
-                format!("is endpoint {id} of network {network}, not of this one: it sees its own networks")
-            }
-            WhoAsks::HostView => "sees every network, by NAME.NETWORK and the view's domain".to_owned(),
-            WhoAsks::Host => "is an address of this host, which is no endpoint: it sees this network only".to_owned(),
-            WhoAsks::Stranger => "is no endpoint of this network: it sees this network only".to_owned(),
-            WhoAsks::StrangerElsewhere { network } => {
-                format!("is no endpoint, but in a subnet of network {network}: it sees that network only")
-            }
-            WhoAsks::Forbidden => "may not ask here: it is not in the network's allow list".to_owned(),
-        };
-        writeln!(f, "client    {} {who}", self.source.ip())?;
+        writeln!(f, "client    {} {}", self.source.ip(), self.client)?;
         for Searched { network, finding } in &self.searched {
             writeln!(f, "searched  {network}: {finding}")?;
         }

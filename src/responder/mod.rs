@@ -10,6 +10,7 @@ mod client;
 mod explain;
 mod host;
 mod place;
+mod rule;
 mod special;
 mod view;
 
@@ -21,10 +22,11 @@ use crate::wire::{Edns, Name, Query, Rejected, ReplyWriter, class, cookie, ede, 
 
 use answer::Draft;
 pub use client::{Client, HostAddresses, Listener, Transport};
-pub use explain::{Explanation, Finding, Searched, WhoAsks};
+pub use explain::{Explanation, Finding, Notes, Searched, WhoAsks};
 use explain::{Recorder, Trace};
 pub use host::{HOST_VIEW, HostAnswer, HostView, HostViewBuilder};
 use place::Place;
+pub use rule::Rule;
 pub use view::Preference;
 use view::View;
 
@@ -173,6 +175,18 @@ impl Responder {
         self.decide(packet, Query::parse, client, out, &mut ())
     }
 
+    /// The same, and what it was about and which rule decided, which costs a few instructions.
+    pub fn respond_noting<'p>(
+        &mut self,
+        packet: &'p [u8],
+        client: &Client<'_>,
+        out: &mut [u8],
+    ) -> (Verdict<'p>, Notes) {
+        let mut notes = Notes::default();
+        let verdict = self.decide(packet, Query::parse, client, out, &mut notes);
+        (verdict, notes)
+    }
+
     /// The same, by the general path alone. For the tests that compare both.
     #[doc(hidden)]
     pub fn respond_general<'p>(&mut self, packet: &'p [u8], client: &Client<'_>, out: &mut [u8]) -> Verdict<'p> {
@@ -196,7 +210,7 @@ impl Responder {
         trace: &mut impl Trace,
     ) -> Verdict<'p> {
         if client.source.port() == 0 {
-            trace.rule("P1");
+            trace.rule(Rule::P1);
             return Verdict::Ignore;
         }
         let parsed = parse(packet);
@@ -211,17 +225,17 @@ impl Responder {
         let (rcode, error, flags) = match self.refusal(query, client, &view, trace) {
             Some((rcode, error)) => (rcode, error, if view.may_forward() { flag::RA } else { 0 }),
             None if query.class() == class::CH && special::chaos(query.name()).is_some() => {
-                trace.rule("P5");
+                trace.rule(Rule::P5);
                 return self.chaos(query, edns, limit, out);
             }
             None => {
                 let place = if query.class() == class::IN {
                     place::find(&view, query, &self.options, trace)
                 } else if view.may_forward() {
-                    trace.rule("P5");
+                    trace.rule(Rule::P5);
                     Place::elsewhere()
                 } else {
-                    trace.rule(if view.search().is_some() { "V6" } else { "F1" });
+                    trace.rule(if view.search().is_some() { Rule::V6Outside } else { Rule::F1Internal });
                     Place::not_forwarded(&view)
                 };
                 let (over_tcp, may_hold) = (client.is_tcp(), client.hold);
@@ -247,17 +261,17 @@ impl Responder {
             trace.client(view, client);
         }
         let (rule, refusal) = if !view.is_allowed(client) {
-            ("V4", (rcode::REFUSED, Some((ede::PROHIBITED, "this client may not ask here"))))
+            (Rule::V4, (rcode::REFUSED, Some((ede::PROHIBITED, "this client may not ask here"))))
         } else if query.opcode() != 0 {
-            ("P2", (rcode::NOTIMP, None))
+            (Rule::P2, (rcode::NOTIMP, None))
         } else if query.edns().is_some_and(|edns| edns.version() > 0) {
-            ("H4", (rcode::BADVERS, None))
+            (Rule::H4, (rcode::BADVERS, None))
         } else if query.edns().is_some_and(|edns| edns.has_bad_cookie()) {
-            ("H7", (rcode::FORMERR, None))
+            (Rule::H7, (rcode::FORMERR, None))
         } else if matches!(query.rtype(), rtype::AXFR | rtype::IXFR) {
-            ("P4", (rcode::REFUSED, None))
+            (Rule::P4, (rcode::REFUSED, None))
         } else if matches!(query.rtype(), rtype::OPT | rtype::TSIG) {
-            ("P4", (rcode::FORMERR, None))
+            (Rule::P4, (rcode::FORMERR, None))
         } else {
             return None;
         };
@@ -324,15 +338,15 @@ impl Responder {
     ) -> Verdict<'static> {
         let (rule, header, rcode) = match rejected {
             Rejected::Silently => {
-                trace.rule("P1");
+                trace.rule(Rule::P1);
                 return Verdict::Ignore;
             }
-            Rejected::Opcode(header) => ("P2", header, rcode::NOTIMP),
-            Rejected::Malformed(header) => ("P3", header, rcode::FORMERR),
-            Rejected::Transfer(header) => ("P4", header, rcode::REFUSED),
+            Rejected::Opcode(header) => (Rule::P2, header, rcode::NOTIMP),
+            Rejected::Malformed(header) => (Rule::P3, header, rcode::FORMERR),
+            Rejected::Transfer(header) => (Rule::P4, header, rcode::REFUSED),
         };
         let (rule, rcode) =
-            if View::of(client, &[0]).is_allowed(client) { (rule, rcode) } else { ("V4", rcode::REFUSED) };
+            if View::of(client, &[0]).is_allowed(client) { (rule, rcode) } else { (Rule::V4, rcode::REFUSED) };
         trace.rule(rule);
         let Some((question, edns)) = Rejected::found_in(packet) else {
             return reply::header_only(out, &header, rcode).map_or(Verdict::Ignore, Verdict::Reply);

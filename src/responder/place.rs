@@ -7,11 +7,11 @@ use smallvec::SmallVec;
 use crate::table::{Attachment, Found, Matched, Merge, NameEntry, Protocol, Snapshot};
 use crate::wire::{Name, Query, is_below, reverse, rtype};
 
-use super::ResponderOptions;
 use super::explain::Trace;
 use super::host::HostEnd;
 use super::special;
 use super::view::View;
+use super::{ResponderOptions, Rule};
 
 /// More aliases than this in a row are taken for a loop (answers.md N9).
 pub(super) const MAX_ALIASES: usize = 8;
@@ -114,7 +114,7 @@ fn end_of<'v>(
     trace: &mut impl Trace,
 ) -> End<'v> {
     if special::is_localhost(name) {
-        trace.rule("S");
+        trace.rule(Rule::S);
         return End::Localhost;
     }
     if let Some(end) = in_reverse_tree(view, name, trace) {
@@ -130,7 +130,7 @@ fn end_of<'v>(
         None => {}
     }
     if is_host_name() {
-        trace.rule("N10");
+        trace.rule(Rule::N10);
         return End::Gateway;
     }
     if let Some(search) = view.search() {
@@ -138,28 +138,28 @@ fn end_of<'v>(
     }
     let is_ours = view.domain_of(name).is_some();
     if parent.is_below_name || parent.is_known && is_ours {
-        trace.rule("N6");
+        trace.rule(Rule::N6);
         return End::Parent;
     }
     if is_ours {
         let above_host =
             !settings.gateways.is_empty() && settings.host_names.iter().any(|host| is_below(host.as_wire(), name));
-        trace.rule(if above_host { "N6" } else { "N5" });
+        trace.rule(if above_host { Rule::N6 } else { Rule::N5 });
         return if above_host { End::Parent } else { End::Unknown };
     }
     if special::is_special(name) || options.never_forward.iter().any(|suffix| is_below(name, suffix.as_wire())) {
-        trace.rule(if parent.is_known { "N6" } else { "S" });
+        trace.rule(if parent.is_known { Rule::N6 } else { Rule::S });
         return if parent.is_known { End::Parent } else { End::Unknown };
     }
     if !view.may_forward() {
-        trace.rule("F1");
+        trace.rule(Rule::F1Internal);
         return End::Blocked;
     }
     if let Some(end) = options.hosts.as_ref().and_then(|hosts| in_hosts(hosts, name)) {
-        trace.rule("N13");
+        trace.rule(Rule::N13);
         return end;
     }
-    trace.rule("F1");
+    trace.rule(Rule::F1);
     End::Elsewhere
 }
 
@@ -213,7 +213,7 @@ fn on_networks<'v>(
                 if let Some((target, ttl)) = entry.alias() {
                     let has_records = entry.record_sets().iter().any(|set| set.rtype == rtype);
                     if hits.is_empty() && !has_records {
-                        trace.rule("N9");
+                        trace.rule(Rule::N9);
                         let ttl = ttl.unwrap_or(snapshot.settings().ttl);
                         return (Some((End::Alias { target, ttl }, how)), parent);
                     }
@@ -236,7 +236,7 @@ fn on_networks<'v>(
                     stopped.get_or_insert(snapshot);
                     continue;
                 }
-                trace.rule("T4");
+                trace.rule(Rule::T4);
                 return (Some((End::Service { snapshot, entry, service, protocol }, Matched::Whole)), parent);
             }
             Found::Service { .. } => {}
@@ -250,15 +250,15 @@ fn on_networks<'v>(
         return match stopped {
             None => (None, parent),
             Some(snapshot) => {
-                trace.rule("N7");
+                trace.rule(Rule::N7);
                 (stopped_on(snapshot, name), parent)
             }
         };
     }
     trace.rule(match rtype {
-        rtype::A | rtype::AAAA => "T1",
-        rtype::ANY => "T6",
-        _ => "T5",
+        rtype::A | rtype::AAAA => Rule::T1,
+        rtype::ANY => Rule::T6,
+        _ => Rule::T5,
     });
     (Some((End::Names(hits), first_match)), parent)
 }
@@ -287,7 +287,7 @@ fn in_reverse_tree<'v>(view: &'v View<'_>, name: &[u8], trace: &mut impl Trace) 
                 trace.address(seat, holders);
             }
             if !holders.is_empty() {
-                trace.rule("T3");
+                trace.rule(Rule::T3);
                 return Some(End::Reverse { snapshot: seat.snapshot(), holders });
             }
         }
@@ -297,12 +297,12 @@ fn in_reverse_tree<'v>(view: &'v View<'_>, name: &[u8], trace: &mut impl Trace) 
     }
     // Of the names above 1.0.0.127.in-addr.arpa, those of 127/8 begin with 127, too; of those above ::1's none ends in 1.
     if prefix.addr().is_loopback() {
-        trace.rule("S");
+        trace.rule(Rule::S);
         return Some(if address.is_some() { End::Loopback } else { End::Parent });
     }
     let mut subnets = view.seats().iter().flat_map(|seat| &seat.snapshot().settings().subnets);
     if subnets.any(|subnet| subnet.contains(&prefix)) {
-        trace.rule("T3");
+        trace.rule(Rule::T3);
         // A shorter prefix inside a subnet stands above addresses that may be known: it is a parent.
         return Some(if address.is_some() { End::Unknown } else { End::Parent });
     }

@@ -8,6 +8,7 @@ use crate::forward::{ForwardOptions, Forwarder, Route, Upstreams};
 use crate::responder::ResponderOptions;
 
 use super::limits::Limits;
+use super::observe::Observer;
 use super::shared::Shared;
 use super::socket::ReadySocket;
 use super::worker::Worker;
@@ -25,6 +26,7 @@ pub struct ServerBuilder {
     limits: Limits,
     responder: ResponderOptions,
     ready: Vec<ReadySocket>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl ServerBuilder {
@@ -77,6 +79,12 @@ impl ServerBuilder {
         self
     }
 
+    /// Shows all queries to an observer. While it is [off](Observer::is_on), and where there is none, a query costs the same.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> ServerBuilder {
+        self.observer = Some(observer);
+        self
+    }
+
     /// Hands in sockets that are ready-made, as a service manager does. Each is used for the listen address that it is
     /// bound to.
     pub fn sockets(mut self, sockets: Vec<ReadySocket>) -> ServerBuilder {
@@ -98,8 +106,10 @@ impl ServerBuilder {
         let workers: Vec<Worker> =
             (1..=count).map(Worker::start).collect::<Result<_, _>>().map_err(ServerError::Worker)?;
         let forwarder = Forwarder::new(self.forward);
+        let mut shared = Shared::new(self.port.unwrap_or(53), forwarder, self.limits, self.responder);
+        shared.observer = self.observer;
         Ok(Server {
-            shared: Arc::new(Shared::new(self.port.unwrap_or(53), forwarder, self.limits, self.responder)),
+            shared: Arc::new(shared),
             handles: workers.iter().map(|worker| worker.handle().clone()).collect(),
             workers: Mutex::new(workers),
             ready: Mutex::new(self.ready),

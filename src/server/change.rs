@@ -277,6 +277,7 @@ impl Server {
         self.shared.note_own_addresses();
         for slot in gone {
             slot.closed().await;
+            self.shared.received.fetch_add(slot.received(), Ordering::Relaxed);
         }
     }
 }

@@ -10,6 +10,9 @@ use crate::wire::message::{Header, flag};
 use crate::wire::reply::{self, Failure, ReplyEdns};
 use crate::wire::{Name, ede, rcode};
 
+use super::observe::Origin;
+use super::sighting::{Kept, says_stale};
+
 /// Everything that a forwarded query needs once its packet is gone.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -24,6 +27,8 @@ pub(super) struct Exchange {
     choice: Choice,
     edns: Option<ReplyEdns>,
     limit: usize,
+    /// Who wants to know what comes of it.
+    pub(super) kept: Kept,
 }
 
 impl Exchange {
@@ -43,6 +48,7 @@ impl Exchange {
             choice,
             edns: forward.edns,
             limit: forward.limit,
+            kept: Kept::default(),
         }
     }
 
@@ -53,6 +59,17 @@ impl Exchange {
 
     /// The reply for the client; `None` where it is to hear nothing.
     pub(super) async fn reply(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
+        let reply = self.ask(forwarder).await;
+        let origin = if reply.as_deref().is_some_and(says_stale) { Origin::Stale } else { Origin::Upstream };
+        let upstream = match &*self.choice.servers {
+            [only] if origin == Origin::Upstream => Some(only),
+            _ => None,
+        };
+        self.kept.tell(reply.as_deref(), origin, upstream);
+        reply
+    }
+
+    async fn ask(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
         let client = Asker::new(ClientKey::of(self.client).number());
         let resolved = forwarder.resolve_here(&self.question, &self.choice, client).await;
         let upstream = match resolved {
@@ -71,13 +88,15 @@ impl Exchange {
     pub(super) fn overloaded(&self, forwarder: &Arc<Forwarder>) -> Vec<u8> {
         let mut out = vec![0; self.limit];
         let name = self.question.name().to_ascii_lowercase();
-        match forwarder.cached_or_stale(&name, &self.choice, &self.asked(), &mut out) {
+        let (reply, origin) = match forwarder.cached_or_stale(&name, &self.choice, &self.asked(), &mut out) {
             Some(len) => {
                 out.truncate(len);
-                out
+                (out, Origin::Stale)
             }
-            None => self.fail(rcode::SERVFAIL, ede::OTHER, TOO_MANY),
-        }
+            None => (self.fail(rcode::SERVFAIL, ede::OTHER, TOO_MANY), Origin::Refused),
+        };
+        self.kept.tell(Some(&reply), origin, None);
+        reply
     }
 
     fn asked_question(&self) -> &[u8] {

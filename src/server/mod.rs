@@ -11,6 +11,7 @@ mod builder;
 mod change;
 mod client_key;
 mod connections;
+mod counting;
 mod datagrams;
 mod exchange;
 mod forwards;
@@ -22,10 +23,12 @@ mod later;
 mod limits;
 mod namespace;
 mod neighbors;
+mod observe;
 #[cfg(test)]
 mod panics;
 mod rate;
 mod shared;
+mod sighting;
 mod slot;
 mod socket;
 mod status;
@@ -40,15 +43,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 
-use crate::forward::ForwardOptions;
+use crate::forward::{ForwardOptions, Forwarder};
 use crate::responder::{HostView, ResponderOptions};
 use crate::table::{NameTable, TableError};
 
 pub use builder::ServerBuilder;
 use change::Adopted;
 pub use change::Applied;
+#[doc(hidden)]
+pub use counting::{Counted, Counting};
+pub use counting::{Counts, DURATION_BUCKETS, Distribution, ListenerCounts, QueryCount, SIZE_BOUNDS};
 pub use host::listener;
 pub use limits::Limits;
+pub use observe::{Observed, Observer, Origin};
 use shared::Shared;
 pub use socket::ReadySocket;
 pub use status::{ListenerState, ListenerStatus, Status};
@@ -128,6 +135,32 @@ impl Server {
         &self.shared.table
     }
 
+    /// What forwards the rest of the DNS: its cache, its upstreams.
+    pub fn forwarder(&self) -> &Arc<Forwarder> {
+        &self.shared.forwarder
+    }
+
+    /// The responder's options in force, the cookie secret among them.
+    pub fn responder_options(&self) -> Arc<ResponderOptions> {
+        self.shared.responder_options().clone()
+    }
+
+    /// Counts queries by what they are and what comes of them, from here on or no longer; see
+    /// [`query_counts`](Server::query_counts).
+    pub fn count_queries(&self, is_wanted: bool) {
+        self.shared.is_counting.store(is_wanted, Ordering::Relaxed);
+    }
+
+    /// What was counted of each listener that is open, while [`count_queries`](Server::count_queries) said so.
+    pub fn query_counts(&self) -> Vec<ListenerCounts> {
+        self.shared.slots().values().flat_map(|slot| slot.counts()).collect()
+    }
+
+    /// The port of listen addresses that name none.
+    pub fn port(&self) -> u16 {
+        self.shared.port
+    }
+
     /// Replaces where questions are forwarded to, for all queries from here on.
     pub fn set_forwarding(&self, options: ForwardOptions) {
         self.shared.forwarder.configure(options);
@@ -146,9 +179,14 @@ impl Server {
 
     /// What the server is doing now.
     pub fn status(&self) -> Status {
-        let mut listeners: Vec<ListenerStatus> = self.shared.slots().values().flat_map(|slot| slot.status()).collect();
+        let (mut listeners, mut queries) = (Vec::<ListenerStatus>::new(), self.shared.received.load(Ordering::Relaxed));
+        for slot in self.shared.slots().values() {
+            listeners.extend(slot.status());
+            queries += slot.received();
+        }
         listeners.sort_by(|a, b| (&a.network, &a.listen, a.tcp).cmp(&(&b.network, &b.listen, b.tcp)));
         Status {
+            queries,
             listeners,
             tcp_connections: self.shared.connections.count(),
             forwards: self.shared.forwards.count(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::{ArcSwap, Guard};
@@ -18,6 +18,7 @@ use super::forwards::Forwards;
 use super::holder::Holders;
 use super::host::Host;
 use super::limits::Limits;
+use super::observe::Observer;
 use super::slot::Slot;
 
 /// Which slot is meant.
@@ -58,6 +59,12 @@ pub(super) struct Shared {
     /// The port of listen addresses that name none.
     pub(super) port: u16,
     slots: Mutex<HashMap<Key, Arc<Slot>>>,
+    /// Sees queries.
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    /// Queries are counted by what they are.
+    pub(super) is_counting: AtomicBool,
+    /// Queries that slots received which are closed.
+    pub(super) received: AtomicU64,
     /// Held while the forwarder is told of our addresses: who is told last knows all of them.
     telling: Mutex<()>,
     /// UDP sockets that nobody listens at any more, open as long as queries wait whose replies go through them.
@@ -81,6 +88,9 @@ impl Shared {
             holders: Holders::default(),
             port,
             slots: Mutex::default(),
+            observer: None,
+            is_counting: AtomicBool::new(false),
+            received: AtomicU64::new(0),
             telling: Mutex::default(),
             leftovers: Mutex::default(),
             responder: ArcSwap::from_pointee(responder),
@@ -113,6 +123,15 @@ impl Shared {
         let mut open = leftovers.iter().filter_map(Weak::upgrade);
         let socket = open.find(|socket| socket.local_addr().is_ok_and(|bound| bound == address))?;
         socket.as_fd().try_clone_to_owned().ok().map(Into::into)
+    }
+
+    pub(super) fn is_counting(&self) -> bool {
+        self.is_counting.load(Ordering::Relaxed)
+    }
+
+    /// The observer, if there is something to see for it.
+    pub(super) fn watching(&self) -> Option<&Arc<dyn Observer>> {
+        self.observer.as_ref().filter(|observer| observer.is_on())
     }
 
     pub(super) fn limits(&self) -> Arc<Limits> {

@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ use tracing::{debug, error, info, warn};
 use crate::responder::{HostView, Listener};
 use crate::table::{Address, Network};
 
+use super::counting::{Counting, ListenerCounts};
 use super::datagrams::Datagrams;
 use super::rate::OncePerMinute;
 use super::shared::Shared;
@@ -45,6 +46,10 @@ pub(super) struct Slot {
     listen: Option<Address>,
     udp: Mutex<ListenerState>,
     tcp: Mutex<ListenerState>,
+    /// Queries received, by transport.
+    received: [AtomicU64; 2],
+    /// What they were, counted while somebody wants it: of UDP and of TCP.
+    counting: [Arc<Counting>; 2],
     /// Whether the UDP and the TCP socket were handed in and are not known to be in our network namespace.
     is_elsewhere: [AtomicBool; 2],
     /// Tells its tasks to take nothing new.
@@ -153,6 +158,8 @@ impl Slot {
             listen,
             udp: not_yet(),
             tcp: not_yet(),
+            received: Default::default(),
+            counting: Default::default(),
             is_elsewhere: Default::default(),
             stop: Stop::default(),
             tasks: Mutex::default(),
@@ -162,6 +169,10 @@ impl Slot {
     }
 
     pub(super) fn server(&self) -> &Shared {
+        &self.server
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.server
     }
 
@@ -254,8 +265,40 @@ impl Slot {
             .into_iter()
             .map(|(tcp, state)| (tcp, lock(state).clone()))
             .filter(|(_, state)| is_used(state))
-            .map(|(tcp, state)| ListenerStatus { network: network.clone(), listen: self.describe(), tcp, state })
+            .map(|(tcp, state)| ListenerStatus {
+                network: network.clone(),
+                listen: self.describe(),
+                tcp,
+                state,
+                queries: self.received[usize::from(tcp)].load(Ordering::Relaxed),
+            })
             .collect()
+    }
+
+    /// Where queries of a transport are counted.
+    pub(super) fn counting(&self, tcp: bool) -> &Arc<Counting> {
+        &self.counting[usize::from(tcp)]
+    }
+
+    /// What was counted, of both transports.
+    pub(super) fn counts(&self) -> impl Iterator<Item = ListenerCounts> {
+        let (network, ipv6) = (self.network(), self.listener().address().is_ipv6());
+        [false, true].into_iter().map(move |tcp| ListenerCounts {
+            network: network.name().to_owned(),
+            tcp,
+            ipv6,
+            counts: self.counting(tcp).read(),
+        })
+    }
+
+    /// Counts queries that came.
+    pub(super) fn count_received(&self, tcp: bool, queries: usize) {
+        self.received[usize::from(tcp)].fetch_add(queries as u64, Ordering::Relaxed);
+    }
+
+    /// Queries that came over both transports.
+    pub(super) fn received(&self) -> u64 {
+        self.received.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// The addresses that it listens on in our network namespace.

@@ -10,6 +10,8 @@ use crate::forward::{Counters, UpstreamStatus};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
+    /// Queries that were received, over UDP and TCP, since the server started.
+    pub queries: u64,
     /// Every listener, by network and address.
     pub listeners: Vec<ListenerStatus>,
     /// Open TCP connections.
@@ -36,6 +38,8 @@ pub struct ListenerStatus {
     pub tcp: bool,
     /// Whether it is served.
     pub state: ListenerState,
+    /// Queries that it has received.
+    pub queries: u64,
 }
 
 /// Whether a listener is served.
@@ -57,7 +61,7 @@ pub enum ListenerState {
 
 impl fmt::Display for ListenerStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ListenerStatus { network, listen, tcp, state } = self;
+        let ListenerStatus { network, listen, tcp, state, .. } = self;
         let transport = if *tcp { "tcp" } else { "udp" };
         match state {
             ListenerState::Listening(address) => write!(f, "{network}: {transport} {address}"),

@@ -300,6 +300,7 @@ impl Connection {
         let idle = u16::try_from(self.limits.tcp_idle.as_millis() / 100).unwrap_or(u16::MAX);
         let (length, out) = out.split_at_mut(2);
         let out = &mut out[..usize::from(u16::MAX)];
+        slot.count_received(true, 1);
         let len = match desk.respond(place, (self.peer, Transport::Tcp { idle }), message, out) {
             Outcome::Reply(len) => len,
             Outcome::Ignore => return None,

@@ -105,6 +105,7 @@ fn batch(
         let received = batch.receive(source, is_v6);
         if received.is_ok() {
             let place = Place::of(slot);
+            slot.count_received(false, *received.as_ref().unwrap_or(&0));
             let mut unsent =
                 batch.answer(|source, query, out| match desk.respond(&place, (source, Transport::Udp), query, out) {
                     Outcome::Reply(len) => Some(len),

@@ -6,15 +6,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::Guard;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tracing::error;
 
-use crate::forward::{Asked, AskedEdns, Reason};
-use crate::responder::{Client, Forward, Listener, Responder, ResponderOptions, Transport, Verdict};
+use crate::forward::{Asked, AskedEdns, CacheState, Reason};
+use crate::responder::{Client, Forward, Listener, Notes, Responder, ResponderOptions, Transport, Verdict};
 use crate::table::Snapshot;
 use crate::wire::message::{Header, flag};
 use crate::wire::rcode;
@@ -23,6 +23,8 @@ use super::batch::Batch;
 use super::exchange::Exchange;
 use super::held::Held;
 use super::later::Later;
+use super::observe::Origin;
+use super::sighting::{Sighting, origin_of};
 use super::slot::Slot;
 use super::tcp::Buffers;
 
@@ -79,13 +81,24 @@ pub(super) struct Place<'s> {
     now: u32,
     /// Queries may wait for endpoints that are about to run (answers.md N11).
     may_hold: bool,
+    /// When the batch came, if somebody wants to know of its queries.
+    watched_since: Option<Instant>,
 }
 
 impl Place<'_> {
     pub(super) fn of(slot: &Slot) -> Place<'_> {
         let listener = slot.listener();
         let snapshot = listener.network().snapshot();
-        Place { slot, listener, snapshot, options: slot.server().responder_options(), now: unix_time(), may_hold: true }
+        let server = slot.server();
+        Place {
+            slot,
+            listener,
+            snapshot,
+            options: server.responder_options(),
+            now: unix_time(),
+            may_hold: true,
+            watched_since: (server.is_counting() || server.watching().is_some()).then(Instant::now),
+        }
     }
 
     /// The same place, where queries may wait for endpoints that are about to run, or have waited long enough.
@@ -146,29 +159,66 @@ impl Desk {
         .at(place.now);
         let client = if place.may_hold { client } else { client.without_hold() };
         let responder = self.responder(&place.options);
-        let mut verdict = responder.respond(packet, &client, out);
+        let mut respond = |out: &mut [u8]| match place.watched_since {
+            None => (responder.respond(packet, &client, out), Notes::default()),
+            Some(_) => responder.respond_noting(packet, &client, out),
+        };
+        let (mut verdict, mut notes) = respond(out);
         if let Verdict::Reply(len) = verdict {
             // Perhaps an address or an interface came since the neighbours were looked at.
             if is_refused(&out[..len]) && place.slot.look_around(&place.listener) {
-                verdict = responder.respond(packet, &client, out);
+                (verdict, notes) = respond(out);
             }
         }
-        match verdict {
-            Verdict::Reply(len) => Outcome::Reply(len),
+        let (mut outcome, origin) = match verdict {
+            Verdict::Reply(len) => (Outcome::Reply(len), None),
             Verdict::Forward(forward) => forwarded(place.slot, &place.listener, forward, client.ip(), out),
-            Verdict::Hold(hold) => Outcome::Later(Later::Start(Box::new(Held::new((source, transport), packet, hold)))),
-            Verdict::Ignore => Outcome::Ignore,
+            Verdict::Hold(hold) => {
+                (Outcome::Later(Later::Start(Box::new(Held::new((source, transport), packet, hold)))), None)
+            }
+            Verdict::Ignore => (Outcome::Ignore, None),
+        };
+        if let Some(arrived) = place.watched_since {
+            let sighting = Sighting {
+                listener: &place.listener,
+                client: source,
+                tcp: transport != Transport::Udp,
+                arrived,
+                notes,
+            };
+            match &mut outcome {
+                Outcome::Reply(len) => {
+                    let reply = &out[..*len];
+                    sighting.tell(
+                        place.slot,
+                        packet,
+                        Some(reply),
+                        origin.unwrap_or_else(|| origin_of(notes.rule, reply)),
+                    );
+                }
+                Outcome::Ignore => sighting.tell(place.slot, packet, None, Origin::Dropped),
+                Outcome::Later(Later::Upstream(exchange)) => exchange.kept = sighting.keep(place.slot, packet),
+                // It is told of when it is decided on again.
+                Outcome::Later(Later::Start(_)) => {}
+            }
         }
+        outcome
     }
 }
 
 /// Answers a question for the rest of the DNS, if that takes no asking.
-fn forwarded(slot: &Slot, listener: &Listener, forward: Forward<'_>, client: IpAddr, out: &mut [u8]) -> Outcome {
+fn forwarded(
+    slot: &Slot,
+    listener: &Listener,
+    forward: Forward<'_>,
+    client: IpAddr,
+    out: &mut [u8],
+) -> (Outcome, Option<Origin>) {
     let forwarder = &slot.server().forwarder;
     let choice = forwarder.choose(forward.target(), &forward.upstreams);
     if let Reason::Blocked(domain) = &choice.reason {
         let negative_ttl = listener.network().snapshot().settings().negative_ttl;
-        return Outcome::Reply(forward.blocked(domain, negative_ttl, out));
+        return (Outcome::Reply(forward.blocked(domain, negative_ttl, out)), Some(Origin::Local));
     }
     let asked = Asked {
         id: forward.query.header().id,
@@ -178,9 +228,10 @@ fn forwarded(slot: &Slot, listener: &Listener, forward: Forward<'_>, client: IpA
         edns: forward.edns.as_ref().map(AskedEdns::from),
         aliases: &forward.aliases,
     };
-    match forwarder.cached(forward.query.name(), &choice, &asked, out) {
-        Some(len) => Outcome::Reply(len),
-        None => Outcome::Later(Later::Upstream(Box::new(Exchange::new(forward, choice, client)))),
+    match forwarder.cached_as(forward.query.name(), &choice, &asked, out) {
+        Some((len, CacheState::Expired)) => (Outcome::Reply(len), Some(Origin::Stale)),
+        Some((len, _)) => (Outcome::Reply(len), Some(Origin::Cache)),
+        None => (Outcome::Later(Later::Upstream(Box::new(Exchange::new(forward, choice, client)))), None),
     }
 }
 

@@ -191,8 +191,10 @@ impl NetworkBuilder {
             self.settings.gateways = listen.filter(|ip| !ip.is_unspecified()).collect();
         }
         self.settings.upstreams = self.upstreams.into();
-        let network =
-            Network::new(&self.name, Snapshot::new(0, &self.name, Arc::new(self.settings), self.records.into()));
+        let network = Network::new(
+            &self.name,
+            Snapshot::new(0, &self.name, Arc::new(self.settings), self.records.into(), Arc::default()),
+        );
         network.replace_all(self.endpoints)?;
         Ok(network)
     }

@@ -14,6 +14,7 @@ use super::error::TableError;
 use super::feed::Event;
 use super::name_table::Registry;
 use super::names::key_of;
+use super::record::Record;
 use super::settings::Settings;
 use super::shards::Keyed;
 use super::snapshot::{Snapshot, zones_of};
@@ -155,18 +156,24 @@ impl Network {
         let other = other.snapshot.load_full();
         self.change(|change| {
             if change.next.settings != other.settings || change.next.records != other.records {
-                let endpoints: Vec<Endpoint> = change.next.endpoints().cloned().collect();
-                endpoints.iter().for_each(|endpoint| change.went.add(endpoint, &change.next.settings));
-                let revision = change.next.revision;
-                change.next = Snapshot::new(revision, &self.name, other.settings.clone(), other.records.clone());
-                change.settings_changed = true;
-                // The endpoints' records are made anew under the new settings; their memberships stay.
-                for endpoint in endpoints {
-                    let attachment = change.insert(endpoint);
-                    change.renewed.push(attachment);
-                }
+                let added = change.next.added.clone();
+                change.renew(&self.name, other.settings.clone(), other.records.clone(), added);
             }
             change.replace_all(other.endpoints().cloned());
+        })
+    }
+
+    /// Makes these the records that the network has besides its own: what somebody adds while it is served. They stay when
+    /// [`replace_with`](Network::replace_with) makes another network of it.
+    ///
+    /// # Errors
+    /// [`TableError::NetworkRemoved`].
+    pub fn set_added_records(&self, added: Vec<Record>) -> Result<u64, TableError> {
+        self.change(|change| {
+            if *change.next.added != *added {
+                let (settings, records) = (change.next.settings.clone(), change.next.records.clone());
+                change.renew(&self.name, settings, records, added.into());
+            }
         })
     }
 
@@ -264,7 +271,7 @@ impl Network {
         let old = self.snapshot.load_full();
         let left: Vec<Arc<Attachment>> = old.endpoints.iter().cloned().collect();
         let went = Marks::of(&old);
-        let next = Snapshot::new(old.revision + 1, &self.name, old.settings.clone(), Arc::default());
+        let next = Snapshot::new(old.revision + 1, &self.name, old.settings.clone(), Arc::default(), Arc::default());
         self.snapshot.store(Arc::new(next));
         if let Some(home) = self.home.get() {
             home.leave(&left, &went);
@@ -400,6 +407,18 @@ impl<'n> Change<'n> {
         }
         let attachment = self.insert(endpoint);
         self.attached.push(attachment);
+    }
+
+    /// Replaces settings and records. The endpoints' records are made anew under them; their memberships stay.
+    fn renew(&mut self, network: &str, settings: Arc<Settings>, records: Arc<[Record]>, added: Arc<[Record]>) {
+        let endpoints: Vec<Endpoint> = self.next.endpoints().cloned().collect();
+        endpoints.iter().for_each(|endpoint| self.went.add(endpoint, &self.next.settings));
+        self.next = Snapshot::new(self.next.revision, network, settings, records, added);
+        self.settings_changed = true;
+        for endpoint in endpoints {
+            let attachment = self.insert(endpoint);
+            self.renewed.push(attachment);
+        }
     }
 
     /// The endpoint with the given id, as changed so far.

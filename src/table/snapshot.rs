@@ -21,6 +21,8 @@ pub struct Snapshot {
     pub(super) settings: Arc<Settings>,
     pub(super) suffixes: Arc<[Suffix]>,
     pub(super) records: Arc<[super::Record]>,
+    /// Records beside those: see [`Network::set_added_records`](super::Network::set_added_records).
+    pub(super) added: Arc<[super::Record]>,
     pub(super) names: NameIndex,
     pub(super) v4: Shards<Holders<Ipv4Addr>>,
     pub(super) v6: Shards<Holders<Ipv6Addr>>,
@@ -179,10 +181,13 @@ impl Snapshot {
         network: &str,
         settings: Arc<Settings>,
         records: Arc<[super::Record]>,
+        added: Arc<[super::Record]>,
     ) -> Snapshot {
         let mut names = NameIndex::default();
-        names.set_records(&records, settings.ttl);
-        for record in records.iter() {
+        for records in [&records, &added] {
+            names.set_records(records, settings.ttl);
+        }
+        for record in records.iter().chain(added.iter()) {
             names.rebuild(record.name(), &settings);
         }
         let suffixes = suffixes_of(network, &settings.domains).into();
@@ -191,6 +196,7 @@ impl Snapshot {
             settings,
             suffixes,
             records,
+            added,
             names,
             v4: Shards::default(),
             v6: Shards::default(),
@@ -211,6 +217,11 @@ impl Snapshot {
     /// The static records and aliases.
     pub fn records(&self) -> &[super::Record] {
         &self.records
+    }
+
+    /// The records that were added beside those.
+    pub fn added_records(&self) -> &[super::Record] {
+        &self.added
     }
 
     /// The endpoints, in no particular order.

@@ -134,6 +134,8 @@ impl Home {
             command.env_remove(name);
         }
         command.env("CALLSIGN_PODMAN_CONFIG", self.config());
+        // Its control socket is its own.
+        command.env("CALLSIGN_RUNTIME_DIR", self.path());
         command.envs(self.environment.iter().map(|(name, value)| (name, value))).args(arguments);
         command
     }

@@ -5,6 +5,7 @@
 mod support;
 
 mod command_line;
+mod control;
 mod ending;
 mod forwarding;
 mod kit;

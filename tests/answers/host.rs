@@ -1,6 +1,6 @@
 //! The host view (V6).
 
-use callsign::responder::{Client, HostAnswer, HostView, HostViewBuilder, Listener, Responder, WhoAsks};
+use callsign::responder::{Client, HostAnswer, HostView, HostViewBuilder, Listener, Responder, Rule, WhoAsks};
 use callsign::table::{Clients, EndpointState, NameTable, Network, NetworkBuilder, Port, Protocol, Record};
 use hickory_proto::rr::DNSClass;
 use hickory_proto::rr::RecordType::{self, A, AAAA, ANY, CNAME, HTTPS, PTR, SRV, TXT};
@@ -175,7 +175,7 @@ fn v6_what_lies_outside_is_refused_and_never_forwarded() {
     // What is special everywhere is so here.
     check(host.ask("localhost", A), "NOERROR: localhost A 127.0.0.1");
     check(host.ask("1.0.0.127.in-addr.arpa", PTR), "NOERROR: 1.0.0.127.in-addr.arpa PTR localhost");
-    assert_eq!(host.explain("www.example.com", A).rule, "V6");
+    assert_eq!(host.explain("www.example.com", A).rule, Rule::V6Outside);
 }
 
 #[test]

@@ -202,7 +202,7 @@ fn check_and_explain_ask_the_engine() {
     assert!(explained.contains("shop_default") && explained.contains("docker network connect"), "{explained}");
     // A typo: the nearest name.
     let explained = callsign(&docker, &["explain", "dbb", "--from", "shop_web_1", "--docker"]).stdout;
-    assert!(explained.contains("did you mean db?"), "{explained}");
+    assert!(explained.contains("Did you mean db?"), "{explained}");
     let explained = callsign(&docker, &["explain", "db", "--from", "nobody", "--docker"]);
     assert!(!explained.status.success() && explained.stderr.contains("nobody"), "{explained:?}");
     drop(cms);

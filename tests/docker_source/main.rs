@@ -2,6 +2,7 @@
 //! is asked of it. Real engines are in `tests/docker`.
 
 mod changes;
+mod control;
 mod daemon;
 mod kit;
 mod networks;

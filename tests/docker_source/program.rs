@@ -151,12 +151,12 @@ fn explain_takes_containers_by_name_and_id() {
     let unknown = ran(&engine, &["explain", "db", "--from", "shop-wep-1", "--docker"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(
-        unknown.stderr.contains("Docker has no container \"shop-wep-1\"; did you mean shop-web-1?"),
+        unknown.stderr.contains("there is no container \"shop-wep-1\"; did you mean shop-web-1?"),
         "{}",
         unknown.stderr
     );
-    let address = run(callsign(&["explain", "db", "--from", "shop-web-1", "--config", "examples/two-networks.toml"]));
-    assert!(address.stderr.contains("with --docker it may be a container's name or id"), "{}", address.stderr);
+    let address = run(callsign(&["explain", "db", "--from", "proj-web-1", "--config", "examples/two-networks.toml"]));
+    assert!(address.stderr.contains("with --docker, --from may be a container of Docker's"), "{}", address.stderr);
 }
 
 #[test]
@@ -165,22 +165,30 @@ fn explain_says_where_else_a_name_is_and_what_is_nearly_it() {
     let explain =
         |name: &str| ran(&engine, &["explain", name, "--from", "shop-web-1", "--docker"]).expect_success().stdout;
     let other = explain("blogonly");
-    let hint = "hint      blogonly is a name of project blog on network blog_default, which this client is not on: \
-                `docker network connect blog_default shop-web-1` attaches it; \
-                `docker network connect --alias blogonly shop_default blog-only-1` brings blogonly here";
-    assert!(other.contains(hint), "{other}");
-    let typo = explain("shopomly");
-    assert!(typo.contains("hint      did you mean shoponly?"), "{typo}");
-    assert!(!explain("db").contains("hint"), "what is found needs none");
-    let outsider = ["explain", "db", "--from", "192.0.2.9", "--docker"];
-    let outside = ran(&engine, &outsider);
     assert!(
-        outside.stderr.contains("192.0.2.9 is on no network of Docker or of the file; name the one"),
-        "{outside:?}"
+        other.contains("blogonly is on blog_default (project blog) only; shop-web-1 is not attached to it."),
+        "{other}"
+    );
+    assert!(other.contains("\nAttach it: docker network connect blog_default shop-web-1\n"), "{other}");
+    assert!(
+        other
+            .contains("\nOr give it the name here: docker network connect --alias blogonly shop_default blog-only-1\n"),
+        "{other}"
+    );
+    let typo = explain("shopomly");
+    assert!(typo.contains("\nDid you mean shoponly?\n"), "{typo}");
+    let found = explain("db");
+    assert!(found.contains("\ndb is the container shop-db-1 on network shop_default.\n\n"), "{found}");
+    let outside = explain("www.example.com");
+    assert!(!outside.contains("Did you mean") && !outside.contains("network connect"), "{outside}");
+    let outsider = ["explain", "db", "--from", "192.0.2.9", "--docker"];
+    let unknown = ran(&engine, &outsider);
+    assert!(
+        unknown.stderr.contains("192.0.2.9 is on no network; name the one that it asks with --network: "),
+        "{unknown:?}"
     );
     let refused = ran(&engine, &[&outsider[..], &["--network", "blog_default"]].concat()).expect_success().stdout;
-    assert!(refused.contains("REFUSED") && !refused.contains("hint"), "{refused}");
-    assert!(!explain("www.example.com").contains("hint"));
+    assert!(refused.contains("REFUSED") && !refused.contains("Did you mean"), "{refused}");
 }
 
 #[test]

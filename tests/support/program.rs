@@ -89,6 +89,8 @@ impl<'a> Launch<'a> {
         if let Some(cgroup) = self.cgroup {
             command = cgroup.command(&command);
         }
+        // Its control socket and what it keeps are its own.
+        command.env("CALLSIGN_RUNTIME_DIR", directory.path()).env("STATE_DIRECTORY", directory.path().join("state"));
         command.env("NOTIFY_SOCKET", &socket).envs(self.environment);
         let process = Process::spawn(command);
         follow_notifications(notify.try_clone().unwrap(), &process);
@@ -110,6 +112,11 @@ impl Program {
     /// The directory of the configuration file, for files beside it.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Its control socket.
+    pub fn control(&self) -> PathBuf {
+        self.directory().join("control.sock")
     }
 
     /// Writes a new configuration, whole at one moment as a careful editor does, and tells nobody.

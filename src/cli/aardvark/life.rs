@@ -1,6 +1,7 @@
 //! The life of the server: from the pid file to the last container.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -11,6 +12,10 @@ use super::pid_file::{Claim, PidFile};
 use super::service::Service;
 use super::signals::{Order, Signals};
 use crate::cli::output;
+use crate::cli::steering::Steering;
+
+/// How long somebody who orders a reading waits for files that are being written.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Serves until there is nothing left to serve, or until told to stop.
 ///
@@ -38,7 +43,8 @@ pub(super) async fn live(job: &Job, caller: &mut Caller) -> Result<(), String> {
 
 async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: &PidFile) -> Result<(), String> {
     let starting = |error: String| format!("Error starting server {error}");
-    let mut service = Service::start(job).await.map_err(starting)?;
+    let (steering, mut orders) = Steering::new("podman", &job.directory);
+    let mut service = Service::start(job, steering.clone()).await.map_err(starting)?;
     service.read().await;
     // Half a file may be all that there is.
     while service.is_unsure() && !service.is_serving() {
@@ -60,7 +66,9 @@ async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: 
     }
     caller.leave().map_err(|error| starting(error.to_string()))?;
     info!(version = env!("CARGO_PKG_VERSION"), directory = shown(&job.directory), port = job.port, "serving");
+    let _control = service.open_control().await;
     loop {
+        let mut ordered = None;
         tokio::select! {
             order = signals.next() => match order {
                 Order::Stop => break,
@@ -69,11 +77,24 @@ async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: 
                     return Ok(());
                 }
                 // Should somebody have removed it.
-                Order::Read => _ = pid_file.renew(),
+                Order::Read => {
+                    pid_file.renew();
+                    steering.reopen_log();
+                }
             },
+            Some(order) = orders.recv() => ordered = Some(order),
             () = service.wait(), if service.is_unsure() => {}
         }
         service.read().await;
+        if let Some(order) = ordered {
+            let deadline = Instant::now() + PATIENCE;
+            while service.is_unsure() && Instant::now() < deadline {
+                service.wait().await;
+                service.read().await;
+            }
+            // Who ordered it may have gone.
+            let _ = order.send(steering.last());
+        }
         if service.is_empty() && is_over(&mut service, pid_file).await {
             info!("no network is left: done");
             // At once: whoever might still wait for an answer is gone with its network.
@@ -81,6 +102,7 @@ async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: 
         }
     }
     info!("stopping: answering what was asked");
+    steering.stopping();
     pid_file.remove();
     service.stop().await;
     info!("stopped");

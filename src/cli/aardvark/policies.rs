@@ -28,6 +28,8 @@ pub(super) struct Policies {
     /// What the file said when it was last read, good or bad; `None` without a file.
     content: Option<Vec<u8>>,
     config: Arc<PodmanConfig>,
+    /// What is wrong with the file, if it cannot be used.
+    mistakes: Vec<String>,
     /// When to read it again without a signal: somebody was writing it.
     again: Option<Instant>,
 }
@@ -41,6 +43,7 @@ impl Policies {
             strict: job.strict,
             content: None,
             config: Arc::default(),
+            mistakes: Vec::new(),
             again: None,
         };
         policies.read_content();
@@ -49,6 +52,11 @@ impl Policies {
 
     pub(super) fn config(&self) -> &PodmanConfig {
         &self.config
+    }
+
+    /// What is wrong with the file; nothing where there is none.
+    pub(super) fn mistakes(&self) -> &[String] {
+        &self.mistakes
     }
 
     /// When the file is to be read again without a signal.
@@ -67,7 +75,9 @@ impl Policies {
             Ok(content) => Some(content),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                error!("{}; what it said stays in force", ConfigError::unreadable(&self.origin(), &error));
+                let error = ConfigError::unreadable(&self.origin(), &error);
+                error!("{error}; what it said stays in force");
+                self.mistakes = vec![error.to_string()];
                 return false;
             }
         };
@@ -76,6 +86,7 @@ impl Policies {
         }
         let config = content.as_ref().map(|content| PodmanConfig::from_octets(content, &self.origin()));
         self.content = content;
+        self.mistakes.clear();
         match config.transpose() {
             Ok(config) => {
                 match &config {
@@ -91,6 +102,7 @@ impl Policies {
             }
             Err(error) => {
                 error.problems().iter().for_each(|problem| error!("{problem}"));
+                self.mistakes = error.problems().iter().map(ToString::to_string).collect();
                 error!(path = self.origin(), "has errors and is not used: what held before holds, or the defaults");
                 false
             }

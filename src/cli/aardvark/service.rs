@@ -1,16 +1,21 @@
 //! The directory and the server, joined: what the files say is what is served.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use callsign::control::Control;
+use callsign::control::shapes::Reloaded;
 use callsign::server::{ListenerState, ListenerStatus, Server};
 use callsign::source::podman::{Directory, Reading};
+use callsign::table::Network;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error};
 
 use super::arguments::Job;
 use super::policies::Policies;
 use crate::cli::settings;
+use crate::cli::steering::Steering;
 
 /// Worker threads, unless podman.toml says otherwise. One answers more than 100,000 queries a second.
 const WORKERS: usize = 2;
@@ -22,7 +27,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) struct Service {
     policies: Policies,
-    server: Server,
+    server: Arc<Server>,
+    steering: Arc<Steering>,
     directory: Directory,
     /// How many networks the directory has, with those that are half written.
     left: usize,
@@ -35,7 +41,7 @@ impl Service {
     ///
     /// # Errors
     /// It cannot be started.
-    pub(super) async fn start(job: &Job) -> Result<Service, String> {
+    pub(super) async fn start(job: &Job, steering: Arc<Steering>) -> Result<Service, String> {
         let policies = Policies::read(job);
         let settings = &policies.config().server;
         let server = Server::builder()
@@ -44,23 +50,27 @@ impl Service {
             .forwarding(policies.forwarding())
             .limits(settings::limits(settings))
             .responder(settings::responder(settings))
+            .observer(steering.hub())
             .start()
             .await
             .map_err(|error| error.to_string())?;
         let directory = Directory::new(&job.directory).filter_domain(&job.domain).template(policies.template());
-        Ok(Service { policies, server, directory, left: 0, again: None })
+        Ok(Service { policies, server: Arc::new(server), steering, directory, left: 0, again: None })
     }
 
     /// Reads the directory, and the settings, and puts what is new in force: when this returns queries see it.
     pub(super) async fn read(&mut self) {
-        if self.policies.read_again() {
+        let is_renewed = self.policies.read_again();
+        if is_renewed {
             let settings = &self.policies.config().server;
             self.server.set_forwarding(self.policies.forwarding());
             self.server.set_limits(settings::limits(settings));
             self.server.set_responder_options(settings::responder(settings));
             self.directory.set_template(self.policies.template());
+            self.steering.change(&self.server, &self.policies.config().operation).await;
         }
         let reading = self.look();
+        self.note(&reading, is_renewed);
         if reading.networks.is_empty() && reading.removed.is_empty() {
             return;
         }
@@ -68,6 +78,29 @@ impl Service {
             debug!(%error, "the networks do not go together; taking them one by one");
             self.take_apart(&reading.removed).await;
         }
+    }
+
+    /// Tells the control socket what a reading came to.
+    fn note(&self, reading: &Reading, is_renewed: bool) {
+        let is_new = |name: &&str| self.server.table().network(name).is_none();
+        let (added, changed): (Vec<&str>, Vec<&str>) = reading.networks.iter().map(Network::name).partition(is_new);
+        let mut changed: Vec<String> =
+            changed.into_iter().map(str::to_owned).chain(reading.changed.iter().cloned()).collect();
+        changed.sort();
+        changed.dedup();
+        self.steering.note(Reloaded {
+            added: added.into_iter().map(str::to_owned).collect(),
+            changed,
+            removed: reading.removed.clone(),
+            settings: is_renewed,
+            errors: self.policies.mistakes().to_vec(),
+            ..Reloaded::default()
+        });
+    }
+
+    /// Opens the control socket.
+    pub(super) async fn open_control(&self) -> Option<Control> {
+        self.steering.start(&self.server, "podman", &self.policies.config().operation).await
     }
 
     /// Reads the directory.

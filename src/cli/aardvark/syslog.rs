@@ -11,6 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::NAME;
+use crate::cli::log;
 
 /// Where syslog listens.
 const SOCKET: &str = "/dev/log";
@@ -33,7 +34,7 @@ pub(super) fn install(level: Option<&str>) {
         .without_time()
         .log_internal_errors(false);
     // It fails only where there is a log already.
-    let _ = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    let _ = tracing_subscriber::registry().with(log::changeable(filter)).with(lines).try_init();
     if let Some(asked) = asked.filter(|asked| parse(asked).is_none()) {
         // No reason to refuse a container.
         warn!("RUST_LOG {asked:?} is not a level, so info is logged; write error, warn, info, debug or trace");

@@ -48,6 +48,11 @@ impl Engine {
         self.docker.presence() == Presence::Starting
     }
 
+    /// True while it answers, and all that it has was read.
+    pub(super) fn is_connected(&self) -> bool {
+        self.docker.presence() == Presence::Following
+    }
+
     /// Names of the networks that are served for it.
     pub(super) fn served(&self) -> Vec<String> {
         self.served.iter().cloned().collect()

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use super::steering::Steering;
 use super::{NO, USAGE, arguments, descriptors, log, output, settings};
 use reload::Service;
 
@@ -68,13 +69,18 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         .forwarding(settings::forwarding(&config.server, &config.cache, &config.routes))
         .limits(settings::limits(&config.server))
         .responder(settings::responder(&config.server));
+    let (steering, mut orders) = Steering::new("file", path);
+    builder = builder.observer(steering.hub());
     if let Some(workers) = config.server.workers {
         builder = builder.workers(workers);
     }
     let handed = activation::addresses(&sockets);
     let server = builder.sockets(sockets).start().await.map_err(|error| vec![error.to_string()])?;
-    let mut service = Service::new(server, path.clone(), arguments.docker);
+    let mut service = Service::new(server, path.clone(), arguments.docker, steering.clone());
+    let operation = config.operation.clone();
     service.start(config).await.map_err(|error| vec![error])?;
+    // Whoever stops the server is answered no more.
+    let _control = steering.start(service.server(), "control", &operation).await;
     let mut patience = std::pin::pin!(sleep(PATIENCE));
     let (mut is_ready, mut is_incomplete) = (false, false);
     loop {
@@ -87,7 +93,15 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
             is_incomplete = service.settled();
         }
         tokio::select! {
-            _ = hangup.recv() => is_incomplete = service.reload("SIGHUP", watcher.as_ref().ok()).await,
+            _ = hangup.recv() => {
+                steering.reopen_log();
+                is_incomplete = service.reload("SIGHUP", watcher.as_ref().ok()).await;
+            }
+            Some(order) = orders.recv() => {
+                is_incomplete = service.reload("callsign reload", watcher.as_ref().ok()).await;
+                // Who ordered it may have gone.
+                let _ = order.send(steering.last());
+            }
             () = changed.notified() => {
                 is_incomplete = service.reload("the file changed", watcher.as_ref().ok()).await;
             }
@@ -104,6 +118,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         }
     }
     supervisor::stopping();
+    steering.stopping();
     info!("stopping: answering what was asked");
     tokio::select! {
         () = service.server().shutdown() => info!("stopped"),

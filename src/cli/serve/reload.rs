@@ -3,8 +3,10 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use callsign::control::shapes::Reloaded;
 use callsign::forward::ForwardOptions;
 use callsign::server::{Applied, ListenerState, Server};
 use callsign::source::config::{
@@ -15,6 +17,7 @@ use callsign::source::file;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
+use super::super::steering::Steering;
 use super::super::{docker, settings};
 use super::docker::Engine;
 use super::supervisor::Supervisor;
@@ -26,7 +29,8 @@ const UNPRIVILEGED: u16 = 1024;
 
 /// A server and the configuration that is in force.
 pub(super) struct Service {
-    server: Server,
+    server: Arc<Server>,
+    steering: Arc<Steering>,
     supervisor: Supervisor,
     path: PathBuf,
     /// True if `--docker` asks for it.
@@ -40,9 +44,10 @@ pub(super) struct Service {
 
 impl Service {
     /// A server that has no networks yet.
-    pub(super) fn new(server: Server, path: PathBuf, is_docker_asked: bool) -> Service {
+    pub(super) fn new(server: Server, path: PathBuf, is_docker_asked: bool, steering: Arc<Steering>) -> Service {
         Service {
-            server,
+            server: Arc::new(server),
+            steering,
             supervisor: Supervisor::default(),
             path,
             is_docker_asked,
@@ -53,7 +58,7 @@ impl Service {
         }
     }
 
-    pub(super) fn server(&self) -> &Server {
+    pub(super) fn server(&self) -> &Arc<Server> {
         &self.server
     }
 
@@ -70,6 +75,11 @@ impl Service {
         self.follow(docker, config.additions).await;
         self.tell_if_empty(is_empty);
         (self.settings, self.routes) = (config.server, config.routes);
+        self.steering.note(Reloaded {
+            added: applied.added.clone(),
+            warnings: texts(&config.warnings),
+            ..Reloaded::default()
+        });
         self.tell_of_networks(&applied.added);
         self.tell_of_privilege();
         Ok(())
@@ -114,6 +124,7 @@ impl Service {
             Ok(config) => self.replace(docker::with_docker(config, self.is_docker_asked), reason).await.err(),
             Err(error) => {
                 error.problems().iter().for_each(|problem| error!("{problem}"));
+                self.steering.note(Reloaded { errors: texts(error.problems()), ..Reloaded::default() });
                 error!(reason, "not reloaded: the file has errors, so everything stays as it is");
                 error.problems().first().map(Problem::to_string)
             }
@@ -124,6 +135,7 @@ impl Service {
 
     /// Follows Docker with these options, or no longer.
     async fn follow(&mut self, options: Option<DockerOptions>, additions: NetworkPolicies) {
+        self.steering.set_docker(options.as_ref().map(docker::socket));
         match (options, &mut self.docker) {
             (Some(options), Some(engine)) => engine.configure(options, additions),
             (Some(options), none) => *none = Some(Engine::new(options, additions)),
@@ -153,6 +165,7 @@ impl Service {
     pub(super) async fn read_docker(&mut self) {
         if let Some(engine) = &mut self.docker {
             let added = engine.read(&self.server).await;
+            self.steering.note_docker(engine.is_connected());
             self.tell_of_networks(&added);
         }
     }
@@ -168,10 +181,11 @@ impl Service {
         let surroundings = config.surroundings();
         let (docker, names) = (docker::options(&config), names(&config));
         let is_empty = docker.is_none() && names.is_empty();
-        let Config { server, networks, additions, routes, warnings, .. } = config;
+        let Config { server, networks, additions, routes, operation, warnings, .. } = config;
         let applied = match self.server.update(networks, &self.networks).await {
             Ok(applied) => applied,
             Err(error) => {
+                self.steering.note(Reloaded { errors: vec![error.to_string()], ..Reloaded::default() });
                 error!(reason, %error, "not reloaded: everything stays as it is");
                 return Err(error.to_string());
             }
@@ -190,6 +204,15 @@ impl Service {
             self.server.set_limits(limits);
             (self.settings, self.routes) = (server, routes);
         }
+        self.steering.change(&self.server, &operation).await;
+        self.steering.note(Reloaded {
+            added: applied.added.clone(),
+            changed: applied.changed.clone(),
+            removed: applied.removed.clone(),
+            settings: is_changed,
+            warnings: texts(&warnings),
+            ..Reloaded::default()
+        });
         tell_of_reload(reason, &applied, is_changed);
         self.tell_if_empty(is_empty);
         self.tell_of_networks(&[&applied.added[..], &applied.changed[..]].concat());
@@ -248,6 +271,10 @@ impl Service {
             );
         }
     }
+}
+
+fn texts(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(Problem::to_string).collect()
 }
 
 /// What this machine lacks is no reason not to serve the rest.

@@ -6,6 +6,7 @@
 
 mod admit;
 mod answer;
+mod inspect;
 mod key;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,7 @@ use crate::wire::rcode;
 
 pub(super) use admit::{Clamp, seconds};
 pub(super) use answer::{Age, Answer, Verdict, write_failed};
+pub use inspect::{CacheEntry, CacheState};
 pub(super) use key::{Bits, Key, KeyRef, Kind};
 
 /// The TTL of what is given past its TTL, seconds (RFC 8767 §4).

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use smallvec::SmallVec;
 
+use crate::responder::Rule;
 use crate::responder::explain::Trace;
 use crate::responder::place::{End, Hit, MAX_ALIASES};
 use crate::responder::view::Seat;
@@ -105,7 +106,7 @@ impl<'s> Search<'s> {
 
     /// Where the question ends. `name` is the one that the search was made for.
     pub(in crate::responder) fn end<'v>(&'v self, name: &[u8], rtype: u16, trace: &mut impl Trace) -> End<'v> {
-        trace.rule("V6");
+        trace.rule(if matches!(self.sought, Sought::Outside) { Rule::V6Outside } else { Rule::V6 });
         match &self.sought {
             Sought::Outside => self.outside(),
             Sought::Name { candidates, exists, domain } => {
@@ -158,7 +159,7 @@ impl<'s> Search<'s> {
             }
         }
         if stopped.is_some() {
-            trace.rule("N7");
+            trace.rule(Rule::N7);
         }
         stopped.unwrap_or(if exists { End::Parent } else { End::Unknown })
     }

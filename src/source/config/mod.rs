@@ -36,6 +36,7 @@ mod forward;
 mod host;
 mod lint;
 mod network;
+mod operation;
 mod podman;
 mod policy;
 mod record;
@@ -58,6 +59,7 @@ pub use docker::DockerConfig;
 pub use error::{ConfigError, Problem};
 pub use host::{HostConfig, PodmanDirectoryConfig};
 pub use lint::Surroundings;
+pub use operation::{ControlConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
 pub use podman::PodmanConfig;
 pub use policy::{NetworkPolicies, NetworkPolicy};
 pub use values::{
@@ -140,6 +142,7 @@ impl Config {
             return Ok(None);
         }
         config.routes = forward::read(&root);
+        config.operation = operation::read(&root);
         let cache_size = config.cache.size;
         config.claims = lint::file(&root, lint::Kind::Own, config.server.port, cache_size, servers, &config.networks);
         match source.finish() {

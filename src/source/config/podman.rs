@@ -17,7 +17,7 @@ use super::shape::{PODMAN_NETWORK, PODMAN_ROOT, PODMAN_SERVER};
 use super::text::{self, Text};
 use super::unique::Unique;
 use super::values::{CacheConfig, RouteConfig, ServerConfig};
-use super::{Problem, cache, forward, server, shape};
+use super::{OperationConfig, Problem, cache, forward, operation, server, shape};
 
 /// The longest file, octets: it has no endpoints.
 const MAX_SIZE: u64 = 16 << 20;
@@ -56,6 +56,8 @@ pub struct PodmanConfig {
     pub networks: NetworkPolicies,
     /// Each `[[forward]]`, in the order of the file.
     pub routes: Vec<RouteConfig>,
+    /// `[control]`, `[metrics]` and `[log]`.
+    pub operation: OperationConfig,
     /// What is allowed and most likely a mistake.
     pub warnings: Vec<Problem>,
     origin: String,
@@ -108,6 +110,7 @@ impl PodmanConfig {
             cache: cache::read(&root),
             networks: networks(&root),
             routes: forward::read(&root),
+            operation: operation::read(&root),
             warnings: Vec::new(),
             origin: origin.to_owned(),
             claims: Vec::new(),

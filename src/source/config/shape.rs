@@ -1,5 +1,7 @@
 //! The file's tables, the keys of each, and how each is written: the one place that knows them all.
 
+use crate::spelling::edits;
+
 /// A kind of table.
 #[derive(Debug)]
 pub(super) struct Shape {
@@ -28,6 +30,9 @@ pub(super) static ROOT: Shape = Shape {
         Key("podman", "[podman]"),
         Key("network", "[[network]], with two brackets, as there can be several"),
         Key("forward", "[[forward]]"),
+        Key("control", "[control]"),
+        Key("metrics", "[metrics]"),
+        Key("log", "[log]"),
     ],
     elsewhere: NOTHING,
 };
@@ -114,6 +119,9 @@ pub(super) static PODMAN_ROOT: Shape = Shape {
         Key("cache", "[cache]"),
         Key("network", "[[network]]"),
         Key("forward", "[[forward]]"),
+        Key("control", "[control]"),
+        Key("metrics", "[metrics]"),
+        Key("log", "[log]"),
     ],
     elsewhere: NOTHING,
 };
@@ -187,14 +195,43 @@ pub(super) static FORWARD: Shape = Shape {
     elsewhere: NOTHING,
 };
 
+pub(super) static CONTROL: Shape = Shape {
+    heading: "[control]",
+    keys: &[
+        Key("socket", "socket = \"/run/callsign/control.sock\""),
+        Key("control_group", "control_group = \"adm\""),
+        Key("state", "state = \"/var/lib/callsign\""),
+    ],
+    elsewhere: NOTHING,
+};
+
+pub(super) static METRICS: Shape = Shape {
+    heading: "[metrics]",
+    keys: &[Key("listen", "listen = \"127.0.0.1:9153\""), Key("compat", "compat = \"coredns\"")],
+    elsewhere: NOTHING,
+};
+
+pub(super) static LOG: Shape = Shape {
+    heading: "[log]",
+    keys: &[
+        Key("queries", "queries = \"failed\""),
+        Key("format", "format = \"json\""),
+        Key("file", "file = \"/var/log/callsign/queries.log\""),
+        Key("sample", "sample = 100"),
+    ],
+    elsewhere: NOTHING,
+};
+
 /// `[server]` of the file beside Podman.
 pub(super) static PODMAN_SERVER: Shape = Shape { elsewhere: (&["port"], "netavark says it"), ..SERVER };
 
 /// `[[network]]` of the file beside Podman.
 pub(super) static PODMAN_NETWORK: Shape = Shape { elsewhere: (&["listen", "endpoint"], "Podman says it"), ..NETWORK };
 
-static ALL: [&Shape; 12] =
-    [&ROOT, &SERVER, &LIMITS, &CACHE, &DOCKER, &HOST, &PODMAN, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD];
+static ALL: [&Shape; 15] = [
+    &ROOT, &SERVER, &LIMITS, &CACHE, &DOCKER, &HOST, &PODMAN, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD, &CONTROL,
+    &METRICS, &LOG,
+];
 
 impl Shape {
     /// How a key is written.
@@ -272,29 +309,6 @@ pub(super) fn nearest<'w>(word: &str, known: impl Iterator<Item = &'w str>) -> O
     near.filter(|(distance, _)| *distance <= limit).map(|(_, known)| known)
 }
 
-/// The insertions, deletions, replacements and swaps of neighbours that make `b` of `a`.
-fn edits(a: &str, b: &str) -> usize {
-    // Far apart whatever their letters are: a key of a megabyte is not compared letter by letter.
-    if a.len().abs_diff(b.len()) > 2 {
-        return usize::MAX;
-    }
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            rows[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let replaced = rows[i - 1][j - 1] + usize::from(!a[i - 1].eq_ignore_ascii_case(&b[j - 1]));
-                let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-                let swap = if swapped { rows[i - 2][j - 2] + 1 } else { usize::MAX };
-                replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1).min(swap)
-            };
-        }
-    }
-    rows[a.len()][b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,11 +332,5 @@ mod tests {
             "unknown key `ports` in [server]; did you mean `port`, or does it belong in [[network.endpoint]]?"
         );
         assert_eq!(FORWARD.unknown("x"), "unknown key `x` in [[forward]]; known are `domain`, `to`");
-    }
-
-    #[test]
-    fn edits_are_counted() {
-        assert_eq!((edits("", ""), edits("a", ""), edits("ab", "ba"), edits("ttl", "tll")), (0, 1, 1, 1));
-        assert_eq!((edits("names", "name"), edits("abc", "xyz"), edits("a", "abcd")), (1, 3, usize::MAX));
     }
 }

@@ -8,7 +8,7 @@ use crate::wire::Name;
 use crate::wire::reply::UDP_SIZE;
 
 use super::lint::Claim;
-use super::{DockerConfig, HostConfig, NetworkPolicies, PodmanDirectoryConfig, Problem};
+use super::{DockerConfig, HostConfig, NetworkPolicies, OperationConfig, PodmanDirectoryConfig, Problem};
 
 /// A configuration file's content.
 #[derive(Debug, Default)]
@@ -31,6 +31,8 @@ pub struct Config {
     pub additions: NetworkPolicies,
     /// Each `[[forward]]`, in the order of the file.
     pub routes: Vec<RouteConfig>,
+    /// `[control]`, `[metrics]` and `[log]`.
+    pub operation: OperationConfig,
     /// What is allowed and most likely a mistake.
     pub warnings: Vec<Problem>,
     /// The same, where Docker is not followed: each addition then adds to nothing.

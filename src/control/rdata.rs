@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use callsign::wire::Name;
+use crate::wire::Name;
 use hickory_proto::rr::{self, RData};
 
 /// The data of a record.
-pub(super) fn text(data: &RData) -> String {
+pub fn text(data: &RData) -> String {
     match data {
         RData::A(a) => a.0.to_string(),
         RData::AAAA(aaaa) => aaaa.0.to_string(),
@@ -35,7 +35,7 @@ pub(super) fn text(data: &RData) -> String {
 }
 
 /// A name. hickory-proto's own text form turns `xn--` into what it looks like, which is not what was sent.
-pub(super) fn name(name: &rr::Name) -> String {
+pub fn name(name: &rr::Name) -> String {
     let mut wire: Vec<u8> = Vec::new();
     for label in name.iter() {
         wire.push(label.len() as u8);
@@ -76,12 +76,50 @@ fn generic(octets: &[u8]) -> String {
 }
 
 /// Text without control characters.
-pub(super) fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let mut out = String::new();
     for char in text.chars() {
         if char.is_control() { out.extend(char.escape_default()) } else { out.push(char) }
     }
     out
+}
+
+/// The meaning of an extended error's code, by the IANA registry.
+pub fn meaning(code: u16) -> &'static str {
+    const MEANINGS: [&str; 31] = [
+        "Other",
+        "Unsupported DNSKEY Algorithm",
+        "Unsupported DS Digest Type",
+        "Stale Answer",
+        "Forged Answer",
+        "DNSSEC Indeterminate",
+        "DNSSEC Bogus",
+        "Signature Expired",
+        "Signature Not Yet Valid",
+        "DNSKEY Missing",
+        "RRSIGs Missing",
+        "No Zone Key Bit Set",
+        "NSEC Missing",
+        "Cached Error",
+        "Not Ready",
+        "Blocked",
+        "Censored",
+        "Filtered",
+        "Prohibited",
+        "Stale NXDOMAIN Answer",
+        "Not Authoritative",
+        "Not Supported",
+        "No Reachable Authority",
+        "Network Error",
+        "Invalid Data",
+        "Signature Expired before Valid",
+        "Too Early",
+        "Unsupported NSEC3 Iterations Value",
+        "Unable to conform to policy",
+        "Synthesized",
+        "Invalid Query Type",
+    ];
+    MEANINGS.get(usize::from(code)).copied().unwrap_or("Unknown")
 }
 
 #[cfg(test)]

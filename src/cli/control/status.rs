@@ -1,0 +1,153 @@
+//! `callsign status`: what the running servers do, and what is wrong.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use callsign::control::client::Call;
+use callsign::control::shapes::{Network, Status, Upstream};
+
+use super::arguments;
+use super::text::{self, Cell, Style, Table, number};
+use super::{Failure, ask, fail, sockets, state};
+use crate::cli::{NO, output};
+
+pub(in crate::cli) fn run(arguments: &arguments::Status) -> ExitCode {
+    match statuses(arguments) {
+        Ok(statuses) => {
+            let code = if statuses.iter().all(|status| status.problems.is_empty()) { 0 } else { NO };
+            match (&statuses[..], arguments.target.json) {
+                // One document for one server; for several a list of them.
+                ([status], true) => output::json(status, code),
+                (several, true) => output::json(&several, code),
+                (all, false) => {
+                    let texts: Vec<String> = all.iter().map(|status| show(status, Style::of_stdout())).collect();
+                    output::result(&texts.join("\n"), code)
+                }
+            }
+        }
+        Err((code, message)) => fail(&arguments.target, message, code),
+    }
+}
+
+fn statuses(arguments: &arguments::Status) -> Result<Vec<Status>, Failure> {
+    let call = Call::get("/v1/status");
+    let mut statuses = Vec::new();
+    for socket in sockets(&arguments.target)? {
+        let (status, _) = ask::<Status>(&socket, &call)?;
+        statuses.push(status);
+    }
+    let Some(wanted) = &arguments.network else { return Ok(statuses) };
+    let mut known: Vec<String> =
+        statuses.iter().flat_map(|status| &status.networks).map(|network| network.name.clone()).collect();
+    known.sort();
+    statuses.retain_mut(|status| {
+        status.networks.retain(|network| network.name == *wanted);
+        !status.networks.is_empty()
+    });
+    if statuses.is_empty() {
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err((NO, format!("there is no network {wanted:?}; there is {known}")));
+    }
+    Ok(statuses)
+}
+
+// Writing to memory does not fail: outcomes are dropped.
+fn show(status: &Status, style: Style) -> String {
+    let mut text = String::new();
+    let verdict = match status.problems.len() {
+        0 => style.good("all is well"),
+        1 => style.bad("something is wrong"),
+        count => style.bad(&format!("{count} things are wrong")),
+    };
+    let _ = writeln!(text, "{}, {verdict}", style.bold(&format!("callsign {}", status.version)));
+    for problem in &status.problems {
+        let _ = writeln!(text, "  {} {problem}", style.bad("!"));
+    }
+    let source = &status.source;
+    let read = source.read.as_deref().map(|read| format!(", read {}", text::moment(read))).unwrap_or_default();
+    let connected = match source.connected {
+        Some(true) => ", connected",
+        Some(false) => ", not connected",
+        None => "",
+    };
+    let _ = writeln!(text, "\nsource   {} {}{connected}{read}", source.kind, source.path);
+    let _ = writeln!(text, "running  for {}, process {}", text::time(status.uptime_seconds), status.pid);
+    let _ = writeln!(
+        text,
+        "queries  {} ({} a second), {} waiting for an upstream",
+        number(status.queries),
+        status.queries_per_second,
+        number(status.waiting as u64)
+    );
+    let _ = writeln!(text, "cache    {} answers, {}", number(status.forwarding.entries as u64), hit_rate(status));
+    text.push('\n');
+    text.push_str(&networks(&status.networks, style));
+    if !status.upstreams.is_empty() {
+        text.push('\n');
+        text.push_str(&upstreams(&status.upstreams, style));
+    }
+    text
+}
+
+fn hit_rate(status: &Status) -> String {
+    let forwarding = &status.forwarding;
+    let answered = forwarding.hits + forwarding.stale + forwarding.cached_failures;
+    let all = answered + forwarding.misses + forwarding.coalesced;
+    match (answered * 100).checked_div(all) {
+        Some(percent) => format!("{percent} % of {} forwarded queries answered from it", number(all)),
+        None => "no forwarded queries yet".to_owned(),
+    }
+}
+
+fn networks(networks: &[Network], style: Style) -> String {
+    let mut table = Table::new(style, &["network", "listens on", "containers", "names", "queries"]);
+    for network in networks {
+        let name = if network.internal { format!("{} (internal)", network.name) } else { network.name.clone() };
+        let stopped = network.containers - network.running.min(network.containers);
+        let containers = match stopped {
+            0 => network.containers.to_string(),
+            _ => format!("{} ({stopped} stopped)", network.containers),
+        };
+        table.row([
+            name.into(),
+            listens(network, style),
+            containers.into(),
+            number(network.names as u64).into(),
+            number(network.queries).into(),
+        ]);
+    }
+    if table.is_empty() { "no networks\n".to_owned() } else { table.text() }
+}
+
+/// The addresses of a network's listeners, each once; those that are not served say so.
+fn listens(network: &Network, style: Style) -> Cell {
+    let mut addresses: Vec<String> = Vec::new();
+    for listener in network.listeners.iter().filter(|listener| listener.listening) {
+        if !addresses.contains(&listener.address) {
+            addresses.push(listener.address.clone());
+        }
+    }
+    let failed = network.listeners.iter().filter(|listener| !listener.listening).count();
+    let text = match (addresses.is_empty(), failed) {
+        (true, _) => "nowhere".to_owned(),
+        (false, 0) => addresses.join(" "),
+        (false, count) => format!("{} ({count} not bound)", addresses.join(" ")),
+    };
+    Cell::painted(&text, |text| if failed > 0 { style.bad(text) } else { text.to_owned() })
+}
+
+/// The table of upstreams.
+pub(super) fn upstreams(upstreams: &[Upstream], style: Style) -> String {
+    let mut table = Table::new(style, &["upstream", "state", "round trip", "queries", "failed", "late"]);
+    for upstream in upstreams {
+        table.row([
+            upstream.address.clone().into(),
+            state(&upstream.state, style),
+            upstream.rtt_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms")).into(),
+            number(upstream.queries).into(),
+            number(upstream.failures).into(),
+            number(upstream.late).into(),
+        ]);
+    }
+    table.text()
+}

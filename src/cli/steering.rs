@@ -1,0 +1,274 @@
+//! What the control socket knows of the program, and what it tells it to do.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use callsign::control::shapes::{FailedReload, Reloaded, Source, VERSION};
+use callsign::control::{
+    self, Control, ControlOptions, Host, Hub, Metrics, MetricsOptions, Place, QueryLog, QueryLogOptions,
+};
+use callsign::server::Server;
+use callsign::source::config::{ControlConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
+
+use super::log;
+
+/// Reloads that wait for their turn.
+const WAITING: usize = 8;
+
+/// Somebody who wants the source to be read again, and to hear what came of it.
+pub(super) type Order = oneshot::Sender<Reloaded>;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Steering {
+    hub: Arc<Hub>,
+    orders: mpsc::Sender<Order>,
+    /// The source without Docker.
+    configured: Source,
+    state: Mutex<State>,
+    metrics: Mutex<Option<Metrics>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    source: Source,
+    read: Option<SystemTime>,
+    /// Readings that succeeded, and that failed.
+    counts: (u64, u64),
+    is_stopping: bool,
+    /// What the last reading came to.
+    last: Reloaded,
+    /// What is in force.
+    operation: OperationConfig,
+}
+
+impl Steering {
+    /// For a source of a kind (`file`, `podman`) at a path; and what it is told to do.
+    pub(super) fn new(kind: &str, path: &Path) -> (Arc<Steering>, mpsc::Receiver<Order>) {
+        let (orders, received) = mpsc::channel(WAITING);
+        let configured = Source { kind: kind.to_owned(), path: path.display().to_string(), ..Source::default() };
+        let state = Mutex::new(State { source: configured.clone(), ..State::default() });
+        (Arc::new(Steering { hub: Arc::default(), orders, configured, state, metrics: Mutex::default() }), received)
+    }
+
+    /// The source is the Docker engine at this socket, beside the configuration; `None` if it is the configuration alone.
+    pub(super) fn set_docker(&self, socket: Option<String>) {
+        let mut state = self.lock();
+        let is_followed = state.source.connected.is_some();
+        match socket {
+            Some(socket) if is_followed => state.source.path = socket,
+            Some(path) => {
+                let connected = Some(false);
+                state.source = Source { kind: "docker".to_owned(), path, connected, ..Source::default() };
+                state.read = None;
+            }
+            None if is_followed => state.source = self.configured.clone(),
+            None => {}
+        }
+    }
+
+    /// Takes note of whether the Docker engine answers. What it says was just read, if it does.
+    pub(super) fn note_docker(&self, is_connected: bool) {
+        let mut state = self.lock();
+        state.source.connected = Some(is_connected);
+        if is_connected {
+            state.read = Some(SystemTime::now());
+            state.source.read = Some(control::now());
+        }
+    }
+
+    /// The server's observer.
+    pub(super) fn hub(&self) -> Arc<Hub> {
+        self.hub.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of what a reading came to.
+    pub(super) fn note(&self, reloaded: Reloaded) {
+        let mut state = self.lock();
+        let now = Some(control::now());
+        if reloaded.errors.is_empty() {
+            state.counts.0 += 1;
+            state.source.failed = None;
+            // Docker is read at other times.
+            if state.source.connected.is_none() {
+                state.read = Some(SystemTime::now());
+                state.source.read = now;
+            }
+        } else {
+            state.counts.1 += 1;
+            state.source.failed = now.map(|at| FailedReload { at, errors: reloaded.errors.clone() });
+        }
+        state.last = Reloaded { api: VERSION, ..reloaded };
+    }
+
+    /// The server is about to stop: it is neither healthy nor ready any more.
+    pub(super) fn stopping(&self) {
+        self.lock().is_stopping = true;
+    }
+
+    /// What the last reading came to.
+    pub(super) fn last(&self) -> Reloaded {
+        self.lock().last.clone()
+    }
+
+    /// Serves metrics as they are wanted, or no longer.
+    async fn serve_metrics(self: &Arc<Steering>, server: &Arc<Server>, config: &MetricsConfig) {
+        let before = self.metrics().take();
+        if let Some(before) = before {
+            // Two cannot listen at one address.
+            before.stop().await;
+        }
+        let Some(listen) = config.listen else { return };
+        let options = MetricsOptions { listen, coredns: config.coredns };
+        match Metrics::start(server.clone(), self.clone(), self.hub.clone(), &options) {
+            Ok(metrics) => {
+                info!(address = %metrics.address(), "metrics, health and readiness");
+                *self.metrics() = Some(metrics);
+            }
+            Err(error) => error!(address = %listen, %error, "metrics cannot be served"),
+        }
+    }
+
+    fn metrics(&self) -> MutexGuard<'_, Option<Metrics>> {
+        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the control socket, and puts the rest of what is said of operation into force. What cannot be opened is logged,
+    /// and keeps nothing from being served. `name` is that of the socket, less its suffix.
+    pub(super) async fn start(
+        self: &Arc<Steering>,
+        server: &Arc<Server>,
+        name: &str,
+        operation: &OperationConfig,
+    ) -> Option<Control> {
+        self.lock().operation = operation.clone();
+        self.log_queries(&operation.log);
+        self.serve_metrics(server, &operation.metrics).await;
+        let kind = self.lock().source.kind.clone();
+        let options = options(name, &operation.control, kind == "podman")?;
+        let path = options.place.path.clone();
+        match Control::start(server.clone(), self.clone(), self.hub.clone(), options) {
+            Ok(control) => {
+                info!(socket = %control.path().display(), "control socket");
+                Some(control)
+            }
+            Err(error) => {
+                warn!(socket = %path.display(), %error, "there is no control socket");
+                None
+            }
+        }
+    }
+
+    /// Puts what a reload says of operation into force.
+    pub(super) async fn change(self: &Arc<Steering>, server: &Arc<Server>, operation: &OperationConfig) {
+        let before = std::mem::replace(&mut self.lock().operation, operation.clone());
+        if before.control != operation.control {
+            warn!("another [control] takes a restart");
+        }
+        if before.metrics != operation.metrics {
+            self.serve_metrics(server, &operation.metrics).await;
+        }
+        if before.log != operation.log {
+            self.log_queries(&operation.log);
+        }
+    }
+
+    /// Opens the query log's file again: it may have been moved away.
+    pub(super) fn reopen_log(&self) {
+        self.hub.reopen_log();
+    }
+
+    fn log_queries(&self, log: &LogConfig) {
+        if log.queries == LoggedQueries::Off {
+            return self.hub.set_log(None);
+        }
+        let options = QueryLogOptions {
+            failed_only: log.queries == LoggedQueries::Failed,
+            json: log.json,
+            file: log.file.clone(),
+            sample: log.sample,
+        };
+        match QueryLog::open(options) {
+            Ok(log) => self.hub.set_log(Some(log)),
+            Err(error) => error!(%error, "the query log cannot be opened"),
+        }
+    }
+}
+
+impl Host for Steering {
+    fn source(&self) -> Source {
+        self.lock().source.clone()
+    }
+
+    fn last_sync(&self) -> Option<SystemTime> {
+        self.lock().read
+    }
+
+    fn reloads(&self) -> (u64, u64) {
+        self.lock().counts
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.lock().is_stopping
+    }
+
+    fn reload(&self) -> Pin<Box<dyn Future<Output = Reloaded> + Send + '_>> {
+        Box::pin(async {
+            let (order, done) = oneshot::channel();
+            let is_taken = self.orders.send(order).await.is_ok();
+            match done.await {
+                Ok(reloaded) if is_taken => reloaded,
+                _ => Reloaded { errors: vec!["the server is about to stop".to_owned()], ..Reloaded::default() },
+            }
+        })
+    }
+
+    fn set_log_level(&self, level: &str) -> Result<(), String> {
+        log::set_level(level)?;
+        info!(level, "log level set");
+        Ok(())
+    }
+}
+
+/// Where the socket is, and the state; `None` for none. What a service manager says of directories is not for Podman's
+/// server: its service is whichever one started a container first.
+fn options(name: &str, config: &ControlConfig, is_podman: bool) -> Option<ControlOptions> {
+    let given = |name: &str| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty() && !is_podman)?.into_string().ok()?;
+        // There may be several, with colons between them (systemd.exec(5)).
+        value.split(':').next().map(PathBuf::from)
+    };
+    let group = config.control_group.clone();
+    let place = match &config.socket {
+        Some(path) if path.as_os_str().is_empty() => return None,
+        Some(path) => Place { path: path.clone(), group, or_another: false },
+        None => Place {
+            path: control::directory().or_else(|| given("RUNTIME_DIRECTORY"))?.join(format!("{name}.sock")),
+            group,
+            or_another: true,
+        },
+    };
+    Some(ControlOptions {
+        place,
+        state: config.state.clone().or_else(|| given("STATE_DIRECTORY")).or_else(state_directory),
+    })
+}
+
+/// The directory of what is kept over a restart: `/var/lib/callsign` for root, `~/.local/state/callsign` for others.
+fn state_directory() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if control::directory().is_some_and(|directory| directory == Path::new("/run/callsign")) {
+        return Some(PathBuf::from("/var/lib/callsign"));
+    }
+    let state = variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")))?;
+    Some(state.join("callsign"))
+}

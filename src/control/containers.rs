@@ -1,0 +1,108 @@
+//! Containers by name, ID and address, over all networks of a table.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::spelling::edits;
+use crate::table::{Endpoint, EndpointState, Health, NameTable, Network};
+
+use super::shapes;
+
+/// What a container is called: its canonical name, else its ID.
+pub(super) fn name_of(endpoint: &Endpoint) -> String {
+    endpoint.names().first().map_or_else(|| endpoint.id().to_owned(), ToString::to_string)
+}
+
+/// What tells a container apart for people: its ID, or its name where the ID is an engine's 64 hex digits.
+pub(super) fn known_as(endpoint: &Endpoint) -> String {
+    let id = endpoint.id();
+    let is_digest = id.len() == 64 && id.bytes().all(|octet| octet.is_ascii_hexdigit());
+    if is_digest { name_of(endpoint) } else { id.to_owned() }
+}
+
+/// The Compose project of a container of Docker's: it is called `SERVICE.PROJECT` and `PROJECT-SERVICE-NUMBER`.
+pub(super) fn project_of(endpoint: &Endpoint) -> Option<String> {
+    let names: Vec<String> = endpoint.names().iter().map(ToString::to_string).collect();
+    let (_, project) = names.iter().filter_map(|name| name.rsplit_once('.')).find(|(service, project)| {
+        let numbered = format!("{project}-{service}-");
+        names.iter().any(|name| name.starts_with(&numbered))
+    })?;
+    Some(project.to_owned())
+}
+
+/// A container in the shapes.
+pub(super) fn shape(endpoint: &Endpoint) -> shapes::Container {
+    let state = match endpoint.health() {
+        _ if endpoint.state() == EndpointState::Starting => "starting",
+        _ if !endpoint.is_running() => "stopped",
+        Health::Unhealthy => "unhealthy",
+        _ => "up",
+    };
+    shapes::Container { name: name_of(endpoint), id: endpoint.id().to_owned(), state: state.to_owned() }
+}
+
+/// A container with an address on a network.
+#[derive(Debug, Clone)]
+pub(super) struct Attached {
+    pub(super) network: Arc<Network>,
+    pub(super) endpoint: Endpoint,
+}
+
+/// Every place of the container that somebody means by a name, an ID or the beginning of one.
+///
+/// # Errors
+/// There is none, or there are several; with what to write instead.
+pub(super) fn find(table: &NameTable, wanted: &str) -> Result<Vec<Attached>, String> {
+    let mut all = Vec::new();
+    for network in table.networks() {
+        let snapshot = network.snapshot();
+        all.extend(
+            snapshot.endpoints().map(|endpoint| Attached { network: network.clone(), endpoint: endpoint.clone() }),
+        );
+    }
+    let is_called = |attached: &Attached| name_of(&attached.endpoint).eq_ignore_ascii_case(wanted);
+    let has_id = |attached: &Attached| attached.endpoint.id() == wanted;
+    let has_name = |attached: &Attached| {
+        attached.endpoint.names().iter().any(|name| name.to_string().eq_ignore_ascii_case(wanted))
+    };
+    let begins = |attached: &Attached| wanted.len() >= 4 && attached.endpoint.id().starts_with(wanted);
+    let tests: [&dyn Fn(&Attached) -> bool; 4] = [&has_id, &is_called, &has_name, &begins];
+    let found = tests.iter().map(|test| all.iter().filter(|attached| test(attached)).cloned().collect::<Vec<_>>());
+    let Some(found) = found.into_iter().find(|found| !found.is_empty()) else {
+        let names = all.iter().flat_map(|attached| attached.endpoint.names()).map(ToString::to_string);
+        let nearest = nearest(wanted, names);
+        let hint = nearest.map_or_else(|| "see `callsign names`".to_owned(), |name| format!("did you mean {name}?"));
+        return Err(format!("there is no container {wanted:?}; {hint}"));
+    };
+    let several: BTreeMap<&str, String> =
+        found.iter().map(|attached| (attached.endpoint.id(), known_as(&attached.endpoint))).collect();
+    match several.len() {
+        1 => Ok(found),
+        count => {
+            let which = several.into_values().collect::<Vec<_>>().join(", ");
+            Err(format!("{wanted:?} is the name of {count} containers; write which one: {which}"))
+        }
+    }
+}
+
+/// The container that has an address, on this network or else on another one.
+pub(super) fn at(table: &NameTable, network: Option<&Network>, address: IpAddr) -> Option<Attached> {
+    let on = |network: &Network| network.snapshot().endpoint_at(address).cloned();
+    if let Some(endpoint) = network.and_then(on) {
+        let network = table.network(network?.name())?;
+        return Some(Attached { network, endpoint });
+    }
+    table.networks().into_iter().find_map(|network| Some(Attached { endpoint: on(&network)?, network }))
+}
+
+/// The word that is spelled most like another one, if it is likely what was meant.
+pub(super) fn nearest(wanted: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    let limit = if wanted.len() < 4 { 1 } else { 2 };
+    let distance = |word: &String| edits(wanted, word);
+    known
+        .map(|word| (distance(&word), word))
+        .filter(|(distance, _)| *distance <= limit && *distance > 0)
+        .min()
+        .map(|(_, word)| word)
+}

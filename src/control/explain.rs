@@ -1,0 +1,734 @@
+//! Why a client gets its answer, for somebody who does not know DNS: first what it gets, then why, then what to do.
+//!
+//! The decision is made by the code that answers, on the same table. What is said of networks that the client does not see
+//! is for whoever runs the server; a client is never told of it (answers.md V2).
+
+use std::cmp::Reverse;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::forward::{Choice, Forwarder, Question, Reason};
+use crate::responder::{Client, Explanation, Finding, Responder, ResponderOptions, Verdict, WhoAsks};
+use crate::server::listener;
+use crate::table::{Endpoint, Found, NameTable, Network};
+use crate::wire::message::flag;
+use crate::wire::{Name, class, rtype};
+
+use super::containers::{self, known_as, name_of};
+use super::records::Said;
+use super::shapes::{self, Explained, Forwarded, Searched, Technical, UpstreamSaid, VERSION};
+use super::time;
+
+/// The port that the client asks from; any but 0 is the same.
+const CLIENT_PORT: u16 = 50_000;
+/// The size of the client's buffer over UDP.
+const BUFFER: usize = 4096;
+
+/// What an explanation is of: a server's tables and settings, running or as its configuration would make them.
+#[derive(Debug, Clone)]
+pub struct World<'w> {
+    /// The networks.
+    pub table: &'w NameTable,
+    /// Where the rest goes.
+    pub forwarder: &'w Forwarder,
+    /// The responder's options.
+    pub responder: Arc<ResponderOptions>,
+    /// The listeners, by network.
+    pub listeners: Vec<(String, SocketAddr)>,
+    /// The port of listeners that have none of their own.
+    pub port: u16,
+    /// Where networks and containers come from: `docker`, `podman` or `file`. It decides what is advised.
+    pub kind: &'w str,
+}
+
+/// What is to be explained.
+#[derive(Debug, Clone)]
+pub struct Inquiry {
+    /// The name.
+    pub name: Name,
+    /// The type.
+    pub rtype: u16,
+    /// Who asks: an address, or a container by name or ID.
+    pub from: String,
+    /// The network whose listener is asked; the client's own if not given.
+    pub network: Option<String>,
+}
+
+/// Who asks, and where.
+struct Asker {
+    address: IpAddr,
+    container: Option<Endpoint>,
+    network: Arc<Network>,
+    /// The networks that it sees.
+    sees: Vec<Arc<Network>>,
+}
+
+/// An explanation, and what an upstream would be asked.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The explanation.
+    pub explained: Explained,
+    pending: Option<(Question, Choice)>,
+}
+
+/// Explains, without asking anybody.
+///
+/// # Errors
+/// Who asks, or where, is not known; with what to write instead.
+pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> {
+    let asker = asker(world, inquiry)?;
+    let address = listen_address(world, &asker);
+    let listener = listener(asker.network.clone(), address);
+    let packet = packet(inquiry);
+    let client = Client::udp(&listener, SocketAddr::new(asker.address, CLIENT_PORT));
+    let mut out = [0; BUFFER];
+    let (verdict, explanation) = Responder::new(world.responder.clone()).explain(&packet, &client, &mut out);
+    let (choice, target) = match &verdict {
+        Verdict::Forward(forward) => {
+            let target = Name::from_wire(forward.target()).map_err(|error| error.to_string())?;
+            (Some(world.forwarder.choose(forward.target(), &forward.upstreams)), Some(target))
+        }
+        _ => (None, None),
+    };
+    let said = match &verdict {
+        Verdict::Reply(len) => Some(Said::read(&out[..*len])),
+        _ => None,
+    };
+    let hold = match &verdict {
+        Verdict::Hold(hold) => Some(*hold),
+        _ => None,
+    };
+    let forward = choice.as_ref().zip(target.as_ref()).map(|(choice, target)| Forwarded {
+        name: target.to_string(),
+        by: choice.reason.to_string(),
+        servers: choice.servers.iter().map(ToString::to_string).collect(),
+    });
+    let decision = match (&choice, &forward) {
+        (Some(Choice { reason: Reason::Blocked(_), .. }), _) => "NXDOMAIN: a route blocks it".to_owned(),
+        (Some(_), Some(forward)) if forward.name != inquiry.name.to_string() => {
+            format!("forwarded as {}", forward.name)
+        }
+        (Some(_), _) => "forwarded".to_owned(),
+        _ => explanation.decision.clone(),
+    };
+    let told = Teller {
+        world,
+        inquiry,
+        asker: &asker,
+        explanation: &explanation,
+        said: said.as_ref(),
+        choice: choice.as_ref(),
+        hold,
+    }
+    .tell();
+    let explained = Explained {
+        api: VERSION,
+        name: inquiry.name.to_string(),
+        rtype: rtype::mnemonic(inquiry.rtype),
+        client: shapes::Client {
+            address: asker.address,
+            container: asker.container.as_ref().map(name_of),
+            id: asker.container.as_ref().map(|container| container.id().to_owned()),
+            networks: asker.sees.iter().map(|network| network.name().to_owned()).collect(),
+        },
+        result: told.result.to_owned(),
+        conclusion: told.conclusion,
+        cause: told.cause,
+        nearest: told.nearest,
+        advice: told.advice,
+        upstream: None,
+        technical: Technical {
+            listener: address,
+            network: explanation.network.clone(),
+            client: explanation.client.to_string(),
+            searched: explanation.searched.iter().map(searched).collect(),
+            rule: explanation.rule.to_string(),
+            decision,
+            forward,
+            answers: said.as_ref().map(|said| said.records.clone()).unwrap_or_default(),
+            additional: said.as_ref().map(|said| said.additional.clone()).unwrap_or_default(),
+            errors: said.map(|said| said.errors).unwrap_or_default(),
+        },
+    };
+    let pending = choice.zip(target).filter(|(choice, _)| !matches!(choice.reason, Reason::Blocked(_)));
+    let pending = pending.map(|(choice, target)| (question(&target, inquiry.rtype), choice));
+    Ok(Outcome { explained, pending })
+}
+
+impl Outcome {
+    /// Asks the upstream that the query would go to, if it would go to one, and says what came of it.
+    pub async fn ask(mut self, forwarder: &Forwarder) -> Explained {
+        let Some((question, choice)) = self.pending.take() else { return self.explained };
+        let started = Instant::now();
+        let outcome = forwarder.ask(&question, &choice).await;
+        let ms = time::millis(started.elapsed());
+        let explained = &mut self.explained;
+        let who = explained.client.container.clone().unwrap_or_else(|| explained.client.address.to_string());
+        let servers = choice.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        explained.upstream = Some(match outcome {
+            Ok(reply) => {
+                let said = Said::read(&reply);
+                let name = &explained.name;
+                explained.conclusion = match &*said.rcode {
+                    "NOERROR" if said.answers.is_empty() => {
+                        format!(
+                            "{name} exists outside, and has no {} record there, says the upstream.",
+                            explained.rtype
+                        )
+                    }
+                    "NOERROR" => format!("{who} gets {} for {name}, from the upstream.", listed(&said.answers)),
+                    "NXDOMAIN" => format!(
+                        "{name} does not exist: no container that {who} sees has that name, and the upstream does not know it."
+                    ),
+                    code => format!("{who} gets an error ({code}) for {name}: the upstream cannot answer."),
+                };
+                if !matches!(&*said.rcode, "NOERROR" | "NXDOMAIN") {
+                    explained.result = "failed".to_owned();
+                    explained
+                        .advice
+                        .push(format!("Check the upstream: callsign lookup {name} --server {}", first(&choice)));
+                }
+                UpstreamSaid {
+                    rcode: Some(said.rcode),
+                    answers: said.answers,
+                    error: said.errors.into_iter().next(),
+                    ms,
+                }
+            }
+            Err(failure) => {
+                explained.result = "failed".to_owned();
+                explained.conclusion =
+                    format!("{who} gets an error for {}: no upstream answers ({servers}).", explained.name);
+                let advice = unreachable(&choice);
+                if !explained.advice.contains(&advice) {
+                    explained.advice.push(advice);
+                }
+                UpstreamSaid { rcode: None, answers: Vec::new(), error: Some(failure.to_string()), ms }
+            }
+        });
+        self.explained
+    }
+}
+
+fn first(choice: &Choice) -> String {
+    choice.servers.first().map_or_else(String::new, ToString::to_string)
+}
+
+/// What to do about upstreams that do not answer.
+fn unreachable(choice: &Choice) -> String {
+    let servers = choice.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+    match &choice.reason {
+        Reason::System(path) => format!("Check that this host reaches {servers}, which {} names.", path.display()),
+        reason => format!("Check that this host reaches {servers} ({reason}), or name another upstream."),
+    }
+}
+
+/// Who asks.
+fn asker(world: &World<'_>, inquiry: &Inquiry) -> Result<Asker, String> {
+    let table = world.table;
+    let asked = match &inquiry.network {
+        Some(name) => Some(table.network(name).ok_or_else(|| {
+            let names = table.networks().iter().map(|network| network.name().to_owned()).collect();
+            format!("there is no network {name:?}; there is {}", or_none(names))
+        })?),
+        None => None,
+    };
+    let Ok(address) = inquiry.from.parse::<IpAddr>() else {
+        let mut places = containers::find(table, &inquiry.from)?;
+        places.sort_by(|a, b| rank(&a.network, &a.endpoint).cmp(&rank(&b.network, &b.endpoint)));
+        let on_asked =
+            asked.as_ref().and_then(|asked| places.iter().position(|place| Arc::ptr_eq(&place.network, asked)));
+        // Where it has no address it asks nothing.
+        let asks = places.iter().position(|place| !place.endpoint.addresses().is_empty());
+        let place = places[on_asked.or(asks).unwrap_or(0)].clone();
+        let address = place.endpoint.addresses().iter().min_by_key(|address| address.is_ipv6());
+        let Some(&address) = address else {
+            return Err(format!(
+                "{} has no address on network {}, so it asks nothing there",
+                inquiry.from,
+                place.network.name()
+            ));
+        };
+        let network = asked.unwrap_or_else(|| place.network.clone());
+        let sees = seen_by(table, &network, Some(&place.endpoint));
+        return Ok(Asker { address, container: Some(place.endpoint), network, sees });
+    };
+    let address = address.to_canonical();
+    let network = match asked {
+        Some(network) => network,
+        None => network_of(table, address)?,
+    };
+    let container = containers::at(table, Some(&network), address).map(|place| place.endpoint);
+    let sees = seen_by(table, &network, container.as_ref());
+    Ok(Asker { address, container, network, sees })
+}
+
+/// The order of a container's networks (answers.md V1).
+fn rank<'n>(network: &'n Network, endpoint: &Endpoint) -> (Reverse<i32>, bool, &'n str) {
+    (Reverse(endpoint.priority()), network.snapshot().settings().internal, network.name())
+}
+
+/// The networks that a client sees: its container's, or else the listener's.
+fn seen_by(table: &NameTable, network: &Arc<Network>, container: Option<&Endpoint>) -> Vec<Arc<Network>> {
+    let Some(container) = container else { return vec![network.clone()] };
+    let mut sees: Vec<_> = table
+        .networks()
+        .into_iter()
+        .filter_map(|network| Some((network.snapshot().endpoint(container.id())?.clone(), network)))
+        .collect();
+    sees.sort_by_key(|(endpoint, each)| {
+        let (priority, internal, name) = rank(each, endpoint);
+        (!Arc::ptr_eq(each, network), priority, internal, name.to_owned())
+    });
+    sees.into_iter().map(|(_, network)| network).collect()
+}
+
+/// The network of an address that is not told.
+fn network_of(table: &NameTable, address: IpAddr) -> Result<Arc<Network>, String> {
+    let all = table.networks();
+    let holds = |network: &&Arc<Network>| network.snapshot().endpoint_at(address).is_some();
+    let contains =
+        |network: &&Arc<Network>| network.snapshot().settings().subnets.iter().any(|subnet| subnet.contains(&address));
+    let holders: Vec<_> = all.iter().filter(holds).collect();
+    let candidates = if holders.is_empty() { all.iter().filter(contains).collect() } else { holders };
+    let names =
+        |networks: &[&Arc<Network>]| or_none(networks.iter().map(|network| network.name().to_owned()).collect());
+    match candidates[..] {
+        [only] => Ok(only.clone()),
+        [] => {
+            let all: Vec<_> = all.iter().collect();
+            Err(format!("{address} is on no network; name the one that it asks with --network: {}", names(&all)))
+        }
+        _ => Err(format!(
+            "{address} is on several networks; name the one that it asks with --network: {}",
+            names(&candidates)
+        )),
+    }
+}
+
+fn or_none(mut names: Vec<String>) -> String {
+    names.sort();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+/// The listener that the client would ask: one of its network, of its family if there is one.
+fn listen_address(world: &World<'_>, asker: &Asker) -> SocketAddr {
+    let snapshot = asker.network.snapshot();
+    let configured = snapshot.settings().listen.iter();
+    let configured = configured.map(|address| SocketAddr::new(address.ip(), address.port().unwrap_or(world.port)));
+    let running = world.listeners.iter().filter(|(network, _)| network == asker.network.name());
+    let all: Vec<SocketAddr> = running.map(|(_, address)| *address).chain(configured).collect();
+    let of_family = all.iter().find(|address| address.is_ipv4() == asker.address.is_ipv4());
+    let unspecified: IpAddr =
+        if asker.address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    of_family.or(all.first()).copied().unwrap_or(SocketAddr::new(unspecified, world.port))
+}
+
+/// The query, with EDNS, so that extended errors are told.
+fn packet(inquiry: &Inquiry) -> Vec<u8> {
+    let mut packet: Vec<u8> = [1, flag::RD, 1, 0, 0, 1].into_iter().flat_map(u16::to_be_bytes).collect();
+    packet.extend_from_slice(&question(&inquiry.name, inquiry.rtype).question);
+    packet.push(0);
+    packet.extend([rtype::OPT, BUFFER as u16, 0, 0, 0].into_iter().flat_map(u16::to_be_bytes));
+    packet
+}
+
+fn question(name: &Name, rtype: u16) -> Question {
+    let mut question = name.as_wire().to_vec();
+    question.extend(rtype.to_be_bytes());
+    question.extend(class::IN.to_be_bytes());
+    Question { question, flags: flag::RD, dnssec_ok: false }
+}
+
+fn searched(searched: &crate::responder::Searched) -> Searched {
+    let found = match searched.finding {
+        Finding::Name { .. } => "name",
+        Finding::Service { .. } => "service",
+        Finding::Parent => "parent",
+        Finding::Address { .. } => "address",
+        _ => "nothing",
+    };
+    Searched { network: searched.network.clone(), found: found.to_owned(), text: searched.finding.to_string() }
+}
+
+/// What is said to people.
+#[derive(Default)]
+struct Told {
+    result: &'static str,
+    conclusion: String,
+    cause: Option<String>,
+    nearest: Option<String>,
+    advice: Vec<String>,
+}
+
+struct Teller<'t> {
+    world: &'t World<'t>,
+    inquiry: &'t Inquiry,
+    asker: &'t Asker,
+    explanation: &'t Explanation,
+    said: Option<&'t Said>,
+    choice: Option<&'t Choice>,
+    hold: Option<std::time::Duration>,
+}
+
+impl Teller<'_> {
+    fn tell(&self) -> Told {
+        let (name, who) = (self.inquiry.name.to_string(), self.who());
+        if matches!(self.explanation.client, WhoAsks::Forbidden) {
+            return Told {
+                result: "refused",
+                conclusion: format!("{who} gets no answer: it may not ask on network {}.", self.asker.network.name()),
+                cause: Some(format!(
+                    "{} is in no subnet of the network and not on its `allow` list.",
+                    self.asker.address
+                )),
+                advice: vec![format!(
+                    "If it should be answered, add it to `allow` of network {}.",
+                    self.asker.network.name()
+                )],
+                ..Told::default()
+            };
+        }
+        if let Some(choice) = self.choice {
+            return self.forwarded(choice);
+        }
+        if let Some(hold) = self.hold {
+            return Told {
+                result: "held",
+                conclusion: format!(
+                    "{who} waits up to {} s for {name}: its container is about to start.",
+                    hold.as_secs_f64()
+                ),
+                cause: Some("It gets the address as soon as the container is up.".to_owned()),
+                ..Told::default()
+            };
+        }
+        let Some(said) = self.said else {
+            return Told {
+                result: "ignored",
+                conclusion: format!("{who} gets no reply for {name}."),
+                ..Told::default()
+            };
+        };
+        match &*said.rcode {
+            "NOERROR" if !said.answers.is_empty() => Told {
+                result: "answered",
+                conclusion: format!("{who} gets {} for {name}.", listed(&said.answers)),
+                cause: self.what_it_is(),
+                ..Told::default()
+            },
+            "NOERROR" => self.nothing_of_this_type(),
+            "NXDOMAIN" if self.is_blocked_inside() => Told {
+                result: "blocked",
+                conclusion: format!("{who} gets \"no such name\" for {name}: its network is internal."),
+                cause: Some(format!(
+                    "{name} is not a container that {who} sees, and from an internal network nothing is asked outside."
+                )),
+                advice: vec![format!("To let {who} reach the outside, attach it to a network that is not internal.")],
+                nearest: self.nearest(),
+            },
+            "NXDOMAIN" => self.unknown(),
+            "REFUSED" => Told {
+                result: "refused",
+                conclusion: format!("{who} is refused an answer for {name}."),
+                cause: Some("This server does not answer such a query.".to_owned()),
+                ..Told::default()
+            },
+            code => Told {
+                result: "failed",
+                conclusion: format!("{who} gets an error ({code}) for {name}."),
+                cause: said.errors.first().map(|error| format!("The server says: {error}.")),
+                ..Told::default()
+            },
+        }
+    }
+
+    fn who(&self) -> String {
+        self.asker.container.as_ref().map_or_else(|| self.asker.address.to_string(), name_of)
+    }
+
+    fn is_blocked_inside(&self) -> bool {
+        self.explanation.rule.to_string() == "F1"
+    }
+
+    /// The name's containers on the network that answers, and that network.
+    fn holders(&self) -> Option<(Arc<Network>, Vec<Endpoint>)> {
+        let found = self
+            .explanation
+            .searched
+            .iter()
+            .find(|each| matches!(each.finding, Finding::Name { .. } | Finding::Service { .. }))?;
+        let network = self.world.table.network(&found.network)?;
+        let holders = holders_of(&network, &self.inquiry.name);
+        Some((network, holders))
+    }
+
+    /// What a name that is answered is.
+    fn what_it_is(&self) -> Option<String> {
+        let name = &self.inquiry.name;
+        let address = self.explanation.searched.iter().find_map(|each| match &each.finding {
+            Finding::Address { endpoints } => Some((each.network.clone(), self.known_as(&each.network, endpoints))),
+            _ => None,
+        });
+        if let Some((network, ids)) = address {
+            return Some(format!("It is the address of {ids} on network {network}."));
+        }
+        if let Some((network, holders)) = self.holders() {
+            let network = network.name();
+            if holders.is_empty() {
+                return Some(format!("Network {network} has a record for it."));
+            }
+            let serving: Vec<&Endpoint> = holders.iter().filter(|holder| holder.is_running()).collect();
+            let (unhealthy, healthy): (Vec<&Endpoint>, Vec<&Endpoint>) =
+                serving.into_iter().partition(|holder| holder.health() == crate::table::Health::Unhealthy);
+            let mut text = match &healthy[..] {
+                [] => format!("{name} is {} on network {network}, which is unhealthy.", ids(&unhealthy)),
+                [one] => format!("{name} is the container {} on network {network}.", known_as(one)),
+                _ => format!("{name} is {} containers on network {network}: {}.", healthy.len(), ids(&healthy)),
+            };
+            if !healthy.is_empty() && !unhealthy.is_empty() {
+                text.push_str(&format!(" {} is left out: it is unhealthy.", ids(&unhealthy)));
+            }
+            return Some(text);
+        }
+        match self.explanation.rule.to_string().as_str() {
+            "N10" => Some(format!("{name} is this host, as network {} reaches it.", self.asker.network.name())),
+            "S" => Some(format!("{name} always means the container that asks.")),
+            _ => None,
+        }
+    }
+
+    /// Containers of a network by their IDs, for people.
+    fn known_as(&self, network: &str, ids: &[String]) -> String {
+        let snapshot = self.world.table.network(network).map(|network| network.snapshot());
+        let endpoint = |id: &String| snapshot.as_ref().and_then(|snapshot| snapshot.endpoint(id).map(known_as));
+        ids.iter().map(|id| endpoint(id).unwrap_or_else(|| id.clone())).collect::<Vec<_>>().join(", ")
+    }
+
+    fn nothing_of_this_type(&self) -> Told {
+        let (name, who) = (self.inquiry.name.to_string(), self.who());
+        let rtype = rtype::mnemonic(self.inquiry.rtype);
+        let Some((network, holders)) = self.holders() else {
+            return Told {
+                result: "no_such_record",
+                conclusion: format!("{who} gets no {rtype} record for {name}."),
+                cause: Some(format!("{name} is only the end of other names, and has no records of its own.")),
+                ..Told::default()
+            };
+        };
+        let network = network.name().to_owned();
+        if !holders.is_empty() && holders.iter().all(|holder| !holder.is_running()) {
+            let names: Vec<String> = holders.iter().map(name_of).collect();
+            let start = match self.world.kind {
+                "docker" | "podman" => format!("Start it: {} start {}", self.world.kind, names.join(" ")),
+                _ => "Start it; in the configuration it has `state = \"down\"`.".to_owned(),
+            };
+            return Told {
+                result: "not_running",
+                conclusion: format!("{who} gets no address for {name}: its container is stopped."),
+                cause: Some(format!("{} on network {network} has the name, and is not running.", names.join(" and "))),
+                advice: vec![start],
+                ..Told::default()
+            };
+        }
+        let addresses: Vec<IpAddr> = holders.iter().flat_map(Endpoint::addresses).copied().collect();
+        let missing = match self.inquiry.rtype {
+            rtype::AAAA if addresses.iter().any(IpAddr::is_ipv4) => Some(("IPv6", "IPv4")),
+            rtype::A if addresses.iter().any(IpAddr::is_ipv6) => Some(("IPv4", "IPv6")),
+            _ => None,
+        };
+        match missing {
+            Some((missing, other)) => Told {
+                result: "no_such_record",
+                conclusion: format!(
+                    "{name} has no {missing} address, and that is all right: it has an {other} address."
+                ),
+                cause: Some(format!(
+                    "{name} on network {network} has {}. Programs ask for both, and use the one that there is.",
+                    listed(&addresses.iter().map(ToString::to_string).collect::<Vec<_>>())
+                )),
+                advice: vec![format!("Nothing to do. For {missing}, give network {network} an {missing} subnet.")],
+                ..Told::default()
+            },
+            None => Told {
+                result: "no_such_record",
+                conclusion: format!("{who} gets no {rtype} record for {name}."),
+                cause: Some(format!("Network {network} knows {name}, and has no record of this type for it.")),
+                ..Told::default()
+            },
+        }
+    }
+
+    /// Of a name that is ours and that nobody has.
+    fn unknown(&self) -> Told {
+        let (name, who) = (self.inquiry.name.to_string(), self.who());
+        let (elsewhere, advice) = self.elsewhere();
+        let nearest = if elsewhere.is_none() { self.nearest() } else { None };
+        let cause = elsewhere.or_else(|| Some(format!("No container on {} has that name.", self.seen())));
+        Told {
+            result: "no_such_name",
+            conclusion: format!("{who} gets \"no such name\" for {name}."),
+            cause,
+            advice: advice.into_iter().chain(nearest.as_ref().map(|near| format!("Did you mean {near}?"))).collect(),
+            nearest,
+        }
+    }
+
+    fn forwarded(&self, choice: &Choice) -> Told {
+        let (name, who) = (self.inquiry.name.to_string(), self.who());
+        if let Reason::Blocked(domain) = &choice.reason {
+            return Told {
+                result: "blocked",
+                conclusion: format!("{who} gets \"no such name\" for {name}: it is blocked here."),
+                cause: Some(format!("The configuration sends {domain} nowhere (`[[forward]]` with an empty `to`).")),
+                ..Told::default()
+            };
+        }
+        let (elsewhere, mut advice) = self.elsewhere();
+        let nearest = if elsewhere.is_none() { self.nearest() } else { None };
+        let servers: Vec<String> = choice.servers.iter().map(ToString::to_string).collect();
+        let conclusion = match &servers[..] {
+            [] => format!("{who} gets an error for {name}: no upstream is configured for it."),
+            _ => format!("{name} is no container that {who} sees: the upstream {} is asked.", servers.join(" or ")),
+        };
+        let states = self.world.forwarder.upstreams();
+        let is_down = |server: &&String| {
+            states
+                .iter()
+                .any(|state| state.upstream.to_string() == **server && super::look::is_up(state) == Some(false))
+        };
+        let down: Vec<&String> = servers.iter().filter(is_down).collect();
+        let mut cause = elsewhere;
+        if !down.is_empty() {
+            let text = format!(
+                "The upstream {} does not answer.",
+                down.iter().map(|text| text.as_str()).collect::<Vec<_>>().join(" and ")
+            );
+            cause = Some(cause.map_or(text.clone(), |cause| format!("{cause} {text}")));
+            if down.len() == servers.len() {
+                advice.push(unreachable(choice));
+            }
+        } else if cause.is_none() {
+            cause = Some(match &choice.reason {
+                Reason::Route(domain) => format!("The configuration sends {domain} there."),
+                Reason::System(path) => format!("{} names it, as for this host itself.", path.display()),
+                _ => "The configuration names it.".to_owned(),
+            });
+        }
+        advice.extend(nearest.as_ref().map(|near| format!("Did you mean {near}?")));
+        let result = if servers.is_empty() { "failed" } else { "forwarded" };
+        Told { result, conclusion, cause, nearest, advice }
+    }
+
+    /// That networks which the client does not see have the name, and what to do about it.
+    fn elsewhere(&self) -> (Option<String>, Vec<String>) {
+        let (name, who) = (self.inquiry.name.to_string(), self.who());
+        let mut networks: Vec<String> = self
+            .world
+            .table
+            .networks()
+            .into_iter()
+            .filter(|network| !self.asker.sees.iter().any(|seen| Arc::ptr_eq(seen, network)))
+            .filter(|network| matches!(network.snapshot().find(self.inquiry.name.as_wire()), Some(Found::Name { .. })))
+            .map(|network| network.name().to_owned())
+            .collect();
+        networks.sort();
+        let Some(first) = networks.first() else { return (None, Vec::new()) };
+        let mut listed = networks.join(" and ");
+        if let [only] = &networks[..]
+            && let Some(project) = self.project_on(only)
+        {
+            listed = format!("{only} (project {project})");
+        }
+        let cause = match &self.asker.container {
+            Some(_) => format!(
+                "{name} is on {listed} only; {who} is not attached to {}.",
+                if networks.len() > 1 { "them" } else { "it" }
+            ),
+            None => {
+                format!("{name} is on {listed} only; {who} is no container of that network, and sees {}.", self.seen())
+            }
+        };
+        let advice = match (self.world.kind, &self.asker.container) {
+            (kind @ ("docker" | "podman"), Some(container)) => {
+                format!("Attach it: {kind} network connect {first} {}", name_of(container))
+            }
+            (_, Some(container)) => {
+                format!(
+                    "Give {} an endpoint on network {first}, or {name} one on {}.",
+                    container.id(),
+                    self.asker.network.name()
+                )
+            }
+            _ => format!("Ask at a listener of network {first}."),
+        };
+        (Some(cause), [Some(advice), self.alias(first)].into_iter().flatten().collect())
+    }
+
+    /// How Docker gives a container of another network the name where the client asks. The default bridge has no aliases.
+    fn alias(&self, elsewhere: &str) -> Option<String> {
+        let (name, here) = (&self.inquiry.name, self.asker.network.name());
+        if self.world.kind != "docker" || self.asker.container.is_none() || here == "bridge" {
+            return None;
+        }
+        let holder = holders_of(&*self.world.table.network(elsewhere)?, name).first().map(name_of)?;
+        Some(format!("Or give it the name here: docker network connect --alias {name} {here} {holder}"))
+    }
+
+    /// The Compose project of the container that has the name on a network of Docker's.
+    fn project_on(&self, network: &str) -> Option<String> {
+        let holders = holders_of(&*self.world.table.network(network)?, &self.inquiry.name);
+        holders.iter().find_map(containers::project_of).filter(|_| self.world.kind == "docker")
+    }
+
+    /// The networks that the client sees, in words.
+    fn seen(&self) -> String {
+        let names: Vec<&str> = self.asker.sees.iter().map(|network| network.name()).collect();
+        match names[..] {
+            [one] => format!("network {one}"),
+            _ => format!("the networks {}", names.join(", ")),
+        }
+    }
+
+    /// A name that the client sees and that is spelled alike.
+    fn nearest(&self) -> Option<String> {
+        let name = self.inquiry.name.to_string();
+        let mut known = Vec::new();
+        let mut asked = vec![name.clone()];
+        for network in &self.asker.sees {
+            let snapshot = network.snapshot();
+            known.extend(snapshot.names().map(|entry| entry.name().to_string()));
+            let domains = snapshot.settings().domains.iter().map(ToString::to_string);
+            asked.extend(
+                domains
+                    .chain([network.name().to_owned()])
+                    .filter_map(|suffix| Some(name.strip_suffix(&suffix)?.strip_suffix('.')?.to_owned())),
+            );
+        }
+        asked.iter().find_map(|asked| containers::nearest(asked, known.iter().cloned()))
+    }
+}
+
+/// The containers that have a name on a network.
+fn holders_of(network: &Network, name: &Name) -> Vec<Endpoint> {
+    match network.snapshot().find(name.as_wire()) {
+        Some(Found::Name { entry, .. } | Found::Service { entry, .. }) => entry.endpoints().cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn ids(endpoints: &[&Endpoint]) -> String {
+    listed(&endpoints.iter().map(|endpoint| known_as(endpoint)).collect::<Vec<_>>())
+}
+
+/// `a`, `a and b`, `a, b and c`; of many the first few.
+fn listed(words: &[String]) -> String {
+    const SHOWN: usize = 4;
+    match words {
+        [] => "nothing".to_owned(),
+        [one] => one.clone(),
+        [some @ .., last] if words.len() <= SHOWN => format!("{} and {last}", some.join(", ")),
+        many => format!("{} and {} more", many[..SHOWN].join(", "), many.len() - SHOWN),
+    }
+}

@@ -1,0 +1,152 @@
+//! Looking into a running server, and steering it: HTTP/1.1 and JSON on a unix socket, described by `docs/openapi.json`.
+//!
+//! [`Control::start`] serves a [`Server`] beside its queries, on the runtime that it is called in, which should not be one of
+//! the server's own. Whoever may open the socket may look; changing something takes root, the server's own user, or the
+//! control group. What only the program can do, reading its configuration again or changing its log, it does as [`Host`].
+//!
+//! The [`Hub`] is the server's [`Observer`](crate::server::Observer): queries go through it to those who watch them, and to the
+//! query log. Knows nothing of arguments, signals or configuration files.
+
+mod added;
+pub mod client;
+mod containers;
+mod coredns;
+mod explain;
+mod http;
+mod hub;
+mod look;
+mod metrics;
+mod peer;
+mod query_log;
+#[doc(hidden)]
+pub mod rdata;
+mod records;
+mod routes;
+pub mod shapes;
+mod socket;
+mod time;
+mod watch;
+
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime};
+
+use tokio::task::JoinHandle;
+
+use crate::server::Server;
+
+pub use explain::{Inquiry, Outcome, World, explain};
+#[doc(hidden)]
+pub use http::parameters;
+pub use hub::{Hub, Only};
+pub use metrics::{Metrics, MetricsOptions};
+pub use query_log::{QueryLog, QueryLogOptions};
+pub use socket::{Place, directory, running};
+
+/// The description of the paths and shapes (OpenAPI 3.1), as `/v1/openapi.json` gives it.
+pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
+
+/// This moment, as the shapes have it: RFC 3339, in UTC.
+pub fn now() -> String {
+    time::rfc3339(SystemTime::now())
+}
+
+/// What the program around the server knows and does.
+pub trait Host: Send + Sync + 'static {
+    /// Where the networks come from.
+    fn source(&self) -> shapes::Source;
+
+    /// When they were last read with success.
+    fn last_sync(&self) -> Option<SystemTime>;
+
+    /// How many readings succeeded, and how many failed.
+    fn reloads(&self) -> (u64, u64);
+
+    /// True once the server is about to stop.
+    fn is_stopping(&self) -> bool;
+
+    /// Reads the source again.
+    fn reload(&self) -> Pin<Box<dyn Future<Output = shapes::Reloaded> + Send + '_>>;
+
+    /// Sets the level of the log.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn set_log_level(&self, level: &str) -> Result<(), String>;
+}
+
+/// What a control socket is started with.
+#[derive(Debug)]
+pub struct ControlOptions {
+    /// Where it is.
+    pub place: Place,
+    /// The directory of the names that are kept over a restart; `None` keeps none.
+    pub state: Option<PathBuf>,
+}
+
+/// A control socket that is served. Dropping it ends that, and removes the socket.
+#[derive(Debug)]
+pub struct Control {
+    socket: socket::Socket,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What requests are answered from.
+pub(in crate::control) struct State {
+    server: Arc<Server>,
+    host: Arc<dyn Host>,
+    hub: Arc<Hub>,
+    added: Arc<added::Names>,
+    group: Option<String>,
+    started: SystemTime,
+    /// The last count of queries, and when it was taken.
+    sample: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Control {
+    /// Opens the socket and serves it by tasks of this runtime.
+    ///
+    /// # Errors
+    /// The socket cannot be made: another server has it, the group does not exist, the directory cannot be written to.
+    pub fn start(
+        server: Arc<Server>,
+        host: Arc<dyn Host>,
+        hub: Arc<Hub>,
+        options: ControlOptions,
+    ) -> io::Result<Control> {
+        let ControlOptions { place, state } = options;
+        let mut socket = socket::Socket::bind(&place)?;
+        let listener = socket.listener.take().ok_or(io::ErrorKind::NotConnected)?;
+        let listener = tokio::net::UnixListener::from_std(listener)?;
+        let file = state.map(|directory| {
+            let stem = socket.path.file_stem().unwrap_or_default().to_string_lossy();
+            directory.join(format!("names-{stem}.json"))
+        });
+        let added = Arc::new(added::Names::load(server.clone(), file));
+        let state = Arc::new(State {
+            server,
+            host,
+            hub,
+            added: added.clone(),
+            group: place.group,
+            started: SystemTime::now(),
+            sample: Mutex::default(),
+        });
+        let tasks = vec![tokio::spawn(added.keep()), tokio::spawn(http::serve(routes::Unix(listener), state))];
+        Ok(Control { socket, tasks })
+    }
+
+    /// The socket.
+    pub fn path(&self) -> &Path {
+        &self.socket.path
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}

@@ -1,0 +1,145 @@
+//! Clients of the control socket and of the metrics that mean no good: DNS is answered meanwhile, and memory is bounded.
+
+use std::io;
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::support::process::Process;
+use super::support::program::CALLSIGN;
+use super::*;
+
+/// The user who is nobody.
+const NOBODY: u32 = 65_534;
+
+fn is_closed(stream: &mut UnixStream) -> bool {
+    stream.set_nonblocking(true).unwrap();
+    let read = stream.read(&mut [0]);
+    stream.set_nonblocking(false).unwrap();
+    match read {
+        Ok(len) => len == 0,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+    }
+}
+
+#[test]
+fn a_thousand_half_open_connections_keep_nobody_out() {
+    let (program, port) = started("[metrics]\nlisten = \"127.0.0.1:0\"\n");
+    let metrics = metrics(&program);
+    let before = program.resident_kib();
+    let mut half: Vec<UnixStream> = Vec::new();
+    let mut scrapes: Vec<TcpStream> = Vec::new();
+    for _ in 0..1000 {
+        let mut stream = UnixStream::connect(program.control()).unwrap();
+        // One that gave way already takes nothing.
+        let _ = stream.write_all(b"GET /v1/status HTTP/1.1\r\nx-");
+        half.push(stream);
+        let mut scrape = TcpStream::connect(metrics).unwrap();
+        let _ = scrape.write_all(b"GET /metrics HTT");
+        scrapes.push(scrape);
+    }
+    assert_eq!(addresses(port, "db"), ["10.10.1.3"]);
+    assert_eq!(get(&program.control(), "/v1/upstreams")["api"], 1);
+    assert!(scraped(metrics, "/metrics").1.contains("callsign_build_info"));
+    let open = half.iter_mut().map(is_closed).filter(|is_closed| !is_closed).count();
+    assert!(open <= 64, "{open} connections");
+    let grown = program.resident_kib().saturating_sub(before);
+    assert!(grown < 16 * 1024, "{grown} KiB more");
+    // They are not waited for for ever.
+    let deadline = Instant::now() + DEADLINE;
+    while !half.iter_mut().all(is_closed) {
+        assert!(Instant::now() < deadline, "half a request is waited for for ever");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn huge_requests_are_refused() {
+    let (program, port) = started("");
+    let connect = || {
+        let stream = UnixStream::connect(program.control()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream
+    };
+    // A body over the limit, said to be so and not; and a head without an end.
+    let mut stream = connect();
+    stream
+        .write_all(b"POST /v1/added HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let chunk = [b"10000\r\n", &[b'x'; 0x10000][..], b"\r\n"].concat();
+    // It may be refused before all of it is taken.
+    let sent = (0..64).take_while(|_| stream.write_all(&chunk).is_ok()).count();
+    let mut reply = String::new();
+    let _ = stream.read_to_string(&mut reply);
+    assert!(reply.starts_with("HTTP/1.1 413") || sent < 64, "{reply:?} after {sent} chunks");
+    let mut stream = connect();
+    stream.write_all(b"GET /v1/status HTTP/1.1\r\n").unwrap();
+    let line = format!("x-filler: {}\r\n", "y".repeat(1000));
+    let sent = (0..10_000).take_while(|_| stream.write_all(line.as_bytes()).is_ok()).count();
+    assert!(sent < 10_000, "ten megabytes of headers were taken");
+    assert_eq!(addresses(port, "db"), ["10.10.1.3"]);
+    assert!(program.resident_kib() < 100 * 1024, "{} KiB", program.resident_kib());
+}
+
+#[test]
+fn a_watcher_that_never_reads_stops_nobody() {
+    let (program, port) = started("");
+    let mut lazy = UnixStream::connect(program.control()).unwrap();
+    lazy.write_all(b"GET /v1/watch HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+    let (client, query) = (Client::new(at(port)), Query::new("db", rtype::A));
+    let ask = || (0..10_000).for_each(|_| assert_eq!(client.udp(&query).addresses().len(), 1));
+    ask();
+    let before = program.resident_kib();
+    ask();
+    let grown = program.resident_kib().saturating_sub(before);
+    assert!(grown < 2 * 1024, "{grown} KiB more");
+    assert_eq!(get(&program.control(), "/v1/upstreams")["api"], 1);
+    drop(lazy);
+}
+
+#[test]
+fn whoever_may_open_the_socket_may_look_and_not_more() {
+    crate::needs_root!();
+    let (program, port) = started("");
+    let as_nobody = |words: &[&str]| {
+        let mut command = std::process::Command::new(CALLSIGN);
+        command.args(words).arg("--socket").arg(program.control()).uid(NOBODY).gid(NOBODY);
+        let mut process = Process::spawn(command);
+        let status = process.wait_exit(DEADLINE);
+        (status.code(), format!("{process:?}"))
+    };
+    let (code, said) = as_nobody(&["status"]);
+    assert!(code == Some(1) && said.contains("may not be opened"), "{said}");
+    // As somebody opens it to all by hand, or mounts it into a container.
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(program.directory(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(program.control(), std::fs::Permissions::from_mode(0o666)).unwrap();
+    let (code, said) = as_nobody(&["names"]);
+    assert!(code == Some(0) && said.contains("shop-db-1"), "{said}");
+    for words in [
+        &["name", "add", "evil", "6.6.6.6", "--network", "shop"][..],
+        &["name", "remove", "db"],
+        &["cache", "flush", "--all"],
+        &["reload"],
+        &["log", "trace"],
+    ] {
+        let (code, said) = as_nobody(words);
+        assert!(code == Some(1) && said.contains("may look, and change nothing"), "{said}");
+    }
+    assert!(addresses(port, "evil").is_empty());
+}
+
+/// Where the program serves its metrics.
+pub(crate) fn metrics(program: &Program) -> SocketAddr {
+    let line = program.wait_for(super::support::process::Source::Stderr, "metrics, health and readiness");
+    let (_, address) = line.split_once("address=").unwrap();
+    address.trim().parse().unwrap()
+}
+
+/// What is served there.
+pub(crate) fn scraped(metrics: SocketAddr, path: &str) -> (u16, String) {
+    let stream = TcpStream::connect(metrics).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    exchange(stream, &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
+}
