@@ -10,6 +10,7 @@ mod control;
 mod descriptors;
 mod docker;
 mod explain;
+mod host;
 mod log;
 mod lookup;
 mod output;

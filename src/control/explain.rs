@@ -9,27 +9,30 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::forward::{Choice, Forwarder, Question, Reason};
-use crate::responder::{Client, Explanation, Finding, Responder, ResponderOptions, Verdict, WhoAsks};
+use crate::responder::{Client, Explanation, Finding, HostView, Responder, ResponderOptions, Verdict, WhoAsks};
 use crate::server::listener;
 use crate::table::{Endpoint, Found, NameTable, Network};
 use crate::wire::message::flag;
 use crate::wire::{Name, class, rtype};
 
 use super::containers::{self, known_as, name_of};
+use super::explain_host::{self, HOST};
 use super::records::Said;
 use super::shapes::{self, Explained, Forwarded, Searched, Technical, UpstreamSaid, VERSION};
 use super::time;
 
 /// The port that the client asks from; any but 0 is the same.
-const CLIENT_PORT: u16 = 50_000;
+pub(super) const CLIENT_PORT: u16 = 50_000;
 /// The size of the client's buffer over UDP.
-const BUFFER: usize = 4096;
+pub(super) const BUFFER: usize = 4096;
 
 /// What an explanation is of: a server's tables and settings, running or as its configuration would make them.
 #[derive(Debug, Clone)]
 pub struct World<'w> {
     /// The networks.
     pub table: &'w NameTable,
+    /// The host view, if there is one.
+    pub host_view: Option<Arc<HostView>>,
     /// Where the rest goes.
     pub forwarder: &'w Forwarder,
     /// The responder's options.
@@ -49,7 +52,7 @@ pub struct Inquiry {
     pub name: Name,
     /// The type.
     pub rtype: u16,
-    /// Who asks: an address, or a container by name or ID.
+    /// Who asks: an address, or a container by name or ID; `host` for the host itself at the host view.
     pub from: String,
     /// The network whose listener is asked; the client's own if not given.
     pub network: Option<String>,
@@ -77,6 +80,14 @@ pub struct Outcome {
 /// # Errors
 /// Who asks, or where, is not known; with what to write instead.
 pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> {
+    if inquiry.from == HOST && inquiry.network.is_none() {
+        if let Some(view) = &world.host_view {
+            return Ok(explain_host::explain(world, view, inquiry));
+        }
+        if containers::find(world.table, HOST).is_err() {
+            return Err("there is no host view; write [host] into the configuration, or name an address".to_owned());
+        }
+    }
     let asker = asker(world, inquiry)?;
     let address = listen_address(world, &asker);
     let listener = listener(asker.network.clone(), address);
@@ -157,6 +168,11 @@ pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> 
 }
 
 impl Outcome {
+    /// One that needs nobody to be asked.
+    pub(super) fn of(explained: Explained) -> Outcome {
+        Outcome { explained, pending: None }
+    }
+
     /// Asks the upstream that the query would go to, if it would go to one, and says what came of it.
     pub async fn ask(mut self, forwarder: &Forwarder) -> Explained {
         let Some((question, choice)) = self.pending.take() else { return self.explained };
@@ -326,7 +342,7 @@ fn listen_address(world: &World<'_>, asker: &Asker) -> SocketAddr {
 }
 
 /// The query, with EDNS, so that extended errors are told.
-fn packet(inquiry: &Inquiry) -> Vec<u8> {
+pub(super) fn packet(inquiry: &Inquiry) -> Vec<u8> {
     let mut packet: Vec<u8> = [1, flag::RD, 1, 0, 0, 1].into_iter().flat_map(u16::to_be_bytes).collect();
     packet.extend_from_slice(&question(&inquiry.name, inquiry.rtype).question);
     packet.push(0);
@@ -341,7 +357,7 @@ fn question(name: &Name, rtype: u16) -> Question {
     Question { question, flags: flag::RD, dnssec_ok: false }
 }
 
-fn searched(searched: &crate::responder::Searched) -> Searched {
+pub(super) fn searched(searched: &crate::responder::Searched) -> Searched {
     let found = match searched.finding {
         Finding::Name { .. } => "name",
         Finding::Service { .. } => "service",
@@ -723,7 +739,7 @@ fn ids(endpoints: &[&Endpoint]) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`; of many the first few.
-fn listed(words: &[String]) -> String {
+pub(super) fn listed(words: &[String]) -> String {
     const SHOWN: usize = 4;
     match words {
         [] => "nothing".to_owned(),

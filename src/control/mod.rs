@@ -12,6 +12,7 @@ pub mod client;
 mod containers;
 mod coredns;
 mod explain;
+mod explain_host;
 mod http;
 mod hub;
 mod look;

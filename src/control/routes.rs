@@ -242,6 +242,7 @@ impl State {
         let outcome = {
             let world = World {
                 table: self.server.table(),
+                host_view: self.server.host_view(),
                 forwarder: self.server.forwarder(),
                 responder: self.server.responder_options(),
                 listeners: listeners(&self.server),

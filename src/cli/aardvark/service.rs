@@ -14,6 +14,7 @@ use tracing::{debug, error};
 
 use super::arguments::Job;
 use super::policies::Policies;
+use crate::cli::host::Hosts;
 use crate::cli::settings;
 use crate::cli::steering::Steering;
 
@@ -30,6 +31,7 @@ pub(super) struct Service {
     server: Arc<Server>,
     steering: Arc<Steering>,
     directory: Directory,
+    hosts: Hosts,
     /// How many networks the directory has, with those that are half written.
     left: usize,
     /// When the directory is to be read without a signal: a file of it was half written.
@@ -55,7 +57,30 @@ impl Service {
             .await
             .map_err(|error| error.to_string())?;
         let directory = Directory::new(&job.directory).filter_domain(&job.domain).template(policies.template());
-        Ok(Service { policies, server: Arc::new(server), steering, directory, left: 0, again: None })
+        let (server, hosts) = (Arc::new(server), Hosts::default());
+        let mut service = Service { policies, server, steering, directory, hosts, left: 0, again: None };
+        if service.hosts.want(service.policies.config().server.hosts) {
+            service.set_responder_options();
+        }
+        Ok(service)
+    }
+
+    fn set_responder_options(&self) {
+        let mut options = settings::responder(&self.policies.config().server);
+        options.hosts = self.hosts.names();
+        self.server.set_responder_options(options);
+    }
+
+    /// Waits until /etc/hosts is to be looked at; for ever where it is not followed.
+    pub(super) async fn hosts_due(&self) {
+        self.hosts.due().await;
+    }
+
+    /// Puts in force what /etc/hosts says.
+    pub(super) fn look_at_hosts(&mut self) {
+        if self.hosts.look() {
+            self.set_responder_options();
+        }
     }
 
     /// Reads the directory, and the settings, and puts what is new in force: when this returns queries see it.
@@ -65,7 +90,8 @@ impl Service {
             let settings = &self.policies.config().server;
             self.server.set_forwarding(self.policies.forwarding());
             self.server.set_limits(settings::limits(settings));
-            self.server.set_responder_options(settings::responder(settings));
+            self.hosts.want(self.policies.config().server.hosts);
+            self.set_responder_options();
             self.directory.set_template(self.policies.template());
             self.steering.change(&self.server, &self.policies.config().operation).await;
         }

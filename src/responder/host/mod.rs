@@ -93,6 +93,12 @@ impl HostView {
         self
     }
 
+    /// The networks that it sees, in no particular order.
+    pub fn networks(&self) -> Vec<Arc<Network>> {
+        let all = self.tables.iter().flat_map(NameTable::networks);
+        all.filter(|network| search::is_seen(network)).collect()
+    }
+
     /// Networks of different tables that have one name: of a name that both have, the first one's answers.
     pub fn namesakes(&self) -> Vec<(Arc<Network>, Arc<Network>)> {
         let mut namesakes = Vec::new();

@@ -56,7 +56,7 @@ pub(super) fn called(table: &NameTable, key: &[u8]) -> impl Iterator<Item = Arc<
     table.networks_called(key).into_iter().filter(move |network| network.is_called(key) && is_seen(network))
 }
 
-fn is_seen(network: &Network) -> bool {
+pub(super) fn is_seen(network: &Network) -> bool {
     network.snapshot().settings().clients != Clients::Identify
 }
 
