@@ -363,7 +363,14 @@ mod tests {
         let all = ["proj_web_1", "web", "web.proj", "proj-web-1", "www", "web.local"];
         assert_eq!(names(&web.attachments[0]), all);
         assert_eq!(names(&web.attachments[1])[1..3], ["web", "api"]);
-        assert_eq!(web.ports, [Port::new(443, Protocol::Udp), Port::new(80, Protocol::Tcp)]);
+        let published = ["0.0.0.0:32769", "[::]:32769"].map(|socket| socket.parse::<SocketAddr>().unwrap());
+        assert_eq!(
+            web.ports,
+            [
+                Port::new(443, Protocol::Udp).published_at(published),
+                Port::new(80, Protocol::Tcp).published_at(published)
+            ]
+        );
         let named =
             changed(WEB, "www, web.local\"", " *.web ,, a..b\", \"callsign.ports\": \"http=80, quic=443/udp, x=0, y\"");
         assert_eq!(
@@ -371,7 +378,15 @@ mod tests {
             Some("*.web"),
             "what is no name is left out"
         );
-        assert_eq!(named.ports, [Port::named("http", 80, Protocol::Tcp), Port::named("quic", 443, Protocol::Udp)]);
+        assert_eq!(
+            named.ports,
+            [
+                Port::named("http", 80, Protocol::Tcp).published_at(published),
+                Port::named("quic", 443, Protocol::Udp).published_at(published)
+            ]
+        );
+        let elsewhere = changed(WEB, "\"HostIp\": \"0.0.0.0\"", "\"HostIp\": \"\"");
+        assert_eq!(elsewhere.ports, web.ports, "an engine that names no address means all");
         let disabled = changed(WEB, "\"callsign.names\": \"www, web.local\"", "\"callsign.enable\": \"false\"");
         assert!(web.is_enabled && !disabled.is_enabled);
     }

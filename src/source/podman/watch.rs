@@ -139,8 +139,8 @@ mod tests {
         let above = tempfile::tempdir().unwrap();
         let path = above.path().join("networks/aardvark-dns");
         let (told, changes) = channel();
-        let watcher = DirectoryWatcher::new(&path, move || drop(told.send(()))).unwrap();
-        let mut wait = |what: &str| {
+        let watcher = DirectoryWatcher::new(&path, move || _ = told.send(())).unwrap();
+        let wait = |what: &str| {
             changes.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("not noticed: {what}"));
             // Until the watches are those of now, and nothing more is told.
             while changes.recv_timeout(Duration::from_millis(200)) != Err(RecvTimeoutError::Timeout) {}
