@@ -134,6 +134,7 @@ impl State {
             queries: status.queries,
             queries_per_second,
             networks: look::networks(&self.server, &status),
+            host_view: self.server.host_view().map(|view| look::host_view(&view, &status)),
             upstreams: status.upstreams.iter().map(look::upstream).collect(),
             forwarding: look::forwarding(&status.forwarding),
             tcp_connections: status.tcp_connections,

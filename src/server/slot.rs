@@ -266,6 +266,7 @@ impl Slot {
             .map(|(tcp, state)| (tcp, lock(state).clone()))
             .filter(|(_, state)| is_used(state))
             .map(|(tcp, state)| ListenerStatus {
+                is_host_view: self.is_host_view(),
                 network: network.clone(),
                 listen: self.describe(),
                 tcp,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use callsign::control::client::Call;
-use callsign::control::shapes::{Network, Status, Upstream};
+use callsign::control::shapes::{Listener, Network, Status, Upstream};
 
 use super::arguments;
 use super::text::{self, Cell, Style, Table, number};
@@ -80,6 +80,10 @@ fn show(status: &Status, style: Style) -> String {
         number(status.waiting as u64)
     );
     let _ = writeln!(text, "cache    {} answers, {}", number(status.forwarding.entries as u64), hit_rate(status));
+    if let Some(view) = &status.host_view {
+        let listen = listens(&view.listeners, style).text();
+        let _ = writeln!(text, "host     *.{} at {listen}, {} queries", view.domain, number(view.queries));
+    }
     text.push('\n');
     text.push_str(&networks(&status.networks, style));
     if !status.upstreams.is_empty() {
@@ -110,7 +114,7 @@ fn networks(networks: &[Network], style: Style) -> String {
         };
         table.row([
             name.into(),
-            listens(network, style),
+            listens(&network.listeners, style),
             containers.into(),
             number(network.names as u64).into(),
             number(network.queries).into(),
@@ -119,15 +123,15 @@ fn networks(networks: &[Network], style: Style) -> String {
     if table.is_empty() { "no networks\n".to_owned() } else { table.text() }
 }
 
-/// The addresses of a network's listeners, each once; those that are not served say so.
-fn listens(network: &Network, style: Style) -> Cell {
+/// The addresses of listeners, each once; those that are not served say so.
+fn listens(listeners: &[Listener], style: Style) -> Cell {
     let mut addresses: Vec<String> = Vec::new();
-    for listener in network.listeners.iter().filter(|listener| listener.listening) {
+    for listener in listeners.iter().filter(|listener| listener.listening) {
         if !addresses.contains(&listener.address) {
             addresses.push(listener.address.clone());
         }
     }
-    let failed = network.listeners.iter().filter(|listener| !listener.listening).count();
+    let failed = listeners.iter().filter(|listener| !listener.listening).count();
     let text = match (addresses.is_empty(), failed) {
         (true, _) => "nowhere".to_owned(),
         (false, 0) => addresses.join(" "),
