@@ -60,6 +60,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`wire`] | DNS on the wire: names, queries, replies, EDNS |
+//! | [`settings`] | what a server is told, as plain values |
 //! | [`table`] | networks, endpoints, snapshots, changes |
 //! | [`responder`] | the decision: what is answered to whom, and why |
 //! | `forward` (feature `server`) | the rest of the DNS: routes, cache, upstreams |
@@ -82,6 +83,7 @@ pub mod forward;
 pub mod responder;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod settings;
 #[cfg(any(feature = "config", feature = "docker", feature = "podman"))]
 pub mod source;
 #[cfg(any(feature = "config", feature = "control"))]
@@ -93,3 +95,8 @@ pub mod wire;
 #[cfg(all(doctest, feature = "server"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples of docs/library.md, compiled.
+#[cfg(all(doctest, feature = "server", feature = "config"))]
+#[doc = include_str!("../docs/library.md")]
+struct LibraryPage;

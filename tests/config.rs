@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use callsign::source::config::{
-    CacheConfig, Config, LimitsConfig, OrderConfig, RouteTarget, ServerConfig, UnansweredConfig, UpstreamsConfig,
-};
+use callsign::settings::{Destination, ForwardOptions, Limits, Order, Route, Unanswered, Upstreams};
+use callsign::source::config::{Config, ServerConfig};
 use callsign::table::{Clients, Health, HealthPolicy, Merge, Network, Protocol, ReverseNames};
 use callsign::wire::Name;
 
@@ -19,13 +18,25 @@ fn parse(text: &str) -> Config {
     Config::parse(text, "callsign.toml").unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// What a file says of forwarding.
+#[track_caller]
+fn forward_of(text: &str) -> ForwardOptions {
+    parse(text).server.settings.forward
+}
+
+/// Its routes.
+fn routes(config: &Config) -> &[Route] {
+    &config.server.settings.forward.routes
+}
+
 #[test]
 fn an_empty_file_is_valid_and_has_the_defaults() {
     let config = parse("");
     assert_eq!(config.server, ServerConfig::default());
-    assert_eq!((config.server.port, config.server.timeout, config.server.order), (53, None, OrderConfig::Listed));
-    assert_eq!(config.server.upstreams, UpstreamsConfig::ResolvConf("/etc/resolv.conf".into()));
-    assert!(config.networks.is_empty() && config.routes.is_empty() && config.warnings.is_empty());
+    assert_eq!((config.server.port, config.server.workers, config.server.has_timeout), (53, None, false));
+    assert_eq!(config.server.settings.forward, ForwardOptions::default());
+    assert_eq!(config.server.settings.limits, Limits::default());
+    assert!(config.networks.is_empty() && config.warnings.is_empty());
 }
 
 #[test]
@@ -53,43 +64,45 @@ fn every_key_of_server() {
         tcp_idle = 6
         "#,
     );
-    let server = config.server;
-    assert_eq!((server.port, server.workers, server.timeout), (5300, Some(3), Some(Duration::from_millis(2500))));
-    assert_eq!((server.order, server.case_randomization), (OrderConfig::RoundRobin, true));
-    assert_eq!(server.unanswered, UnansweredConfig::Silence);
-    let UpstreamsConfig::List(upstreams) = &server.upstreams else { panic!("{:?}", server.upstreams) };
+    let ServerConfig { port, workers, settings, has_timeout, .. } = config.server;
+    assert_eq!((port, workers, has_timeout), (5300, Some(3), true));
+    let forward = settings.forward;
+    assert_eq!(forward.timeout, Duration::from_millis(2500));
+    assert_eq!((forward.order, forward.case_randomization), (Order::RoundRobin, true));
+    assert_eq!(forward.unanswered, Unanswered::Silence);
+    let Upstreams::List(upstreams) = &forward.upstreams else { panic!("{:?}", forward.upstreams) };
     let upstreams: Vec<String> = upstreams.iter().map(ToString::to_string).collect();
     assert_eq!(upstreams, ["10.0.0.53:53", "[fd00::53]:5353"]);
-    assert_eq!(server.never_forward, [name("local"), name("home.arpa")]);
-    assert_eq!((server.version.as_deref(), server.identity.as_deref()), (Some("callsign"), Some("host-1")));
-    assert_eq!(server.udp_size, 4096);
-    let LimitsConfig { tcp_connections, tcp_connections_per_client, tcp_queries_per_connection, .. } = server.limits;
-    assert_eq!((tcp_connections, tcp_connections_per_client), (Some(1), Some(2)));
-    assert_eq!(tcp_queries_per_connection, Some(3));
-    assert_eq!((server.limits.forwards, server.limits.forwards_per_client), (Some(4), Some(5)));
-    assert_eq!(server.limits.tcp_idle, Some(Duration::from_secs(6)));
+    let answers = settings.responder;
+    assert_eq!(answers.never_forward, [name("local"), name("home.arpa")]);
+    assert_eq!((answers.version.as_deref(), answers.identity.as_deref()), (Some("callsign"), Some("host-1")));
+    assert_eq!(answers.udp_size, 4096);
+    let limits = settings.limits;
+    assert_eq!((limits.tcp_connections, limits.tcp_connections_per_client), (1, 2));
+    assert_eq!(limits.tcp_queries_per_connection, 3);
+    assert_eq!((limits.forwards, limits.forwards_per_client), (4, 5));
+    assert_eq!(limits.tcp_idle, Duration::from_secs(6));
 
     for (text, order) in [
-        ("listed", OrderConfig::Listed),
-        ("fastest", OrderConfig::Fastest),
-        ("round_robin", OrderConfig::RoundRobin),
-        ("strict", OrderConfig::Strict),
+        ("listed", Order::Listed),
+        ("fastest", Order::Fastest),
+        ("round_robin", Order::RoundRobin),
+        ("strict", Order::Strict),
     ] {
-        assert_eq!(parse(&format!("[server]\norder = {text:?}")).server.order, order);
+        assert_eq!(forward_of(&format!("[server]\norder = {text:?}")).order, order);
     }
-    let config = parse("[server]\nresolv_conf = \"/run/resolv.conf\"");
-    assert_eq!(config.server.upstreams, UpstreamsConfig::ResolvConf("/run/resolv.conf".into()));
+    let forward = forward_of("[server]\nresolv_conf = \"/run/resolv.conf\"");
+    assert_eq!(forward.upstreams, Upstreams::System("/run/resolv.conf".into()));
 }
 
 #[test]
 fn every_key_of_the_cache() {
-    let cache = parse("[cache]\nsize = \"64 MiB\"\nmin_ttl = 5\nmax_ttl = 3600\nstale_for = 0").cache;
-    assert_eq!((cache.size, cache.min_ttl), (Some(64 << 20), Some(5)));
-    assert_eq!((cache.max_ttl, cache.stale_for), (Some(3600), Some(0)));
+    let forward = forward_of("[cache]\nsize = \"64 MiB\"\nmin_ttl = 5\nmax_ttl = 3600\nstale_for = 0");
+    assert_eq!((forward.cache_size, forward.min_ttl), (64 << 20, Duration::from_secs(5)));
+    assert_eq!((forward.max_ttl, forward.stale_for), (Duration::from_secs(3600), Duration::ZERO));
     for (text, size) in [("0", 0), ("1000", 1000), ("\"1 KiB\"", 1024), ("\"2 GiB\"", 2 << 30)] {
-        assert_eq!(parse(&format!("[cache]\nsize = {text}")).cache.size, Some(size));
+        assert_eq!(forward_of(&format!("[cache]\nsize = {text}")).cache_size, size);
     }
-    assert_eq!(parse("").cache, CacheConfig::default());
 }
 
 #[test]
@@ -212,12 +225,12 @@ fn every_form_of_a_route() {
         ]
         "#,
     );
-    let domains: Vec<String> = config.routes.iter().map(|route| route.domain.to_string()).collect();
+    let domains: Vec<String> = routes(&config).iter().map(|route| route.domain.to_string()).collect();
     assert_eq!(domains, ["corp.example", ".", "ads.example"]);
-    let RouteTarget::Servers(servers) = &config.routes[0].to else { panic!("{:?}", config.routes) };
+    let Destination::Servers(servers) = &routes(&config)[0].to else { panic!("{:?}", routes(&config)) };
     assert_eq!(servers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.53:53", "10.0.0.54:5353"]);
-    assert_eq!(config.routes[1].to, RouteTarget::System);
-    assert_eq!(config.routes[2].to, RouteTarget::Servers(vec![]));
+    assert_eq!(routes(&config)[1].to, Destination::System);
+    assert_eq!(routes(&config)[2].to, Destination::Servers([].into()));
 }
 
 #[test]
@@ -267,7 +280,7 @@ fn the_example_is_valid() {
     let config = Config::load(&path).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.warnings, []);
     assert_eq!(config.networks.iter().map(|network| network.name()).collect::<Vec<_>>(), ["shop", "blog"]);
-    assert_eq!(config.routes.len(), 1);
+    assert_eq!(routes(&config).len(), 1);
 }
 
 /// The parser takes some ten times the memory of what it reads: endpoints are read one by one.
@@ -375,9 +388,9 @@ fn n12_names_outside_ascii_are_read_in_both_spellings() {
         to = "system"
         "#,
     );
-    assert_eq!(config.server.never_forward, ["xn--strae-oqa", "straße"].map(name));
+    assert_eq!(config.server.settings.responder.never_forward, ["xn--strae-oqa", "straße"].map(name));
     assert_eq!(
-        config.routes.iter().map(|route| route.domain.clone()).collect::<Vec<_>>(),
+        routes(&config).iter().map(|route| route.domain.clone()).collect::<Vec<_>>(),
         ["xn--zrich-kva.example", "zürich.example"].map(name)
     );
     let snapshot = config.networks[0].snapshot();

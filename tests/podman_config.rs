@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use callsign::source::config::{OrderConfig, PodmanConfig, RouteTarget, UpstreamsConfig};
+use callsign::settings::{Destination, Order, Upstreams};
+use callsign::source::config::PodmanConfig;
 use callsign::table::{Network, NetworkBuilder, Settings};
 use callsign::wire::rtype;
 
@@ -39,7 +40,9 @@ fn settings(config: &PodmanConfig, name: &str) -> Settings {
 #[test]
 fn an_empty_file_changes_nothing() {
     let config = parse("");
-    assert!(config.networks.is_empty() && config.routes.is_empty() && config.warnings.is_empty());
+    assert!(
+        config.networks.is_empty() && config.server.settings.forward.routes.is_empty() && config.warnings.is_empty()
+    );
     let untouched = from_podman("shop").build().unwrap();
     assert_eq!(settings(&config, "shop"), *untouched.snapshot().settings());
 }
@@ -62,11 +65,11 @@ fn the_sections_of_the_configuration_file_hold_here_too() {
         to = []
         "#,
     );
-    assert_eq!((config.server.workers, config.server.order), (Some(3), OrderConfig::Strict));
-    assert_eq!(config.server.limits.forwards, Some(100));
-    assert_eq!(config.server.upstreams, UpstreamsConfig::List(vec!["10.0.0.53".parse().unwrap()]));
-    assert_eq!(config.cache.size, Some(0));
-    assert_eq!(config.routes[0].to, RouteTarget::Servers(Vec::new()));
+    assert_eq!((config.server.workers, config.server.settings.forward.order), (Some(3), Order::Strict));
+    assert_eq!(config.server.settings.limits.forwards, 100);
+    assert_eq!(config.server.settings.forward.upstreams, Upstreams::List(vec!["10.0.0.53".parse().unwrap()]));
+    assert_eq!(config.server.settings.forward.cache_size, 0);
+    assert_eq!(config.server.settings.forward.routes[0].to, Destination::Servers([].into()));
 }
 
 #[test]
@@ -135,7 +138,7 @@ fn the_example_is_valid() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/podman.toml");
     let config = PodmanConfig::load(&path).unwrap_or_else(|error| panic!("{error}"));
     assert!(config.warnings.is_empty());
-    assert_eq!(config.routes.len(), 2);
+    assert_eq!(config.server.settings.forward.routes.len(), 2);
     let shop = config.apply("shop", from_podman("shop")).build().unwrap();
     let snapshot = shop.snapshot();
     assert_eq!((snapshot.settings().negative_ttl, snapshot.settings().subnets.len()), (5, 1));

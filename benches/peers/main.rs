@@ -5,7 +5,7 @@
 //! cargo bench --bench peers                        # about a quarter of an hour
 //! cargo bench --bench peers -- --quick             # a minute, and rough figures
 //! cargo bench --bench peers -- --workload local,mixed --peer knot,nsd
-//! cargo bench --bench peers -- --readme            # and write the README's tables and chart
+//! cargo bench --bench peers -- --publish           # and write docs/performance.md and its chart
 //! ```
 //!
 //! Each server runs alone on one core, and a client drives it from another, over loopback. The figure that holds on a noisy
@@ -16,7 +16,7 @@
 //! A [`workload`] is what is asked, a [`peer`] who is asked, a [`setup`] what it is started with as a [`server`]. [`load`]
 //! asks as fast as it can, [`paced`] at a steady rate; [`echo`] is the floor, and [`host`] callsign as a library.
 //! [`precedence`] keeps other programs from the two cores as well as can be. What was measured are [`results`], [`about`] the
-//! run; [`report`], [`chart`], [`readme`] and [`targets`] tell it.
+//! run; [`report`], [`chart`], [`publish`] and [`targets`] tell it.
 //!
 //! Peers that are not installed are left out: each is looked for where its environment variable says (`PEER_KNOT`,
 //! `PEER_NSD`, `PEER_UNBOUND`, `PEER_BIND`, `PEER_DNSMASQ`, `PEER_AARDVARK`), where `benches/install-peers` puts what it
@@ -38,7 +38,8 @@ mod machine;
 mod paced;
 mod peer;
 mod precedence;
-mod readme;
+
+mod publish;
 mod report;
 mod results;
 mod run;
@@ -93,12 +94,12 @@ pub(crate) struct Arguments {
     /// Write peers.json and peers.svg to this directory
     #[arg(long, value_name = "DIRECTORY", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/peers"))]
     out: PathBuf,
-    /// Print what the README has of it, too
+    /// Print what docs/performance.md has of it, too
     #[arg(long)]
     markdown: bool,
-    /// Write that to README.md, and its chart to benches/peers.svg: of everything, and of a commit
+    /// Write that to docs/performance.md, and its chart to benches/peers.svg: of everything, and of a commit
     #[arg(long, conflicts_with_all = ["quick", "workload", "peer"])]
-    readme: bool,
+    publish: bool,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -158,7 +159,7 @@ fn main() -> ExitCode {
 fn may_begin(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Peer::check_variables()?;
     fs::create_dir_all(&arguments.out).map_err(|error| format!("{}: {error}", arguments.out.display()))?;
-    if arguments.readme { readme::may_be_written(arguments.rounds) } else { Ok(()) }
+    if arguments.publish { publish::may_be_written(arguments.rounds) } else { Ok(()) }
 }
 
 fn write(results: &Results, arguments: &Arguments) -> Result<(), Box<dyn Error>> {
@@ -167,9 +168,9 @@ fn write(results: &Results, arguments: &Arguments) -> Result<(), Box<dyn Error>>
     chart::write(results, &svg)?;
     println!("\n{}\n{}", json.display(), svg.display());
     if arguments.markdown {
-        print!("\n{}", readme::section(results));
+        print!("\n{}", publish::section(results));
     }
-    if arguments.readme { readme::rewrite(results, Path::new(env!("CARGO_MANIFEST_DIR"))) } else { Ok(()) }
+    if arguments.publish { publish::rewrite(results, Path::new(env!("CARGO_MANIFEST_DIR"))) } else { Ok(()) }
 }
 
 fn told(result: Result<(), Box<dyn Error>>) -> ExitCode {

@@ -25,8 +25,8 @@ const COLUMNS: [Column; 10] = [
 ];
 
 /// Which of them is quoted: see [`crate::paced`].
-pub(crate) const P99_IS: &str = "p99 is the median of those of each 1,000 questions, which leaves out pauses that less \
-                                 than every second thousand meets; a question without an answer counts as 1 s";
+pub(crate) const P99_IS: &str = "p99 is computed per window of 1,000 queries, and the median window is shown; a query without an answer \
+                                 counts as 1 s";
 /// See [`Row::ratio`].
 pub(crate) const RATIOS_ARE: &str = "ratios are taken in each round, and are the medians of those";
 

@@ -52,6 +52,7 @@ pub(super) enum Command {
     Name(control::Name),
     Reload(control::Reload),
     Log(control::Log),
+    Schema(Schema),
 }
 
 /// The configuration file, in one of the two places where people write it.
@@ -243,6 +244,34 @@ Examples:
   callsign explain www.example.com --from web --ask    which upstream is asked, and what does it say?
   callsign explain db --from shop-web-1 --docker       what is db for this container of Docker's?
   callsign explain db --from 10.10.1.2 -c new.toml     what would it be with another configuration?";
+
+/// Write the configuration file's keys, for editors and documentation
+#[derive(Debug, Args)]
+#[command(after_long_help = SCHEMA_EXAMPLES)]
+pub(super) struct Schema {
+    /// A JSON Schema, or Markdown tables
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = SchemaFormat::Json)]
+    pub(super) format: SchemaFormat,
+    /// Of podman.toml, instead of callsign.toml
+    #[arg(long)]
+    pub(super) podman: bool,
+}
+
+/// How the keys are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SchemaFormat {
+    Json,
+    Markdown,
+}
+
+const SCHEMA_EXAMPLES: &str = "\
+Examples:
+  callsign schema > /etc/callsign/callsign.schema.json
+  callsign schema --podman
+  callsign schema --format markdown                    the tables of docs/configuration.md
+
+Editors with a TOML language server (taplo, tombi) check and complete a file whose first line is:
+  #:schema ./callsign.schema.json";
 
 #[cfg(test)]
 mod tests {

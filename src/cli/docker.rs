@@ -29,7 +29,9 @@ pub(super) fn with_docker(mut config: Config, is_asked: bool) -> Config {
         config.docker.get_or_insert_default();
     }
     if config.docker.is_some() {
-        config.server.timeout.get_or_insert(TIMEOUT);
+        if !config.server.has_timeout {
+            config.server.settings.forward.timeout = TIMEOUT;
+        }
     } else {
         config.warnings.append(&mut config.warnings_without_docker);
     }

@@ -20,7 +20,7 @@ use super::control::text::Style;
 use super::control::{Failure, ask, block_on, socket};
 use super::host::{self, Hosts};
 use super::question::Question;
-use super::{NO, USAGE, arguments, check, docker, output, settings};
+use super::{NO, USAGE, arguments, check, docker, output};
 
 pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
     let question = Question::new(&arguments.name, arguments.rtype, rtype::A);
@@ -111,12 +111,10 @@ fn of_config(config: Config, kind: &str, inquiry: &Inquiry, is_asked: bool) -> R
     let podman = config.podman.as_ref().map(|podman| host::podman_table(&podman.directory));
     let host_view = config.host.as_ref().map(|config| host::view(config, [&table].into_iter().chain(&podman)));
     let host_view = host_view.transpose().map_err(|error| (NO, error))?.map(Arc::new);
-    let mut responder = settings::responder(&config.server);
     let mut hosts = Hosts::default();
     hosts.want(config.server.hosts);
-    responder.hosts = hosts.names();
     let port = config.server.port;
-    let forwarder = Forwarder::new(settings::forwarding(&config.server, &config.cache, &config.routes));
+    let forwarder = Forwarder::new(config.server.settings.forward);
     let listen = |network: &Network| {
         let snapshot = network.snapshot();
         let addresses = snapshot.settings().listen.iter();
@@ -126,8 +124,9 @@ fn of_config(config: Config, kind: &str, inquiry: &Inquiry, is_asked: bool) -> R
     let world = World {
         table: &table,
         host_view,
+        hosts: hosts.names(),
         forwarder: &forwarder,
-        responder: Arc::new(responder),
+        responder: Arc::new(config.server.settings.responder),
         listeners: Vec::new(),
         port,
         kind,

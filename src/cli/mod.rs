@@ -16,8 +16,8 @@ mod lookup;
 mod output;
 mod question;
 mod reply;
+mod schema;
 mod serve;
-mod settings;
 mod steering;
 
 use std::process::ExitCode;
@@ -57,5 +57,6 @@ pub(crate) fn run() -> ExitCode {
         Command::Name(arguments) => control::name(&arguments),
         Command::Reload(arguments) => control::reload(&arguments),
         Command::Log(arguments) => control::log(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
     }
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::forward::{Choice, Forwarder, Question, Reason};
 use crate::responder::{Client, Explanation, Finding, HostView, Responder, ResponderOptions, Verdict, WhoAsks};
 use crate::server::listener;
-use crate::table::{Endpoint, Found, NameTable, Network};
+use crate::table::{Endpoint, Found, NameTable, Network, Snapshot};
 use crate::wire::message::flag;
 use crate::wire::{Name, class, rtype};
 
@@ -33,6 +33,8 @@ pub struct World<'w> {
     pub table: &'w NameTable,
     /// The host view, if there is one.
     pub host_view: Option<Arc<HostView>>,
+    /// The names of the host's /etc/hosts, if they are answered (answers.md N13).
+    pub hosts: Option<Arc<Snapshot>>,
     /// Where the rest goes.
     pub forwarder: &'w Forwarder,
     /// The responder's options.
@@ -43,6 +45,12 @@ pub struct World<'w> {
     pub port: u16,
     /// Where networks and containers come from: `docker`, `podman` or `file`. It decides what is advised.
     pub kind: &'w str,
+}
+
+impl World<'_> {
+    pub(super) fn responder(&self) -> Responder {
+        Responder::new(self.responder.clone()).with_hosts(self.hosts.clone())
+    }
 }
 
 /// What is to be explained.
@@ -94,7 +102,7 @@ pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> 
     let packet = packet(inquiry);
     let client = Client::udp(&listener, SocketAddr::new(asker.address, CLIENT_PORT));
     let mut out = [0; BUFFER];
-    let (verdict, explanation) = Responder::new(world.responder.clone()).explain(&packet, &client, &mut out);
+    let (verdict, explanation) = world.responder().explain(&packet, &client, &mut out);
     let (choice, target) = match &verdict {
         Verdict::Forward(forward) => {
             let target = Name::from_wire(forward.target()).map_err(|error| error.to_string())?;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use crate::responder::{Client, Finding, HostView, Listener, Responder, Rule, Verdict};
+use crate::responder::{Client, Finding, HostView, Listener, Rule, Verdict};
 use crate::wire::rtype;
 
 use super::explain::{BUFFER, CLIENT_PORT, Inquiry, Outcome, World, listed, packet, searched};
@@ -21,8 +21,7 @@ pub(super) fn explain(world: &World<'_>, view: &Arc<HostView>, inquiry: &Inquiry
     let listener = Listener::of_host_view(view.clone(), listen);
     let (query, mut out) = (packet(inquiry), [0; BUFFER]);
     let client = Client::udp(&listener, SocketAddr::new(from, CLIENT_PORT));
-    let mut responder = Responder::new(world.responder.clone());
-    let (verdict, explanation) = responder.explain(&query, &client, &mut out);
+    let (verdict, explanation) = world.responder().explain(&query, &client, &mut out);
     let said = match &verdict {
         Verdict::Reply(len) => Said::read(&out[..*len]),
         // A question that waits for a container's start.

@@ -244,6 +244,7 @@ impl State {
             let world = World {
                 table: self.server.table(),
                 host_view: self.server.host_view(),
+                hosts: self.server.hosts(),
                 forwarder: self.server.forwarder(),
                 responder: self.server.responder_options(),
                 listeners: listeners(&self.server),

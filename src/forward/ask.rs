@@ -18,12 +18,12 @@ use super::failure::{Failure, best};
 use super::pool::UpstreamPool;
 use super::probe;
 use super::query::{Meaning, Question, meaning};
-use super::ranking::Order;
 use super::schedule::{Schedule, Step};
 use super::state::now;
 use super::strict::Strict;
 use super::system::SystemOptions;
-use crate::table::{Transport, Upstream};
+use crate::settings::Order;
+use crate::settings::{Transport, Upstream};
 use crate::wire::rcode;
 
 /// How long a reply is waited for that comes after the deadline (answers.md F6).

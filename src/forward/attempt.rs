@@ -13,7 +13,7 @@ use super::datagram::{Exchange, is_ours};
 use super::query::Question;
 use super::state::{UpstreamState, now};
 use super::stream::{self, NotConnected};
-use crate::table::{Address, Transport};
+use crate::settings::{Address, Transport};
 use crate::wire::rcode;
 
 /// Why a server is done with. `Display` is for the log: it may name paths, and quote certificates.

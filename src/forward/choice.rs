@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::ask::QueryOptions;
 use super::cache::Rules;
-use super::options::{Destination, ForwardOptions, Unanswered, Upstreams};
 use super::system::{NameServers, System, SystemOptions};
-use crate::table::Upstream;
+use crate::settings::Upstream;
+use crate::settings::{Destination, ForwardOptions, Unanswered, Upstreams};
 use crate::wire::Name;
 
 /// The servers for a question, and the rule that named them. `Display` says it for people:

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::attempt::AttemptError;
-use crate::table::Upstream;
+use crate::settings::Upstream;
 use crate::wire::{ede, rcode};
 
 /// Why there is no reply to relay, and what the client is told instead.

@@ -33,8 +33,8 @@ mod counters;
 mod datagram;
 mod failure;
 mod flight;
+mod from_host;
 mod health;
-mod options;
 mod own;
 mod pipeline;
 mod pool;
@@ -61,6 +61,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
+pub use crate::settings::{Destination, ForwardOptions, Order, Route, Unanswered, Upstreams};
 pub(crate) use attempt::zone_index;
 pub(crate) use budget::Asker;
 pub use cache::{CacheEntry, CacheState};
@@ -68,15 +69,14 @@ pub use choice::{Choice, Reason};
 pub use counters::Counters;
 pub(crate) use datagram::most_sockets;
 pub use failure::Failure;
-pub use options::{Destination, ForwardError, ForwardOptions, Route, Unanswered, Upstreams};
+pub use from_host::ForwardError;
 pub use query::Question;
-pub use ranking::Order;
 pub use relay::{Asked, AskedEdns, relay};
 pub(crate) use resolve::TOO_MANY;
 pub use state::UpstreamStatus;
 pub use system::SystemOptions;
 
-use crate::table::Upstream;
+use crate::settings::Upstream;
 use crate::wire::{ede, rcode};
 use cache::{Cache, Clock};
 use choice::Settings;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 
 use super::attempt::zone_index;
-use crate::table::Upstream;
+use crate::settings::Upstream;
 
 /// Our own listeners, and which upstreams were logged for being one.
 #[derive(Debug, Default)]

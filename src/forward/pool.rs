@@ -12,9 +12,9 @@ use dashmap::DashMap;
 use tokio::sync::Notify;
 
 use super::health::{Health, Timing};
-use super::ranking::{self, Order, Ranking, Servers};
+use super::ranking::{self, Ranking, Servers};
 use super::state::{UpstreamState, UpstreamStatus};
-use crate::table::Upstream;
+use crate::settings::{Order, Upstream};
 
 /// A list that was not used for so long is forgotten.
 const UNUSED: Duration = Duration::from_secs(600);

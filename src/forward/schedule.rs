@@ -31,8 +31,10 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use crate::settings::Order;
+
 use super::budget::Asker;
-use super::ranking::{Order, Ranking, Servers};
+use super::ranking::{Ranking, Servers};
 
 /// Repeats of one question to one server: datagrams, and over connections.
 const MAX_REPEATS: u32 = 7;

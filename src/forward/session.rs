@@ -26,7 +26,7 @@ use super::attempt::socket_address;
 use super::pipeline::STALLED;
 use super::state::{Counters, UpstreamState};
 use super::stream::{Asked, CONNECT, copy, not_connected};
-use crate::table::Transport;
+use crate::settings::Transport;
 
 /// How long a connection stays open with nothing to do: it was costlier to make than one of TCP.
 const IDLE: Duration = Duration::from_secs(30);

@@ -13,7 +13,7 @@ use super::health::{Change, Health, Timing};
 use super::probe;
 use super::sockets::Sockets;
 use super::stream::Streams;
-use crate::table::{Transport, Upstream};
+use crate::settings::{Transport, Upstream};
 
 /// What making a connection adds to what is usual, until that was measured: a handshake or two.
 const HANDSHAKES: u32 = 3;

@@ -24,7 +24,7 @@ use super::pipeline::{Unanswered, serve};
 use super::query::Question;
 use super::sockets::make_room;
 use super::state::{Counters, UpstreamState, now};
-use crate::table::Transport;
+use crate::settings::Transport;
 
 /// How long a connection may take to be made, its handshake among it.
 pub(super) const CONNECT: Duration = Duration::from_secs(5);

@@ -19,7 +19,7 @@ use arc_swap::{ArcSwap, Guard};
 use resolv_conf::{Config, ParseError};
 
 use super::choice::distinct;
-use crate::table::{Address, Upstream};
+use crate::settings::{Address, Upstream};
 
 /// Where systemd-resolved writes the servers that it asks.
 const UPLINKS: &str = "/run/systemd/resolve/resolv.conf";

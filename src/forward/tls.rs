@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::table::{Transport, Upstream};
+use crate::settings::{Transport, Upstream};
 
 /// Authorities are read again after so long: they are replaced, and computers run for years.
 const REREAD: Duration = Duration::from_secs(3600);

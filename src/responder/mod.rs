@@ -20,6 +20,7 @@ use crate::wire::message::flag;
 use crate::wire::reply::{self, Failure, Options, ReplyEdns};
 use crate::wire::{Edns, Name, Query, Rejected, ReplyWriter, class, cookie, ede, option, rcode, rtype};
 
+pub use crate::settings::ResponderOptions;
 use answer::Draft;
 pub use client::{Client, HostAddresses, Listener, Transport};
 pub use explain::{Explanation, Finding, Notes, Searched, WhoAsks};
@@ -29,45 +30,6 @@ use place::Place;
 pub use rule::Rule;
 pub use view::Preference;
 use view::View;
-
-/// What a responder is told once.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct ResponderOptions {
-    /// Suffixes below which nothing is ever forwarded: unknown names there are NXDOMAIN (answers.md S).
-    pub never_forward: Vec<Name>,
-    /// The key of server cookies (answers.md H7). All zero is a key too, and a known one: draw it at random.
-    pub cookie_secret: [u8; 16],
-    /// What `version.bind` and `version.server` say in class CH; `None` for REFUSED (answers.md P5).
-    pub version: Option<String>,
-    /// What `hostname.bind` and `id.server` say in class CH, and the name server identifier for those who ask for one (RFC
-    /// 5001); `None` for REFUSED (answers.md P5), and no identifier.
-    pub identity: Option<String>,
-    /// Names that are answered to whoever may forward, after those of its networks: the host's /etc/hosts (answers.md N13).
-    pub hosts: Option<std::sync::Arc<crate::table::Snapshot>>,
-    /// The largest reply over UDP, octets, from 512 to 4,096; what is outside counts as the nearest of these (answers.md H5).
-    pub udp_size: u16,
-}
-
-impl Default for ResponderOptions {
-    fn default() -> ResponderOptions {
-        ResponderOptions {
-            never_forward: Vec::new(),
-            cookie_secret: [0; 16],
-            version: None,
-            identity: None,
-            hosts: None,
-            udp_size: reply::UDP_SIZE,
-        }
-    }
-}
-
-impl ResponderOptions {
-    /// The largest reply over UDP, octets.
-    pub(crate) fn largest_over_udp(&self) -> usize {
-        self.udp_size.clamp(reply::UDP_SIZE_PLAIN, reply::UDP_SIZE_LARGEST).into()
-    }
-}
 
 /// What to do with a packet.
 #[derive(Debug)]
@@ -97,7 +59,7 @@ pub struct Forward<'p> {
     /// Whose upstreams these are.
     pub preference: Preference,
     /// The upstreams that the client or its networks want asked, in order; empty for the host's.
-    pub upstreams: SmallVec<[std::sync::Arc<[crate::table::Upstream]>; 2]>,
+    pub upstreams: SmallVec<[std::sync::Arc<[crate::settings::Upstream]>; 2]>,
     /// The OPT of the reply, if the query had one.
     pub edns: Option<ReplyEdns>,
     /// The largest reply, octets.
@@ -160,13 +122,22 @@ impl Forward<'_> {
 #[derive(Debug)]
 pub struct Responder {
     options: std::sync::Arc<ResponderOptions>,
+    hosts: Option<std::sync::Arc<crate::table::Snapshot>>,
     turns: Turns,
 }
 
 impl Responder {
     /// A responder with the given options.
     pub fn new(options: std::sync::Arc<ResponderOptions>) -> Responder {
-        Responder { options, turns: Turns::default() }
+        Responder { options, hosts: None, turns: Turns::default() }
+    }
+
+    /// The same responder, which answers these names to whoever may forward, after those of the client's networks: the host's
+    /// /etc/hosts (answers.md N13).
+    #[must_use]
+    pub fn with_hosts(mut self, hosts: Option<std::sync::Arc<crate::table::Snapshot>>) -> Responder {
+        self.hosts = hosts;
+        self
     }
 
     /// Decides on one packet. `out` takes the reply: [`ResponderOptions::udp_size`] octets suffice over UDP, 65,535 over TCP;
@@ -230,7 +201,7 @@ impl Responder {
             }
             None => {
                 let place = if query.class() == class::IN {
-                    place::find(&view, query, &self.options, trace)
+                    place::find(&view, query, &self.options, self.hosts.as_deref(), trace)
                 } else if view.may_forward() {
                     trace.rule(Rule::P5);
                     Place::elsewhere()

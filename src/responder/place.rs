@@ -84,14 +84,15 @@ impl<'v> Place<'v> {
 pub(super) fn find<'v>(
     view: &'v View<'_>,
     query: &Query<'_>,
-    options: &'v ResponderOptions,
+    options: &ResponderOptions,
+    hosts: Option<&'v Snapshot>,
     trace: &mut impl Trace,
 ) -> Place<'v> {
     let mut aliases: Vec<(Name, Name, u32)> = Vec::new();
     loop {
         let end = match aliases.last() {
-            Some((_, target, _)) => end_of(view, target.as_wire(), query.rtype(), options, trace),
-            None => end_of(view, query.name(), query.rtype(), options, trace),
+            Some((_, target, _)) => end_of(view, target.as_wire(), query.rtype(), options, hosts, trace),
+            None => end_of(view, query.name(), query.rtype(), options, hosts, trace),
         };
         match end {
             End::Alias { target, ttl } if !matches!(query.rtype(), rtype::CNAME | rtype::ANY) => {
@@ -110,7 +111,8 @@ fn end_of<'v>(
     view: &'v View<'_>,
     name: &[u8],
     rtype: u16,
-    options: &'v ResponderOptions,
+    options: &ResponderOptions,
+    hosts: Option<&'v Snapshot>,
     trace: &mut impl Trace,
 ) -> End<'v> {
     if special::is_localhost(name) {
@@ -155,7 +157,7 @@ fn end_of<'v>(
         trace.rule(Rule::F1Internal);
         return End::Blocked;
     }
-    if let Some(end) = options.hosts.as_ref().and_then(|hosts| in_hosts(hosts, name)) {
+    if let Some(end) = hosts.and_then(|hosts| in_hosts(hosts, name)) {
         trace.rule(Rule::N13);
         return end;
     }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use arc_swap::Guard;
 use smallvec::SmallVec;
 
-use crate::table::{Attachment, Clients, NameEntry, Network, Settings, Snapshot, Upstream};
+use crate::settings::Upstream;
+use crate::table::{Attachment, Clients, NameEntry, Network, Settings, Snapshot};
 use crate::wire::Name;
 
 use super::client::Client;

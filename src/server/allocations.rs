@@ -12,9 +12,9 @@ use crate::forward::{ForwardOptions, Forwarder, Upstreams};
 use crate::responder::ResponderOptions;
 use crate::table::{Endpoint, Network};
 
-use super::limits::Limits;
 use super::shared::Shared;
 use super::slot::Slot;
+use crate::settings::Limits;
 
 /// `db A`, with the ID 7.
 const QUERY: &[u8] = b"\0\x07\x01\0\0\x01\0\0\0\0\0\0\x02db\0\0\x01\0\x01";

@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::forward::{ForwardOptions, Forwarder, Route, Upstreams};
 use crate::responder::ResponderOptions;
 
-use super::limits::Limits;
 use super::observe::Observer;
 use super::shared::Shared;
 use super::socket::ReadySocket;
 use super::worker::Worker;
 use super::{Server, ServerError};
+use crate::settings::{Limits, ServerSettings};
 
 /// More workers than this are started only if they are asked for.
 const DEFAULT_WORKERS: usize = 4;
@@ -55,10 +55,15 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how long a question may wait for its upstreams in all; 5 seconds unless said otherwise.
+    /// Sets how long a question may wait for its upstreams in all; 4 seconds unless said otherwise.
     pub fn forward_timeout(mut self, timeout: Duration) -> ServerBuilder {
         self.forward.timeout = timeout;
         self
+    }
+
+    /// Sets everything that holds for all networks at once, as a configuration file says it.
+    pub fn settings(self, settings: ServerSettings) -> ServerBuilder {
+        self.forwarding(settings.forward).responder(settings.responder).limits(settings.limits)
     }
 
     /// Sets all that is said of forwarding at once.

@@ -6,7 +6,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::table::{Address, Network, TableError};
+use crate::settings::Address;
+use crate::table::{Network, TableError};
 
 use super::shared::Key;
 use super::slot::{Served, Slot};

@@ -17,9 +17,9 @@ use tokio::sync::{Notify, oneshot};
 use tracing::warn;
 
 use super::client_key::ClientKey;
-use super::limits::Limits;
 use super::rate::OncePerMinute;
 use super::stop::Stop;
+use crate::settings::Limits;
 
 /// Connections of one client that wait for a seat.
 const MAX_WAITING_PER_CLIENT: usize = 256;

@@ -17,7 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::table::Network;
 
 use super::client_key::ClientKey;
-use super::limits::Limits;
+use crate::settings::Limits;
 
 /// A query that has waited for less than this does not give way to one of a client that has as many.
 const MIN_WAIT: Duration = Duration::from_secs(1);

@@ -20,7 +20,6 @@ mod holder;
 mod host;
 mod host_view;
 mod later;
-mod limits;
 mod namespace;
 mod neighbors;
 mod observe;
@@ -45,8 +44,10 @@ use tokio::runtime::Handle;
 
 use crate::forward::{ForwardOptions, Forwarder};
 use crate::responder::{HostView, ResponderOptions};
-use crate::table::{NameTable, TableError};
+use crate::settings::ServerSettings;
+use crate::table::{NameTable, Snapshot, TableError};
 
+pub use crate::settings::Limits;
 pub use builder::ServerBuilder;
 use change::Adopted;
 pub use change::Applied;
@@ -54,7 +55,6 @@ pub use change::Applied;
 pub use counting::{Counted, Counting};
 pub use counting::{Counts, DURATION_BUCKETS, Distribution, ListenerCounts, QueryCount, SIZE_BOUNDS};
 pub use host::listener;
-pub use limits::Limits;
 pub use observe::{Observed, Observer, Origin};
 use shared::Shared;
 pub use socket::ReadySocket;
@@ -161,6 +161,28 @@ impl Server {
         self.shared.port
     }
 
+    /// Replaces all settings, for all queries from here on: as the methods below, one after the other.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// use callsign::server::Server;
+    /// use callsign::settings::ServerSettings;
+    ///
+    /// let server = Server::builder().start().await?;
+    /// let mut settings = ServerSettings::default();
+    /// settings.limits.forwards_per_client = 100;
+    /// server.configure(settings);
+    /// # server.shutdown().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn configure(&self, settings: ServerSettings) {
+        self.set_forwarding(settings.forward);
+        self.set_responder_options(settings.responder);
+        self.set_limits(settings.limits);
+    }
+
     /// Replaces where questions are forwarded to, for all queries from here on.
     pub fn set_forwarding(&self, options: ForwardOptions) {
         self.shared.forwarder.configure(options);
@@ -175,6 +197,17 @@ impl Server {
     pub fn set_responder_options(&self, options: ResponderOptions) {
         let cookie_secret = self.shared.responder_options().cookie_secret;
         self.shared.set_responder_options(ResponderOptions { cookie_secret, ..options });
+    }
+
+    /// Replaces the names that are answered to all who may forward, after those of their networks: the host's /etc/hosts
+    /// (answers.md N13).
+    pub fn set_hosts(&self, hosts: Option<Arc<Snapshot>>) {
+        self.shared.set_hosts(hosts);
+    }
+
+    /// Those names.
+    pub fn hosts(&self) -> Option<Arc<Snapshot>> {
+        self.shared.hosts()
     }
 
     /// What the server is doing now.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::responder::Rule;
-use crate::table::Upstream;
+use crate::settings::Upstream;
 
 /// Where an answer is from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

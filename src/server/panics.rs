@@ -15,9 +15,9 @@ use crate::forward::{ForwardOptions, Forwarder, Upstreams};
 use crate::responder::ResponderOptions;
 use crate::table::{Endpoint, Network};
 
-use super::limits::Limits;
 use super::shared::Shared;
 use super::slot::Slot;
+use crate::settings::Limits;
 
 const OURSELVES: &str = "192.0.2.53:53";
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::responder::{Listener, Notes, Rule};
-use crate::table::Upstream;
+use crate::settings::Upstream;
 use crate::wire::message::{self, Header};
 use crate::wire::{ede, option, rcode, rtype};
 

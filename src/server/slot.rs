@@ -20,7 +20,8 @@ use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
 use crate::responder::{HostView, Listener};
-use crate::table::{Address, Network};
+use crate::settings::Address;
+use crate::table::Network;
 
 use super::counting::{Counting, ListenerCounts};
 use super::datagrams::Datagrams;

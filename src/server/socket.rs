@@ -8,7 +8,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::forward::zone_index;
-use crate::table::Address;
+use crate::settings::Address;
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;

@@ -22,10 +22,10 @@ use crate::responder::Transport;
 
 use super::client_key::ClientKey;
 use super::connections::{Admission, Seat};
-use super::limits::Limits;
 use super::rate::OncePerMinute;
 use super::slot::Slot;
 use super::worker::{Desk, Outcome, Place};
+use crate::settings::Limits;
 
 /// The pause after a failed accept, and the longest one: descriptors come back when connections end.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);

@@ -3,7 +3,6 @@
 //! Knows nothing of queries or sockets. One sentence explains it: **a query sees exactly one snapshot of a network**, so a
 //! change is seen whole or not at all, and forward and reverse names never disagree.
 
-mod address;
 mod attachment;
 mod blocks;
 mod builder;
@@ -17,10 +16,9 @@ mod record;
 mod settings;
 mod shards;
 mod snapshot;
-mod upstream;
 mod zones;
 
-pub use address::{Address, AddressError};
+pub use crate::settings::{Address, AddressError, Transport, Upstream, UpstreamError};
 pub(crate) use attachment::Attachment;
 pub use builder::NetworkBuilder;
 #[cfg(any(feature = "config", feature = "docker", feature = "podman"))]
@@ -38,4 +36,3 @@ pub use settings::{Clients, HealthPolicy, MAX_HOLD, Merge, ReverseNames, Setting
 #[doc(hidden)]
 pub use shards::fix_hash_seed;
 pub use snapshot::{Found, Matched, Snapshot, Suffix};
-pub use upstream::{Transport, Upstream, UpstreamError};

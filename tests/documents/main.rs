@@ -3,6 +3,8 @@
 
 mod citations;
 mod commands;
+#[cfg(feature = "cli")]
+mod configuration;
 mod layers;
 mod links;
 

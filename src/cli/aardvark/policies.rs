@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::arguments::Job;
-use crate::cli::settings;
 
 /// The time for a question as the program takes it that this one replaces.
 const STRICT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -111,11 +110,13 @@ impl Policies {
 
     /// What is said of forwarding.
     pub(super) fn forwarding(&self) -> ForwardOptions {
-        let PodmanConfig { server, cache, routes, .. } = &*self.config;
-        let mut options = settings::forwarding(server, cache, routes);
+        let server = &self.config.server;
+        let mut options = server.settings.forward.clone();
         if self.strict {
             options.order = Order::Strict;
-            options.timeout = server.timeout.unwrap_or(STRICT_TIMEOUT);
+            if !server.has_timeout {
+                options.timeout = STRICT_TIMEOUT;
+            }
             options.unanswered = Unanswered::Silence;
             // An old answer instead of silence would be a reply.
             options.stale_for = Duration::ZERO;

@@ -15,7 +15,6 @@ use tracing::{debug, error};
 use super::arguments::Job;
 use super::policies::Policies;
 use crate::cli::host::Hosts;
-use crate::cli::settings;
 use crate::cli::steering::Steering;
 
 /// Worker threads, unless podman.toml says otherwise. One answers more than 100,000 queries a second.
@@ -45,13 +44,13 @@ impl Service {
     /// It cannot be started.
     pub(super) async fn start(job: &Job, steering: Arc<Steering>) -> Result<Service, String> {
         let policies = Policies::read(job);
-        let settings = &policies.config().server;
+        let server = &policies.config().server;
         let server = Server::builder()
             .port(job.port)
-            .workers(settings.workers.unwrap_or(WORKERS))
+            .workers(server.workers.unwrap_or(WORKERS))
             .forwarding(policies.forwarding())
-            .limits(settings::limits(settings))
-            .responder(settings::responder(settings))
+            .limits(server.settings.limits.clone())
+            .responder(server.settings.responder.clone())
             .observer(steering.hub())
             .start()
             .await
@@ -60,15 +59,9 @@ impl Service {
         let (server, hosts) = (Arc::new(server), Hosts::default());
         let mut service = Service { policies, server, steering, directory, hosts, left: 0, again: None };
         if service.hosts.want(service.policies.config().server.hosts) {
-            service.set_responder_options();
+            service.server.set_hosts(service.hosts.names());
         }
         Ok(service)
-    }
-
-    fn set_responder_options(&self) {
-        let mut options = settings::responder(&self.policies.config().server);
-        options.hosts = self.hosts.names();
-        self.server.set_responder_options(options);
     }
 
     /// Waits until /etc/hosts is to be looked at; for ever where it is not followed.
@@ -79,7 +72,7 @@ impl Service {
     /// Puts in force what /etc/hosts says.
     pub(super) fn look_at_hosts(&mut self) {
         if self.hosts.look() {
-            self.set_responder_options();
+            self.server.set_hosts(self.hosts.names());
         }
     }
 
@@ -87,11 +80,13 @@ impl Service {
     pub(super) async fn read(&mut self) {
         let is_renewed = self.policies.read_again();
         if is_renewed {
-            let settings = &self.policies.config().server;
+            let server = &self.policies.config().server;
             self.server.set_forwarding(self.policies.forwarding());
-            self.server.set_limits(settings::limits(settings));
-            self.hosts.want(self.policies.config().server.hosts);
-            self.set_responder_options();
+            self.server.set_limits(server.settings.limits.clone());
+            self.server.set_responder_options(server.settings.responder.clone());
+            if self.hosts.want(server.hosts) {
+                self.server.set_hosts(self.hosts.names());
+            }
             self.directory.set_template(self.policies.template());
             self.steering.change(&self.server, &self.policies.config().operation).await;
         }

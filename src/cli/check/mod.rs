@@ -10,9 +10,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use callsign::source::config::{
-    Config, ConfigError, PodmanConfig, Problem, RouteConfig, RouteTarget, ServerConfig, Surroundings, UpstreamsConfig,
-};
+use callsign::settings::{self, Destination, Upstreams};
+use callsign::source::config::{Config, ConfigError, PodmanConfig, Problem, ServerConfig, Surroundings};
 use callsign::source::podman;
 use callsign::table::{NameEntry, Network, Settings, Snapshot};
 use callsign::wire::{fragment, rtype};
@@ -273,7 +272,7 @@ fn document(file: Option<String>, config: &Config, warnings: Vec<Note>) -> Docum
             allow: host.allow.as_deref().map(strings).unwrap_or_default(),
         }),
         networks: config.networks.iter().map(served).collect(),
-        routes: routes(&config.routes),
+        routes: routes(&config.server),
     }
 }
 
@@ -289,7 +288,7 @@ fn podman_document(file: Option<String>, config: &PodmanConfig, warnings: Vec<No
             .filter_map(|policy| podman_network(policy.name(), config))
             .map(|network| served(&network))
             .collect(),
-        routes: routes(&config.routes),
+        routes: routes(&config.server),
     }
 }
 
@@ -301,21 +300,21 @@ fn podman_network(name: &str, config: &PodmanConfig) -> Option<Network> {
 }
 
 fn upstreams(server: &ServerConfig) -> Vec<String> {
-    match &server.upstreams {
-        UpstreamsConfig::List(list) => strings(list),
-        UpstreamsConfig::ResolvConf(path) => vec![path.display().to_string()],
+    match &server.settings.forward.upstreams {
+        Upstreams::List(list) => strings(list),
+        Upstreams::System(path) => vec![path.display().to_string()],
     }
 }
 
-fn routes(routes: &[RouteConfig]) -> Vec<Route> {
-    let route = |route: &RouteConfig| Route {
+fn routes(server: &ServerConfig) -> Vec<Route> {
+    let route = |route: &settings::Route| Route {
         domain: route.domain.to_string(),
         to: match &route.to {
-            RouteTarget::System => vec!["system".to_owned()],
-            RouteTarget::Servers(servers) => strings(servers),
+            Destination::System => vec!["system".to_owned()],
+            Destination::Servers(servers) => strings(servers.iter()),
         },
     };
-    routes.iter().map(route).collect()
+    server.settings.forward.routes.iter().map(route).collect()
 }
 
 fn served(network: &Network) -> Served {

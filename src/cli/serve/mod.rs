@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::steering::Steering;
-use super::{NO, USAGE, arguments, descriptors, log, output, settings};
+use super::{NO, USAGE, arguments, descriptors, log, output};
 use reload::Service;
 
 /// How long a start waits for Docker's containers before it counts as ready. An engine that is away is not waited for.
@@ -65,11 +65,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         .await
         .map_err(|error| error.problems().iter().map(Problem::to_string).collect::<Vec<_>>())?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "callsign starts");
-    let mut builder = Server::builder()
-        .port(config.server.port)
-        .forwarding(settings::forwarding(&config.server, &config.cache, &config.routes))
-        .limits(settings::limits(&config.server))
-        .responder(settings::responder(&config.server));
+    let mut builder = Server::builder().port(config.server.port).settings(config.server.settings.clone());
     let (steering, mut orders) = Steering::new("file", path);
     builder = builder.observer(steering.hub());
     if let Some(workers) = config.server.workers {

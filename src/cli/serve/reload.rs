@@ -9,21 +9,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callsign::control::shapes::Reloaded;
-use callsign::forward::ForwardOptions;
 use callsign::responder::HOST_VIEW;
 use callsign::server::{Applied, ListenerState, Server};
 use callsign::source::config::{
-    Config, ConfigError, HostConfig, NetworkPolicies, PodmanDirectoryConfig, Problem, RouteConfig, ServerConfig,
-    Surroundings, Watcher,
+    Config, ConfigError, HostConfig, NetworkPolicies, PodmanDirectoryConfig, Problem, ServerConfig, Surroundings,
+    Watcher,
 };
 use callsign::source::docker::DockerOptions;
 use callsign::source::file;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
+use super::super::docker;
 use super::super::host::{self, Hosts};
 use super::super::steering::Steering;
-use super::super::{docker, settings};
 use super::docker::Engine;
 use super::podman::Podman;
 use super::supervisor::Supervisor;
@@ -45,7 +44,6 @@ pub(super) struct Service {
     /// Names of the file's networks.
     networks: Vec<String>,
     settings: ServerConfig,
-    routes: Vec<RouteConfig>,
     podman: Option<Podman>,
     /// The host view that is answered.
     host: Option<HostConfig>,
@@ -73,7 +71,6 @@ impl Service {
             docker: None,
             networks: Vec::new(),
             settings: ServerConfig::default(),
-            routes: Vec::new(),
             podman: None,
             host: None,
             namesakes: BTreeSet::new(),
@@ -99,10 +96,10 @@ impl Service {
         self.follow_podman(config.podman);
         self.show_host(config.host).await?;
         if self.hosts.want(config.server.hosts) {
-            self.set_responder_options(&config.server);
+            self.server.set_hosts(self.hosts.names());
         }
         self.tell_if_empty(is_empty);
-        (self.settings, self.routes) = (config.server, config.routes);
+        self.settings = config.server;
         self.steering.note(Reloaded {
             added: applied.added.clone(),
             warnings: texts(&config.warnings),
@@ -223,16 +220,10 @@ impl Service {
             }
             News::Hosts => {
                 if self.hosts.look() {
-                    self.set_responder_options(&self.settings);
+                    self.server.set_hosts(self.hosts.names());
                 }
             }
         }
-    }
-
-    fn set_responder_options(&self, config: &ServerConfig) {
-        let mut options = settings::responder(config);
-        options.hosts = self.hosts.names();
-        self.server.set_responder_options(options);
     }
 
     /// Reads Podman's directory, another one, or none any more.
@@ -313,12 +304,10 @@ impl Service {
     /// # Errors
     /// Why everything stays as it is.
     async fn replace(&mut self, config: Config, reason: &str) -> Result<(), String> {
-        let options =
-            (settings::forwarding(&config.server, &config.cache, &config.routes), settings::limits(&config.server));
         let surroundings = config.surroundings();
         let (docker, names) = (docker::options(&config), names(&config));
         let is_empty = docker.is_none() && config.podman.is_none() && names.is_empty();
-        let Config { server, networks, additions, routes, operation, warnings, host, podman, .. } = config;
+        let Config { server, networks, additions, operation, warnings, host, podman, .. } = config;
         self.free_addresses(host.as_ref()).await?;
         let applied = match self.server.update(networks, &self.networks).await {
             Ok(applied) => applied,
@@ -339,18 +328,17 @@ impl Service {
         if let Err(error) = self.show_host(host).await {
             error!("{error}; the host view stays as it was");
         }
-        let are_hosts_changed = self.hosts.want(server.hosts);
+        if self.hosts.want(server.hosts) {
+            self.server.set_hosts(self.hosts.names());
+        }
         tell_of_warnings(&warnings, surroundings);
         if server.workers != self.settings.workers {
             warn!("changing `workers` requires a restart");
         }
-        let is_changed = server != self.settings || routes != self.routes || is_host_changed;
-        if is_changed || are_hosts_changed {
-            let (forwarding, limits): (ForwardOptions, _) = options;
-            self.server.set_forwarding(forwarding);
-            self.set_responder_options(&server);
-            self.server.set_limits(limits);
-            (self.settings, self.routes) = (server, routes);
+        let is_changed = server != self.settings || is_host_changed;
+        if is_changed {
+            self.server.configure(server.settings.clone());
+            self.settings = server;
         }
         self.steering.change(&self.server, &operation).await;
         self.steering.note(Reloaded {

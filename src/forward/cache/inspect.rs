@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::forward::Forwarder;
-use crate::table::Upstream;
+use crate::settings::Upstream;
 use crate::wire::Name;
 
 use super::{Answer, Cache, Failed, Key, Moment};

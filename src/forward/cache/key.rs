@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quick_cache::Equivalent;
 
-use crate::table::Upstream;
+use crate::settings::Upstream;
 use crate::wire::message::flag;
 
 /// The bits of a query that its answer depends on, CD and DO, in one octet.

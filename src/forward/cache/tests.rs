@@ -9,7 +9,7 @@ const NAME: &[u8] = b"\x03www\x07example\x00";
 const RULES: Rules =
     Rules { size: 1 << 20, clamp: Clamp { least: 0, most: 86_400 }, stale_for: Duration::from_secs(1000) };
 
-fn group(servers: &[&str]) -> Arc<[crate::table::Upstream]> {
+fn group(servers: &[&str]) -> Arc<[crate::settings::Upstream]> {
     servers.iter().map(|text| text.parse().unwrap()).collect()
 }
 
@@ -40,7 +40,7 @@ fn reply(name: &[u8], rtype: u16, flags: u16, sections: [&[Vec<u8>]; 3]) -> Vec<
 /// A cache and the key that most tests use.
 struct Kit {
     cache: Cache,
-    group: Arc<[crate::table::Upstream]>,
+    group: Arc<[crate::settings::Upstream]>,
     rules: Rules,
 }
 

@@ -1,24 +1,30 @@
 //! `[cache]`.
 
+use std::time::Duration;
+
+use crate::settings::ForwardOptions;
+
+use super::schema::CACHE;
 use super::section::Section;
-use super::shape::CACHE;
-use super::values::CacheConfig;
 
-/// A cache of more is most likely a mistake, octets.
-const MOST: i64 = 1 << 40;
-
-pub(super) fn read(root: &Section<'_>) -> CacheConfig {
-    let Some(section) = root.table("cache", &CACHE) else { return CacheConfig::default() };
-    let cache = CacheConfig {
-        size: section.octets("size", MOST).map(|octets| octets as usize),
-        min_ttl: section.ttl("min_ttl"),
-        max_ttl: section.ttl("max_ttl"),
-        stale_for: section.ttl("stale_for"),
+/// Reads it into the options of the forwarder, whose cache it is.
+pub(super) fn read(root: &Section<'_>, options: &mut ForwardOptions) {
+    let Some(section) = root.table("cache", &CACHE) else { return };
+    if let Some(size) = section.octets("size") {
+        options.cache_size = size as usize;
+    }
+    let set = |key, setting: &mut Duration| {
+        let ttl = section.ttl(key);
+        if let Some(ttl) = ttl {
+            *setting = Duration::from_secs(ttl.into());
+        }
+        ttl
     };
-    if let (Some(least), Some(most), Some(at)) = (cache.min_ttl, cache.max_ttl, section.value("min_ttl"))
+    let (least, most) = (set("min_ttl", &mut options.min_ttl), set("max_ttl", &mut options.max_ttl));
+    set("stale_for", &mut options.stale_for);
+    if let (Some(least), Some(most), Some(at)) = (least, most, section.value("min_ttl"))
         && least > most
     {
         section.problem(&at.span(), format!("`min_ttl` is {least} and `max_ttl` {most}; write a lower `min_ttl`"));
     }
-    cache
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use crate::table::{Address, MAX_HOLD, Network};
+use crate::settings::Address;
+use crate::table::Network;
 
+use super::schema::DOCKER;
 use super::section::Section;
-use super::shape::DOCKER;
 
 /// `[docker]`: that the networks and containers of a Docker engine are served, and how.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,7 +30,7 @@ pub struct DockerConfig {
 pub(super) fn read(root: &Section<'_>) -> Option<DockerConfig> {
     let section = root.table("docker", &DOCKER)?;
     let mut docker = DockerConfig {
-        hold: section.duration("hold", 0.0..=MAX_HOLD.as_secs_f64()),
+        hold: section.seconds("hold"),
         listen: listen(&section),
         domain: domain(&section),
         ..DockerConfig::default()

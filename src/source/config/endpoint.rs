@@ -8,8 +8,8 @@ use toml::de::DeTable;
 use crate::table::{Address, Endpoint, EndpointBuilder, EndpointState, Health, Port, Protocol, TableError};
 
 use super::lint::{self, Servers};
+use super::schema::{ENDPOINT, PORT};
 use super::section::Section;
-use super::shape::{ENDPOINT, PORT};
 use super::split::Block;
 use super::unique::Unique;
 
@@ -101,7 +101,7 @@ fn state(section: &Section<'_>, mut builder: EndpointBuilder) -> EndpointBuilder
     if let Some(state) = section.choice("state", &states) {
         builder = builder.state(state);
     }
-    if let Some(priority) = section.number("priority", i32::MIN.into()..=i32::MAX.into()) {
+    if let Some(priority) = section.number("priority") {
         builder = builder.priority(priority as i32);
     }
     builder
@@ -120,7 +120,7 @@ fn port(section: &Section<'_>) -> Option<Port> {
     if section.value("port").is_none() {
         section.problem(section.at(), format!("this port has no number; write {}", section.example("port")));
     }
-    let number = section.number("port", 1..=u16::MAX.into());
+    let number = section.number("port");
     let protocols = [("tcp", Protocol::Tcp), ("udp", Protocol::Udp), ("sctp", Protocol::Sctp)];
     let protocol = section.choice("protocol", &protocols).unwrap_or(Protocol::Tcp);
     let name = section.string("name");

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use toml::Spanned;
 
-use crate::table::{Address, Network, TableError};
+use crate::settings::Address;
+use crate::table::{Network, TableError};
 
+use super::schema::{HOST, PODMAN};
 use super::section::Section;
-use super::shape::{HOST, PODMAN};
 use super::unique::Unique;
 
 /// Where the host view listens unless told otherwise: a loopback address that no other program is known to take.

@@ -13,7 +13,8 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::table::{Address, Found, Network, Upstream};
+use crate::settings::{Address, Upstream};
+use crate::table::{Found, Network};
 use crate::wire::Name;
 
 use super::Problem;
@@ -124,7 +125,7 @@ pub(super) fn file(
     root: &Section<'_>,
     kind: Kind,
     port: u16,
-    cache_size: Option<usize>,
+    cache_size: usize,
     servers: Servers,
     networks: &[Network],
 ) -> Vec<Claim> {
@@ -324,7 +325,7 @@ impl<'t> Lint<'_, 't> {
         }
     }
 
-    fn claims(&self, cache_size: Option<usize>) -> Vec<Claim> {
+    fn claims(&self, cache_size: usize) -> Vec<Claim> {
         let claim = |line, what| Claim { origin: self.root.origin().to_owned(), line, what };
         let ca_file =
             |(server, line): &(Upstream, usize)| Some(claim(*line, Claimed::CaFile(server.ca_file()?.to_owned())));
@@ -333,10 +334,8 @@ impl<'t> Lint<'_, 't> {
         if let Some(path) = table("server").and_then(|server| text(server, "resolv_conf")) {
             claims.push(claim(self.root.line(&path.span()), Claimed::ResolvConf(path.get_ref().into())));
         }
-        if let Some(size) = table("cache").and_then(|cache| cache.get("size"))
-            && let Some(octets) = cache_size
-        {
-            claims.push(claim(self.root.line(&size.span()), Claimed::CacheSize(octets as u64)));
+        if let Some(size) = table("cache").and_then(|cache| cache.get("size")) {
+            claims.push(claim(self.root.line(&size.span()), Claimed::CacheSize(cache_size as u64)));
         }
         claims
     }

@@ -40,9 +40,9 @@ mod operation;
 mod podman;
 mod policy;
 mod record;
+pub mod schema;
 mod section;
 mod server;
-mod shape;
 mod split;
 mod text;
 mod tlds;
@@ -62,10 +62,7 @@ pub use lint::Surroundings;
 pub use operation::{ControlConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
 pub use podman::PodmanConfig;
 pub use policy::{NetworkPolicies, NetworkPolicy};
-pub use values::{
-    CacheConfig, Config, LimitsConfig, OrderConfig, RouteConfig, RouteTarget, ServerConfig, UnansweredConfig,
-    UpstreamsConfig,
-};
+pub use values::{Config, ServerConfig};
 pub use watch::{WatchError, Watcher};
 
 use super::file;
@@ -130,9 +127,8 @@ impl Config {
             return Ok(None);
         }
         let source = source.without_errors(text, errors)?;
-        let root = Section::root(&source, &shape::ROOT, document.get_ref());
-        let mut config =
-            Config { server: server::read(&root, &shape::SERVER), cache: cache::read(&root), ..Config::default() };
+        let root = Section::root(&source, &schema::ROOT, document.get_ref());
+        let mut config = Config { server: server::read(&root, &schema::SERVER), ..Config::default() };
         config.docker = docker::read(&root);
         let mut listeners = Unique::default();
         config.host = host::read(&root, config.server.port, &mut listeners);
@@ -141,9 +137,8 @@ impl Config {
         if network::read(&root, endpoints, listeners, &mut servers, &mut config).is_none() {
             return Ok(None);
         }
-        config.routes = forward::read(&root);
         config.operation = operation::read(&root);
-        let cache_size = config.cache.size;
+        let cache_size = config.server.settings.forward.cache_size;
         config.claims = lint::file(&root, lint::Kind::Own, config.server.port, cache_size, servers, &config.networks);
         match source.finish() {
             Ok(warnings) => config.warnings = warnings,

@@ -5,14 +5,15 @@ use std::net::IpAddr;
 
 use toml::de::DeTable;
 
-use crate::table::{Address, Network, NetworkBuilder};
+use crate::settings::Address;
+use crate::table::{Network, NetworkBuilder};
 
 use super::endpoint::Placed;
 use super::error::Problem;
 use super::lint::Servers;
 use super::policy::{self, NetworkPolicies};
+use super::schema::NETWORK;
 use super::section::Section;
-use super::shape::NETWORK;
 use super::split::Block;
 use super::unique::Unique;
 use super::{Config, endpoint};

@@ -12,12 +12,12 @@ use crate::table::{Network, NetworkBuilder};
 use super::error::ConfigError;
 use super::lint::{self, Claim, Servers, Surroundings};
 use super::policy::{self, NetworkPolicies, NetworkPolicy};
+use super::schema::{PODMAN_NETWORK, PODMAN_ROOT, PODMAN_SERVER};
 use super::section::Section;
-use super::shape::{PODMAN_NETWORK, PODMAN_ROOT, PODMAN_SERVER};
 use super::text::{self, Text};
 use super::unique::Unique;
-use super::values::{CacheConfig, RouteConfig, ServerConfig};
-use super::{OperationConfig, Problem, cache, forward, operation, server, shape};
+use super::values::ServerConfig;
+use super::{OperationConfig, Problem, operation, schema, server};
 
 /// The longest file, octets: it has no endpoints.
 const MAX_SIZE: u64 = 16 << 20;
@@ -48,14 +48,10 @@ const MAX_SIZE: u64 = 16 << 20;
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct PodmanConfig {
-    /// `[server]`. Its port means nothing: netavark says it.
+    /// `[server]`, `[cache]` and `[[forward]]`. The port means nothing: netavark says it.
     pub server: ServerConfig,
-    /// `[cache]`.
-    pub cache: CacheConfig,
     /// Each `[[network]]`, in the order of the file.
     pub networks: NetworkPolicies,
-    /// Each `[[forward]]`, in the order of the file.
-    pub routes: Vec<RouteConfig>,
     /// `[control]`, `[metrics]` and `[log]`.
     pub operation: OperationConfig,
     /// What is allowed and most likely a mistake.
@@ -107,9 +103,7 @@ impl PodmanConfig {
         let root = Section::root(&source, &PODMAN_ROOT, document.get_ref());
         let mut config = PodmanConfig {
             server: server::read(&root, &PODMAN_SERVER),
-            cache: cache::read(&root),
             networks: networks(&root),
-            routes: forward::read(&root),
             operation: operation::read(&root),
             warnings: Vec::new(),
             origin: origin.to_owned(),
@@ -117,8 +111,14 @@ impl PodmanConfig {
         };
         let build = |policy: &NetworkPolicy| config.apply(policy.name(), Network::builder(policy.name())).build().ok();
         let built: Vec<Network> = config.networks.iter().filter_map(build).collect();
-        config.claims =
-            lint::file(&root, lint::Kind::Podman, config.server.port, config.cache.size, Servers::default(), &built);
+        config.claims = lint::file(
+            &root,
+            lint::Kind::Podman,
+            config.server.port,
+            config.server.settings.forward.cache_size,
+            Servers::default(),
+            &built,
+        );
         match source.finish() {
             Ok(warnings) => config.warnings = warnings,
             Err(error) => return Err(error.with_claims(config.claims)),
@@ -136,7 +136,7 @@ impl PodmanConfig {
         let unknown = self.networks.iter().filter(|policy| !policy.is_for_all() && !known.contains(policy.name()));
         let problem = |policy: &NetworkPolicy| {
             let name = policy.name();
-            let message = match shape::nearest(name, known.iter().map(String::as_str)) {
+            let message = match schema::nearest(name, known.iter().map(String::as_str)) {
                 Some(near) => format!("Podman has no network {name:?}; did you mean {near:?}?"),
                 None => format!("Podman has no network {name:?}; `podman network ls` shows all"),
             };

@@ -6,7 +6,7 @@ use std::fmt;
 
 use toml::Spanned;
 
-use crate::table::{Clients, HealthPolicy, MAX_HOLD, Merge, Network, NetworkBuilder, ReverseNames, TableError};
+use crate::table::{Clients, HealthPolicy, Merge, Network, NetworkBuilder, ReverseNames, TableError};
 
 use super::error::Problem;
 use super::record;
@@ -172,7 +172,7 @@ fn choices(section: &Section<'_>, steps: &mut Vec<Step>) {
     if let Some(policy) = section.choice("health", &policies) {
         steps.push(Box::new(move |builder| builder.health(policy)));
     }
-    if let Some(hold) = section.duration("hold", 0.0..=MAX_HOLD.as_secs_f64()) {
+    if let Some(hold) = section.seconds("hold") {
         steps.push(Box::new(move |builder| builder.hold(hold)));
     }
 }

@@ -8,8 +8,8 @@ use toml::de::{DeTable, DeValue};
 use crate::table::{Record, TableError};
 use crate::wire::rtype;
 
+use super::schema::RECORD;
 use super::section::{Section, kind};
-use super::shape::RECORD;
 use super::unique::Unique;
 
 /// A name has fewer labels than this: more dotted keys in a row are no name.

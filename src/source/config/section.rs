@@ -10,37 +10,37 @@ use crate::source::seconds_of;
 use crate::table::TableError;
 
 use super::error::Problem;
-use super::shape::Shape;
+use super::schema::{TableSchema, ValueKind};
 use super::text::Text;
 
 /// A table, what it should have in it, and where it stands.
 pub(super) struct Section<'t> {
     text: &'t Text<'t>,
-    shape: &'static Shape,
+    schema: &'static TableSchema,
     table: &'t DeTable<'t>,
     at: Range<usize>,
 }
 
 impl<'t> Section<'t> {
     /// The file itself.
-    pub(super) fn root(text: &'t Text<'t>, shape: &'static Shape, table: &'t DeTable<'t>) -> Section<'t> {
-        Section::new(text, shape, table, 0..0)
+    pub(super) fn root(text: &'t Text<'t>, schema: &'static TableSchema, table: &'t DeTable<'t>) -> Section<'t> {
+        Section::new(text, schema, table, 0..0)
     }
 
-    fn new(text: &'t Text<'t>, shape: &'static Shape, table: &'t DeTable<'t>, at: Range<usize>) -> Section<'t> {
-        for key in table.keys().filter(|key| !shape.has(key.get_ref())) {
-            text.problem(&key.span(), shape.unknown(key.get_ref()));
+    fn new(text: &'t Text<'t>, schema: &'static TableSchema, table: &'t DeTable<'t>, at: Range<usize>) -> Section<'t> {
+        for key in table.keys().filter(|key| !schema.has(key.get_ref())) {
+            text.problem(&key.span(), schema.unknown(key.get_ref()));
         }
-        Section { text, shape, table, at }
+        Section { text, schema, table, at }
     }
 
     /// An item of a list, if it is a table.
     pub(super) fn of_item(
         text: &'t Text<'t>,
-        shape: &'static Shape,
+        schema: &'static TableSchema,
         item: &'t Spanned<DeValue<'t>>,
     ) -> Option<Section<'t>> {
-        Some(Section::new(text, shape, item.get_ref().as_table()?, item.span()))
+        Some(Section::new(text, schema, item.get_ref().as_table()?, item.span()))
     }
 
     /// Where it stands.
@@ -100,13 +100,13 @@ impl<'t> Section<'t> {
 
     /// A value of any kind.
     pub(super) fn value(&self, key: &str) -> Option<&'t Spanned<DeValue<'t>>> {
-        debug_assert!(self.shape.has(key), "{key} is in the shape of {}", self.shape.heading);
+        debug_assert!(self.schema.has(key), "{key} is in the schema of {}", self.schema.heading);
         self.table.get(key)
     }
 
     /// How a key is written.
     pub(super) fn example(&self, key: &str) -> &'static str {
-        self.shape.example(key)
+        self.schema.example(key)
     }
 
     fn wrong_kind(&self, key: &str, value: &Spanned<DeValue<'_>>) {
@@ -129,7 +129,7 @@ impl<'t> Section<'t> {
     /// A string that has to be there.
     pub(super) fn required(&self, key: &str) -> Option<Spanned<&'t str>> {
         if self.value(key).is_none() {
-            self.problem(&self.at, format!("{} has no `{key}`; write {}", self.shape.heading, self.example(key)));
+            self.problem(&self.at, format!("{} has no `{key}`; write {}", self.schema.heading, self.example(key)));
         }
         self.string(key)
     }
@@ -210,8 +210,16 @@ impl<'t> Section<'t> {
     }
 
     /// A whole number.
-    pub(super) fn number(&self, key: &str, allowed: RangeInclusive<i64>) -> Option<i64> {
+    pub(super) fn number(&self, key: &str) -> Option<i64> {
         let value = self.value(key)?;
+        let Some(ValueKind::Number(least, most) | ValueKind::RequiredNumber(least, most)) = self.schema.value(key)
+        else {
+            unreachable!("the schema says that `{key}` is no number")
+        };
+        self.number_within(key, value, least..=most)
+    }
+
+    fn number_within(&self, key: &str, value: &Spanned<DeValue<'_>>, allowed: RangeInclusive<i64>) -> Option<i64> {
         let DeValue::Integer(integer) = value.get_ref() else {
             self.wrong_kind(key, value);
             return None;
@@ -226,9 +234,12 @@ impl<'t> Section<'t> {
     }
 
     /// A number of octets: whole, or with a unit.
-    pub(super) fn octets(&self, key: &str, most: i64) -> Option<i64> {
+    pub(super) fn octets(&self, key: &str) -> Option<i64> {
         let value = self.value(key)?;
-        let DeValue::String(text) = value.get_ref() else { return self.number(key, 0..=most) };
+        let Some(ValueKind::Octets(most)) = self.schema.value(key) else {
+            unreachable!("the schema says that `{key}` is no number of octets")
+        };
+        let DeValue::String(text) = value.get_ref() else { return self.number_within(key, value, 0..=most) };
         let units = [(" KiB", 10), (" MiB", 20), (" GiB", 30)];
         let octets = units.into_iter().find_map(|(unit, bits)| {
             let number: i64 = text.strip_suffix(unit)?.parse().ok()?;
@@ -245,17 +256,15 @@ impl<'t> Section<'t> {
 
     /// A time to live, in seconds.
     pub(super) fn ttl(&self, key: &str) -> Option<u32> {
-        self.number(key, 0..=i32::MAX.into()).map(|ttl| ttl as u32)
+        self.number(key).map(|ttl| ttl as u32)
     }
 
-    /// A time in seconds, whole or with a fraction, up to an hour.
+    /// A time: a number of seconds, or text with a unit such as `"2s"` or `"500ms"`.
     pub(super) fn seconds(&self, key: &str) -> Option<Duration> {
-        self.duration(key, 0.001..=3600.0)
-    }
-
-    /// A time within a range of seconds: a number of seconds, or text with a unit such as `"2s"` or `"500ms"`.
-    pub(super) fn duration(&self, key: &str, range: RangeInclusive<f64>) -> Option<Duration> {
         let value = self.value(key)?;
+        let Some(ValueKind::Seconds(least, most)) = self.schema.value(key) else {
+            unreachable!("the schema says that `{key}` is no time")
+        };
         let (seconds, written): (Option<f64>, String) = match value.get_ref() {
             DeValue::Integer(integer) => (i64_of(integer).map(|seconds| seconds as f64), integer.to_string()),
             DeValue::Float(float) => (float.as_str().parse().ok(), float.to_string()),
@@ -265,9 +274,8 @@ impl<'t> Section<'t> {
                 return None;
             }
         };
-        let allowed = seconds.filter(|seconds| range.contains(seconds));
+        let allowed = seconds.filter(|seconds| (least..=most).contains(seconds));
         if allowed.is_none() {
-            let (least, most) = range.into_inner();
             let message = format!("`{key}` is {written}; write seconds, from {least} to {most}");
             self.problem(&value.span(), message);
         }
@@ -276,6 +284,10 @@ impl<'t> Section<'t> {
 
     /// One of a few words.
     pub(super) fn choice<T: Copy>(&self, key: &str, words: &[(&str, T)]) -> Option<T> {
+        debug_assert!(
+            matches!(self.schema.value(key), Some(ValueKind::Word(known)) if known.iter().eq(words.iter().map(|(word, _)| word))),
+            "the schema has other words for `{key}`, or another order"
+        );
         let word = self.string(key)?;
         let found = words.iter().find(|known| known.0 == *word.get_ref()).map(|known| known.1);
         if found.is_none() {
@@ -286,10 +298,10 @@ impl<'t> Section<'t> {
     }
 
     /// A table below this one.
-    pub(super) fn table(&self, key: &str, shape: &'static Shape) -> Option<Section<'t>> {
+    pub(super) fn table(&self, key: &str, schema: &'static TableSchema) -> Option<Section<'t>> {
         let value = self.value(key)?;
         match value.get_ref() {
-            DeValue::Table(table) => Some(Section::new(self.text, shape, table, value.span())),
+            DeValue::Table(table) => Some(Section::new(self.text, schema, table, value.span())),
             _ => {
                 self.wrong_kind(key, value);
                 None
@@ -308,14 +320,14 @@ impl<'t> Section<'t> {
     }
 
     /// A list of tables below this one.
-    pub(super) fn tables(&self, key: &str, shape: &'static Shape) -> Vec<Section<'t>> {
+    pub(super) fn tables(&self, key: &str, schema: &'static TableSchema) -> Vec<Section<'t>> {
         let Some(value) = self.value(key) else { return Vec::new() };
         let DeValue::Array(array) = value.get_ref() else {
             self.wrong_kind(key, value);
             return Vec::new();
         };
         let sections = array.iter().filter_map(|item| match item.get_ref() {
-            DeValue::Table(table) => Some(Section::new(self.text, shape, table, item.span())),
+            DeValue::Table(table) => Some(Section::new(self.text, schema, table, item.span())),
             other => {
                 let example = self.example(key);
                 self.problem(&item.span(), format!("`{key}` cannot have {} in it; write {example}", kind(other)));

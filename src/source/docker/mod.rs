@@ -41,7 +41,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::table::{Address, NameTable, Network, NetworkBuilder};
+use crate::settings::Address;
+use crate::table::{NameTable, Network, NetworkBuilder};
 
 use engine::Engine;
 pub use engine::{EngineError, Version, find_socket};

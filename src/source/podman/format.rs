@@ -6,7 +6,8 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use crate::table::{Address, Endpoint, Network, NetworkBuilder, TableError, relative_names};
+use crate::settings::Address;
+use crate::table::{Endpoint, Network, NetworkBuilder, TableError, relative_names};
 use crate::wire::{Name, NameError};
 
 use super::lines::{LONGEST_LINE, Line};

@@ -4,10 +4,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::settings::Address;
 use crate::source::docker::names::{Attachment, Condition, Container};
 use crate::source::docker::network::Network;
 use crate::source::docker::{pattern, swarm};
-use crate::table::{Address, Clients, Endpoint, EndpointState, NetworkBuilder};
+use crate::table::{Clients, Endpoint, EndpointState, NetworkBuilder};
 use crate::wire::Name;
 
 use super::{Kind, KnownNetwork, State};

@@ -14,7 +14,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::table::Address;
+use crate::settings::Address;
 
 use super::events::{Event, What};
 use super::model::{self, Inspection, Service, Summary};

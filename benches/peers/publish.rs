@@ -1,4 +1,4 @@
-//! The README's tables of one run, between two markers, and its chart.
+//! The tables of one run in docs/performance.md, between two markers, and its chart.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -15,10 +15,11 @@ use crate::targets;
 use crate::workload::Workload;
 
 /// What is between these lines is this module's.
-const BEGIN: &str = "<!-- written by `cargo bench --bench peers -- --readme` -->\n";
+const BEGIN: &str = "<!-- written by `cargo bench --bench peers -- --publish` -->\n";
 const END: &str = "<!-- until here -->\n";
-/// The chart, beside the README.
+/// The chart, and the page that shows it.
 const CHART: &str = "benches/peers.svg";
+const PAGE: &str = "docs/performance.md";
 
 /// Fewer rounds than these are no figures to publish.
 const ROUNDS: u32 = 5;
@@ -26,28 +27,27 @@ const ROUNDS: u32 = 5;
 /// An error if what is measured now is nothing to publish.
 pub(crate) fn may_be_written(rounds: u32) -> Result<(), Box<dyn Error>> {
     if rounds < ROUNDS {
-        return Err(format!("the README's tables are of {ROUNDS} rounds or more").into());
+        return Err(format!("the tables are of {ROUNDS} rounds or more").into());
     }
     match about::commit() {
         Some((_, false)) => Ok(()),
-        Some((_, true)) => Err("the README's tables are of a commit: commit what was changed first".into()),
-        None => {
-            Err("the README's tables are of a commit: this is no clone of the repository, or git is missing".into())
-        }
+        Some((_, true)) => Err("the tables are of a commit: commit what was changed first".into()),
+        None => Err("the tables are of a commit: this is no clone of the repository, or git is missing".into()),
     }
 }
 
 /// Writes the chart and what is between the markers.
 pub(crate) fn rewrite(results: &Results, root: &Path) -> Result<(), Box<dyn Error>> {
-    let file = root.join("README.md");
+    let file = root.join(PAGE);
     let text = fs::read_to_string(&file)?;
-    let (before, rest) = text.split_once(BEGIN).ok_or("README.md has no line that the tables begin after")?;
-    let (_, after) = rest.split_once(END).ok_or("README.md has no line that the tables end before")?;
+    let (before, rest) =
+        text.split_once(BEGIN).ok_or_else(|| format!("{PAGE} has no line that the tables begin after"))?;
+    let (_, after) = rest.split_once(END).ok_or_else(|| format!("{PAGE} has no line that the tables end before"))?;
     fs::write(&file, format!("{before}{BEGIN}{}{END}{after}", section(results)))?;
     chart::write(results, &root.join(CHART))
 }
 
-/// What the README has of a run.
+/// What the page has of a run.
 pub(crate) fn section(results: &Results) -> String {
     let asked = [Workload::Local, Workload::Mixed, Workload::Cached, Workload::Uncached];
     let cpu = table(results, "CPU µs a query (÷ echo)", &asked, |row| {
@@ -66,7 +66,7 @@ pub(crate) fn section(results: &Results) -> String {
         "{date}, {commit}: {machine}. {medians}; {RATIOS_ARE}.\n\n{cpu}\nAt {steady} queries a second, {upstream} where each has to be forwarded; \
          {P99_IS}, and in parentheses is that of all questions:\n\n{p99}\nAs they grow, CPU µs a query, private \
          memory (RssAnon: what is of no file) and in parentheses resident memory (RSS: with the pages of files); networks at the \
-         steady rate, all asked in turn:\n\n{}\n{}\n![The same as bars]({CHART})",
+         steady rate, all asked in turn:\n\n{}\n{}\n![The same as bars](../{CHART})",
         growth(results),
         shortcomings(results)
     )
@@ -78,15 +78,17 @@ pub(crate) fn section(results: &Results) -> String {
 fn shortcomings(results: &Results) -> String {
     let targets = targets::of(results);
     let missed: Vec<String> = targets.iter().filter(|target| target.is_missed()).map(|it| format!("- {it}")).collect();
-    let failures: Vec<String> = results.rows.iter().filter_map(Row::failures).map(|it| format!("- {it}")).collect();
-    let part = |heading: &str, lines: &[String], none: &str| match lines.is_empty() {
-        true => format!("{none}\n"),
-        false => format!("{heading}\n\n{}\n", lines.join("\n")),
+    let failures: Vec<String> = results.rows.iter().filter_map(Row::failures).collect();
+    let targets = "callsign's targets (`benches/peers/targets.rs`)";
+    let met = match missed.is_empty() {
+        true => format!("All of {targets} were met.\n"),
+        false => format!("Of {targets} it missed:\n\n{}\n", missed.join("\n")),
     };
-    let (targets, lost) = ("callsign's targets (`benches/peers/targets.rs`)", "questions without the expected answer");
-    part(&format!("Of {targets} it missed:"), &missed, &format!("All of {targets} were met."))
-        + "\n"
-        + &part(&format!("Servers with {lost}:"), &failures, &format!("Nobody had {lost}."))
+    let lost = match failures.is_empty() {
+        true => "No server left a question without the expected answer.".to_owned(),
+        false => format!("Questions without the expected answer: {}.", failures.join("; ")),
+    };
+    format!("{met}\n{lost}\n")
 }
 
 /// A row for each workload, a column for each server.

@@ -1,16 +1,15 @@
-//! What a forwarder is told: where questions go by default, where those below some domains go, and how long it may take.
+//! Forwarding: the default upstreams, the routes, the cache, and how long a question may take.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ranking::Order;
-use crate::table::Upstream;
 use crate::wire::Name;
 
-/// The options of a [`Forwarder`](super::Forwarder).
-#[derive(Debug, Clone)]
+use super::{Order, Upstream};
+
+/// The options of a forwarder: where questions go, and how long that may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwardOptions {
     /// The time for one question, over all servers and attempts: an answer that comes within it counts, and what comes in
     /// the 5 s after it goes into the cache. Default: 4 s, for a stub resolver gives up after 5 s.
@@ -88,29 +87,7 @@ pub enum Upstreams {
 }
 
 /// The host's own list of name servers.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-impl Upstreams {
-    /// The host's name servers: `/etc/resolv.conf`, followed as it changes. It may be absent as yet.
-    ///
-    /// # Errors
-    /// [`ForwardError::Unreadable`] if it is there and cannot be read.
-    pub fn system() -> Result<Upstreams, ForwardError> {
-        Upstreams::resolv_conf(RESOLV_CONF)
-    }
-
-    /// The same for another file in the form of resolv.conf(5).
-    ///
-    /// # Errors
-    /// [`ForwardError::Unreadable`] if it is there and cannot be read.
-    pub fn resolv_conf(path: impl AsRef<Path>) -> Result<Upstreams, ForwardError> {
-        let path = path.as_ref().to_owned();
-        match super::system::read(&path) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(ForwardError::Unreadable { path, cause }),
-            _ => Ok(Upstreams::System(path)),
-        }
-    }
-}
+pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 impl Default for Upstreams {
     fn default() -> Upstreams {
@@ -146,19 +123,4 @@ pub enum Destination {
     System,
     /// To these, in order. Empty: nowhere, the names are blocked (NXDOMAIN, EDE 15).
     Servers(Arc<[Upstream]>),
-}
-
-/// Why an option cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ForwardError {
-    /// The file with the name servers exists and cannot be read.
-    #[error("{}: cannot be read; check its permissions, or list the upstreams in the configuration", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        cause: io::Error,
-    },
 }

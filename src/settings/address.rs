@@ -8,11 +8,11 @@ use std::str::FromStr;
 /// `172.18.0.1`, `172.18.0.1:5300`, `fd00::1`, `[fd00::1]:5300`, `fe80::1%eth0`, `[fe80::1%eth0]:53`.
 ///
 /// ```
-/// use callsign::table::Address;
+/// use callsign::settings::Address;
 ///
 /// let address: Address = "[fe80::1%eth0]:5300".parse()?;
 /// assert_eq!((address.zone(), address.port()), (Some("eth0"), Some(5300)));
-/// # Ok::<(), callsign::table::AddressError>(())
+/// # Ok::<(), callsign::settings::AddressError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {

@@ -90,7 +90,7 @@ struct Identity {
 /// Encrypted means encrypted: none of them is ever asked in another way.
 ///
 /// ```
-/// use callsign::table::{Transport, Upstream};
+/// use callsign::settings::{Transport, Upstream};
 ///
 /// let upstream: Upstream = "10.0.0.53".parse()?;
 /// assert_eq!(upstream.to_string(), "10.0.0.53:53");
@@ -98,7 +98,7 @@ struct Identity {
 /// let upstream: Upstream = "tls://1.1.1.1#cloudflare-dns.com".parse()?;
 /// assert_eq!((upstream.transport(), upstream.name()), (Transport::Tls, Some("cloudflare-dns.com")));
 /// assert_eq!(upstream.to_string(), "tls://1.1.1.1:853#cloudflare-dns.com");
-/// # Ok::<(), callsign::table::UpstreamError>(())
+/// # Ok::<(), callsign::settings::UpstreamError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Upstream {
