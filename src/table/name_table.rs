@@ -169,6 +169,11 @@ impl NameTable {
         all
     }
 
+    /// True if the two are one table.
+    pub(crate) fn is_same(&self, other: &NameTable) -> bool {
+        Arc::ptr_eq(&self.networks, &other.networks)
+    }
+
     /// Calls `visit` with each network, in no particular order.
     pub(crate) fn each(&self, mut visit: impl FnMut(&Arc<Network>)) {
         self.networks.iter().for_each(|entry| visit(entry.value()));

@@ -457,3 +457,33 @@ fn v6_malformed_packets() {
     assert!(matches!(verdict, callsign::responder::Verdict::Reply(12)), "{verdict:?}");
     assert_eq!(out[3] & 0xf, 1, "FORMERR");
 }
+
+#[test]
+fn v6_five_hundred_networks_and_a_hundred_thousand_names() {
+    let network = |number: usize| {
+        let name = |host: usize| format!("c{number}-{host}");
+        let endpoints = (2..202).map(|host| {
+            let name = name(host);
+            let address = format!("10.{}.{}.{host}", number / 250, number % 250);
+            let builder = endpoint(&name, &[&address]).name(&name).name(format!("{name}.p{number}"));
+            builder.project(&format!("p{number}")).build().unwrap()
+        });
+        let network = Network::builder(format!("n{number}")).clients(Clients::Table);
+        endpoints.fold(network, NetworkBuilder::endpoint)
+    };
+    let world = World::of((0..500).map(network));
+    let host = host(&world);
+    for number in [0, 250, 499] {
+        let address = format!("10.{}.{}.7", number / 250, number % 250);
+        for name in [format!("c{number}-7.n{number}"), format!("c{number}-7.p{number}")] {
+            let name = format!("{name}.containers.internal");
+            check(host.ask(&name, A), &format!("NOERROR: {name} A {address}"));
+            // One network is searched, however many there are.
+            assert_eq!(host.explain(&name, A).searched.len(), 1);
+        }
+        let reverse: Vec<&str> = address.split('.').rev().collect();
+        let reverse = format!("{}.in-addr.arpa", reverse.join("."));
+        let name = format!("c{number}-7.n{number}.containers.internal");
+        check(host.ask(&reverse, PTR), &format!("NOERROR: {reverse} PTR {name}"));
+    }
+}

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callsign::control::shapes::Reloaded;
-use callsign::responder::HOST_VIEW;
 use callsign::server::{Applied, ListenerState, Server};
 use callsign::source::config::{
     Config, ConfigError, HostConfig, NetworkPolicies, PodmanDirectoryConfig, Problem, ServerConfig, Surroundings,
@@ -268,7 +267,7 @@ impl Service {
     /// Says where the host view is answered.
     fn tell_of_host_view(&self, config: &HostConfig) {
         let listeners = self.server.status().listeners;
-        let own = || listeners.iter().filter(|listener| listener.network == HOST_VIEW);
+        let own = || listeners.iter().filter(|listener| listener.is_host_view);
         let failed = own().filter(|listener| !matches!(listener.state, ListenerState::Listening(_))).count();
         let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
         let (listen, domain) = (listen.join(" "), &config.domain);

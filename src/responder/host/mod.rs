@@ -86,9 +86,10 @@ impl HostView {
         self.answer
     }
 
-    /// The same view, which sees the networks of `table` before those that it has.
+    /// The same view, which sees the networks of `table` before those of its other tables.
     #[must_use]
     pub fn before(mut self, table: &NameTable) -> HostView {
+        self.tables.retain(|known| !known.is_same(table));
         self.tables.insert(0, table.clone());
         self
     }
