@@ -459,10 +459,10 @@ fn v6_malformed_packets() {
 }
 
 #[test]
-fn v6_five_hundred_networks_and_a_hundred_thousand_names() {
+fn v6_one_network_of_five_hundred_is_searched() {
     let network = |number: usize| {
         let name = |host: usize| format!("c{number}-{host}");
-        let endpoints = (2..202).map(|host| {
+        let endpoints = (2..22).map(|host| {
             let name = name(host);
             let address = format!("10.{}.{}.{host}", number / 250, number % 250);
             let builder = endpoint(&name, &[&address]).name(&name).name(format!("{name}.p{number}"));

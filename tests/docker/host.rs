@@ -53,7 +53,7 @@ fn v6_the_host_finds_the_containers_of_compose_by_name() {
     becomes("web.shop", vec![web_address.clone()], || at("web.shop"));
     becomes("db.shop", vec![db_address.clone()], || at("db.shop"));
     for name in ["web.shop_default", "shop_web_1.shop_default", &format!("{}.shop_default", web.short_id())] {
-        assert_eq!(at(name), [web_address.clone()], "{name}");
+        assert_eq!(at(name), std::slice::from_ref(&web_address), "{name}");
     }
     assert_eq!(at("web.shop_back"), ["NXDOMAIN"]);
     assert_eq!(at("shop"), ["NOERROR"]);

@@ -69,7 +69,7 @@ fn published<'p>(ports: impl IntoIterator<Item = &'p Port>) -> Addresses {
     addresses
 }
 
-fn ports_of<'v>(owner: &'v Arc<Attachment>) -> &'v [Port] {
+fn ports_of(owner: &Arc<Attachment>) -> &[Port] {
     owner.endpoint().ports()
 }
 
