@@ -29,6 +29,7 @@ pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
         rtype: question.rtype(),
         from: arguments.from.clone(),
         network: arguments.network.clone(),
+        note: None,
     };
     let explained = match place(arguments) {
         Place::Server => socket(&arguments.target).and_then(|socket| of_server(&socket, &inquiry, arguments.ask)),
@@ -82,24 +83,58 @@ fn of_server(socket: &Path, inquiry: &Inquiry, is_asked: bool) -> Result<Explain
 
 fn of_docker(mut config: Config, inquiry: &mut Inquiry, is_asked: bool) -> Result<Explained, Failure> {
     let docker = docker::ask(&mut config).map_err(|message| (NO, message))?;
-    inquiry.from = client(&inquiry.from, &docker.containers).map_err(|message| (USAGE, message))?;
+    find_client(inquiry, &docker.containers, &config.networks).map_err(|message| (USAGE, message))?;
     of_config(config, "docker", inquiry, is_asked)
 }
 
-/// Who asks: the ID of the container that Docker calls so, else what was given.
-fn client(from: &str, containers: &[ContainerStatus]) -> Result<String, String> {
-    // Of addresses, and of names that only callsign gives, the table knows more.
-    let Some(container) = containers.iter().find(|container| container.name == from || container.id == from) else {
-        return Ok(from.to_owned());
-    };
-    if container.networks.iter().all(|(_, addresses)| addresses.is_empty()) {
+/// Puts in place of a container that Docker calls so whose queries its are: its own by its ID, those of the container whose
+/// network it has, or the host's.
+fn find_client(inquiry: &mut Inquiry, containers: &[ContainerStatus], networks: &[Network]) -> Result<(), String> {
+    let find = |name: &str| containers.iter().find(|container| container.name == name || container.id == name);
+    // Of addresses, beginnings of IDs, and names that only callsign gives, the table knows more.
+    let Some(mut container) = find(&inquiry.from) else { return Ok(()) };
+    // As many containers as there are may share a network one by way of the other.
+    for _ in containers {
+        let Some(owner) = container.network_mode.strip_prefix("container:") else { break };
+        let Some(owner) = find(owner) else {
+            return Err(format!("container {} has the network of {owner}, which is not there", container.name));
+        };
+        inquiry.note = Some(format!("{} has the network of container {}, and asks as that.", inquiry.from, owner.name));
+        container = owner;
+    }
+    let name = &container.name;
+    if !container.is_running {
         return Err(format!(
-            "container {} has no address: it is not running, is on no network that is served, or has the network of the \
-             host or of another container, which to name instead",
-            container.name
+            "container {name} asks nothing: it is {}; start it: docker start {name}",
+            container.status
         ));
     }
-    Ok(container.id.clone())
+    match container.network_mode.as_str() {
+        "none" => return Err(format!("container {name} asks nothing: it has no network (`--network none`)")),
+        "host" => {
+            let bridge =
+                networks.iter().filter(|network| inquiry.network.as_deref().unwrap_or("bridge") == network.name());
+            let gateway = bridge.flat_map(|bridge| bridge.snapshot().settings().gateways.clone()).next();
+            let gateway = gateway.ok_or_else(|| {
+                format!("container {name} has the host's network; name the network that it asks with --network")
+            })?;
+            let note = format!("{name} has the host's network, so it asks as the host, {gateway}.");
+            inquiry.note = Some(inquiry.note.take().map_or(note.clone(), |before| format!("{before} {note}")));
+            inquiry.network.get_or_insert_with(|| "bridge".to_owned());
+            inquiry.from = gateway.to_string();
+            return Ok(());
+        }
+        _ => {}
+    }
+    let is_served = networks.iter().any(|network| network.snapshot().endpoint(&container.id).is_some());
+    let address = container.networks.iter().flat_map(|(_, addresses)| addresses).next();
+    inquiry.from = match address {
+        Some(_) if is_served => container.id.clone(),
+        // One that is left out asks as an address that nobody is known to have.
+        Some(address) => address.to_string(),
+        None => return Err(format!("container {name} asks nothing: it is on no network that callsign serves")),
+    };
+    Ok(())
 }
 
 /// What a server of this configuration would do, whose networks come from a source of this kind.

@@ -11,11 +11,11 @@ use std::time::Instant;
 use crate::forward::{Choice, Forwarder, Question, Reason};
 use crate::responder::{Client, Explanation, Finding, HostView, Responder, ResponderOptions, Verdict, WhoAsks};
 use crate::server::listener;
-use crate::table::{Endpoint, Found, NameTable, Network, Snapshot};
+use crate::table::{Clients, Endpoint, Found, NameTable, Network, Snapshot};
 use crate::wire::message::flag;
 use crate::wire::{Name, class, rtype};
 
-use super::containers::{self, known_as, name_of};
+use super::containers::{self, Attached, known_as, name_of};
 use super::explain_host::{self, HOST};
 use super::records::Said;
 use super::shapes::{self, Explained, Forwarded, Searched, Technical, UpstreamSaid, VERSION};
@@ -64,6 +64,8 @@ pub struct Inquiry {
     pub from: String,
     /// The network whose listener is asked; the client's own if not given.
     pub network: Option<String>,
+    /// What is to be said first of who asks, as that it is the host.
+    pub note: Option<String>,
 }
 
 /// Who asks, and where.
@@ -153,7 +155,7 @@ pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> 
         },
         result: told.result.to_owned(),
         conclusion: told.conclusion,
-        cause: told.cause,
+        cause: inquiry.note.iter().cloned().chain(told.cause).reduce(|note, cause| format!("{note} {cause}")),
         nearest: told.nearest,
         advice: told.advice,
         upstream: None,
@@ -263,9 +265,27 @@ fn asker(world: &World<'_>, inquiry: &Inquiry) -> Result<Asker, String> {
         places.sort_by(|a, b| rank(&a.network, &a.endpoint).cmp(&rank(&b.network, &b.endpoint)));
         let on_asked =
             asked.as_ref().and_then(|asked| places.iter().position(|place| Arc::ptr_eq(&place.network, asked)));
-        // Where it has no address it asks nothing.
-        let asks = places.iter().position(|place| !place.endpoint.addresses().is_empty());
+        // Where it has no address it asks nothing. By a network without a gateway on this host it reaches no listener.
+        let has_address = |place: &Attached| !place.endpoint.addresses().is_empty();
+        let reaches = |place: &Attached| has_address(place) && way_out(&place.network) == WayOut::Gateway;
+        let identified = |place: &Attached| has_address(place) && way_out(&place.network) == WayOut::Identity;
+        let asks = places
+            .iter()
+            .position(reaches)
+            .or_else(|| places.iter().position(identified))
+            .or_else(|| places.iter().position(has_address));
         let place = places[on_asked.or(asks).unwrap_or(0)].clone();
+        if world.kind == "docker"
+            && asked.is_none()
+            && has_address(&place)
+            && way_out(&place.network) == WayOut::Nowhere
+        {
+            let (who, network) = (name_of(&place.endpoint), place.network.name());
+            return Err(format!(
+                "{who} is on network {network}, which does not reach this host (macvlan and ipvlan do not), so it cannot \
+                 ask callsign; attach it to a bridge network, too"
+            ));
+        }
         let address = place.endpoint.addresses().iter().min_by_key(|address| address.is_ipv6());
         let Some(&address) = address else {
             return Err(format!(
@@ -274,7 +294,8 @@ fn asker(world: &World<'_>, inquiry: &Inquiry) -> Result<Asker, String> {
                 place.network.name()
             ));
         };
-        let network = asked.unwrap_or_else(|| place.network.clone());
+        let network =
+            asked.or_else(|| asked_by_default(world, &place.network)).unwrap_or_else(|| place.network.clone());
         let sees = seen_by(table, &network, Some(&place.endpoint));
         return Ok(Asker { address, container: Some(place.endpoint), network, sees });
     };
@@ -288,6 +309,40 @@ fn asker(world: &World<'_>, inquiry: &Inquiry) -> Result<Asker, String> {
     Ok(Asker { address, container, network, sees })
 }
 
+/// How queries of a network's containers reach this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WayOut {
+    /// Directly.
+    Gateway,
+    /// It is the way of other networks' containers (answers.md V2a).
+    Identity,
+    /// Not by this network.
+    Nowhere,
+}
+
+fn way_out(network: &Network) -> WayOut {
+    let snapshot = network.snapshot();
+    let settings = snapshot.settings();
+    match settings.clients {
+        Clients::Identify => WayOut::Identity,
+        // Docker's networks have their subnets, those that reach the host.
+        Clients::Table
+            if settings.listen.is_empty() && (settings.gateways.is_empty() || settings.subnets.is_empty()) =>
+        {
+            WayOut::Nowhere
+        }
+        _ => WayOut::Gateway,
+    }
+}
+
+/// The network at whose listener a client asks that has none on its own: Docker's default bridge, which daemon.json names.
+fn asked_by_default(world: &World<'_>, own: &Network) -> Option<Arc<Network>> {
+    if world.kind != "docker" || !own.snapshot().settings().listen.is_empty() {
+        return None;
+    }
+    world.table.network("bridge").filter(|bridge| !bridge.snapshot().settings().listen.is_empty())
+}
+
 /// The order of a container's networks (answers.md V1).
 fn rank<'n>(network: &'n Network, endpoint: &Endpoint) -> (Reverse<i32>, bool, &'n str) {
     (Reverse(endpoint.priority()), network.snapshot().settings().internal, network.name())
@@ -299,6 +354,7 @@ fn seen_by(table: &NameTable, network: &Arc<Network>, container: Option<&Endpoin
     let mut sees: Vec<_> = table
         .networks()
         .into_iter()
+        .filter(|network| way_out(network) != WayOut::Identity)
         .filter_map(|network| Some((network.snapshot().endpoint(container.id())?.clone(), network)))
         .collect();
     sees.sort_by_key(|(endpoint, each)| {

@@ -238,6 +238,7 @@ impl State {
             rtype: kind.transpose()?.unwrap_or(default),
             from: asked.required("from")?.to_owned(),
             network: asked.parameter("network").map(str::to_owned),
+            note: None,
         };
         let source = self.host.source();
         let outcome = {

@@ -61,59 +61,62 @@ pub(super) struct Asked {
     pub(super) late: Option<Late>,
 }
 
-/// See [`Forwarder::ask`](super::Forwarder::ask).
-pub(super) async fn ask(
-    question: &Question,
+/// See [`Forwarder::ask`](super::Forwarder::ask). No `async fn`, whose future has its arguments
+/// twice: there may be thousands.
+pub(super) fn ask<'q>(
+    question: &'q Question,
     client: Option<Asker>,
-    pool: &Arc<UpstreamPool>,
+    pool: Arc<UpstreamPool>,
     options: QueryOptions,
-) -> Asked {
-    let mut plan = Plan::new(question, client, pool, options);
-    let mut attempts = QueryAttempts::new(question, client, pool, options);
-    let mut timer = pin!(sleep_until(now().into()));
-    loop {
-        // Before the schedule looks at the servers, so that no change is missed.
-        let mut change = pin!(plan.is_watching().then(|| pool.changes.notified()));
-        let until = match plan.next(now(), pool) {
-            Step::Ask(server) => {
-                let event = attempts.ask(server);
-                plan.take(server, event);
-                continue;
-            }
-            Step::Repeat(server) => {
-                let event = attempts.repeat(server);
-                plan.take(server, event);
-                continue;
-            }
-            Step::Suspect(server) => {
-                pool.servers[server].suspect();
-                continue;
-            }
-            Step::Silent(server) => {
-                pool.servers[server].warn(&"is slow or does not answer: no reply within its share of the time");
-                continue;
-            }
-            Step::Give(server) => {
-                let reply = attempts.outcomes[server].reply.take();
-                return Asked { outcome: reply.map_or_else(|| attempts.best(), Ok), late: None };
-            }
-            Step::Wait(until) => until,
-            Step::End => return attempts.end(),
-        };
-        timer.as_mut().reset(until.into());
-        // By hand: this is the larger part of what a question holds while it waits, and there may be thousands.
-        let ended = poll_fn(|context| {
-            if let Poll::Ready(ended) = first(&mut attempts.pending, context) {
-                return Poll::Ready(Some(ended));
-            }
-            let change = change.as_mut().as_pin_mut().map(|change| change.poll(context));
-            let is_over = change.is_some_and(|change| change.is_ready()) || timer.as_mut().poll(context).is_ready();
-            if is_over { Poll::Ready(None) } else { Poll::Pending }
-        });
-        let Some((attempt, result)) = ended.await else { continue };
-        let server = attempt.server;
-        let event = attempts.classify(attempt, result);
-        plan.take(server, event);
+) -> impl Future<Output = Asked> + Send + 'q {
+    let mut plan = Plan::new(question, client, &pool, options);
+    let mut attempts = QueryAttempts::new(question, client, &pool, options);
+    async move {
+        let mut timer = pin!(sleep_until(now().into()));
+        loop {
+            // Before the schedule looks at the servers, so that no change is missed.
+            let mut change = pin!(plan.is_watching().then(|| pool.changes.notified()));
+            let until = match plan.next(now(), &pool) {
+                Step::Ask(server) => {
+                    let event = attempts.ask(server);
+                    plan.take(server, event);
+                    continue;
+                }
+                Step::Repeat(server) => {
+                    let event = attempts.repeat(server);
+                    plan.take(server, event);
+                    continue;
+                }
+                Step::Suspect(server) => {
+                    pool.servers[server].suspect();
+                    continue;
+                }
+                Step::Silent(server) => {
+                    pool.servers[server].warn(&"is slow or does not answer: no reply within its share of the time");
+                    continue;
+                }
+                Step::Give(server) => {
+                    let reply = attempts.outcomes[server].reply.take();
+                    return Asked { outcome: reply.map_or_else(|| attempts.best(), Ok), late: None };
+                }
+                Step::Wait(until) => until,
+                Step::End => return attempts.end(),
+            };
+            timer.as_mut().reset(until.into());
+            // By hand: this is the larger part of what a question holds while it waits, and there may be thousands.
+            let ended = poll_fn(|context| {
+                if let Poll::Ready(ended) = first(&mut attempts.pending, context) {
+                    return Poll::Ready(Some(ended));
+                }
+                let change = change.as_mut().as_pin_mut().map(|change| change.poll(context));
+                let is_over = change.is_some_and(|change| change.is_ready()) || timer.as_mut().poll(context).is_ready();
+                if is_over { Poll::Ready(None) } else { Poll::Pending }
+            });
+            let Some((attempt, result)) = ended.await else { continue };
+            let server = attempt.server;
+            let event = attempts.classify(attempt, result);
+            plan.take(server, event);
+        }
     }
 }
 

@@ -165,24 +165,36 @@ impl Forwarder {
     /// # Errors
     /// [`Failure`] when there is nothing to relay; it says what the client is to be told.
     pub async fn ask(&self, question: &Question, choice: &Choice) -> Result<Vec<u8>, Failure> {
-        self.ask_chosen(question, choice, None).await.outcome
+        // With `?` the future would have it twice.
+        let asking = match self.start(question, choice, None) {
+            Ok(asking) => asking,
+            Err(failure) => return Err(failure),
+        };
+        asking.await.outcome
     }
 
     /// As [`Forwarder::ask`], with what is needed to wait for a late answer.
-    async fn ask_chosen(&self, question: &Question, choice: &Choice, client: Option<Asker>) -> ask::Asked {
-        let failed = |failure| ask::Asked { outcome: Err(failure), late: None };
+    ///
+    /// # Errors
+    /// As there, if there is nobody to ask.
+    fn start<'q>(
+        &self,
+        question: &'q Question,
+        choice: &Choice,
+        client: Option<Asker>,
+    ) -> Result<impl Future<Output = ask::Asked> + Send + use<'q>, Failure> {
         if let Reason::Blocked(domain) = &choice.reason {
-            return failed(Failure::new(rcode::NXDOMAIN, ede::BLOCKED, format!("{domain} is blocked here")));
+            return Err(Failure::new(rcode::NXDOMAIN, ede::BLOCKED, format!("{domain} is blocked here")));
         }
         if choice.servers.is_empty() {
-            return failed(Failure::new(rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY, "no upstream is configured"));
+            return Err(Failure::new(rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY, "no upstream is configured"));
         }
         let mut options = self.settings.load().query;
         let servers = match &choice.system {
             Some(system) => options.follow(system, &choice.servers),
             None => choice.servers.clone(),
         };
-        ask::ask(question, client, &self.pools.of(&servers), options).await
+        Ok(ask::ask(question, client, self.pools.of(&servers), options))
     }
 
     /// How each upstream server does that was asked lately, sorted by address.

@@ -266,62 +266,63 @@ impl Forwarder {
         tokio::spawn(async move { forwarder.carry_out(&question, &choice, client, landing).await });
     }
 
-    /// Asks, and takes note of the outcome before it is given out: who comes later finds it.
-    async fn carry_out(
-        self: &Arc<Self>,
-        question: &Question,
-        choice: &Choice,
+    /// Asks, and takes note of the outcome before it is given out: who comes later finds it. No `async fn`, whose future has
+    /// its arguments twice.
+    #[expect(clippy::manual_async_fn, reason = "its future has the arguments twice")]
+    fn carry_out<'q>(
+        self: &'q Arc<Self>,
+        question: &'q Question,
+        choice: &'q Choice,
         client: Option<Asker>,
         landing: Landing,
-    ) -> Outcome {
-        let asked = match landing.wait_for_late() {
-            None => self.ask_chosen(question, choice, client).await,
-            // Rare, and so in memory of its own.
-            Some(flight) => match Box::pin(self.ask_beside(flight, question, choice, client)).await {
-                Ok(asked) => asked,
-                Err(outcome) => {
-                    landing.land(&outcome);
-                    return outcome;
+    ) -> impl Future<Output = Outcome> + Send + 'q {
+        async move {
+            let asking = match self.start(question, choice, client) {
+                Ok(asking) => asking,
+                Err(failure) => {
+                    landing.land(&Err(failure.clone()));
+                    return Err(failure);
                 }
-            },
-        };
-        let settings = self.settings.load();
-        let clamp = settings.rules.clamp;
-        let outcome = asked.outcome.map(|mut reply| {
-            // The first to ask hears of no other TTLs than those who come later (answers.md F8).
-            clamp.apply(&mut reply);
-            Arc::new(reply)
-        });
-        self.note(landing.key().borrowed(), question, choice, &outcome);
-        if let Some(late) = asked.late
-            && let Some(lingering) = self.flights.linger(&landing, settings.in_flight)
-        {
-            self.wait_for_late(late, choice.clone(), lingering);
-        }
-        landing.land(&outcome);
-        outcome
-    }
-
-    /// Asks while somebody else still waits for an answer to the same question. The error is the outcome if that comes first.
-    async fn ask_beside(
-        &self,
-        mut flight: Flight,
-        question: &Question,
-        choice: &Choice,
-        client: Option<Asker>,
-    ) -> Result<ask::Asked, Outcome> {
-        tokio::select! {
-            biased;
-            outcome = flight.outcome() => Err(outcome),
-            asked = self.ask_chosen(question, choice, client) => Ok(asked),
+            };
+            let asked = match landing.wait_for_late() {
+                None => asking.await,
+                // Rare, and so in memory of its own.
+                Some(flight) => match Box::pin(ask_beside(flight, asking)).await {
+                    Ok(asked) => asked,
+                    Err(outcome) => {
+                        landing.land(&outcome);
+                        return outcome;
+                    }
+                },
+            };
+            let settings = self.settings.load();
+            let clamp = settings.rules.clamp;
+            let outcome = asked.outcome.map(|mut reply| {
+                // The first to ask hears of no other TTLs than those who come later (answers.md F8).
+                clamp.apply(&mut reply);
+                Arc::new(reply)
+            });
+            self.note(landing.key().borrowed(), question, choice, &outcome);
+            if let Some(late) = asked.late
+                && let Some(lingering) = self.flights.linger(&landing, settings.in_flight)
+            {
+                self.wait_for_late(late, choice.clone(), lingering);
+            }
+            landing.land(&outcome);
+            outcome
         }
     }
 
     /// Keeps the answer that comes after the deadline, and gives it to those who have asked again meanwhile (answers.md F6).
-    fn wait_for_late(self: &Arc<Self>, mut late: Late, choice: Choice, lingering: Lingering) {
+    fn wait_for_late(self: &Arc<Self>, mut late: Late, choice: Choice, mut lingering: Lingering) {
         let forwarder = self.clone();
         tokio::spawn(async move {
-            if let Some(mut reply) = late.answer().await {
+            let answer = tokio::select! {
+                biased;
+                answer = late.answer() => answer,
+                () = lingering.displaced() => None,
+            };
+            if let Some(mut reply) = answer {
                 forwarder.settings.load().rules.clamp.apply(&mut reply);
                 let outcome = Ok(Arc::new(reply));
                 forwarder.note(lingering.key().borrowed(), late.question(), &choice, &outcome);
@@ -432,4 +433,13 @@ fn without_ad(reply: Arc<Vec<u8>>) -> Arc<Vec<u8>> {
     let mut reply = Arc::unwrap_or_clone(reply);
     reply[3] &= !(flag::AD as u8);
     Arc::new(reply)
+}
+
+/// Asks while somebody else still waits for an answer to the same question. The error is the outcome if that comes first.
+async fn ask_beside(mut flight: Flight, asking: impl Future<Output = ask::Asked>) -> Result<ask::Asked, Outcome> {
+    tokio::select! {
+        biased;
+        outcome = flight.outcome() => Err(outcome),
+        asked = asking => Ok(asked),
+    }
 }

@@ -140,7 +140,7 @@ impl UpstreamState {
             if is_measure && !reused {
                 health.connected(rtt);
             }
-            health.earn_repeat(attempt.options.client);
+            health.earn_repeat(attempt.options.client, now);
             health.answered((is_measure && reused).then_some(rtt), attempt.is_repeated(), now)
         });
         self.tell(change, &"");

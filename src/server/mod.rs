@@ -110,6 +110,13 @@ pub enum ServerError {
 /// ```
 ///
 /// Dropping it without [`shutdown`](Server::shutdown) stops it too, but drops the queries that wait for an upstream.
+///
+/// # Descriptors
+/// A query that waits for an upstream has a socket for each server that it is sent to. Sockets to upstreams take three
+/// quarters of the process's soft limit of open files at most, as it is when the first query is forwarded, and clients'
+/// queries that wait have half of these: with a soft limit of 1,024, 384 of them wait at most where there is one server,
+/// of one client or of all together, whatever [`Limits`] says. Further ones are answered at once: SERVFAIL. The program raises
+/// its soft limit to the hard one; the library leaves that to its host, which does so before it starts a server.
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,

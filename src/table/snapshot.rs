@@ -369,8 +369,10 @@ impl Snapshot {
     /// `_service._protocol.n` and its parent `_protocol.n`, from the ports of the endpoints called `n`.
     fn find_service(&self, key: &[u8]) -> Option<Found<'_>> {
         let (first, rest) = split_label(key)?;
-        if let Some(protocol) = protocol_of(first) {
-            let entry = self.names.get(rest)?;
+        // A service may be called like a protocol: `_sctp._sctp.n`.
+        if let Some(protocol) = protocol_of(first)
+            && let Some(entry) = self.names.get(rest)
+        {
             let offers =
                 entry.endpoints().any(|endpoint| endpoint.ports().iter().any(|port| port.protocol() == protocol));
             return offers.then_some(Found::Parent { is_below_name: true });

@@ -18,5 +18,6 @@ mod load;
 mod networks;
 mod podman;
 mod rootless;
+mod swarm;
 mod truth;
 mod views;

@@ -7,6 +7,7 @@ mod daemon;
 mod kit;
 mod networks;
 mod program;
+mod proxy;
 mod scale;
 #[path = "../support/mod.rs"]
 mod support;

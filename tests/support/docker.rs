@@ -72,8 +72,18 @@ impl<'a> Docker<'a> {
     /// A daemon with these options.
     #[track_caller]
     pub fn with(outside: &'a Outside, options: &[&str]) -> Docker<'a> {
+        Docker::on(outside.docker_machine(), options)
+    }
+
+    /// A daemon like that of [`start`](Docker::start), on the host of the upstreams: a second node of a swarm.
+    #[track_caller]
+    pub fn start_beyond(outside: &'a Outside) -> Docker<'a> {
+        Docker::on(outside.neighbouring_docker_machine(), &["--dns", GATEWAY])
+    }
+
+    #[track_caller]
+    fn on(machine: Machine<'a>, options: &[&str]) -> Docker<'a> {
         let group = Group::new();
-        let machine = outside.docker_machine();
         let options = options.iter().map(|&option| option.to_owned()).collect();
         let docker = Docker { machine, daemon: Mutex::default(), options, group };
         docker.start_daemon();

@@ -35,6 +35,8 @@ pub mod process;
 // The program is built with this feature only.
 #[cfg(feature = "cli")]
 pub mod program;
+#[cfg(feature = "cli")]
+pub mod socket_proxy;
 pub mod sockets;
 pub mod spoof;
 pub mod unbound;

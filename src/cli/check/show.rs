@@ -4,12 +4,12 @@ use std::io::{self, Write};
 
 use callsign::responder::HOST_VIEW;
 
-use super::{Document, HostView, Name, PodmanDocument, Policies, Route, Served, strings};
+use super::{Container, Document, HostView, Name, PodmanDocument, Policies, Route, Served, strings};
 use crate::cli::arguments;
 
 /// What would be served.
 pub(super) fn served(document: &Document, out: &mut dyn Write) -> io::Result<()> {
-    let Document { file, host, networks, routes, upstreams, .. } = document;
+    let Document { file, host, networks, containers, routes, upstreams, .. } = document;
     let endpoints: usize = networks.iter().map(|network| network.endpoints).sum();
     writeln!(
         out,
@@ -24,6 +24,12 @@ pub(super) fn served(document: &Document, out: &mut dyn Write) -> io::Result<()>
     }
     for served in networks {
         network(out, &format!("network {}", served.name), served)?;
+    }
+    if !containers.is_empty() {
+        writeln!(out, "\ncontainers")?;
+    }
+    for container in containers {
+        self::container(out, container)?;
     }
     forwarding(out, routes, upstreams)
 }
@@ -65,6 +71,16 @@ fn network(out: &mut dyn Write, title: &str, network: &Served) -> io::Result<()>
     Ok(())
 }
 
+fn container(out: &mut dyn Write, container: &Container) -> io::Result<()> {
+    let Container { name, project, service, state, left_out, .. } = container;
+    let of = match (service, project) {
+        (Some(service), Some(project)) => format!(", service {service} of {project}"),
+        _ => String::new(),
+    };
+    writeln!(out, "  {name}: {state}{of}")?;
+    left_out.iter().try_for_each(|reason| writeln!(out, "    left out: {reason}"))
+}
+
 /// What is said beside Podman's files.
 pub(super) fn podman(document: &PodmanDocument, out: &mut dyn Write) -> io::Result<()> {
     let PodmanDocument { file, networks, routes, upstreams, .. } = document;
@@ -101,7 +117,9 @@ fn answers(name: &Name) -> String {
     } else if parts.is_empty() {
         parts.push("no address".to_owned());
     }
-    parts.join(", ")
+    let holders = &name.containers;
+    let own = holders.is_empty() || *holders == [name.name.as_str()];
+    if own { parts.join(", ") } else { format!("{} ({})", parts.join(", "), holders.join(", ")) }
 }
 
 fn count(number: usize, what: &str) -> String {

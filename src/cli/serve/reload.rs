@@ -11,8 +11,8 @@ use std::time::Duration;
 use callsign::control::shapes::Reloaded;
 use callsign::server::{Applied, ListenerState, Server};
 use callsign::source::config::{
-    Config, ConfigError, HostConfig, NetworkPolicies, PodmanDirectoryConfig, Problem, ServerConfig, Surroundings,
-    Watcher,
+    Config, ConfigError, DockerConfig, HostConfig, NetworkPolicies, PodmanDirectoryConfig, Problem, ServerConfig,
+    Surroundings, Watcher,
 };
 use callsign::source::docker::DockerOptions;
 use callsign::source::file;
@@ -91,7 +91,7 @@ impl Service {
         let is_empty = docker.is_none() && config.podman.is_none() && config.networks.is_empty();
         self.networks = names(&config);
         let applied = self.server.apply(config.networks).await.map_err(|error| error.to_string())?;
-        self.follow(docker, config.additions).await;
+        self.follow(docker, config.additions, config.docker.unwrap_or_default()).await;
         self.follow_podman(config.podman);
         self.show_host(config.host).await?;
         if self.hosts.want(config.server.hosts) {
@@ -158,11 +158,11 @@ impl Service {
     }
 
     /// Follows Docker with these options, or no longer.
-    async fn follow(&mut self, options: Option<DockerOptions>, additions: NetworkPolicies) {
+    async fn follow(&mut self, options: Option<DockerOptions>, additions: NetworkPolicies, config: DockerConfig) {
         self.steering.set_docker(options.as_ref().map(docker::socket));
         match (options, &mut self.docker) {
-            (Some(options), Some(engine)) => engine.configure(options, additions),
-            (Some(options), none) => *none = Some(Engine::new(options, additions)),
+            (Some(options), Some(engine)) => engine.configure(options, additions, config),
+            (Some(options), none) => *none = Some(Engine::new(options, additions, config)),
             (None, engine) => {
                 let gone = engine.take().map(|engine| engine.served()).unwrap_or_default();
                 if let Err(error) = self.server.update(Vec::new(), &gone).await {
@@ -306,8 +306,12 @@ impl Service {
         let surroundings = config.surroundings();
         let (docker, names) = (docker::options(&config), names(&config));
         let is_empty = docker.is_none() && config.podman.is_none() && names.is_empty();
-        let Config { server, networks, additions, operation, warnings, host, podman, .. } = config;
+        let Config { server, networks, additions, docker: docker_config, operation, warnings, host, podman, .. } =
+            config;
         self.free_addresses(host.as_ref()).await?;
+        if let (Some(engine), Some(options)) = (&mut self.docker, &docker) {
+            engine.release(&self.server, options).await;
+        }
         let applied = match self.server.update(networks, &self.networks).await {
             Ok(applied) => applied,
             Err(error) => {
@@ -315,13 +319,16 @@ impl Service {
                 if let Err(error) = self.show_host(before).await {
                     error!("{error}; the host view is not answered everywhere");
                 }
+                if let Some(engine) = &mut self.docker {
+                    engine.restore();
+                }
                 self.steering.note(Reloaded { errors: vec![error.to_string()], ..Reloaded::default() });
                 error!(reason, %error, "not reloaded: everything stays as it is");
                 return Err(error.to_string());
             }
         };
         self.networks = names;
-        self.follow(docker, additions).await;
+        self.follow(docker, additions, docker_config.unwrap_or_default()).await;
         self.follow_podman(podman);
         let is_host_changed = host != self.host;
         if let Err(error) = self.show_host(host).await {

@@ -203,14 +203,14 @@ pub(in crate::source::config) static DOCKER: TableSchema = table(
             "socket = \"/var/run/docker.sock\"",
             Text,
             "`$DOCKER_HOST`, the current context, `/var/run/docker.sock`",
-            "The engine's socket.",
+            "The engine's socket; or `tcp://127.0.0.1:2375`, a socket proxy by plain HTTP.",
         ),
         key(
             "networks",
             "networks = [\"shop_*\", \"!secret\"]",
             Texts,
             "all",
-            "Patterns of the networks that are served; one with `!` in front excludes.",
+            "Patterns of the networks that are served: `*` stands for any characters, and `!` in front excludes. One that matches no network is a warning.",
         ),
         key(
             "listen",
@@ -225,7 +225,7 @@ pub(in crate::source::config) static DOCKER: TableSchema = table(
             "hold = \"2s\"",
             HOLD,
             "`0`",
-            "How long a query for a container that is about to start waits for it.",
+            "How long a query for a container that was created and does not run yet waits for it.",
         ),
     ],
 );
