@@ -234,7 +234,7 @@ pub(super) struct Explain {
     /// The type of record; A unless given, PTR for an address
     #[arg(value_name = "TYPE")]
     pub(super) rtype: Option<Rtype>,
-    /// Who asks: a container, by its name or ID, or an address
+    /// Who asks: a container, by its name or ID, or an address; `host` for the host at the host view
     #[arg(long, value_name = "CONTAINER")]
     pub(super) from: String,
     /// The network whose listener is asked; without it the one that the client's address belongs to
@@ -257,6 +257,7 @@ const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   callsign explain db --from web                       what is db for the container web?
   callsign explain db --from 127.0.0.1 --network shop  and for the host, asking shop's listener?
+  callsign explain web.shop.containers.internal --from host    and at the host view?
   callsign explain www.example.com --from web --ask    which upstream is asked, and what does it say?
   callsign explain db --from shop-web-1 --docker       what is db for this container of Docker's?
   callsign explain db --from 10.10.1.2 -c new.toml     what would it be with another configuration?";

@@ -10,6 +10,7 @@ use callsign::control::client::Call;
 use callsign::control::shapes::Explained;
 use callsign::control::{Inquiry, World, explain, running};
 use callsign::forward::Forwarder;
+use callsign::responder::HOST_VIEW;
 use callsign::source::config::Config;
 use callsign::source::docker::ContainerStatus;
 use callsign::table::{NameTable, Network};
@@ -17,6 +18,7 @@ use callsign::wire::rtype;
 
 use super::control::text::Style;
 use super::control::{Failure, ask, block_on, socket};
+use super::host::{self, Hosts};
 use super::question::Question;
 use super::{NO, USAGE, arguments, check, docker, output};
 
@@ -141,6 +143,11 @@ fn of_config(config: Config, kind: &str, inquiry: &Inquiry, is_asked: bool) -> R
     for network in config.networks {
         table.add(network).map_err(|error| (NO, error.to_string()))?;
     }
+    let podman = config.podman.as_ref().map(|podman| host::podman_table(&podman.directory));
+    let host_view = config.host.as_ref().map(|config| host::view(config, [&table].into_iter().chain(&podman)));
+    let host_view = host_view.transpose().map_err(|error| (NO, error))?.map(Arc::new);
+    let mut hosts = Hosts::default();
+    hosts.want(config.server.hosts);
     let port = config.server.port;
     let forwarder = Forwarder::new(config.server.settings.forward);
     let listen = |network: &Network| {
@@ -151,6 +158,8 @@ fn of_config(config: Config, kind: &str, inquiry: &Inquiry, is_asked: bool) -> R
     forwarder.set_own_addresses(table.networks().iter().flat_map(|network| listen(network)).collect());
     let world = World {
         table: &table,
+        host_view,
+        hosts: hosts.names(),
         forwarder: &forwarder,
         responder: Arc::new(config.server.settings.responder),
         listeners: Vec::new(),
@@ -172,9 +181,10 @@ fn show(explained: &Explained, style: Style) -> String {
         let _ = writeln!(text, "{line}");
     }
     let technical = &explained.technical;
+    let of = if technical.network == HOST_VIEW { "the" } else { "network" };
     let mut lines: Vec<(&str, String)> = vec![
         ("question", format!("{} {}", explained.name, explained.rtype)),
-        ("listener", format!("{} of network {}", technical.listener, technical.network)),
+        ("listener", format!("{} of {of} {}", technical.listener, technical.network)),
         ("client", format!("{} {}", explained.client.address, technical.client)),
     ];
     lines.extend(technical.searched.iter().map(|each| ("searched", format!("{}: {}", each.network, each.text))));

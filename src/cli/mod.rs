@@ -12,6 +12,7 @@ mod descriptors;
 mod docker;
 mod doctor;
 mod explain;
+mod host;
 mod host_names;
 mod host_routing;
 mod log;

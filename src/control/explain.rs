@@ -9,27 +9,32 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::forward::{Choice, Forwarder, Question, Reason};
-use crate::responder::{Client, Explanation, Finding, Responder, ResponderOptions, Verdict, WhoAsks};
+use crate::responder::{Client, Explanation, Finding, HostView, Responder, ResponderOptions, Verdict, WhoAsks};
 use crate::server::listener;
-use crate::table::{Clients, Endpoint, Found, NameTable, Network};
+use crate::table::{Clients, Endpoint, Found, NameTable, Network, Snapshot};
 use crate::wire::message::flag;
 use crate::wire::{Name, class, rtype};
 
 use super::containers::{self, Attached, known_as, name_of};
+use super::explain_host::{self, HOST};
 use super::records::Said;
 use super::shapes::{self, Explained, Forwarded, Searched, Technical, UpstreamSaid, VERSION};
 use super::time;
 
 /// The port that the client asks from; any but 0 is the same.
-const CLIENT_PORT: u16 = 50_000;
+pub(super) const CLIENT_PORT: u16 = 50_000;
 /// The size of the client's buffer over UDP.
-const BUFFER: usize = 4096;
+pub(super) const BUFFER: usize = 4096;
 
 /// What an explanation is of: a server's tables and settings, running or as its configuration would make them.
 #[derive(Debug, Clone)]
 pub struct World<'w> {
     /// The networks.
     pub table: &'w NameTable,
+    /// The host view, if there is one.
+    pub host_view: Option<Arc<HostView>>,
+    /// The names of the host's /etc/hosts, if they are answered (answers.md N13).
+    pub hosts: Option<Arc<Snapshot>>,
     /// Where the rest goes.
     pub forwarder: &'w Forwarder,
     /// The responder's options.
@@ -42,6 +47,12 @@ pub struct World<'w> {
     pub kind: &'w str,
 }
 
+impl World<'_> {
+    pub(super) fn responder(&self) -> Responder {
+        Responder::new(self.responder.clone()).with_hosts(self.hosts.clone())
+    }
+}
+
 /// What is to be explained.
 #[derive(Debug, Clone)]
 pub struct Inquiry {
@@ -49,7 +60,7 @@ pub struct Inquiry {
     pub name: Name,
     /// The type.
     pub rtype: u16,
-    /// Who asks: an address, or a container by name or ID.
+    /// Who asks: an address, or a container by name or ID; `host` for the host itself at the host view.
     pub from: String,
     /// The network whose listener is asked; the client's own if not given.
     pub network: Option<String>,
@@ -79,13 +90,21 @@ pub struct Outcome {
 /// # Errors
 /// Who asks, or where, is not known; with what to write instead.
 pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> {
+    if inquiry.from == HOST && inquiry.network.is_none() {
+        if let Some(view) = &world.host_view {
+            return Ok(explain_host::explain(world, view, inquiry));
+        }
+        if containers::find(world.table, HOST).is_err() {
+            return Err("there is no host view; write [host] into the configuration, or name an address".to_owned());
+        }
+    }
     let asker = asker(world, inquiry)?;
     let address = listen_address(world, &asker);
     let listener = listener(asker.network.clone(), address);
     let packet = packet(inquiry);
     let client = Client::udp(&listener, SocketAddr::new(asker.address, CLIENT_PORT));
     let mut out = [0; BUFFER];
-    let (verdict, explanation) = Responder::new(world.responder.clone()).explain(&packet, &client, &mut out);
+    let (verdict, explanation) = world.responder().explain(&packet, &client, &mut out);
     let (choice, target) = match &verdict {
         Verdict::Forward(forward) => {
             let target = Name::from_wire(forward.target()).map_err(|error| error.to_string())?;
@@ -159,6 +178,11 @@ pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> 
 }
 
 impl Outcome {
+    /// One that needs nobody to be asked.
+    pub(super) fn of(explained: Explained) -> Outcome {
+        Outcome { explained, pending: None }
+    }
+
     /// Asks the upstream that the query would go to, if it would go to one, and says what came of it.
     pub async fn ask(mut self, forwarder: &Forwarder) -> Explained {
         let Some((question, choice)) = self.pending.take() else { return self.explained };
@@ -379,7 +403,7 @@ fn listen_address(world: &World<'_>, asker: &Asker) -> SocketAddr {
 }
 
 /// The query, with EDNS, so that extended errors are told.
-fn packet(inquiry: &Inquiry) -> Vec<u8> {
+pub(super) fn packet(inquiry: &Inquiry) -> Vec<u8> {
     let mut packet: Vec<u8> = [1, flag::RD, 1, 0, 0, 1].into_iter().flat_map(u16::to_be_bytes).collect();
     packet.extend_from_slice(&question(&inquiry.name, inquiry.rtype).question);
     packet.push(0);
@@ -394,7 +418,7 @@ fn question(name: &Name, rtype: u16) -> Question {
     Question { question, flags: flag::RD, dnssec_ok: false }
 }
 
-fn searched(searched: &crate::responder::Searched) -> Searched {
+pub(super) fn searched(searched: &crate::responder::Searched) -> Searched {
     let found = match searched.finding {
         Finding::Name { .. } => "name",
         Finding::Service { .. } => "service",
@@ -792,7 +816,7 @@ fn ids(endpoints: &[&Endpoint]) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`; of many the first few.
-fn listed(words: &[String]) -> String {
+pub(super) fn listed(words: &[String]) -> String {
     const SHOWN: usize = 4;
     match words {
         [] => "nothing".to_owned(),

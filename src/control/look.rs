@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::forward::{CacheEntry, CacheState, UpstreamStatus};
-use crate::server::{ListenerState, Server};
+use crate::responder::{HostAnswer, HostView};
+use crate::server::{ListenerState, ListenerStatus, Server};
 use crate::table::{NameEntry, NameTable, Network};
 use crate::wire::{fragment, rcode, rtype};
 
@@ -16,20 +17,12 @@ use super::{containers, time};
 /// The networks with their listeners, by name.
 pub(super) fn networks(server: &Server, status: &crate::server::Status) -> Vec<shapes::Network> {
     let mut listeners: BTreeMap<&str, Vec<shapes::Listener>> = BTreeMap::new();
-    for listener in &status.listeners {
-        let (address, error) = match &listener.state {
-            ListenerState::Listening(address) => (address.to_string(), None),
-            ListenerState::Failed { error, .. } => (listener.listen.clone(), Some(error.clone())),
-        };
-        listeners.entry(&listener.network).or_default().push(shapes::Listener {
-            address,
-            transport: transport(listener.tcp).to_owned(),
-            listening: error.is_none(),
-            error,
-        });
+    let of_networks = || status.listeners.iter().filter(|listener| !listener.is_host_view);
+    for each in of_networks() {
+        listeners.entry(&each.network).or_default().push(listener(each));
     }
     let received = |name: &str| {
-        let own = status.listeners.iter().filter(|listener| listener.network == name);
+        let own = of_networks().filter(|listener| listener.network == name);
         own.map(|listener| listener.queries).sum()
     };
     let mut networks: Vec<shapes::Network> = server.table().networks().iter().map(|each| network(each)).collect();
@@ -39,6 +32,25 @@ pub(super) fn networks(server: &Server, status: &crate::server::Status) -> Vec<s
     }
     networks.sort_by(|a, b| a.name.cmp(&b.name));
     networks
+}
+
+fn listener(status: &ListenerStatus) -> shapes::Listener {
+    let (address, error) = match &status.state {
+        ListenerState::Listening(address) => (address.to_string(), None),
+        ListenerState::Failed { error, .. } => (status.listen.clone(), Some(error.clone())),
+    };
+    shapes::Listener { address, transport: transport(status.tcp).to_owned(), listening: error.is_none(), error }
+}
+
+/// The host view.
+pub(super) fn host_view(view: &HostView, status: &crate::server::Status) -> shapes::HostView {
+    let own = || status.listeners.iter().filter(|listener| listener.is_host_view);
+    shapes::HostView {
+        domain: view.domain().to_string(),
+        published: view.answer() == HostAnswer::Published,
+        listeners: own().map(listener).collect(),
+        queries: own().map(|listener| listener.queries).sum(),
+    }
 }
 
 pub(super) fn transport(tcp: bool) -> &'static str {
@@ -145,13 +157,12 @@ pub(super) fn problems(status: &shapes::Status) -> Vec<String> {
             None => format!("Docker has not answered yet at {path}; its containers are not served"),
         });
     }
-    for network in &status.networks {
-        for listener in network.listeners.iter().filter(|listener| !listener.listening) {
+    let of_networks = status.networks.iter().map(|network| (format!("network {}", network.name), &network.listeners));
+    let of_host = status.host_view.iter().map(|view| ("the host view".to_owned(), &view.listeners));
+    for (what, listeners) in of_networks.chain(of_host) {
+        for listener in listeners.iter().filter(|listener| !listener.listening) {
             let error = listener.error.as_deref().unwrap_or("not listening");
-            problems.push(format!(
-                "network {} is not answered at {} ({}): {error}",
-                network.name, listener.address, listener.transport
-            ));
+            problems.push(format!("{what} is not answered at {} ({}): {error}", listener.address, listener.transport));
         }
     }
     if let Some(shapes::Dnstap { target, connected: false, error: Some(error), .. }) = &status.dnstap {

@@ -13,6 +13,7 @@ mod containers;
 mod coredns;
 mod dnstap;
 mod explain;
+mod explain_host;
 mod http;
 mod hub;
 mod look;

@@ -183,6 +183,7 @@ impl Reads {
             queries: status.queries,
             queries_per_second,
             networks: look::networks(&self.server, &status),
+            host_view: self.server.host_view().map(|view| look::host_view(&view, &status)),
             upstreams: status.upstreams.iter().map(look::upstream).collect(),
             forwarding: look::forwarding(&status.forwarding),
             tcp_connections: status.tcp_connections,
@@ -274,6 +275,8 @@ impl Reads {
         let outcome = {
             let world = World {
                 table: self.server.table(),
+                host_view: self.server.host_view(),
+                hosts: self.server.hosts(),
                 forwarder: self.server.forwarder(),
                 responder: self.server.responder_options(),
                 listeners: listeners(&self.server),

@@ -42,6 +42,9 @@ pub struct Status {
     pub queries_per_second: f64,
     /// Its networks, by name.
     pub networks: Vec<Network>,
+    /// The host view, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_view: Option<HostView>,
     /// The upstreams that were asked lately.
     pub upstreams: Vec<Upstream>,
     /// What forwarding has come to.
@@ -82,6 +85,19 @@ pub struct Dnstap {
     pub sent: u64,
     /// Messages that were not, because there was no reader or it was too slow.
     pub dropped: u64,
+}
+
+/// Where the host finds the names of all networks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostView {
+    /// The domain that all names lie below.
+    pub domain: String,
+    /// True if names answer where ports are published, and not with the containers' addresses.
+    pub published: bool,
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// Queries that its listeners received since they are served.
+    pub queries: u64,
 }
 
 /// Where the networks come from.

@@ -138,6 +138,7 @@ impl ServerBuilder {
             handles: workers.iter().map(|worker| worker.handle().clone()).collect(),
             workers: Mutex::new(workers),
             ready: Mutex::new(self.ready),
+            host_view: Mutex::default(),
             opened: Default::default(),
             changing: Default::default(),
         })

@@ -10,7 +10,7 @@ use crate::settings::Address;
 use crate::table::{Network, TableError};
 
 use super::shared::Key;
-use super::slot::Slot;
+use super::slot::{Served, Slot};
 use super::socket::{self, ReadySocket};
 use super::{Server, ServerError};
 
@@ -60,7 +60,7 @@ impl Server {
         let network = self.shared.table.add(network)?;
         self.shared.host.forget();
         for address in listen {
-            self.open(&network, address);
+            self.open(network.name(), &network, address);
         }
         for socket in sockets {
             let number = self.opened.fetch_add(1, Ordering::Relaxed);
@@ -111,7 +111,11 @@ impl Server {
     /// As [`Server::update`].
     pub async fn apply(&self, networks: Vec<Network>) -> Result<Applied, ServerError> {
         let mut adopted = self.changing.lock().await;
-        let slots: Vec<_> = self.shared.slots().iter().map(|(key, slot)| (key.clone(), slot.network())).collect();
+        let slots: Vec<_> = {
+            let slots = self.shared.slots();
+            let of_networks = slots.iter().filter(|(_, slot)| !slot.is_host_view());
+            of_networks.map(|(key, slot)| (key.clone(), slot.network())).collect()
+        };
         // Those that somebody took out of the table by hand still have their sockets.
         let listened = slots.iter().map(|(_, network)| network.clone());
         let gone = self.table().networks().into_iter().chain(listened).collect();
@@ -145,7 +149,7 @@ impl Server {
         if !new.is_empty() {
             self.shared.host.forget();
             for (network, address) in new {
-                self.open(&network, address);
+                self.open(network.name(), &network, address);
             }
             self.shared.note_own_addresses();
         }
@@ -170,7 +174,7 @@ impl Server {
             for address in self.listen_of(network) {
                 let key = Key::of(network.name(), &address);
                 if let Some(slot) = slots.get(&key)
-                    && !is_changing(slot.network().name())
+                    && (slot.is_host_view() || !is_changing(slot.network().name()))
                 {
                     return Err(taken(network.name(), &address, slot.network().name()));
                 }
@@ -211,7 +215,7 @@ impl Server {
             let present = self.shared.slots().get(&key).cloned();
             match present {
                 Some(slot) if Arc::ptr_eq(&slot.network(), &network()?) => {}
-                Some(slot) => slot.set_network(&network()?),
+                Some(slot) => slot.serve_instead(&network()?),
                 None => new.push((network()?, address)),
             }
         }
@@ -220,8 +224,13 @@ impl Server {
 
     /// The listen addresses of a network, each once and with its port.
     fn listen_of(&self, network: &Network) -> Vec<Address> {
+        self.with_ports(&network.snapshot().settings().listen)
+    }
+
+    /// These addresses, each once and with its port.
+    pub(super) fn with_ports(&self, listen: &[Address]) -> Vec<Address> {
         let mut all: Vec<Address> = Vec::new();
-        for address in &network.snapshot().settings().listen {
+        for address in listen {
             let address = address.clone().with_port(address.port().unwrap_or(self.shared.port));
             if !all.contains(&address) {
                 all.push(address);
@@ -234,14 +243,16 @@ impl Server {
     fn listen_keys(&self, network: &Network) -> Vec<Key> {
         let slots = self.shared.slots();
         let keys = self.listen_of(network).into_iter().map(|address| Key::of(network.name(), &address));
-        keys.filter(|key| slots.get(key).is_some_and(|slot| slot.network().name() == network.name())).collect()
+        let is_own = |slot: &Arc<Slot>| !slot.is_host_view() && slot.network().name() == network.name();
+        keys.filter(|key| slots.get(key).is_some_and(is_own)).collect()
     }
 
-    fn open(&self, network: &Arc<Network>, address: Address) {
+    /// Listens at an address for a network, or for the host view. `name`: what that is called.
+    pub(super) fn open(&self, name: &str, served: impl Into<Served>, address: Address) {
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let ready = self.take_ready(&address);
-        let key = Key::of(network.name(), &address);
-        let slot = Slot::open(&self.shared, network, address, ready, self.worker(number));
+        let key = Key::of(name, &address);
+        let slot = Slot::open(&self.shared, served, address, ready, self.worker(number));
         self.shared.slots().insert(key, slot);
     }
 
@@ -275,6 +286,6 @@ impl Server {
 /// The slots whose sockets were handed in, by network.
 pub(super) type Adopted = HashMap<Box<str>, Vec<Key>>;
 
-fn taken(network: &str, address: &Address, other: &str) -> ServerError {
+pub(super) fn taken(network: &str, address: &Address, other: &str) -> ServerError {
     ServerError::AddressTaken { network: network.to_owned(), address: address.to_string(), other: other.to_owned() }
 }

@@ -18,6 +18,7 @@ mod forwards;
 mod held;
 mod holder;
 mod host;
+mod host_view;
 mod later;
 mod namespace;
 mod neighbors;
@@ -42,9 +43,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 
 use crate::forward::{ForwardOptions, Forwarder};
-use crate::responder::ResponderOptions;
+use crate::responder::{HostView, ResponderOptions};
 use crate::settings::ServerSettings;
-use crate::table::{NameTable, TableError};
+use crate::table::{NameTable, Snapshot, TableError};
 
 pub use crate::settings::Limits;
 pub use builder::ServerBuilder;
@@ -125,6 +126,7 @@ pub struct Server {
     handles: Vec<Handle>,
     /// Ready-made sockets that no network has asked for yet.
     ready: Mutex<Vec<ReadySocket>>,
+    host_view: Mutex<Option<Arc<HostView>>>,
     /// Counts slots, to spread them over the workers and to name those without a listen address.
     opened: AtomicUsize,
     /// Networks are added, changed and removed by one caller at a time.
@@ -204,6 +206,17 @@ impl Server {
     pub fn set_responder_options(&self, options: ResponderOptions) {
         let cookie_secret = self.shared.responder_options().cookie_secret;
         self.shared.set_responder_options(ResponderOptions { cookie_secret, ..options });
+    }
+
+    /// Replaces the names that are answered to all who may forward, after those of their networks: the host's /etc/hosts
+    /// (answers.md N13).
+    pub fn set_hosts(&self, hosts: Option<Arc<Snapshot>>) {
+        self.shared.set_hosts(hosts);
+    }
+
+    /// Those names.
+    pub fn hosts(&self) -> Option<Arc<Snapshot>> {
+        self.shared.hosts()
     }
 
     /// What the server is doing now.

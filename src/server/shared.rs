@@ -6,12 +6,12 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
 use crate::forward::Forwarder;
 use crate::responder::ResponderOptions;
 use crate::settings::Address;
-use crate::table::NameTable;
+use crate::table::{NameTable, Snapshot};
 
 use super::connections::Connections;
 use super::datagrams::Datagrams;
@@ -72,6 +72,7 @@ pub(super) struct Shared {
     /// UDP sockets that nobody listens at any more, open as long as queries wait whose replies go through them.
     leftovers: Mutex<Vec<Weak<Datagrams>>>,
     responder: ArcSwap<ResponderOptions>,
+    hosts: ArcSwapOption<Snapshot>,
 }
 
 impl Shared {
@@ -96,6 +97,7 @@ impl Shared {
             telling: Mutex::default(),
             leftovers: Mutex::default(),
             responder: ArcSwap::from_pointee(responder),
+            hosts: ArcSwapOption::empty(),
         }
     }
 
@@ -160,6 +162,17 @@ impl Shared {
 
     pub(super) fn responder_options(&self) -> Guard<Arc<ResponderOptions>> {
         self.responder.load()
+    }
+
+    /// The names that are answered beside those of networks (answers.md N13).
+    pub(super) fn hosts(&self) -> Option<Arc<Snapshot>> {
+        self.hosts.load_full()
+    }
+
+    pub(super) fn set_hosts(&self, hosts: Option<Arc<Snapshot>>) {
+        self.hosts.store(hosts);
+        // Workers make their responders anew for other options alone.
+        self.responder.store(Arc::new((**self.responder.load()).clone()));
     }
 
     pub(super) fn set_responder_options(&self, options: ResponderOptions) {

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
-use crate::responder::Listener;
+use crate::responder::{HostView, Listener};
 use crate::settings::Address;
 use crate::table::Network;
 
@@ -63,6 +63,34 @@ pub(super) struct Slot {
     looked: Mutex<Option<Instant>>,
 }
 
+/// What is answered at a slot.
+#[derive(Debug)]
+pub(super) enum Served {
+    Network(Arc<Network>),
+    HostView(Arc<HostView>),
+}
+
+impl From<&Arc<Network>> for Served {
+    fn from(network: &Arc<Network>) -> Served {
+        Served::Network(network.clone())
+    }
+}
+
+impl From<&Arc<HostView>> for Served {
+    fn from(view: &Arc<HostView>) -> Served {
+        Served::HostView(view.clone())
+    }
+}
+
+impl Served {
+    fn at(&self, address: SocketAddr) -> Listener {
+        match self {
+            Served::Network(network) => Listener::new(network.clone(), address),
+            Served::HostView(view) => Listener::of_host_view(view.clone(), address),
+        }
+    }
+}
+
 /// The two transports of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
@@ -81,12 +109,12 @@ impl Slot {
     /// that cannot be made now is tried again until it can.
     pub(super) fn open(
         server: &Arc<Shared>,
-        network: &Arc<Network>,
+        served: impl Into<Served>,
         listen: Address,
         ready: Vec<ReadySocket>,
         worker: &Handle,
     ) -> Arc<Slot> {
-        let slot = Slot::new(server, network, Some(listen));
+        let slot = Slot::new(server, served.into(), Some(listen));
         ready.iter().for_each(|socket| slot.take_in(socket));
         let mut ready: Vec<Option<ReadySocket>> = ready.into_iter().map(Some).collect();
         let mut take = |wanted: fn(&ReadySocket) -> bool| {
@@ -115,19 +143,19 @@ impl Slot {
         socket: ReadySocket,
         worker: &Handle,
     ) -> Arc<Slot> {
-        let slot = Slot::new(server, network, None);
+        let slot = Slot::new(server, network.into(), None);
         let transport = Transport::of(&socket);
         slot.take_in(&socket);
         slot.begin(transport, Ok(socket), worker);
         slot
     }
 
-    fn new(server: &Arc<Shared>, network: &Arc<Network>, listen: Option<Address>) -> Arc<Slot> {
+    fn new(server: &Arc<Shared>, served: Served, listen: Option<Address>) -> Arc<Slot> {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let not_yet = || Mutex::new(ListenerState::Failed { error: String::new(), attempts: 0, retry: Duration::ZERO });
         Arc::new(Slot {
             server: server.clone(),
-            listener: ArcSwap::from_pointee(Listener::new(network.clone(), unknown)),
+            listener: ArcSwap::from_pointee(served.at(unknown)),
             listen,
             udp: not_yet(),
             tcp: not_yet(),
@@ -158,16 +186,21 @@ impl Slot {
         self.listener.load().network().clone()
     }
 
-    /// Lets another network be answered here.
-    pub(super) fn set_network(&self, network: &Arc<Network>) {
-        self.change_listener(|old| (network.clone(), old.address()));
+    /// Lets something else be answered here.
+    pub(super) fn serve_instead(&self, served: impl Into<Served>) {
+        let served = served.into();
+        self.change_listener(|old| served.at(old.address()));
+    }
+
+    /// True if the host view is answered here.
+    pub(super) fn is_host_view(&self) -> bool {
+        self.listener.load().host_view().is_some()
     }
 
     /// Replaces the listener by one made of the present one: a change of the network and one of the address may meet.
-    fn change_listener(&self, change: impl Fn(&Listener) -> (Arc<Network>, SocketAddr)) {
+    fn change_listener(&self, change: impl Fn(&Listener) -> Listener) {
         self.listener.rcu(|old| {
-            let (network, address) = change(old);
-            let listener = Listener::new(network, address).on(self.server.host.addresses().clone());
+            let listener = change(old).on(self.server.host.addresses().clone());
             self.server.host.introduce(&listener);
             listener
         });
@@ -234,6 +267,7 @@ impl Slot {
             .map(|(tcp, state)| (tcp, lock(state).clone()))
             .filter(|(_, state)| is_used(state))
             .map(|(tcp, state)| ListenerStatus {
+                is_host_view: self.is_host_view(),
                 network: network.clone(),
                 listen: self.describe(),
                 tcp,
@@ -359,7 +393,7 @@ impl Slot {
         match listening {
             Ok((socket, address)) => {
                 *self.state(transport) = ListenerState::Listening(address);
-                self.change_listener(|old| (old.network().clone(), address));
+                self.change_listener(|old| old.moved_to(address));
                 let network = self.network();
                 if attempts > 1 {
                     info!(network = network.name(), %address, ?transport, "listening, after {attempts} attempts");

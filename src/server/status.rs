@@ -52,6 +52,8 @@ pub struct LimitsHit {
 pub struct ListenerStatus {
     /// The network whose names are answered.
     pub network: String,
+    /// True if the host view is answered, and no network.
+    pub is_host_view: bool,
     /// The address as configured.
     pub listen: String,
     /// True for TCP, false for UDP.

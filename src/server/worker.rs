@@ -140,11 +140,13 @@ impl Desk {
         DESK.with_borrow_mut(work)
     }
 
-    fn responder(&mut self, options: &Arc<ResponderOptions>) -> &mut Responder {
+    fn responder(&mut self, place: &Place<'_>) -> &mut Responder {
+        let options = &*place.options;
         if !self.responder.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, options)) {
             self.responder = None;
         }
-        &mut self.responder.get_or_insert_with(|| (options.clone(), Responder::new(options.clone()))).1
+        let new = || Responder::new(options.clone()).with_hosts(place.slot.server().hosts());
+        &mut self.responder.get_or_insert_with(|| (options.clone(), new())).1
     }
 
     /// Decides on one packet. Should that panic, it costs this packet its answer, and no listener its life.
@@ -178,7 +180,7 @@ impl Desk {
         .seeing(&place.snapshot)
         .at(place.now);
         let client = if place.may_hold { client } else { client.without_hold() };
-        let responder = self.responder(&place.options);
+        let responder = self.responder(place);
         let mut respond = |out: &mut [u8]| match place.watched_since {
             None => (responder.respond(packet, &client, out), Notes::default()),
             Some(_) => responder.respond_noting(packet, &client, out),

@@ -83,18 +83,30 @@ pub(crate) fn machine(bed: &Bed, suite: &str, prepare: impl FnOnce(&Booted)) -> 
     machine
 }
 
-/// What the host view answers: by a network of the host, whose names have dots.
+/// A network and the host view; and for a domain that resolvers validate, a network that answers below it.
 const CONFIG: &str = r#"
 [server]
 upstreams = ["10.99.0.2"]
 
+[host]
+
 [[network]]
-name = "host"
-listen = ["127.0.0.55"]
-domains = ["containers.internal", "docker"]
+name = "shop"
+listen = ["10.10.1.1"]
+subnets = ["10.10.1.0/24"]
 
   [[network.endpoint]]
   id = "shop-web-1"
+  addresses = ["10.10.1.2"]
+  names = ["web"]
+
+[[network]]
+name = "signed"
+listen = ["127.0.0.56"]
+domains = ["docker"]
+
+  [[network.endpoint]]
+  id = "shop-web-2"
   addresses = ["10.10.1.2"]
   names = ["web.shop"]
 "#;

@@ -81,7 +81,7 @@ fn a_host(suite: &str, way: &str) {
     assert!(!machine.run(&["cat", "/run/systemd/resolve/resolv.conf"]).contains("127.0.0.55"), "Docker copies that");
 
     // Again, with another domain: nothing of the first is left.
-    machine.run(&["callsign", "host", "enable", "--domain", "docker"]);
+    machine.run(&["callsign", "host", "enable", "--domain", "docker", "--listen", "127.0.0.56"]);
     assert_eq!(machine.getent("web.shop.docker"), ["10.10.1.2"]);
     machine.run(&["callsign", "host", "enable"]);
     machine.expect_web();
@@ -107,7 +107,8 @@ fn a_host(suite: &str, way: &str) {
     {
         machine.write("/etc/systemd/resolved.conf.d/strict.conf", &format!("[Resolve]\n{setting}\n"));
         machine.restart_resolved();
-        machine.run(&["callsign", "host", "enable", "--domain", domain]);
+        let listen = if domain == "docker" { "127.0.0.56" } else { "127.0.0.55" };
+        machine.run(&["callsign", "host", "enable", "--domain", domain, "--listen", listen]);
         let name = format!("web.shop.{domain}");
         let state = || machine.try_run(&["sh", "-c", &format!("resolvectl query {name}; resolvectl status")]);
         assert_eq!(machine.getent(&name), ["10.10.1.2"], "{setting}: {:?}", state());

@@ -12,6 +12,7 @@ mod compose;
 mod daemon;
 mod docs;
 mod first;
+mod host;
 mod image;
 mod load;
 mod networks;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use callsign::forward::{ForwardOptions, Order, Unanswered};
 use callsign::source::config::{ConfigError, PodmanConfig, Surroundings};
 use callsign::source::file;
+use callsign::source::hosts;
 use callsign::table::NetworkBuilder;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -141,6 +142,9 @@ impl Policies {
         needs.write(&job.directory);
         needs.upstreams(&self.config.server.settings.forward.upstreams);
         self.config.ca_files().for_each(|path| needs.follow(path));
+        if self.config.server.hosts {
+            needs.follow(hosts::system());
+        }
         needs
     }
 

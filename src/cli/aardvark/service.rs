@@ -14,6 +14,7 @@ use tracing::{debug, error};
 
 use super::arguments::Job;
 use super::policies::Policies;
+use crate::cli::host::Hosts;
 use crate::cli::sandbox::Sandbox;
 use crate::cli::steering::Steering;
 
@@ -31,6 +32,7 @@ pub(super) struct Service {
     steering: Arc<Steering>,
     directory: Directory,
     sandbox: Sandbox,
+    hosts: Hosts,
     /// How many networks the directory has, with those that are half written.
     left: usize,
     /// When the directory is to be read without a signal: a file of it was half written.
@@ -60,7 +62,24 @@ impl Service {
             .await
             .map_err(|error| error.to_string())?;
         let directory = Directory::new(&job.directory).filter_domain(&job.domain).template(policies.template());
-        Ok(Service { policies, server: Arc::new(server), steering, directory, sandbox, left: 0, again: None })
+        let (server, hosts) = (Arc::new(server), Hosts::default());
+        let mut service = Service { policies, server, steering, directory, sandbox, hosts, left: 0, again: None };
+        if service.hosts.want(service.policies.config().server.hosts) {
+            service.server.set_hosts(service.hosts.names());
+        }
+        Ok(service)
+    }
+
+    /// Waits until /etc/hosts is to be looked at; for ever where it is not followed.
+    pub(super) async fn hosts_due(&self) {
+        self.hosts.due().await;
+    }
+
+    /// Puts in force what /etc/hosts says.
+    pub(super) fn look_at_hosts(&mut self) {
+        if self.hosts.look() {
+            self.server.set_hosts(self.hosts.names());
+        }
     }
 
     /// Reads the directory, and the settings, and puts what is new in force: when this returns queries see it.
@@ -71,6 +90,9 @@ impl Service {
             self.server.set_forwarding(self.policies.forwarding());
             self.server.set_limits(server.settings.limits.clone());
             self.server.set_responder_options(server.settings.responder.clone());
+            if self.hosts.want(server.hosts) {
+                self.server.set_hosts(self.hosts.names());
+            }
             self.directory.set_template(self.policies.template());
             self.steering.change(&self.server, &self.policies.config().operation).await;
         }

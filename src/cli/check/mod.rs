@@ -31,6 +31,8 @@ struct Document {
     warnings: Vec<Note>,
     /// Where questions go that no route, endpoint or network has servers of its own for.
     upstreams: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<HostView>,
     networks: Vec<Served>,
     /// With `--docker`: every container, and why it is left out where it is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -73,6 +75,17 @@ struct Checked {
 struct Note {
     line: Option<usize>,
     message: String,
+}
+
+/// The host view.
+#[derive(Debug, Serialize)]
+struct HostView {
+    listen: Vec<String>,
+    domain: String,
+    /// True if names answer where ports are published.
+    published: bool,
+    /// Who may ask; nobody named stands for the host.
+    allow: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -285,6 +298,12 @@ fn document(file: Option<String>, config: &Config, containers: &[ContainerStatus
         valid: true,
         warnings,
         upstreams: upstreams(&config.server),
+        host: config.host.as_ref().map(|host| HostView {
+            listen: strings(&host.listen),
+            domain: host.domain.clone(),
+            published: host.published,
+            allow: host.allow.as_deref().map(strings).unwrap_or_default(),
+        }),
         networks: config.networks.iter().map(|network| served(network, &holders)).collect(),
         containers: containers.iter().map(|container| containers::describe(container, &config.networks)).collect(),
         routes: routes(&config.server),

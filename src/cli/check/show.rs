@@ -2,12 +2,14 @@
 
 use std::io::{self, Write};
 
-use super::{Container, Document, Name, PodmanDocument, Policies, Route, Served, strings};
+use callsign::responder::HOST_VIEW;
+
+use super::{Container, Document, HostView, Name, PodmanDocument, Policies, Route, Served, strings};
 use crate::cli::arguments;
 
 /// What would be served.
 pub(super) fn served(document: &Document, out: &mut dyn Write) -> io::Result<()> {
-    let Document { file, networks, containers, routes, upstreams, .. } = document;
+    let Document { file, host, networks, containers, routes, upstreams, .. } = document;
     let endpoints: usize = networks.iter().map(|network| network.endpoints).sum();
     writeln!(
         out,
@@ -17,6 +19,9 @@ pub(super) fn served(document: &Document, out: &mut dyn Write) -> io::Result<()>
         count(endpoints, "endpoint"),
         count(routes.len(), "route")
     )?;
+    if let Some(host) = host {
+        host_view(out, host)?;
+    }
     for served in networks {
         network(out, &format!("network {}", served.name), served)?;
     }
@@ -27,6 +32,17 @@ pub(super) fn served(document: &Document, out: &mut dyn Write) -> io::Result<()>
         self::container(out, container)?;
     }
     forwarding(out, routes, upstreams)
+}
+
+fn host_view(out: &mut dyn Write, host: &HostView) -> io::Result<()> {
+    writeln!(out, "\n{HOST_VIEW}")?;
+    writeln!(out, "  listens     {}", host.listen.join(", "))?;
+    writeln!(out, "  domain      {}", host.domain)?;
+    writeln!(out, "  answers     {}", if host.published { "published ports" } else { "containers' addresses" })?;
+    if !host.allow.is_empty() {
+        writeln!(out, "  allow       {}", host.allow.join(", "))?;
+    }
+    Ok(())
 }
 
 fn network(out: &mut dyn Write, title: &str, network: &Served) -> io::Result<()> {

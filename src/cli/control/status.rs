@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use callsign::control::client::Call;
-use callsign::control::shapes::{Confined, Network, Status, Upstream};
+use callsign::control::shapes::{Confined, Listener, Network, Status, Upstream};
 
 use super::arguments;
 use super::text::{self, Cell, Style, Table, number};
@@ -88,6 +88,10 @@ fn show(status: &Status, style: Style) -> String {
         let (sent, dropped) = (number(dnstap.sent), number(dnstap.dropped));
         let _ = writeln!(text, "dnstap   {}, {state}, {sent} messages written, {dropped} dropped", dnstap.target);
     }
+    if let Some(view) = &status.host_view {
+        let listen = listens(&view.listeners, style).text();
+        let _ = writeln!(text, "host     *.{} at {listen}, {} queries", view.domain, number(view.queries));
+    }
     text.push('\n');
     text.push_str(&networks(&status.networks, style));
     if !status.upstreams.is_empty() {
@@ -126,7 +130,7 @@ fn networks(networks: &[Network], style: Style) -> String {
         };
         table.row([
             name.into(),
-            listens(network, style),
+            listens(&network.listeners, style),
             containers.into(),
             number(network.names as u64).into(),
             number(network.queries).into(),
@@ -135,15 +139,15 @@ fn networks(networks: &[Network], style: Style) -> String {
     if table.is_empty() { "no networks\n".to_owned() } else { table.text() }
 }
 
-/// The addresses of a network's listeners, each once; those that are not served say so.
-fn listens(network: &Network, style: Style) -> Cell {
+/// The addresses of listeners, each once; those that are not served say so.
+fn listens(listeners: &[Listener], style: Style) -> Cell {
     let mut addresses: Vec<String> = Vec::new();
-    for listener in network.listeners.iter().filter(|listener| listener.listening) {
+    for listener in listeners.iter().filter(|listener| listener.listening) {
         if !addresses.contains(&listener.address) {
             addresses.push(listener.address.clone());
         }
     }
-    let failed = network.listeners.iter().filter(|listener| !listener.listening).count();
+    let failed = listeners.iter().filter(|listener| !listener.listening).count();
     let text = match (addresses.is_empty(), failed) {
         (true, _) => "nowhere".to_owned(),
         (false, 0) => addresses.join(" "),

@@ -86,6 +86,9 @@ impl Facts {
                 add(listen.ip(), listen.port().unwrap_or(port), network.name());
             }
         }
+        for listen in self.valid().and_then(|config| config.host.as_ref()).into_iter().flat_map(|host| &host.listen) {
+            add(listen.ip(), listen.port().unwrap_or(port), "[host]");
+        }
         if self.is_docker {
             let listen = self.valid().and_then(|config| config.docker.as_ref()).map(|docker| docker.listen.clone());
             let listen = listen.unwrap_or_default();

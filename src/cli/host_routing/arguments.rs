@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use callsign::table::Address;
+use callsign::settings::Address;
+use callsign::source::config::HostConfig;
 use callsign::wire::Name;
 use clap::{Args, Subcommand};
 use ipnet::IpNet;
@@ -84,23 +85,27 @@ pub(super) struct Status {
 /// What is looked up, and where.
 #[derive(Debug, Args)]
 pub(super) struct Place {
-    /// The domain whose names callsign is asked for [default: containers.internal]
+    /// The domain whose names callsign is asked for [default: that of [host], else containers.internal]
     #[arg(long, value_name = "DOMAIN")]
     domain: Option<Name>,
-    /// Where callsign listens for the host [default: 127.0.0.55]
+    /// Where callsign listens for the host [default: that of [host], else 127.0.0.55]
     #[arg(long, value_name = "ADDR[:PORT]")]
     listen: Option<Address>,
-    /// The configuration file, which is read for its networks' subnets if it is there
+    /// The configuration file, which is read for [host] and its networks' subnets if it is there
     #[arg(long, short, value_name = "FILE", default_value = CONFIG)]
     pub(super) config: PathBuf,
 }
 
 impl Place {
-    pub(super) fn domain(&self) -> Name {
-        self.domain.clone().unwrap_or_else(|| DOMAIN.parse().expect("a name"))
+    /// The domain: as given, else as `[host]` says.
+    pub(super) fn domain(&self, host: Option<&HostConfig>) -> Name {
+        let configured = || host.and_then(|host| host.domain.parse().ok());
+        self.domain.clone().or_else(configured).unwrap_or_else(|| DOMAIN.parse().expect("a name"))
     }
 
-    pub(super) fn listen(&self) -> SocketAddr {
-        self.listen.as_ref().map_or(LISTEN, |address| SocketAddr::new(address.ip(), address.port().unwrap_or(PORT)))
+    /// Where callsign listens: as given, else as `[host]` says.
+    pub(super) fn listen(&self, host: Option<&HostConfig>) -> SocketAddr {
+        let address = self.listen.as_ref().or_else(|| host.and_then(|host| host.listen.first()));
+        address.map_or(LISTEN, |address| SocketAddr::new(address.ip(), address.port().unwrap_or(PORT)))
     }
 }

@@ -29,17 +29,20 @@ pub(super) fn run(arguments: &Host) -> ExitCode {
 
 fn enable(arguments: &Enable) -> Result<ExitCode, String> {
     need_root(arguments.dry_run)?;
-    let mut routing = Routing {
-        domain: arguments.place.domain(),
-        listen: arguments.place.listen(),
-        reverse: arguments.reverse.clone(),
+    let place = &arguments.place;
+    // At boot the unit names everything.
+    let config = match !arguments.boot && place.config.exists() {
+        true => Some(Config::load(&place.config).map_err(|error| error.to_string())?),
+        false => None,
     };
+    let host = config.as_ref().and_then(|config| config.host.as_ref());
+    let mut routing =
+        Routing { domain: place.domain(host), listen: place.listen(host), reverse: arguments.reverse.clone() };
     if arguments.boot {
         steps::take(&routing.boot_steps()?, arguments.dry_run)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if routing.reverse.is_empty() && arguments.place.config.exists() {
-        let config = Config::load(&arguments.place.config).map_err(|error| error.to_string())?;
+    if let (true, Some(config)) = (routing.reverse.is_empty(), &config) {
         let subnets = config.networks.iter().flat_map(|network| network.snapshot().settings().subnets.clone());
         // Those that are everybody's are nobody's to route.
         routing.reverse = subnets.filter(|subnet| !subnet.addr().is_loopback() && subnet.prefix_len() > 0).collect();

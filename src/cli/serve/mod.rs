@@ -3,6 +3,7 @@
 mod activation;
 mod docker;
 mod needs;
+mod podman;
 mod reload;
 mod supervisor;
 
@@ -134,8 +135,8 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
             () = changed.notified() => {
                 is_incomplete = service.reload("the file changed", watcher.as_ref().ok()).await;
             }
-            () = service.docker_changed() => {
-                service.read_docker().await;
+            news = service.changed() => {
+                service.take_in(news).await;
                 if is_ready {
                     is_incomplete = service.look();
                 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use callsign::source::config::Config;
+use callsign::source::hosts;
 
 use crate::cli::sandbox::{Needs, UNPRIVILEGED};
 
@@ -13,6 +14,14 @@ pub(super) fn needs(path: &Path, config: &Config, handed: &[(bool, SocketAddr)])
     needs.follow(path);
     needs.upstreams(&config.server.settings.forward.upstreams);
     config.ca_files().for_each(|path| needs.follow(path));
+    if config.server.hosts {
+        // Also after an editor has replaced it.
+        needs.follow(hosts::system());
+    }
+    if let Some(podman) = &config.podman {
+        needs.follow(&podman.directory);
+        needs.read(&podman.directory);
+    }
     if config.docker.is_some() {
         // Its contexts. The socket itself is no file that is opened.
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -26,7 +35,8 @@ pub(super) fn needs(path: &Path, config: &Config, handed: &[(bool, SocketAddr)])
 fn binds_low_ports(config: &Config, handed: &[(bool, SocketAddr)]) -> bool {
     let is_low = |port: u16| (1..UNPRIVILEGED).contains(&port);
     let is_handed = |tcp: bool, address: SocketAddr| handed.contains(&(tcp, address));
-    let listen = config.networks.iter().flat_map(|network| network.snapshot().settings().listen.clone());
+    let host = config.host.iter().flat_map(|host| host.listen.clone());
+    let listen = config.networks.iter().flat_map(|network| network.snapshot().settings().listen.clone()).chain(host);
     let listen: Vec<SocketAddr> =
         listen.map(|address| SocketAddr::new(address.ip(), address.port().unwrap_or(config.server.port))).collect();
     let is_all_handed = config.docker.is_none()

@@ -145,6 +145,10 @@ pub(super) fn file(
     if let Some(DeValue::Table(server)) = root.raw().get("server").map(Spanned::get_ref) {
         add_servers(root, server, "upstreams", &mut lint.servers);
     }
+    if let Some(DeValue::Table(host)) = root.raw().get("host").map(Spanned::get_ref) {
+        lint.listeners(host, "host view");
+        text(host, "domain").inspect(|domain| lint.domain(domain));
+    }
     for (table, _) in tables(root.raw(), "forward") {
         add_servers(root, table, "to", &mut lint.servers);
     }
@@ -192,7 +196,7 @@ impl<'t> Lint<'_, 't> {
     }
 
     fn listeners(&mut self, table: &'t DeTable<'t>, network: &str) {
-        for listen in texts(table, "listen") {
+        for listen in texts(table, "listen").chain(text(table, "listen")) {
             let Ok(address) = listen.get_ref().parse::<Address>() else { continue };
             if matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()) && address.zone().is_none() {
                 let ip = address.ip();

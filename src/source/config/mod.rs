@@ -33,6 +33,7 @@ mod docker;
 mod endpoint;
 mod error;
 mod forward;
+mod host;
 mod lint;
 mod network;
 mod operation;
@@ -56,6 +57,7 @@ use toml::de::DeTable;
 
 pub use docker::DockerConfig;
 pub use error::{ConfigError, Problem};
+pub use host::{HostConfig, PodmanDirectoryConfig};
 pub use lint::Surroundings;
 pub use operation::{ControlConfig, DnstapConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
 pub use podman::PodmanConfig;
@@ -68,6 +70,7 @@ use lint::Servers;
 use section::Section;
 use split::{Block, Split};
 use text::Text;
+use unique::Unique;
 
 /// The longest file, octets: that of a million endpoints is a tenth of it.
 const MAX_SIZE: u64 = 1 << 30;
@@ -127,8 +130,11 @@ impl Config {
         let root = Section::root(&source, &schema::ROOT, document.get_ref());
         let mut config = Config { server: server::read(&root, &schema::SERVER), ..Config::default() };
         config.docker = docker::read(&root);
+        let mut listeners = Unique::default();
+        config.host = host::read(&root, config.server.port, &mut listeners);
+        config.podman = host::podman(&root);
         let mut servers = Servers::default();
-        if network::read(&root, endpoints, &mut servers, &mut config).is_none() {
+        if network::read(&root, endpoints, listeners, &mut servers, &mut config).is_none() {
             return Ok(None);
         }
         config.operation = operation::read(&root);

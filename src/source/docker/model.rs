@@ -83,6 +83,27 @@ pub(super) struct NetworkSettings {
     /// By the network's name.
     #[serde(deserialize_with = "null_as_default")]
     pub(super) networks: BTreeMap<String, Endpoint>,
+    /// By port and protocol, `80/tcp`: where the host publishes it; null where it does not. Not in the list.
+    #[serde(deserialize_with = "ports")]
+    pub(super) ports: BTreeMap<String, Vec<Binding>>,
+}
+
+/// Where a port is published.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(super) struct Binding {
+    /// Empty for all addresses.
+    #[serde(deserialize_with = "null_as_default")]
+    pub(super) host_ip: String,
+    #[serde(deserialize_with = "null_as_default")]
+    pub(super) host_port: String,
+}
+
+/// Published ports, where null is none.
+fn ports<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<Binding>>, D::Error> {
+    let ports: Option<BTreeMap<String, Option<Vec<Binding>>>> = Option::deserialize(deserializer)?;
+    let ports = ports.unwrap_or_default().into_iter();
+    Ok(ports.map(|(port, bindings)| (port, bindings.unwrap_or_default())).collect())
 }
 
 /// A container on a network, as an inspection and the list of containers have it.

@@ -1,6 +1,6 @@
 //! What a container is called, where, and whether it is up: an inspection made into what the table needs. Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::source::seconds_of;
@@ -8,7 +8,7 @@ use crate::table::{Health, Port, Protocol, relative_names};
 use crate::wire::Name;
 
 use super::events::nanoseconds;
-use super::model::{self, Connected, Endpoint, Inspection, Labels, Summary};
+use super::model::{self, Binding, Connected, Endpoint, Inspection, Labels, Summary};
 
 /// The network where Docker has no DNS of its own.
 const DEFAULT_BRIDGE: &str = "bridge";
@@ -246,12 +246,12 @@ fn names_of(name: &str, id: &str, endpoint: &Endpoint, hostname: &str, labels: &
     names
 }
 
-/// The exposed ports by number, and those of the label by name, too: `http=80, dns=53/udp`.
+/// The exposed and the published ports by number, and those of the label by name, too: `http=80, dns=53/udp`. Each with where
+/// it is published.
 fn ports(inspection: &Inspection) -> Vec<Port> {
-    let exposed = inspection.config.exposed_ports.keys().filter_map(|port| {
-        let (number, protocol) = port_of(port)?;
-        Some(Port::new(number, protocol))
-    });
+    let published = &inspection.network_settings.ports;
+    let numbers = inspection.config.exposed_ports.keys().chain(published.keys());
+    let exposed = numbers.filter_map(|port| port_of(port).map(|(number, protocol)| Port::new(number, protocol)));
     let named =
         inspection.config.labels.get(PORTS).into_iter().flat_map(|ports| ports.split(',')).filter_map(named_port);
     let mut ports: Vec<Port> = named.collect();
@@ -261,7 +261,23 @@ fn ports(inspection: &Inspection) -> Vec<Port> {
             ports.push(port);
         }
     }
+    for (key, bindings) in published.iter().filter(|(_, bindings)| !bindings.is_empty()) {
+        let sockets: Vec<SocketAddr> = bindings.iter().filter_map(socket_of).collect();
+        for port in ports.iter_mut().filter(|port| Some((port.number(), port.protocol())) == port_of(key)) {
+            *port = port.clone().published_at(sockets.iter().copied());
+        }
+    }
     ports
+}
+
+/// Where a port is published; an engine that names no address means all of them.
+fn socket_of(binding: &Binding) -> Option<SocketAddr> {
+    let ip = match binding.host_ip.as_str() {
+        "" => Ipv4Addr::UNSPECIFIED.into(),
+        ip => ip.parse::<IpAddr>().ok()?,
+    };
+    let port = binding.host_port.parse().ok().filter(|port| *port > 0)?;
+    Some(SocketAddr::new(ip, port))
 }
 
 /// `http=80`, `dns=53/udp`.
@@ -381,7 +397,14 @@ mod tests {
         let all = ["proj_web_1", "web", "web.proj", "proj-web-1", "www", "web.local"];
         assert_eq!(names(&web.attachments[0]), all);
         assert_eq!(names(&web.attachments[1])[1..3], ["web", "api"]);
-        assert_eq!(web.ports, [Port::new(443, Protocol::Udp), Port::new(80, Protocol::Tcp)]);
+        let published = ["0.0.0.0:32769", "[::]:32769"].map(|socket| socket.parse::<SocketAddr>().unwrap());
+        assert_eq!(
+            web.ports,
+            [
+                Port::new(443, Protocol::Udp).published_at(published),
+                Port::new(80, Protocol::Tcp).published_at(published)
+            ]
+        );
         let named =
             changed(WEB, "www, web.local\"", " *.web ,, a..b\", \"callsign.ports\": \"http=80, quic=443/udp, x=0, y\"");
         assert_eq!(
@@ -389,7 +412,15 @@ mod tests {
             Some("*.web"),
             "what is no name is left out"
         );
-        assert_eq!(named.ports, [Port::named("http", 80, Protocol::Tcp), Port::named("quic", 443, Protocol::Udp)]);
+        assert_eq!(
+            named.ports,
+            [
+                Port::named("http", 80, Protocol::Tcp).published_at(published),
+                Port::named("quic", 443, Protocol::Udp).published_at(published)
+            ]
+        );
+        let elsewhere = changed(WEB, "\"HostIp\": \"0.0.0.0\"", "\"HostIp\": \"\"");
+        assert_eq!(elsewhere.ports, web.ports, "an engine that names no address means all");
         let disabled = changed(WEB, "\"callsign.names\": \"www, web.local\"", "\"callsign.enable\": \"false\"");
         assert!(web.is_enabled && !disabled.is_enabled);
     }

@@ -9,6 +9,7 @@ use crate::source::docker::names::{Attachment, Condition, Container};
 use crate::source::docker::network::Network;
 use crate::source::docker::{pattern, swarm};
 use crate::table::{Clients, Endpoint, EndpointState, NetworkBuilder};
+use crate::wire::Name;
 
 use super::{Kind, KnownNetwork, State};
 
@@ -202,6 +203,10 @@ impl State {
         builder = services.into_iter().fold(builder, |builder, name| builder.relative_name(name));
         builder = attachment.addresses.iter().fold(builder, |builder, address| builder.ip(*address));
         builder = container.ports.iter().cloned().fold(builder, |builder, port| builder.port(port));
+        // A label may say anything.
+        if let Some(project) = container.project.as_ref().filter(|project| project.parse::<Name>().is_ok()) {
+            builder = builder.project(project);
+        }
         let built = builder.build();
         built.inspect_err(|error| tracing::warn!(container = id, network = network.name, %error, "left out")).ok()
     }

@@ -278,7 +278,7 @@ impl Engine {
                     names: vec![format!("/{}", truth.name)],
                     state: truth.status.to_owned(),
                     status: format!("Up ({})", truth.is_healthy),
-                    network_settings: model::NetworkSettings { networks: self.endpoints(truth) },
+                    network_settings: model::NetworkSettings { networks: self.endpoints(truth), ..Default::default() },
                     ..Summary::default()
                 };
                 let is_meant = |id: &String| !matches!(ask, Ask::Summary(wanted) if wanted != id);
