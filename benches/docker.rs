@@ -69,19 +69,29 @@ fn main() {
     } else {
         Sizes { silent: 4, repeated: 20, steady: Duration::from_secs(3) }
     };
-    println!("{:<62}{:>26}{:>26}", "", "Docker alone", "with callsign");
-    let row = |what: &str, cells: [String; 2]| println!("{what:<62}{:>26}{:>26}", cells[0], cells[1]);
+    let mut table = Table::default();
+    println!("{:<62}{:>28}{:>28}", "", "Docker alone", "with callsign");
 
-    row("first of two upstreams silent: a question takes", [false, true].map(|callsign| silent(callsign, &sizes)));
-    row(
-        &format!("one name {} times: the upstream is asked", sizes.repeated),
-        [false, true].map(|callsign| repeated(callsign, &sizes)),
+    table.row(
+        "first of two upstreams silent: a query takes",
+        [false, true].map(|callsign| silent(callsign, &sizes)),
+        milliseconds,
     );
-    let bursts = |server, count| [false, true].map(|callsign| burst(callsign, server, count));
-    let below = bursts(EMBEDDED, DOCKERS_CAP);
-    row(&format!("{DOCKERS_CAP} questions at a time, upstream 1 s, at {EMBEDDED}"), below.clone());
-    row(&format!("{MANY} questions at a time, upstream 1 s, at {EMBEDDED}"), bursts(EMBEDDED, MANY));
-    row(&format!("{MANY} questions at a time, upstream 1 s, at the gateway"), bursts(GATEWAY, MANY));
+    table.row(
+        &format!("one name {} times: queries to the upstream", sizes.repeated),
+        [false, true].map(|callsign| repeated(callsign, &sizes)),
+        |count| count.to_string(),
+    );
+    for (server, count) in [(EMBEDDED, DOCKERS_CAP), (EMBEDDED, MANY), (GATEWAY, MANY)] {
+        let place = if server == GATEWAY { "the gateway" } else { server };
+        let bursts =
+            [false, true].map(|callsign| (callsign || server == EMBEDDED).then(|| burst(server, callsign, count)));
+        // The fewer are left, the better.
+        table.row(&format!("{count} queries at a time, upstream 1 s, at {place}"), bursts, Burst::to_string);
+        if let ([_, Some(burst)], DOCKERS_CAP) = (bursts, count) {
+            table.require(burst.answered == count, "callsign leaves queries unanswered that Docker alone has room for");
+        }
+    }
     for (what, server, name) in [
         (format!("a container's name at {EMBEDDED}"), EMBEDDED, "db"),
         ("a container's name at the gateway".to_owned(), GATEWAY, "db"),
@@ -89,11 +99,94 @@ fn main() {
         ("a name elsewhere, asked again and again, at the gateway".to_owned(), GATEWAY, "www.example.com"),
     ] {
         let cells = [false, true].map(|callsign| steady(callsign, server, name, &sizes));
-        row(&format!("{what}: CPU a question"), cells.clone().map(|(cpu, _)| cpu));
-        row("  p99", cells.map(|(_, p99)| p99));
+        table.row(&format!("{what}: CPU a query"), cells.map(|cells| cells.map(|(cpu, _)| cpu)), microseconds);
+        table.row(&format!("{what}: p99"), cells.map(|cells| cells.map(|(_, p99)| p99)), microseconds);
     }
-    println!("\nCPU is that of dockerd and callsign together. Gateway: {GATEWAY}, where Docker alone has nobody.");
-    assert_eq!(below[1], format!("{DOCKERS_CAP} answered"), "callsign lets fewer wait than Docker does");
+    println!("\nCPU is that of dockerd and callsign together. Gateway: {GATEWAY}, where Docker alone does not listen.");
+    std::process::exit(table.end());
+}
+
+/// What was measured, and where callsign does worse.
+#[derive(Default)]
+struct Table {
+    worse: Vec<String>,
+    failed: Vec<String>,
+}
+
+impl Table {
+    /// Prints a row; less is better. A row that has one cell, and a difference below a tenth, is no target.
+    fn row<T: Copy + Measure>(&mut self, what: &str, cells: [impl Into<Option<T>>; 2], show: impl Fn(&T) -> String) {
+        let [alone, with] = cells.map(Into::into);
+        let shown = |cell: &Option<T>| cell.as_ref().map_or_else(|| "–".to_owned(), &show);
+        let is_worse = alone.zip(with).is_some_and(|(alone, with)| with.amount() > alone.amount() * 1.1);
+        let mark = if is_worse { "  MISSED" } else { "" };
+        println!("{what:<62}{:>28}{:>28}{mark}", shown(&alone), shown(&with));
+        if is_worse {
+            self.worse.push(format!("{what}: {} with callsign, {} without", shown(&with), shown(&alone)));
+        }
+    }
+
+    /// Notes what must not be so.
+    fn require(&mut self, holds: bool, otherwise: &str) {
+        if !holds {
+            self.failed.push(otherwise.to_owned());
+        }
+    }
+
+    /// Prints the targets that were missed, and gives the exit code: only what is refused or lost is a failure, since a
+    /// second server behind Docker's own always costs something, and times depend on the machine.
+    fn end(&self) -> i32 {
+        for worse in &self.worse {
+            println!("target missed: {worse}");
+        }
+        for failed in &self.failed {
+            eprintln!("failed: {failed}");
+        }
+        i32::from(!self.failed.is_empty())
+    }
+}
+
+/// Something of which less is better.
+trait Measure {
+    fn amount(&self) -> f64;
+}
+
+impl Measure for Duration {
+    fn amount(&self) -> f64 {
+        self.as_secs_f64()
+    }
+}
+
+impl Measure for usize {
+    fn amount(&self) -> f64 {
+        *self as f64
+    }
+}
+
+/// What came of many queries at a time.
+#[derive(Debug, Clone, Copy)]
+struct Burst {
+    answered: usize,
+    refused: usize,
+    silent: usize,
+}
+
+impl Measure for Burst {
+    fn amount(&self) -> f64 {
+        (self.refused + self.silent) as f64
+    }
+}
+
+impl std::fmt::Display for Burst {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} answered", self.answered)?;
+        for (count, what) in [(self.refused, "refused"), (self.silent, "silent")] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// An engine with these upstreams, with or without callsign.
@@ -144,7 +237,7 @@ fn cpu_time(tasks: &std::path::Path) -> Duration {
     Duration::from_nanos(fs::read_dir(tasks).expect("a process that runs").flatten().map(of).sum())
 }
 
-fn silent(callsign: bool, sizes: &Sizes) -> String {
+fn silent(callsign: bool, sizes: &Sizes) -> Duration {
     let outside = Outside::new();
     let upstream = Upstream::start(&outside, Duration::ZERO);
     // It takes what comes, and answers nothing.
@@ -162,10 +255,10 @@ fn silent(callsign: bool, sizes: &Sizes) -> String {
         (0..sizes.silent).map(ask).collect()
     });
     drop(upstream);
-    milliseconds(median(times))
+    median(times)
 }
 
-fn repeated(callsign: bool, sizes: &Sizes) -> String {
+fn repeated(callsign: bool, sizes: &Sizes) -> usize {
     let outside = Outside::new();
     let upstream = Upstream::start(&outside, Duration::ZERO);
     let site = Site::new(&outside, callsign, &[UPSTREAM]);
@@ -176,17 +269,11 @@ fn repeated(callsign: bool, sizes: &Sizes) -> String {
             assert_eq!(client.udp(&Query::new("repeated.example", rtype::A)).status(), "NOERROR");
         }
     });
-    match upstream.questions("repeated.example") - before {
-        1 => "once".to_owned(),
-        times => format!("{times} times"),
-    }
+    upstream.questions("repeated.example") - before
 }
 
 /// Many questions for different names at a time, from one container, each of which the upstream answers after a second.
-fn burst(callsign: bool, server: &str, count: usize) -> String {
-    if !callsign && server == GATEWAY {
-        return "–".to_owned();
-    }
+fn burst(server: &str, callsign: bool, count: usize) -> Burst {
     let outside = Outside::new();
     let _upstream = Upstream::start(&outside, Duration::from_secs(1));
     let site = Site::new(&outside, callsign, &[UPSTREAM]);
@@ -215,17 +302,13 @@ fn burst(callsign: bool, server: &str, count: usize) -> String {
         }
         (answered, refused)
     });
-    let silent = count - answered - refused;
-    let mut words = vec![format!("{answered} answered")];
-    words.extend((refused > 0).then(|| format!("{refused} refused")));
-    words.extend((silent > 0).then(|| format!("{silent} silent")));
-    words.join(", ")
+    Burst { answered, refused, silent: count - answered - refused }
 }
 
 /// CPU a question and the 99th percentile of the times of answers, one question after the other.
-fn steady(callsign: bool, server: &str, name: &str, sizes: &Sizes) -> (String, String) {
+fn steady(callsign: bool, server: &str, name: &str, sizes: &Sizes) -> Option<(Duration, Duration)> {
     if !callsign && server == GATEWAY {
-        return ("–".to_owned(), "–".to_owned());
+        return None;
     }
     let outside = Outside::new();
     let _upstream = Upstream::start(&outside, Duration::ZERO);
@@ -254,7 +337,7 @@ fn steady(callsign: bool, server: &str, name: &str, sizes: &Sizes) -> (String, S
     });
     times.sort();
     let p99 = times[times.len() * 99 / 100];
-    (microseconds(cpu / times.len() as u32), microseconds(p99))
+    Some((cpu / times.len() as u32, p99))
 }
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -262,11 +345,11 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-fn milliseconds(time: Duration) -> String {
+fn milliseconds(time: &Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }
 
-fn microseconds(time: Duration) -> String {
+fn microseconds(time: &Duration) -> String {
     format!("{:.0} µs", time.as_secs_f64() * 1e6)
 }
 

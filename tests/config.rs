@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use callsign::settings::{Destination, ForwardOptions, Limits, Order, Route, Unanswered, Upstreams};
-use callsign::source::config::{Config, ServerConfig};
+use callsign::source::config::{Config, DnstapConfig, LoggedQueries, OperationConfig, ServerConfig};
 use callsign::table::{Clients, Health, HealthPolicy, Merge, Network, Protocol, ReverseNames};
 use callsign::wire::Name;
 
@@ -103,6 +103,28 @@ fn every_key_of_the_cache() {
     for (text, size) in [("0", 0), ("1000", 1000), ("\"1 KiB\"", 1024), ("\"2 GiB\"", 2 << 30)] {
         assert_eq!(forward_of(&format!("[cache]\nsize = {text}")).cache_size, size);
     }
+}
+
+#[test]
+fn every_key_of_the_control_socket_the_metrics_and_the_log() {
+    let operation = parse(
+        "[control]\nsocket = \"/run/a.sock\"\ncontrol_group = \"dns\"\nstate = \"/var/lib/a\"\n[metrics]\n\
+         listen = \"[::1]:9153\"\ncompat = \"coredns\"\n[log]\nqueries = \"failed\"\nformat = \"json\"\n\
+         file = \"/var/log/a\"\nsample = 100\ndnstap = \"unix:/run/dnstap.sock\"",
+    )
+    .operation;
+    let path = |text: &str| Some(Path::new(text).to_path_buf());
+    let (control, metrics, log) = (operation.control, operation.metrics, operation.log);
+    assert_eq!((control.socket, control.state), (path("/run/a.sock"), path("/var/lib/a")));
+    assert_eq!(control.control_group.as_deref(), Some("dns"));
+    assert_eq!((metrics.listen, metrics.coredns), ("[::1]:9153".parse().ok(), true));
+    assert_eq!((log.queries, log.json, log.file, log.sample), (LoggedQueries::Failed, true, path("/var/log/a"), 100));
+    assert_eq!(log.dnstap, Some(DnstapConfig::Unix("/run/dnstap.sock".into())));
+    for address in ["10.0.0.1:6000", "[fd00::1]:6000"] {
+        let log = parse(&format!("[log]\ndnstap = \"tcp:{address}\"")).operation.log;
+        assert_eq!(log.dnstap, Some(DnstapConfig::Tcp(address.parse().unwrap())));
+    }
+    assert_eq!(parse("").operation, OperationConfig::default());
 }
 
 #[test]

@@ -241,6 +241,25 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
     }
 }
 
+#[test]
+fn a_reader_of_dnstap_is_a_socket_or_an_address_with_a_port() {
+    let texts = [
+        "/run/a.sock",
+        "unix:run/a.sock",
+        "unix:",
+        "tcp:",
+        "tcp:a",
+        "tcp:10.0.0.1:0",
+        "tcp:a:6000",
+        "tcp:fd00::1:6000",
+        "udp:a:1",
+    ];
+    for text in texts {
+        let says = "write a socket, dnstap = \"unix:/run/dnstap.sock\", or \"tcp:ADDRESS:PORT\"";
+        assert_eq!(problems(&format!("[log]\ndnstap = \"{text}\"")), [format!("2: `dnstap` is \"{text}\"; {says}")]);
+    }
+}
+
 /// What can be read and cannot work.
 #[test]
 fn what_cannot_work_is_an_error() {
@@ -554,4 +573,30 @@ fn a_file_that_cannot_be_read() {
     fs::write(&path, b"[server]\n# \xff\n").unwrap();
     let error = Config::load(&path).unwrap_err().to_string();
     assert_eq!(error, format!("{}:2: this is not UTF-8; save the file as UTF-8", path.display()));
+}
+
+#[test]
+fn the_page_needs_a_token_off_loopback_and_hosts_are_names_or_addresses() {
+    let metrics = |lines: &str| format!("[metrics]\n{lines}\n");
+    for (lines, expected) in [
+        (
+            "listen = \"0.0.0.0:9153\"\npage = true",
+            "3: the page needs a token where it is not on loopback; write token_file = \"/etc/callsign/token\"",
+        ),
+        ("page = \"off\"", "2: `page` cannot be a string; write page = false"),
+        ("token_file = 5", "2: `token_file` cannot be a whole number; write token_file = \"/etc/callsign/token\""),
+        (
+            "hosts = [\"dns.example.com:9153\", \"10.0.0.1\", \"http://x\"]",
+            "2: \"dns.example.com:9153\" is no host; write names or addresses without a port, as in hosts = [\"dns.example.com\"]\n\
+             2: \"http://x\" is no host; write names or addresses without a port, as in hosts = [\"dns.example.com\"]",
+        ),
+    ] {
+        assert_eq!(problems(&metrics(lines)).join("\n"), expected, "{lines}");
+    }
+    let read = |lines: &str| Config::parse(&metrics(lines), "callsign.toml").unwrap().operation.metrics;
+    let usual = read("listen = \"0.0.0.0:9153\"");
+    assert!(usual.page && usual.token_file.is_none() && usual.hosts.is_empty());
+    assert!(!read("listen = \"0.0.0.0:9153\"\npage = false").page);
+    assert!(read("listen = \"[::ffff:127.0.0.1]:9153\"\npage = true").page);
+    assert_eq!(read("listen = \"127.0.0.1:1\"\nhosts = [\"DNS.Example\", \"::1\"]").hosts, ["dns.example", "::1"]);
 }

@@ -389,7 +389,7 @@ fn f6_a_path_that_loses_a_fifth_each_way_loses_hardly_a_question() {
     let _callsign = site.callsign(&[ONE], "");
     packets::count(&site.one, 53);
     let start = Instant::now();
-    let done = site.load(&Load { count: 10_000, in_flight: 100, every: None });
+    let done = site.load(&Load { count: 10_000, in_flight: 400, every: None });
     let answered = done.iter().filter(|asked| asked.took.is_some()).count();
     let (median, p99) = (percentile(&done, 50), percentile(&done, 99));
     // 0.8 × 0.8 of the exchanges succeed: it takes 1.56 of them for an answer.

@@ -89,14 +89,39 @@ fn the_environment_sets_the_level_and_the_argument_wins() {
 }
 
 #[test]
-fn a_bad_file_at_the_start_is_told_and_ends_with_1() {
+fn a_bad_file_at_the_start_is_told_and_ends_with_78() {
     let mut program = Program::with("[server]\nprot = 5\ntimeout = 0\n").spawn();
-    assert_eq!(program.wait_exit(DEADLINE).code(), Some(1));
+    assert_eq!(program.wait_exit(DEADLINE).code(), Some(78));
     program.wait_for(Source::Stderr, "callsign.toml:2: unknown key `prot`; did you mean `port`?");
     program.wait_for(Source::Stderr, "callsign.toml:3: `timeout` is 0; write seconds, from 0.001 to 3600");
     let gone = run(callsign(&["serve", "--config", "/nonexistent/callsign.toml"]));
-    assert_eq!(gone.status.code(), Some(1));
+    assert_eq!(gone.status.code(), Some(78));
     assert!(gone.stderr.contains("/nonexistent/callsign.toml: cannot be read"), "{}", gone.stderr);
+}
+
+/// systemd sets the variable for whatever it starts, and children inherit it.
+#[test]
+fn lines_have_priorities_only_where_standard_error_is_the_journal() {
+    let port = free_port(&[LOCAL]);
+    let program = Program::with(&local(port)).environment("JOURNAL_STREAM", "8:12345").start();
+    let line = program.wait_for(Source::Stderr, "network is served");
+    assert!(line.starts_with("20") && line.contains(" INFO "), "{line}");
+}
+
+#[test]
+fn a_watchdog_hears_of_it_again_and_again() {
+    let port = free_port(&[LOCAL]);
+    let program = Program::with(&local(port)).environment("WATCHDOG_USEC", "20000").start();
+    for _ in 0..3 {
+        let mark = program.mark();
+        program.wait_after(mark, Source::Notify, "WATCHDOG=1");
+    }
+    drop(program);
+    // That of another process, which was inherited.
+    let other =
+        Program::with(&local(port)).environment("WATCHDOG_USEC", "20000").environment("WATCHDOG_PID", "1").start();
+    assert_serves(port);
+    assert!(!other.lines(Source::Notify).contains(&"WATCHDOG=1".to_owned()));
 }
 
 #[test]
@@ -111,7 +136,7 @@ fn without_a_network_it_waits_for_one() {
 #[test]
 fn an_empty_file_at_the_start_is_an_error() {
     let mut program = Program::with("\n").spawn();
-    assert_eq!(program.wait_exit(DEADLINE).code(), Some(1));
+    assert_eq!(program.wait_exit(DEADLINE).code(), Some(78));
     program.wait_for(Source::Stderr, "callsign.toml: the file is empty, and is not used; write [[network]]");
 }
 
@@ -151,7 +176,7 @@ fn a_misspelt_level_is_an_error_that_names_the_levels() {
 fn a_start_that_fails_says_why_at_every_level() {
     for level in ["off", "error", "callsign::forward=trace", "trace"] {
         let mut program = Program::with("[server]\nprot = 5\n").arguments(&["--log-level", level]).spawn();
-        assert_eq!(program.wait_exit(DEADLINE).code(), Some(1));
+        assert_eq!(program.wait_exit(DEADLINE).code(), Some(78), "an invalid configuration");
         let lines = program.lines(Source::Stderr);
         assert_eq!(lines.iter().filter(|line| line.contains("unknown key `prot`")).count(), 1, "{level}: {lines:?}");
     }

@@ -34,9 +34,12 @@ Examples:
   callsign check callsign.toml               is it valid, and what would be answered?
   callsign lookup db @10.10.1.1              ask a server for db
   callsign explain db --from 10.10.1.2       why does 10.10.1.2 get the answer it gets?
+  callsign host enable                       the names of containers on this host itself
+  callsign doctor                            what is wrong on this host?
 
 Exit codes:
-  0  success    1  failure (invalid, no such name, no answer)    2  usage error";
+  0  success    1  failure (invalid, no such name, no answer)    2  usage error
+  78  callsign serve: the configuration is invalid";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -44,6 +47,8 @@ pub(super) enum Command {
     Check(Check),
     Lookup(Lookup),
     Explain(Explain),
+    Host(super::host_routing::arguments::Host),
+    Doctor(super::doctor::arguments::Doctor),
     Status(control::Status),
     Names(control::Names),
     Upstreams(control::Upstreams),
@@ -53,6 +58,10 @@ pub(super) enum Command {
     Reload(control::Reload),
     Log(control::Log),
     Schema(Schema),
+    Podman(Podman),
+    Completions(Completions),
+    #[command(hide = true)]
+    Man(Man),
 }
 
 /// The configuration file, in one of the two places where people write it.
@@ -88,6 +97,9 @@ pub(super) fn or_stdin(path: &Path) -> PathBuf {
 /// Listens on each network's addresses, UDP and TCP. Reads the file again when it changes and on SIGHUP: what is new in it
 /// holds at once for all queries, listeners that stay keep their sockets, and a file with an error changes nothing. Stops
 /// on SIGTERM or SIGINT within a second; questions that wait for an upstream have most of it to be answered.
+///
+/// Confines itself once it has started: of root's capabilities it keeps CAP_NET_BIND_SERVICE at most, and of the file system
+/// it reaches what its configuration needs (Landlock). What a reload wants beyond that takes a restart.
 #[derive(Debug, Args)]
 #[command(after_long_help = SERVE_EXAMPLES)]
 pub(super) struct Serve {
@@ -102,6 +114,9 @@ pub(super) struct Serve {
     /// Fail unless every listen address can be bound at the start; without it those that cannot are tried again
     #[arg(long)]
     pub(super) require_listen: bool,
+    /// Keep all privileges, and the whole file system within reach: to find out whether the sandbox is the cause of an error
+    #[arg(long)]
+    pub(super) no_sandbox: bool,
     /// How the log is written to standard error: lines for people, or one JSON object a line
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
@@ -121,7 +136,8 @@ Examples:
 
 With systemd: Type=notify (readiness, reloads), ExecReload=kill -HUP $MAINPID, and socket activation:
 each socket is used by the network that listens on its address.
-Port 53 needs root, or AmbientCapabilities=CAP_NET_BIND_SERVICE.";
+Port 53 needs root, or AmbientCapabilities=CAP_NET_BIND_SERVICE. Exits with 78 if the configuration
+is invalid: RestartPreventExitStatus=2 78.";
 
 /// How logs are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -218,7 +234,7 @@ pub(super) struct Explain {
     /// The type of record; A unless given, PTR for an address
     #[arg(value_name = "TYPE")]
     pub(super) rtype: Option<Rtype>,
-    /// Who asks: a container, by its name or ID, or an address
+    /// Who asks: a container, by its name or ID, or an address; `host` for the host at the host view
     #[arg(long, value_name = "CONTAINER")]
     pub(super) from: String,
     /// The network whose listener is asked; without it the one that the client's address belongs to
@@ -241,6 +257,7 @@ const EXPLAIN_EXAMPLES: &str = "\
 Examples:
   callsign explain db --from web                       what is db for the container web?
   callsign explain db --from 127.0.0.1 --network shop  and for the host, asking shop's listener?
+  callsign explain web.shop.containers.internal --from host    and at the host view?
   callsign explain www.example.com --from web --ask    which upstream is asked, and what does it say?
   callsign explain db --from shop-web-1 --docker       what is db for this container of Docker's?
   callsign explain db --from 10.10.1.2 -c new.toml     what would it be with another configuration?";
@@ -272,6 +289,77 @@ Examples:
 
 Editors with a TOML language server (taplo, tombi) check and complete a file whose first line is:
   #:schema ./callsign.schema.json";
+
+/// Make callsign Podman's DNS server, or undo that
+///
+/// Podman starts the first program named aardvark-dns that it finds in its directories of helpers. `install` puts a link to
+/// callsign into the first of them, and `remove` takes it away; what somebody else has put there is left alone.
+#[derive(Debug, Args)]
+#[command(after_long_help = PODMAN_EXAMPLES)]
+pub(super) struct Podman {
+    #[command(subcommand)]
+    pub(super) action: PodmanAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PodmanAction {
+    /// Put the link into Podman's directory
+    Install(PodmanLink),
+    /// Take the link away
+    Remove(PodmanLink),
+    /// Say which program Podman starts, and which runs; exits with 1 if Podman starts another one
+    Status(PodmanStatus),
+}
+
+/// Where the link is.
+#[derive(Debug, Args)]
+pub(super) struct PodmanLink {
+    /// The directory, which has to be among the helper_binaries_dir of containers.conf
+    #[arg(long, value_name = "DIR", default_value = PODMAN_DIRECTORY)]
+    pub(super) directory: PathBuf,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PodmanStatus {
+    /// Write JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Where Podman looks first, unless containers.conf says otherwise.
+pub(super) const PODMAN_DIRECTORY: &str = "/usr/local/libexec/podman";
+
+const PODMAN_EXAMPLES: &str = "\
+Examples:
+  callsign podman install --dry-run            what would be done?
+  callsign podman install                      from the next server on that Podman starts
+  callsign podman status
+  callsign podman remove";
+
+/// Write a shell's completions to standard output
+#[derive(Debug, Args)]
+#[command(after_long_help = COMPLETIONS_EXAMPLES)]
+pub(super) struct Completions {
+    #[arg(value_enum)]
+    pub(super) shell: clap_complete::Shell,
+}
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  callsign completions bash > /etc/bash_completion.d/callsign
+  callsign completions zsh > ~/.zfunc/_callsign
+  callsign completions fish > ~/.config/fish/completions/callsign.fish";
+
+/// Write the manual pages: callsign(1) to standard output, or all of them to a directory
+#[derive(Debug, Args)]
+pub(super) struct Man {
+    /// The directory for callsign.1, callsign-serve.1 and so on, and callsign.toml.5
+    #[arg(long, value_name = "DIR")]
+    pub(super) dir: Option<PathBuf>,
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,11 @@
 //! What `--docker` and `[docker]` mean for a configuration: the one reading that `serve`, `check` and `explain` share.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use callsign::source::config::{Config, ConfigError};
+use callsign::source::config::{Config, ConfigError, DockerConfig, Problem};
 use callsign::source::docker::{self as source, ContainerStatus, DockerOptions};
 
 use super::arguments;
@@ -59,15 +60,22 @@ pub(super) fn ask(config: &mut Config) -> Result<Docker, String> {
         reading.networks.sort_by(|one, other| one.name().cmp(other.name()));
         let exists = |name: &str| reading.networks.iter().any(|network| network.name() == name);
         config.warnings.extend(additions.unmatched(exists));
+        config.warnings.extend(unmatched_patterns(config.docker.as_ref(), &docker));
         config.networks.append(&mut reading.networks);
         Ok(Docker { containers: docker.containers(), notices: reading.notices })
     })
 }
 
-/// Where the engine is, for people: its socket, or why there is none.
+/// What to say of the patterns of `[docker]` that match none of Docker's networks.
+pub(super) fn unmatched_patterns(config: Option<&DockerConfig>, docker: &source::Docker) -> Vec<Problem> {
+    let unmatched = docker.unmatched_patterns();
+    config.map(|config| config.unmatched(|pattern| unmatched.contains(&pattern))).unwrap_or_default()
+}
+
+/// Where the engine is, for people: its socket or address, or why there is none.
 pub(super) fn socket(options: &DockerOptions) -> String {
-    source::find_socket(options.socket.as_deref(), |name| std::env::var_os(name))
-        .map_or_else(|error| error.to_string(), |path| path.display().to_string())
+    source::find_engine(options.socket.as_deref(), |name| std::env::var_os(name))
+        .map_or_else(|error| error.to_string(), |address| address.to_string())
 }
 
 /// The options of the source, if Docker is followed. Networks of the file keep their names.
@@ -80,5 +88,12 @@ pub(super) fn options(config: &Config) -> Option<DockerOptions> {
     options.domain = docker.domain.clone();
     options.hold = docker.hold;
     options.taken = config.networks.iter().map(|network| network.name().to_owned()).collect();
+    options.port = config.server.port;
+    for network in &config.networks {
+        for address in &network.snapshot().settings().listen {
+            let at = SocketAddr::new(address.ip(), address.port().unwrap_or(config.server.port));
+            options.taken_addresses.insert(at, network.name().to_owned());
+        }
+    }
     Some(options)
 }

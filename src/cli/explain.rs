@@ -10,6 +10,7 @@ use callsign::control::client::Call;
 use callsign::control::shapes::Explained;
 use callsign::control::{Inquiry, World, explain, running};
 use callsign::forward::Forwarder;
+use callsign::responder::HOST_VIEW;
 use callsign::source::config::Config;
 use callsign::source::docker::ContainerStatus;
 use callsign::table::{NameTable, Network};
@@ -17,6 +18,7 @@ use callsign::wire::rtype;
 
 use super::control::text::Style;
 use super::control::{Failure, ask, block_on, socket};
+use super::host::{self, Hosts};
 use super::question::Question;
 use super::{NO, USAGE, arguments, check, docker, output};
 
@@ -27,6 +29,7 @@ pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
         rtype: question.rtype(),
         from: arguments.from.clone(),
         network: arguments.network.clone(),
+        note: None,
     };
     let explained = match place(arguments) {
         Place::Server => socket(&arguments.target).and_then(|socket| of_server(&socket, &inquiry, arguments.ask)),
@@ -80,24 +83,58 @@ fn of_server(socket: &Path, inquiry: &Inquiry, is_asked: bool) -> Result<Explain
 
 fn of_docker(mut config: Config, inquiry: &mut Inquiry, is_asked: bool) -> Result<Explained, Failure> {
     let docker = docker::ask(&mut config).map_err(|message| (NO, message))?;
-    inquiry.from = client(&inquiry.from, &docker.containers).map_err(|message| (USAGE, message))?;
+    find_client(inquiry, &docker.containers, &config.networks).map_err(|message| (USAGE, message))?;
     of_config(config, "docker", inquiry, is_asked)
 }
 
-/// Who asks: the ID of the container that Docker calls so, else what was given.
-fn client(from: &str, containers: &[ContainerStatus]) -> Result<String, String> {
-    // Of addresses, and of names that only callsign gives, the table knows more.
-    let Some(container) = containers.iter().find(|container| container.name == from || container.id == from) else {
-        return Ok(from.to_owned());
-    };
-    if container.networks.iter().all(|(_, addresses)| addresses.is_empty()) {
+/// Puts in place of a container that Docker calls so whose queries its are: its own by its ID, those of the container whose
+/// network it has, or the host's.
+fn find_client(inquiry: &mut Inquiry, containers: &[ContainerStatus], networks: &[Network]) -> Result<(), String> {
+    let find = |name: &str| containers.iter().find(|container| container.name == name || container.id == name);
+    // Of addresses, beginnings of IDs, and names that only callsign gives, the table knows more.
+    let Some(mut container) = find(&inquiry.from) else { return Ok(()) };
+    // As many containers as there are may share a network one by way of the other.
+    for _ in containers {
+        let Some(owner) = container.network_mode.strip_prefix("container:") else { break };
+        let Some(owner) = find(owner) else {
+            return Err(format!("container {} has the network of {owner}, which is not there", container.name));
+        };
+        inquiry.note = Some(format!("{} has the network of container {}, and asks as that.", inquiry.from, owner.name));
+        container = owner;
+    }
+    let name = &container.name;
+    if !container.is_running {
         return Err(format!(
-            "container {} has no address: it is not running, is on no network that is served, or has the network of the \
-             host or of another container, which to name instead",
-            container.name
+            "container {name} asks nothing: it is {}; start it: docker start {name}",
+            container.status
         ));
     }
-    Ok(container.id.clone())
+    match container.network_mode.as_str() {
+        "none" => return Err(format!("container {name} asks nothing: it has no network (`--network none`)")),
+        "host" => {
+            let bridge =
+                networks.iter().filter(|network| inquiry.network.as_deref().unwrap_or("bridge") == network.name());
+            let gateway = bridge.flat_map(|bridge| bridge.snapshot().settings().gateways.clone()).next();
+            let gateway = gateway.ok_or_else(|| {
+                format!("container {name} has the host's network; name the network that it asks with --network")
+            })?;
+            let note = format!("{name} has the host's network, so it asks as the host, {gateway}.");
+            inquiry.note = Some(inquiry.note.take().map_or(note.clone(), |before| format!("{before} {note}")));
+            inquiry.network.get_or_insert_with(|| "bridge".to_owned());
+            inquiry.from = gateway.to_string();
+            return Ok(());
+        }
+        _ => {}
+    }
+    let is_served = networks.iter().any(|network| network.snapshot().endpoint(&container.id).is_some());
+    let address = container.networks.iter().flat_map(|(_, addresses)| addresses).next();
+    inquiry.from = match address {
+        Some(_) if is_served => container.id.clone(),
+        // One that is left out asks as an address that nobody is known to have.
+        Some(address) => address.to_string(),
+        None => return Err(format!("container {name} asks nothing: it is on no network that callsign serves")),
+    };
+    Ok(())
 }
 
 /// What a server of this configuration would do, whose networks come from a source of this kind.
@@ -106,6 +143,11 @@ fn of_config(config: Config, kind: &str, inquiry: &Inquiry, is_asked: bool) -> R
     for network in config.networks {
         table.add(network).map_err(|error| (NO, error.to_string()))?;
     }
+    let podman = config.podman.as_ref().map(|podman| host::podman_table(&podman.directory));
+    let host_view = config.host.as_ref().map(|config| host::view(config, [&table].into_iter().chain(&podman)));
+    let host_view = host_view.transpose().map_err(|error| (NO, error))?.map(Arc::new);
+    let mut hosts = Hosts::default();
+    hosts.want(config.server.hosts);
     let port = config.server.port;
     let forwarder = Forwarder::new(config.server.settings.forward);
     let listen = |network: &Network| {
@@ -116,6 +158,8 @@ fn of_config(config: Config, kind: &str, inquiry: &Inquiry, is_asked: bool) -> R
     forwarder.set_own_addresses(table.networks().iter().flat_map(|network| listen(network)).collect());
     let world = World {
         table: &table,
+        host_view,
+        hosts: hosts.names(),
         forwarder: &forwarder,
         responder: Arc::new(config.server.settings.responder),
         listeners: Vec::new(),
@@ -137,9 +181,10 @@ fn show(explained: &Explained, style: Style) -> String {
         let _ = writeln!(text, "{line}");
     }
     let technical = &explained.technical;
+    let of = if technical.network == HOST_VIEW { "the" } else { "network" };
     let mut lines: Vec<(&str, String)> = vec![
         ("question", format!("{} {}", explained.name, explained.rtype)),
-        ("listener", format!("{} of network {}", technical.listener, technical.network)),
+        ("listener", format!("{} of {of} {}", technical.listener, technical.network)),
         ("client", format!("{} {}", explained.client.address, technical.client)),
     ];
     lines.extend(technical.searched.iter().map(|each| ("searched", format!("{}: {}", each.network, each.text))));
@@ -153,10 +198,11 @@ fn show(explained: &Explained, style: Style) -> String {
         lines.push(("upstream", format!("{}: {servers}", forward.by)));
     }
     if let Some(said) = &explained.upstream {
+        let by = said.upstream.as_ref().map(|upstream| format!("{upstream}: ")).unwrap_or_default();
         let what = said.rcode.clone().or_else(|| said.error.clone()).unwrap_or_default();
         lines.push((
             "said",
-            format!("{what} after {:.1} ms {}", said.ms, said.answers.join(", ")).trim_end().to_owned(),
+            format!("{by}{what} after {:.1} ms {}", said.ms, said.answers.join(", ")).trim_end().to_owned(),
         ));
     }
     lines.extend(technical.answers.iter().map(|record| ("answer", record.clone())));

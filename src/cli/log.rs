@@ -1,16 +1,19 @@
 //! The log of `serve`: to standard error, for people or as JSON. Only the program installs one; the library never does.
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write};
 use std::sync::OnceLock;
 
+use nix::sys::stat::fstat;
+use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Registry, fmt, registry, reload};
 
 use super::arguments::LogFormat;
-use super::output;
+use super::{output, sandbox};
 
 /// The filter of the installed log.
 static FILTER: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
@@ -49,13 +52,15 @@ pub(super) fn install(format: LogFormat, level: Option<&str>) -> Result<(), Stri
         format!("{origin} {level:?}: {word:?} is not a level; write error, warn, info, debug or trace")
     })?;
     // A log that cannot be written is nobody's to tell of.
-    let lines = fmt::layer().with_writer(io::stderr).log_internal_errors(false);
+    let stderr = Stderr { is_journal: is_journal(), is_json: format == LogFormat::Json };
+    let is_journal = stderr.is_journal;
+    let lines = fmt::layer().with_writer(stderr).log_internal_errors(false);
     let log = registry().with(changeable(filter));
     match format {
         LogFormat::Json => log.with(lines.json().flatten_event(true)).init(),
-        // The journal has the time of every line already.
-        LogFormat::Text if std::env::var_os("JOURNAL_STREAM").is_some() => {
-            log.with(lines.with_target(false).without_time()).init();
+        // The journal has the time and the priority of every line already.
+        LogFormat::Text if is_journal => {
+            log.with(lines.with_target(false).with_level(false).without_time().with_ansi(false)).init();
         }
         LogFormat::Text => log.with(lines.with_target(false)).init(),
     }
@@ -86,6 +91,82 @@ fn filter(text: &str) -> Result<Targets, &str> {
     Ok(filter)
 }
 
+/// True if standard error is the journal (systemd.exec(5), JOURNAL_STREAM). The variable is inherited by those whose standard
+/// error is something else.
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    fstat(io::stderr()).is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// The severity of RFC 5424 §6.2.1, as syslog and the journal have it.
+pub(super) fn severity(level: &Level) -> u8 {
+    match *level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+/// Standard error. Each line has its priority in front where the journal reads it (sd-daemon(3)), and behind an error what
+/// the sandbox has to do with it.
+#[derive(Debug, Clone, Copy)]
+struct Stderr {
+    is_journal: bool,
+    is_json: bool,
+}
+
+impl MakeWriter<'_> for Stderr {
+    type Writer = Line;
+
+    fn make_writer(&self) -> Line {
+        Line { stderr: *self, severity: severity(&Level::INFO) }
+    }
+
+    fn make_writer_for(&self, event: &Metadata<'_>) -> Line {
+        Line { stderr: *self, severity: severity(event.level()) }
+    }
+}
+
+/// Writes one event, which comes in one piece.
+#[derive(Debug)]
+struct Line {
+    stderr: Stderr,
+    severity: u8,
+}
+
+impl Line {
+    fn complete(&self, text: &[u8], remark: Option<&str>) -> Vec<u8> {
+        let mut line = if self.stderr.is_journal { format!("<{}>", self.severity).into_bytes() } else { Vec::new() };
+        let text = text.trim_ascii_end();
+        match (remark, text.strip_suffix(b"}")) {
+            (Some(remark), Some(object)) if self.stderr.is_json => {
+                line.extend_from_slice(object);
+                line.extend_from_slice(format!(",\"sandbox\":\"{remark}\"}}").as_bytes());
+            }
+            (remark, _) => {
+                line.extend_from_slice(text);
+                if let Some(remark) = remark {
+                    line.extend_from_slice(format!("; {remark}").as_bytes());
+                }
+            }
+        }
+        line.push(b'\n');
+        line
+    }
+}
+
+impl Write for Line {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        io::stderr().write_all(&self.complete(text, sandbox::remark(text)))?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Says why a start failed: in the log, or plainly on standard error where the level mutes errors.
 pub(super) fn start_failed(message: impl Display) {
     if tracing::enabled!(tracing::Level::ERROR) { tracing::error!("{message}") } else { output::complain(message) }
@@ -94,7 +175,17 @@ pub(super) fn start_failed(message: impl Display) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tracing::Level;
+
+    #[test]
+    fn a_line_has_its_priority_for_the_journal_and_the_remark_behind_it() {
+        let line = |is_journal, is_json, text: &[u8], remark| {
+            let line = Line { stderr: Stderr { is_journal, is_json }, severity: 4 };
+            String::from_utf8(line.complete(text, remark)).unwrap()
+        };
+        assert_eq!(line(false, false, b"denied\n", None), "denied\n");
+        assert_eq!(line(true, false, b"denied\n", Some("why")), "<4>denied; why\n");
+        assert_eq!(line(true, true, b"{\"a\":{}}\n", Some("why")), "<4>{\"a\":{},\"sandbox\":\"why\"}\n");
+    }
 
     #[test]
     fn levels_by_module() {

@@ -1,7 +1,8 @@
-//! The program's commands: `serve`, `check`, `lookup`, `explain`, those that talk to a running server; and what it is under the name `aardvark-dns`.
+//! The program's commands: `serve`, `check`, `lookup`, `explain`, `host`, `doctor`, those that talk to a running server; and what
+//! it is under the name `aardvark-dns`.
 //!
 //! Only here are arguments read, signals taken, logs written and the process ended; the library does none of it. Exit codes
-//! are the same for all commands: 0 success, 1 failure, 2 usage error.
+//! are the same for all commands: 0 success, 1 failure, 2 usage error; `serve` has 78, too: its configuration is invalid.
 
 mod aardvark;
 mod arguments;
@@ -9,15 +10,24 @@ mod check;
 mod control;
 mod descriptors;
 mod docker;
+mod doctor;
 mod explain;
+mod host;
+mod host_names;
+mod host_routing;
 mod log;
 mod lookup;
+mod manual;
 mod output;
+mod podman;
 mod question;
 mod reply;
+mod sandbox;
 mod schema;
 mod serve;
 mod steering;
+mod system;
+mod time;
 
 use std::process::ExitCode;
 
@@ -29,6 +39,8 @@ use arguments::{Arguments, Command};
 const NO: u8 = 1;
 /// The command cannot be understood.
 const USAGE: u8 = 2;
+/// The configuration of a server is invalid, so that starting it again is of no use (EX_CONFIG of sysexits(3)).
+const CONFIG: u8 = 78;
 
 /// Runs the program.
 pub(crate) fn run() -> ExitCode {
@@ -48,6 +60,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Lookup(arguments) => lookup::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Host(arguments) => host_routing::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Status(arguments) => control::status(&arguments),
         Command::Names(arguments) => control::names(&arguments),
         Command::Upstreams(arguments) => control::upstreams(&arguments),
@@ -57,5 +71,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Reload(arguments) => control::reload(&arguments),
         Command::Log(arguments) => control::log(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Podman(arguments) => podman::run(&arguments),
+        Command::Completions(arguments) => manual::completions(&arguments),
+        Command::Man(arguments) => manual::run(&arguments),
     }
 }

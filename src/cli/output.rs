@@ -32,6 +32,11 @@ pub(super) fn written(code: u8, write: impl FnOnce(&mut dyn Write) -> io::Result
     }
 }
 
+/// Writes a line to standard output now, for those who watch.
+pub(super) fn line(text: impl Display) {
+    let _ = io::stdout().write_all(format!("{text}\n").as_bytes());
+}
+
 /// Writes a line to standard error.
 pub(super) fn complain(message: impl Display) {
     // In one piece: others may write there, too. If it cannot be written there is nobody left to tell.

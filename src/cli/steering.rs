@@ -1,21 +1,25 @@
 //! What the control socket knows of the program, and what it tells it to do.
 
+use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use callsign::control::shapes::{FailedReload, Reloaded, Source, VERSION};
+use callsign::control::shapes::{Confined, FailedReload, Reloaded, Source, VERSION};
 use callsign::control::{
-    self, Control, ControlOptions, Host, Hub, Metrics, MetricsOptions, Place, QueryLog, QueryLogOptions,
+    self, Control, ControlOptions, Dnstap, DnstapTarget, Host, Hub, Metrics, MetricsOptions, PageOptions, Place,
+    QueryLog, QueryLogOptions, SourceActivity,
 };
 use callsign::server::Server;
-use callsign::source::config::{ControlConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
+use callsign::source::config::{ControlConfig, DnstapConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
+use callsign::source::docker::Activity;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
-use super::log;
+use super::sandbox::Sandbox;
+use super::{log, sandbox};
 
 /// Reloads that wait for their turn.
 const WAITING: usize = 8;
@@ -38,6 +42,8 @@ pub(super) struct Steering {
 struct State {
     source: Source,
     read: Option<SystemTime>,
+    /// What following Docker comes to.
+    docker: Option<Arc<Activity>>,
     /// Readings that succeeded, and that failed.
     counts: (u64, u64),
     is_stopping: bool,
@@ -72,6 +78,11 @@ impl Steering {
         }
     }
 
+    /// What following Docker comes to, where it is followed.
+    pub(super) fn set_docker_activity(&self, activity: Option<Arc<Activity>>) {
+        self.lock().docker = activity;
+    }
+
     /// Takes note of whether the Docker engine answers. What it says was just read, if it does.
     pub(super) fn note_docker(&self, is_connected: bool) {
         let mut state = self.lock();
@@ -92,7 +103,12 @@ impl Steering {
     }
 
     /// Takes note of what a reading came to.
-    pub(super) fn note(&self, reloaded: Reloaded) {
+    pub(super) fn note(&self, mut reloaded: Reloaded) {
+        for error in &mut reloaded.errors {
+            if let Some(remark) = sandbox::remark(error.as_bytes()) {
+                *error = format!("{error}; {remark}");
+            }
+        }
         let mut state = self.lock();
         let now = Some(control::now());
         if reloaded.errors.is_empty() {
@@ -128,7 +144,8 @@ impl Steering {
             before.stop().await;
         }
         let Some(listen) = config.listen else { return };
-        let options = MetricsOptions { listen, coredns: config.coredns };
+        let page = PageOptions { token_file: config.token_file.clone(), hosts: config.hosts.clone() };
+        let options = MetricsOptions { listen, coredns: config.coredns, page: config.page.then_some(page) };
         match Metrics::start(server.clone(), self.clone(), self.hub.clone(), &options) {
             Ok(metrics) => {
                 info!(address = %metrics.address(), "metrics, health and readiness");
@@ -142,19 +159,38 @@ impl Steering {
         self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens the control socket, and puts the rest of what is said of operation into force. What cannot be opened is logged,
-    /// and keeps nothing from being served. `name` is that of the socket, less its suffix.
+    /// Opens the control socket, confines the process, and puts the rest of what is said of operation into force. What cannot
+    /// be opened is logged, and keeps nothing from being served. `name` is that of the socket, less its suffix.
     pub(super) async fn start(
         self: &Arc<Steering>,
         server: &Arc<Server>,
         name: &str,
         operation: &OperationConfig,
+        sandbox: &Sandbox,
     ) -> Option<Control> {
         self.lock().operation = operation.clone();
-        self.log_queries(&operation.log);
-        self.serve_metrics(server, &operation.metrics).await;
         let kind = self.lock().source.kind.clone();
-        let options = options(name, &operation.control, kind == "podman")?;
+        let options = options(name, &operation.control, kind == "podman");
+        let mut directories: Vec<PathBuf> = operation.log.file.iter().filter_map(|file| directory_of(file)).collect();
+        if let Some(ControlOptions { place, state }) = &options {
+            directories.extend(directory_of(&place.path));
+            if let Some(state) = state.as_ref().filter(|_| sandbox.is_in_use()) {
+                // It could not be made later. Why it cannot be made at all is told once something is to be kept.
+                let _ = fs::create_dir_all(state);
+            }
+            directories.extend(state.clone());
+        }
+        // To give the socket to its group takes a privilege.
+        let control = options.and_then(|options| self.open_control(server, options));
+        sandbox.enter_last(&directories);
+        // It is written by a thread of its own.
+        self.log_queries(&operation.log);
+        self.write_dnstap(operation.log.dnstap.as_ref());
+        self.serve_metrics(server, &operation.metrics).await;
+        control
+    }
+
+    fn open_control(self: &Arc<Steering>, server: &Arc<Server>, options: ControlOptions) -> Option<Control> {
         let path = options.place.path.clone();
         match Control::start(server.clone(), self.clone(), self.hub.clone(), options) {
             Ok(control) => {
@@ -177,8 +213,28 @@ impl Steering {
         if before.metrics != operation.metrics {
             self.serve_metrics(server, &operation.metrics).await;
         }
-        if before.log != operation.log {
-            self.log_queries(&operation.log);
+        let (log, dnstap) = (&operation.log, operation.log.dnstap.as_ref());
+        if before.log.dnstap.as_ref() != dnstap {
+            self.write_dnstap(dnstap);
+        }
+        let of_queries = |log: &LogConfig| {
+            let mut log = log.clone();
+            log.dnstap = None;
+            log
+        };
+        if of_queries(&before.log) != of_queries(log) {
+            self.log_queries(log);
+        }
+    }
+
+    fn write_dnstap(&self, target: Option<&DnstapConfig>) {
+        let target = target.map(|target| match target {
+            DnstapConfig::Unix(path) => DnstapTarget::Unix(path.clone()),
+            DnstapConfig::Tcp(address) => DnstapTarget::Tcp(*address),
+        });
+        match target.map(Dnstap::start).transpose() {
+            Ok(dnstap) => self.hub.set_dnstap(dnstap),
+            Err(error) => error!(%error, "dnstap cannot be started"),
         }
     }
 
@@ -213,6 +269,15 @@ impl Host for Steering {
         self.lock().read
     }
 
+    fn source_activity(&self) -> SourceActivity {
+        let state = self.lock();
+        match &state.docker {
+            Some(docker) => SourceActivity { resyncs: docker.resyncs(), lag: docker.lag() },
+            // Everything is read each time.
+            None => SourceActivity { resyncs: state.counts.0, lag: None },
+        }
+    }
+
     fn reloads(&self) -> (u64, u64) {
         self.lock().counts
     }
@@ -232,11 +297,19 @@ impl Host for Steering {
         })
     }
 
+    fn confined(&self) -> Option<Confined> {
+        sandbox::in_force().cloned()
+    }
+
     fn set_log_level(&self, level: &str) -> Result<(), String> {
         log::set_level(level)?;
         info!(level, "log level set");
         Ok(())
     }
+}
+
+fn directory_of(file: &Path) -> Option<PathBuf> {
+    std::path::absolute(file).ok()?.parent().map(Path::to_owned)
 }
 
 /// Where the socket is, and the state; `None` for none. What a service manager says of directories is not for Podman's

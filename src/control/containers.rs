@@ -33,13 +33,28 @@ pub(super) fn project_of(endpoint: &Endpoint) -> Option<String> {
 
 /// A container in the shapes.
 pub(super) fn shape(endpoint: &Endpoint) -> shapes::Container {
-    let state = match endpoint.health() {
+    shapes::Container { name: name_of(endpoint), id: endpoint.id().to_owned(), state: state(endpoint).to_owned() }
+}
+
+/// A container on a network in the shapes.
+pub(super) fn attached(endpoint: &Endpoint) -> shapes::Attached {
+    shapes::Attached {
+        name: name_of(endpoint),
+        id: endpoint.id().to_owned(),
+        state: state(endpoint).to_owned(),
+        addresses: endpoint.addresses().to_vec(),
+        names: endpoint.names().iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// How a container does, in a word.
+fn state(endpoint: &Endpoint) -> &'static str {
+    match endpoint.health() {
         _ if endpoint.state() == EndpointState::Starting => "starting",
         _ if !endpoint.is_running() => "stopped",
         Health::Unhealthy => "unhealthy",
         _ => "up",
-    };
-    shapes::Container { name: name_of(endpoint), id: endpoint.id().to_owned(), state: state.to_owned() }
+    }
 }
 
 /// A container with an address on a network.
@@ -96,13 +111,42 @@ pub(super) fn at(table: &NameTable, network: Option<&Network>, address: IpAddr) 
     table.networks().into_iter().find_map(|network| Some(Attached { endpoint: on(&network)?, network }))
 }
 
-/// The word that is spelled most like another one, if it is likely what was meant.
+/// The name that is spelled most like another one, if it is likely what was meant.
 pub(super) fn nearest(wanted: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    let limit = if wanted.len() < 4 { 1 } else { 2 };
-    let distance = |word: &String| edits(wanted, word);
-    known
-        .map(|word| (distance(&word), word))
-        .filter(|(distance, _)| *distance <= limit && *distance > 0)
-        .min()
-        .map(|(_, word)| word)
+    let near = known.filter_map(|word| Some((distance(wanted, &word)?, word)));
+    near.filter(|(distance, _)| *distance > 0).min().map(|(_, word)| word)
+}
+
+/// The edits between two names; `None` if they are too many for a label: `web.shop` is no typo of `db.shop`.
+fn distance(wanted: &str, word: &str) -> Option<usize> {
+    if wanted.split('.').count() != word.split('.').count() {
+        return None;
+    }
+    let of_label = |(wanted, word): (&str, &str)| {
+        let limit = match wanted.len() {
+            0 | 1 => 0,
+            2 | 3 => 1,
+            _ => 2,
+        };
+        Some(edits(wanted, word)).filter(|edits| *edits <= limit)
+    };
+    wanted.split('.').zip(word.split('.')).map(of_label).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_name_is_near_in_every_label() {
+        let near = |wanted: &str, known: &[&str]| nearest(wanted, known.iter().map(|name| (*name).to_owned()));
+        assert_eq!(near("wbe", &["web", "db"]).as_deref(), Some("web"), "a swap is one edit");
+        assert_eq!(near("dbb", &["web", "db"]).as_deref(), Some("db"));
+        assert_eq!(near("databse", &["database", "db"]).as_deref(), Some("database"));
+        assert_eq!(near("wbe.shop", &["db.shop", "web.shop"]).as_deref(), Some("web.shop"));
+        assert_eq!(near("web.p", &["db.p"]), None);
+        assert_eq!(near("web.p", &["web.q"]), None);
+        assert_eq!(near("web", &["web.shop"]), None);
+        assert_eq!(near("db", &["db"]), None);
+    }
 }

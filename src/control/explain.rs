@@ -9,27 +9,32 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::forward::{Choice, Forwarder, Question, Reason};
-use crate::responder::{Client, Explanation, Finding, Responder, ResponderOptions, Verdict, WhoAsks};
+use crate::responder::{Client, Explanation, Finding, HostView, Responder, ResponderOptions, Verdict, WhoAsks};
 use crate::server::listener;
-use crate::table::{Endpoint, Found, NameTable, Network};
+use crate::table::{Clients, Endpoint, Found, NameTable, Network, Snapshot};
 use crate::wire::message::flag;
 use crate::wire::{Name, class, rtype};
 
-use super::containers::{self, known_as, name_of};
+use super::containers::{self, Attached, known_as, name_of};
+use super::explain_host::{self, HOST};
 use super::records::Said;
 use super::shapes::{self, Explained, Forwarded, Searched, Technical, UpstreamSaid, VERSION};
 use super::time;
 
 /// The port that the client asks from; any but 0 is the same.
-const CLIENT_PORT: u16 = 50_000;
+pub(super) const CLIENT_PORT: u16 = 50_000;
 /// The size of the client's buffer over UDP.
-const BUFFER: usize = 4096;
+pub(super) const BUFFER: usize = 4096;
 
 /// What an explanation is of: a server's tables and settings, running or as its configuration would make them.
 #[derive(Debug, Clone)]
 pub struct World<'w> {
     /// The networks.
     pub table: &'w NameTable,
+    /// The host view, if there is one.
+    pub host_view: Option<Arc<HostView>>,
+    /// The names of the host's /etc/hosts, if they are answered (answers.md N13).
+    pub hosts: Option<Arc<Snapshot>>,
     /// Where the rest goes.
     pub forwarder: &'w Forwarder,
     /// The responder's options.
@@ -42,6 +47,12 @@ pub struct World<'w> {
     pub kind: &'w str,
 }
 
+impl World<'_> {
+    pub(super) fn responder(&self) -> Responder {
+        Responder::new(self.responder.clone()).with_hosts(self.hosts.clone())
+    }
+}
+
 /// What is to be explained.
 #[derive(Debug, Clone)]
 pub struct Inquiry {
@@ -49,10 +60,12 @@ pub struct Inquiry {
     pub name: Name,
     /// The type.
     pub rtype: u16,
-    /// Who asks: an address, or a container by name or ID.
+    /// Who asks: an address, or a container by name or ID; `host` for the host itself at the host view.
     pub from: String,
     /// The network whose listener is asked; the client's own if not given.
     pub network: Option<String>,
+    /// What is to be said first of who asks, as that it is the host.
+    pub note: Option<String>,
 }
 
 /// Who asks, and where.
@@ -77,13 +90,21 @@ pub struct Outcome {
 /// # Errors
 /// Who asks, or where, is not known; with what to write instead.
 pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> {
+    if inquiry.from == HOST && inquiry.network.is_none() {
+        if let Some(view) = &world.host_view {
+            return Ok(explain_host::explain(world, view, inquiry));
+        }
+        if containers::find(world.table, HOST).is_err() {
+            return Err("there is no host view; write [host] into the configuration, or name an address".to_owned());
+        }
+    }
     let asker = asker(world, inquiry)?;
     let address = listen_address(world, &asker);
     let listener = listener(asker.network.clone(), address);
     let packet = packet(inquiry);
     let client = Client::udp(&listener, SocketAddr::new(asker.address, CLIENT_PORT));
     let mut out = [0; BUFFER];
-    let (verdict, explanation) = Responder::new(world.responder.clone()).explain(&packet, &client, &mut out);
+    let (verdict, explanation) = world.responder().explain(&packet, &client, &mut out);
     let (choice, target) = match &verdict {
         Verdict::Forward(forward) => {
             let target = Name::from_wire(forward.target()).map_err(|error| error.to_string())?;
@@ -134,7 +155,7 @@ pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> 
         },
         result: told.result.to_owned(),
         conclusion: told.conclusion,
-        cause: told.cause,
+        cause: inquiry.note.iter().cloned().chain(told.cause).reduce(|note, cause| format!("{note} {cause}")),
         nearest: told.nearest,
         advice: told.advice,
         upstream: None,
@@ -157,39 +178,45 @@ pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> 
 }
 
 impl Outcome {
+    /// One that needs nobody to be asked.
+    pub(super) fn of(explained: Explained) -> Outcome {
+        Outcome { explained, pending: None }
+    }
+
     /// Asks the upstream that the query would go to, if it would go to one, and says what came of it.
     pub async fn ask(mut self, forwarder: &Forwarder) -> Explained {
         let Some((question, choice)) = self.pending.take() else { return self.explained };
         let started = Instant::now();
-        let outcome = forwarder.ask(&question, &choice).await;
+        let outcome = forwarder.ask_naming(&question, &choice).await;
         let ms = time::millis(started.elapsed());
         let explained = &mut self.explained;
         let who = explained.client.container.clone().unwrap_or_else(|| explained.client.address.to_string());
         let servers = choice.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         explained.upstream = Some(match outcome {
-            Ok(reply) => {
+            Ok((reply, upstream)) => {
                 let said = Said::read(&reply);
                 let name = &explained.name;
                 explained.conclusion = match &*said.rcode {
                     "NOERROR" if said.answers.is_empty() => {
                         format!(
-                            "{name} exists outside, and has no {} record there, says the upstream.",
+                            "{name} exists outside, and has no {} record there, says the upstream {upstream}.",
                             explained.rtype
                         )
                     }
-                    "NOERROR" => format!("{who} gets {} for {name}, from the upstream.", listed(&said.answers)),
+                    "NOERROR" => {
+                        format!("{who} gets {} for {name}, from the upstream {upstream}.", listed(&said.answers))
+                    }
                     "NXDOMAIN" => format!(
-                        "{name} does not exist: no container that {who} sees has that name, and the upstream does not know it."
+                        "{name} does not exist: no container that {who} sees has that name, and the upstream {upstream} does not know it."
                     ),
-                    code => format!("{who} gets an error ({code}) for {name}: the upstream cannot answer."),
+                    code => format!("{who} gets an error ({code}) for {name}: the upstream {upstream} cannot answer."),
                 };
                 if !matches!(&*said.rcode, "NOERROR" | "NXDOMAIN") {
                     explained.result = "failed".to_owned();
-                    explained
-                        .advice
-                        .push(format!("Check the upstream: callsign lookup {name} --server {}", first(&choice)));
+                    explained.advice.push(format!("Check the upstream: callsign lookup {name} --server {upstream}"));
                 }
                 UpstreamSaid {
+                    upstream: Some(upstream.to_string()),
                     rcode: Some(said.rcode),
                     answers: said.answers,
                     error: said.errors.into_iter().next(),
@@ -204,15 +231,11 @@ impl Outcome {
                 if !explained.advice.contains(&advice) {
                     explained.advice.push(advice);
                 }
-                UpstreamSaid { rcode: None, answers: Vec::new(), error: Some(failure.to_string()), ms }
+                UpstreamSaid { upstream: None, rcode: None, answers: Vec::new(), error: Some(failure.to_string()), ms }
             }
         });
         self.explained
     }
-}
-
-fn first(choice: &Choice) -> String {
-    choice.servers.first().map_or_else(String::new, ToString::to_string)
 }
 
 /// What to do about upstreams that do not answer.
@@ -239,9 +262,27 @@ fn asker(world: &World<'_>, inquiry: &Inquiry) -> Result<Asker, String> {
         places.sort_by(|a, b| rank(&a.network, &a.endpoint).cmp(&rank(&b.network, &b.endpoint)));
         let on_asked =
             asked.as_ref().and_then(|asked| places.iter().position(|place| Arc::ptr_eq(&place.network, asked)));
-        // Where it has no address it asks nothing.
-        let asks = places.iter().position(|place| !place.endpoint.addresses().is_empty());
+        // Where it has no address it asks nothing. By a network without a gateway on this host it reaches no listener.
+        let has_address = |place: &Attached| !place.endpoint.addresses().is_empty();
+        let reaches = |place: &Attached| has_address(place) && way_out(&place.network) == WayOut::Gateway;
+        let identified = |place: &Attached| has_address(place) && way_out(&place.network) == WayOut::Identity;
+        let asks = places
+            .iter()
+            .position(reaches)
+            .or_else(|| places.iter().position(identified))
+            .or_else(|| places.iter().position(has_address));
         let place = places[on_asked.or(asks).unwrap_or(0)].clone();
+        if world.kind == "docker"
+            && asked.is_none()
+            && has_address(&place)
+            && way_out(&place.network) == WayOut::Nowhere
+        {
+            let (who, network) = (name_of(&place.endpoint), place.network.name());
+            return Err(format!(
+                "{who} is on network {network}, which does not reach this host (macvlan and ipvlan do not), so it cannot \
+                 ask callsign; attach it to a bridge network, too"
+            ));
+        }
         let address = place.endpoint.addresses().iter().min_by_key(|address| address.is_ipv6());
         let Some(&address) = address else {
             return Err(format!(
@@ -250,7 +291,8 @@ fn asker(world: &World<'_>, inquiry: &Inquiry) -> Result<Asker, String> {
                 place.network.name()
             ));
         };
-        let network = asked.unwrap_or_else(|| place.network.clone());
+        let network =
+            asked.or_else(|| asked_by_default(world, &place.network)).unwrap_or_else(|| place.network.clone());
         let sees = seen_by(table, &network, Some(&place.endpoint));
         return Ok(Asker { address, container: Some(place.endpoint), network, sees });
     };
@@ -264,6 +306,40 @@ fn asker(world: &World<'_>, inquiry: &Inquiry) -> Result<Asker, String> {
     Ok(Asker { address, container, network, sees })
 }
 
+/// How queries of a network's containers reach this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WayOut {
+    /// Directly.
+    Gateway,
+    /// It is the way of other networks' containers (answers.md V2a).
+    Identity,
+    /// Not by this network.
+    Nowhere,
+}
+
+fn way_out(network: &Network) -> WayOut {
+    let snapshot = network.snapshot();
+    let settings = snapshot.settings();
+    match settings.clients {
+        Clients::Identify => WayOut::Identity,
+        // Docker's networks have their subnets, those that reach the host.
+        Clients::Table
+            if settings.listen.is_empty() && (settings.gateways.is_empty() || settings.subnets.is_empty()) =>
+        {
+            WayOut::Nowhere
+        }
+        _ => WayOut::Gateway,
+    }
+}
+
+/// The network at whose listener a client asks that has none on its own: Docker's default bridge, which daemon.json names.
+fn asked_by_default(world: &World<'_>, own: &Network) -> Option<Arc<Network>> {
+    if world.kind != "docker" || !own.snapshot().settings().listen.is_empty() {
+        return None;
+    }
+    world.table.network("bridge").filter(|bridge| !bridge.snapshot().settings().listen.is_empty())
+}
+
 /// The order of a container's networks (answers.md V1).
 fn rank<'n>(network: &'n Network, endpoint: &Endpoint) -> (Reverse<i32>, bool, &'n str) {
     (Reverse(endpoint.priority()), network.snapshot().settings().internal, network.name())
@@ -275,6 +351,7 @@ fn seen_by(table: &NameTable, network: &Arc<Network>, container: Option<&Endpoin
     let mut sees: Vec<_> = table
         .networks()
         .into_iter()
+        .filter(|network| way_out(network) != WayOut::Identity)
         .filter_map(|network| Some((network.snapshot().endpoint(container.id())?.clone(), network)))
         .collect();
     sees.sort_by_key(|(endpoint, each)| {
@@ -326,7 +403,7 @@ fn listen_address(world: &World<'_>, asker: &Asker) -> SocketAddr {
 }
 
 /// The query, with EDNS, so that extended errors are told.
-fn packet(inquiry: &Inquiry) -> Vec<u8> {
+pub(super) fn packet(inquiry: &Inquiry) -> Vec<u8> {
     let mut packet: Vec<u8> = [1, flag::RD, 1, 0, 0, 1].into_iter().flat_map(u16::to_be_bytes).collect();
     packet.extend_from_slice(&question(&inquiry.name, inquiry.rtype).question);
     packet.push(0);
@@ -341,7 +418,7 @@ fn question(name: &Name, rtype: u16) -> Question {
     Question { question, flags: flag::RD, dnssec_ok: false }
 }
 
-fn searched(searched: &crate::responder::Searched) -> Searched {
+pub(super) fn searched(searched: &crate::responder::Searched) -> Searched {
     let found = match searched.finding {
         Finding::Name { .. } => "name",
         Finding::Service { .. } => "service",
@@ -565,12 +642,17 @@ impl Teller<'_> {
         let (name, who) = (self.inquiry.name.to_string(), self.who());
         let (elsewhere, advice) = self.elsewhere();
         let nearest = if elsewhere.is_none() { self.nearest() } else { None };
+        let more = match (&elsewhere, &nearest) {
+            (Some(_), _) => None,
+            (None, Some(near)) => Some(format!("Did you mean {near}?")),
+            (None, None) => self.perhaps_stopped(),
+        };
         let cause = elsewhere.or_else(|| Some(format!("No container on {} has that name.", self.seen())));
         Told {
             result: "no_such_name",
             conclusion: format!("{who} gets \"no such name\" for {name}."),
             cause,
-            advice: advice.into_iter().chain(nearest.as_ref().map(|near| format!("Did you mean {near}?"))).collect(),
+            advice: advice.into_iter().chain(more).collect(),
             nearest,
         }
     }
@@ -613,10 +695,15 @@ impl Teller<'_> {
             cause = Some(match &choice.reason {
                 Reason::Route(domain) => format!("The configuration sends {domain} there."),
                 Reason::System(path) => format!("{} names it, as for this host itself.", path.display()),
-                _ => "The configuration names it.".to_owned(),
+                _ => "The configuration names this upstream.".to_owned(),
             });
         }
-        advice.extend(nearest.as_ref().map(|near| format!("Did you mean {near}?")));
+        match &nearest {
+            Some(near) => advice.push(format!("Did you mean {near}?")),
+            // No container has a name with dots, unless somebody has written one.
+            None if advice.is_empty() && !name.contains('.') => advice.extend(self.perhaps_stopped()),
+            None => {}
+        }
         let result = if servers.is_empty() { "failed" } else { "forwarded" };
         Told { result, conclusion, cause, nearest, advice }
     }
@@ -676,6 +763,12 @@ impl Teller<'_> {
         Some(format!("Or give it the name here: docker network connect --alias {name} {here} {holder}"))
     }
 
+    /// That Podman says nothing of containers that are stopped.
+    fn perhaps_stopped(&self) -> Option<String> {
+        let text = "A container that is stopped has no name with Podman. See whether it is: podman ps --all";
+        (self.world.kind == "podman").then(|| text.to_owned())
+    }
+
     /// The Compose project of the container that has the name on a network of Docker's.
     fn project_on(&self, network: &str) -> Option<String> {
         let holders = holders_of(&*self.world.table.network(network)?, &self.inquiry.name);
@@ -723,7 +816,7 @@ fn ids(endpoints: &[&Endpoint]) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`; of many the first few.
-fn listed(words: &[String]) -> String {
+pub(super) fn listed(words: &[String]) -> String {
     const SHOWN: usize = 4;
     match words {
         [] => "nothing".to_owned(),

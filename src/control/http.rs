@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Bytes, Frame, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -23,6 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
@@ -55,6 +56,7 @@ pub(super) struct Asked {
 pub(super) struct Reply {
     status: StatusCode,
     content_type: &'static str,
+    headers: Vec<(HeaderName, &'static str)>,
     content: Content,
 }
 
@@ -74,12 +76,18 @@ impl Reply {
 
     /// Text of some kind.
     pub(super) fn whole(status: StatusCode, content_type: &'static str, content: impl Into<Bytes>) -> Reply {
-        Reply { status, content_type, content: Content::Whole(content.into()) }
+        Reply { status, content_type, headers: Vec::new(), content: Content::Whole(content.into()) }
     }
 
     /// What comes until the sender is dropped. A client that takes nothing for [`STALL_TIMEOUT`] loses its connection.
     pub(super) fn stream(content_type: &'static str, content: mpsc::Receiver<Bytes>) -> Reply {
-        Reply { status: StatusCode::OK, content_type, content: Content::Stream(content) }
+        Reply { status: StatusCode::OK, content_type, headers: Vec::new(), content: Content::Stream(content) }
+    }
+
+    /// With further headers.
+    pub(super) fn with(mut self, headers: &[(HeaderName, &'static str)]) -> Reply {
+        self.headers.extend_from_slice(headers);
+        self
     }
 
     /// Why there is no answer.
@@ -108,14 +116,17 @@ pub(super) trait Accept: Send + 'static {
     fn next(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
 }
 
-/// Serves connections for ever.
+/// Serves connections for ever. Dropping the future ends those that are open.
 pub(super) async fn serve<A: Accept, H: Handler<Peer = A::Peer>>(mut listener: A, handler: Arc<H>) {
     let connections = Arc::new(Connections::default());
+    let mut tasks = JoinSet::new();
     loop {
-        match listener.next().await {
+        let next = listener.next().await;
+        while tasks.try_join_next().is_some() {}
+        match next {
             Ok((stream, peer)) => {
                 if let Some(place) = Connections::place(&connections) {
-                    tokio::spawn(connection(stream, peer, handler.clone(), place));
+                    tasks.spawn(connection(stream, peer, handler.clone(), place));
                 }
             }
             Err(error) => {
@@ -265,13 +276,16 @@ pub(super) fn encode(text: &str) -> String {
 }
 
 fn response(reply: Reply, state: &Arc<State>) -> Response<Sent> {
-    let Reply { status, content_type, content } = reply;
+    let Reply { status, content_type, headers: further, content } = reply;
     let mut response = Response::new(Sent { content, state: state.clone() });
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(hyper::header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(hyper::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in further {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 

@@ -11,11 +11,13 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 
+use crate::forward::{Tap, Tapped};
 use crate::responder::Rule;
 use crate::server::{Observed, Observer, Origin};
 use crate::wire::message::{Header, question_end};
 use crate::wire::{Name, rcode};
 
+use super::dnstap::Dnstap;
 use super::query_log::QueryLog;
 
 /// Queries that a watcher may lag behind. It takes them twenty times a second: more than 10,000 a second are not shown.
@@ -194,6 +196,9 @@ pub struct Hub {
     is_on: AtomicBool,
     watchers: RwLock<Vec<Arc<Watcher>>>,
     log: RwLock<Option<Arc<QueryLog>>>,
+    dnstap: RwLock<Option<Arc<Dnstap>>>,
+    /// There is a `dnstap`: messages to and from upstreams are wanted.
+    is_tapped: AtomicBool,
     dropped: AtomicU64,
 }
 
@@ -227,6 +232,21 @@ impl Observer for Hub {
         {
             log.write(|| Event::of(query));
         }
+        if let Some(dnstap) = &*self.dnstap.read().unwrap_or_else(PoisonError::into_inner) {
+            dnstap.client(query);
+        }
+    }
+}
+
+impl Tap for Hub {
+    fn is_on(&self) -> bool {
+        self.is_tapped.load(Ordering::Relaxed)
+    }
+
+    fn see(&self, message: &Tapped<'_>) {
+        if let Some(dnstap) = &*self.dnstap.read().unwrap_or_else(PoisonError::into_inner) {
+            dnstap.forwarder(message);
+        }
     }
 }
 
@@ -246,6 +266,20 @@ impl Hub {
         self.switch();
     }
 
+    /// Writes queries, and what upstreams are asked, to this from here on; `None` for not at all.
+    pub fn set_dnstap(&self, dnstap: Option<Arc<Dnstap>>) {
+        self.is_tapped.store(dnstap.is_some(), Ordering::Relaxed);
+        let before = std::mem::replace(&mut *self.dnstap.write().unwrap_or_else(PoisonError::into_inner), dnstap);
+        self.switch();
+        // It may take a while, with nobody kept waiting for the lock.
+        drop(before);
+    }
+
+    /// What queries are written to as dnstap.
+    pub fn dnstap(&self) -> Option<Arc<Dnstap>> {
+        self.dnstap.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Opens the file of the log of queries again, which may have been moved away.
     pub fn reopen_log(&self) {
         if let Some(log) = self.log() {
@@ -263,13 +297,18 @@ impl Hub {
         self.watchers.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Queries that the log has missed.
+    pub(super) fn unlogged(&self) -> Option<u64> {
+        self.log().map(|log| log.dropped())
+    }
+
     /// Queries that watchers have missed.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 
     fn switch(&self) {
-        let is_on = self.watchers() > 0 || self.log().is_some();
+        let is_on = self.watchers() > 0 || self.log().is_some() || self.dnstap().is_some();
         self.is_on.store(is_on, Ordering::Relaxed);
     }
 }
@@ -310,10 +349,10 @@ mod tests {
     fn a_watcher_that_takes_nothing_is_told_what_it_missed() {
         let hub = Arc::new(Hub::default());
         let query = b"\0\x01\x01\0\0\x01\0\0\0\0\0\0\x02db\0\0\x01\0\x01";
-        assert!(!hub.is_on());
+        assert!(!Observer::is_on(&*hub));
         let mut watching = hub.watch(Filter { name: Some(Pattern::new("db")), ..Filter::default() });
         let other = hub.watch(Filter { network: Some("blog".to_owned()), ..Filter::default() });
-        assert!(hub.is_on());
+        assert!(Observer::is_on(&*hub));
         for _ in 0..QUEUE + 7 {
             hub.observe(&observed(query));
         }
@@ -323,6 +362,6 @@ mod tests {
         assert_eq!(watching.events.len(), QUEUE - 1);
         assert_eq!(other.events.len(), 0);
         drop((watching, other));
-        assert!(!hub.is_on(), "who looks no more costs nothing");
+        assert!(!Observer::is_on(&*hub), "who looks no more costs nothing");
     }
 }

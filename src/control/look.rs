@@ -1,12 +1,15 @@
 //! Reading a server's state into the shapes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::forward::{CacheEntry, CacheState, UpstreamStatus};
-use crate::server::{ListenerState, Server};
+use crate::responder::{HostAnswer, HostView};
+use crate::server::{ListenerState, ListenerStatus, Server};
 use crate::table::{NameEntry, NameTable, Network};
 use crate::wire::{fragment, rcode, rtype};
 
+use super::dnstap::{Dnstap, DnstapStatus};
 use super::records::Said;
 use super::shapes::{self, VERSION};
 use super::{containers, time};
@@ -14,20 +17,12 @@ use super::{containers, time};
 /// The networks with their listeners, by name.
 pub(super) fn networks(server: &Server, status: &crate::server::Status) -> Vec<shapes::Network> {
     let mut listeners: BTreeMap<&str, Vec<shapes::Listener>> = BTreeMap::new();
-    for listener in &status.listeners {
-        let (address, error) = match &listener.state {
-            ListenerState::Listening(address) => (address.to_string(), None),
-            ListenerState::Failed { error, .. } => (listener.listen.clone(), Some(error.clone())),
-        };
-        listeners.entry(&listener.network).or_default().push(shapes::Listener {
-            address,
-            transport: transport(listener.tcp).to_owned(),
-            listening: error.is_none(),
-            error,
-        });
+    let of_networks = || status.listeners.iter().filter(|listener| !listener.is_host_view);
+    for each in of_networks() {
+        listeners.entry(&each.network).or_default().push(listener(each));
     }
     let received = |name: &str| {
-        let own = status.listeners.iter().filter(|listener| listener.network == name);
+        let own = of_networks().filter(|listener| listener.network == name);
         own.map(|listener| listener.queries).sum()
     };
     let mut networks: Vec<shapes::Network> = server.table().networks().iter().map(|each| network(each)).collect();
@@ -39,6 +34,25 @@ pub(super) fn networks(server: &Server, status: &crate::server::Status) -> Vec<s
     networks
 }
 
+fn listener(status: &ListenerStatus) -> shapes::Listener {
+    let (address, error) = match &status.state {
+        ListenerState::Listening(address) => (address.to_string(), None),
+        ListenerState::Failed { error, .. } => (status.listen.clone(), Some(error.clone())),
+    };
+    shapes::Listener { address, transport: transport(status.tcp).to_owned(), listening: error.is_none(), error }
+}
+
+/// The host view.
+pub(super) fn host_view(view: &HostView, status: &crate::server::Status) -> shapes::HostView {
+    let own = || status.listeners.iter().filter(|listener| listener.is_host_view);
+    shapes::HostView {
+        domain: view.domain().to_string(),
+        published: view.answer() == HostAnswer::Published,
+        listeners: own().map(listener).collect(),
+        queries: own().map(|listener| listener.queries).sum(),
+    }
+}
+
 pub(super) fn transport(tcp: bool) -> &'static str {
     if tcp { "tcp" } else { "udp" }
 }
@@ -47,6 +61,7 @@ fn network(network: &Network) -> shapes::Network {
     let snapshot = network.snapshot();
     shapes::Network {
         name: network.name().to_owned(),
+        revision: snapshot.revision(),
         internal: snapshot.settings().internal,
         subnets: snapshot.settings().subnets.iter().map(ToString::to_string).collect(),
         listeners: Vec::new(),
@@ -118,6 +133,12 @@ pub(super) fn forwarding(counters: &crate::forward::Counters) -> shapes::Forward
     }
 }
 
+/// What is written as dnstap.
+pub(super) fn dnstap(dnstap: &Dnstap) -> shapes::Dnstap {
+    let DnstapStatus { connected, error, sent, dropped } = dnstap.status();
+    shapes::Dnstap { target: dnstap.target().to_string(), connected, error, sent, dropped }
+}
+
 /// What is wrong, in words.
 pub(super) fn problems(status: &shapes::Status) -> Vec<String> {
     let mut problems = Vec::new();
@@ -136,14 +157,16 @@ pub(super) fn problems(status: &shapes::Status) -> Vec<String> {
             None => format!("Docker has not answered yet at {path}; its containers are not served"),
         });
     }
-    for network in &status.networks {
-        for listener in network.listeners.iter().filter(|listener| !listener.listening) {
+    let of_networks = status.networks.iter().map(|network| (format!("network {}", network.name), &network.listeners));
+    let of_host = status.host_view.iter().map(|view| ("the host view".to_owned(), &view.listeners));
+    for (what, listeners) in of_networks.chain(of_host) {
+        for listener in listeners.iter().filter(|listener| !listener.listening) {
             let error = listener.error.as_deref().unwrap_or("not listening");
-            problems.push(format!(
-                "network {} is not answered at {} ({}): {error}",
-                network.name, listener.address, listener.transport
-            ));
+            problems.push(format!("{what} is not answered at {} ({}): {error}", listener.address, listener.transport));
         }
+    }
+    if let Some(shapes::Dnstap { target, connected: false, error: Some(error), .. }) = &status.dnstap {
+        problems.push(format!("dnstap has no reader at {target}: {error}"));
     }
     let down = status.upstreams.iter().filter(|upstream| upstream.state == "down");
     problems.extend(down.map(|upstream| format!("upstream {} does not answer", upstream.address)));
@@ -152,11 +175,7 @@ pub(super) fn problems(status: &shapes::Status) -> Vec<String> {
 
 /// The names of all networks, or of one; `None` if there is none of that name.
 pub(super) fn names(table: &NameTable, only: Option<&str>) -> Option<shapes::Names> {
-    let mut networks = match only {
-        Some(name) => vec![table.network(name)?],
-        None => table.networks(),
-    };
-    networks.sort_by(|a, b| a.name().cmp(b.name()));
+    let networks = chosen(table, only)?;
     Some(shapes::Names { api: VERSION, networks: networks.iter().map(|network| network_names(network)).collect() })
 }
 
@@ -169,6 +188,28 @@ fn network_names(network: &Network) -> shapes::NetworkNames {
         domains: snapshot.settings().domains.iter().map(ToString::to_string).collect(),
         names,
     }
+}
+
+/// The containers of all networks, or of one; `None` if there is none of that name.
+pub(super) fn containers(table: &NameTable, only: Option<&str>) -> Option<shapes::Containers> {
+    let networks = chosen(table, only)?;
+    let networks = networks.iter().map(|network| {
+        let snapshot = network.snapshot();
+        let mut containers: Vec<shapes::Attached> = snapshot.endpoints().map(containers::attached).collect();
+        containers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        shapes::NetworkContainers { network: network.name().to_owned(), revision: snapshot.revision(), containers }
+    });
+    Some(shapes::Containers { api: VERSION, networks: networks.collect() })
+}
+
+/// All networks by name, or one; `None` if there is none of that name.
+fn chosen(table: &NameTable, only: Option<&str>) -> Option<Vec<Arc<Network>>> {
+    let mut networks = match only {
+        Some(name) => vec![table.network(name)?],
+        None => table.networks(),
+    };
+    networks.sort_by(|a, b| a.name().cmp(b.name()));
+    Some(networks)
 }
 
 fn name(entry: &NameEntry) -> shapes::Name {

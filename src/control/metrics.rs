@@ -1,4 +1,4 @@
-//! Metrics, health and readiness over HTTP: `/metrics`, `/health`, `/ready`.
+//! Metrics, health and readiness over HTTP: `/metrics`, `/health`, `/ready`; and the page, if it is wanted.
 //!
 //! Everything is read when it is asked for. Labels are bounded: networks and upstreams that there are, types and codes that
 //! are usual; never a name that somebody asks for.
@@ -22,7 +22,8 @@ use tokio::time::timeout;
 use crate::server::{DURATION_BUCKETS, Distribution, ListenerCounts, ListenerState, SIZE_BOUNDS, Server};
 
 use super::http::{self, Accept, Asked, Handler, Reply};
-use super::{Host, Hub, look};
+use super::page::{Page, PageOptions};
+use super::{Host, Hub, Reads, look};
 
 /// How long an own query may take to be answered.
 const HEALTHY: Duration = Duration::from_secs(1);
@@ -37,6 +38,8 @@ pub struct MetricsOptions {
     pub listen: SocketAddr,
     /// With the names that CoreDNS has for them, too.
     pub coredns: bool,
+    /// The page at `/`; `None` for none.
+    pub page: Option<PageOptions>,
 }
 
 /// Metrics that are served; ended when dropped.
@@ -64,9 +67,12 @@ impl Metrics {
         server.count_queries(true);
         let mut registry = Registry::default();
         let started = SystemTime::now();
+        let page = options.page.clone();
+        let page =
+            page.map(|page| Page::new(Reads::new(server.clone(), host.clone(), hub.clone()), address.ip(), page));
         let gatherer = Gatherer { server: server.clone(), host: host.clone(), hub, started, coredns: options.coredns };
         registry.register_collector(Box::new(gatherer));
-        let scrapes = Scrapes { server: server.clone(), host, registry };
+        let scrapes = Scrapes { server: server.clone(), host, registry, page };
         let task = tokio::spawn(http::serve(Tcp(TcpListener::from_std(listener)?), Arc::new(scrapes)));
         Ok(Metrics { task, address, server })
     }
@@ -95,10 +101,13 @@ struct Tcp(TcpListener);
 
 impl Accept for Tcp {
     type Stream = TcpStream;
-    type Peer = ();
+    /// The address of ours that the client connected to.
+    type Peer = IpAddr;
 
-    async fn next(&mut self) -> io::Result<(TcpStream, ())> {
-        self.0.accept().await.map(|(stream, _)| (stream, ()))
+    async fn next(&mut self) -> io::Result<(TcpStream, IpAddr)> {
+        let (stream, _) = self.0.accept().await?;
+        let local = stream.local_addr()?.ip();
+        Ok((stream, local))
     }
 }
 
@@ -106,12 +115,13 @@ struct Scrapes {
     server: Arc<Server>,
     host: Arc<dyn Host>,
     registry: Registry,
+    page: Option<Page>,
 }
 
 impl Handler for Scrapes {
-    type Peer = ();
+    type Peer = IpAddr;
 
-    async fn answer(&self, (): (), asked: Asked) -> Reply {
+    async fn answer(&self, local: IpAddr, asked: Asked) -> Reply {
         if !matches!(asked.method, Method::GET | Method::HEAD) {
             return Reply::refusal(StatusCode::METHOD_NOT_ALLOWED, "this is for looking only");
         }
@@ -119,10 +129,13 @@ impl Handler for Scrapes {
             "/metrics" => self.metrics(&asked),
             "/health" => self.health().await,
             "/ready" => self.ready(),
-            path => Reply::refusal(
-                StatusCode::NOT_FOUND,
-                format!("there is nothing at {path}; see /metrics, /health, /ready"),
-            ),
+            path => match &self.page {
+                Some(page) if Page::has(path) => page.answer(local, &asked).await,
+                _ => Reply::refusal(
+                    StatusCode::NOT_FOUND,
+                    format!("there is nothing at {path}; see /metrics, /health, /ready"),
+                ),
+            },
         }
     }
 }
@@ -396,6 +409,16 @@ impl Gatherer {
             status.listeners.iter().filter(|listener| matches!(listener.state, ListenerState::Listening(_))).count();
         let listeners = [("up", listening), ("down", status.listeners.len() - listening)];
         let kind = vec![("kind", source.kind.clone())];
+        let activity = self.host.source_activity();
+        let hit = status.limits_hit;
+        let limits = [
+            ("tcp_connections", hit.tcp_connections),
+            ("tcp_connections_per_client", hit.tcp_connections_per_client),
+            ("tcp_connections_waiting", hit.tcp_connections_waiting),
+            ("forwards", hit.forwards),
+            ("forwards_per_client", hit.forwards_per_client),
+            ("forwards_displaced", hit.forwards_displaced),
+        ];
         vec![
             Family::gauges(
                 "callsign_build_info",
@@ -481,9 +504,24 @@ impl Gatherer {
                 "callsign_source_last_sync_timestamp_seconds",
                 "When the source was last read with success",
                 match self.host.last_sync() {
-                    Some(at) => vec![(kind, seconds_since_1970(at))],
+                    Some(at) => vec![(kind.clone(), seconds_since_1970(at))],
                     None => Vec::new(),
                 },
+            ),
+            Family::counters(
+                "callsign_source_resyncs",
+                "How often all that the source has was read",
+                vec![(kind.clone(), activity.resyncs as f64)],
+            ),
+            Family::gauges(
+                "callsign_source_lag_seconds",
+                "How long the last change took from the Docker engine's event until it was in force; absent for other sources",
+                activity.lag.map(|lag| (kind, lag.as_secs_f64())).into_iter().collect(),
+            ),
+            Family::counters(
+                "callsign_limits_hit",
+                "How often a limit was reached: connections that had to wait or were refused, queries turned down or cut short",
+                limits.map(|(limit, count)| (vec![("limit", limit.to_owned())], count as f64)).to_vec(),
             ),
             Family::gauge(
                 "callsign_watchers",
@@ -491,6 +529,32 @@ impl Gatherer {
                 self.hub.watchers() as f64,
             ),
             Family::counter("callsign_watch_dropped", "Queries that watchers were too slow for", self.hub.dropped()),
+            Family::counters(
+                "callsign_query_log_dropped",
+                "Queries that the query log was too slow for; absent without one",
+                self.hub.unlogged().map(|dropped| (Vec::new(), dropped as f64)).into_iter().collect(),
+            ),
+        ]
+        .into_iter()
+        .chain(self.dnstap())
+        .collect()
+    }
+
+    fn dnstap(&self) -> Vec<Family> {
+        let Some(dnstap) = self.hub.dnstap() else { return Vec::new() };
+        let status = dnstap.status();
+        vec![
+            Family::gauge(
+                "callsign_dnstap_connected",
+                "1 while dnstap has a reader",
+                f64::from(u8::from(status.connected)),
+            ),
+            Family::counter("callsign_dnstap_sent", "Messages that were written as dnstap", status.sent),
+            Family::counter(
+                "callsign_dnstap_dropped",
+                "Messages that dnstap's reader was too slow for",
+                status.dropped,
+            ),
         ]
     }
 }

@@ -4,18 +4,21 @@
 //! the server's own. Whoever may open the socket may look; changing something takes root, the server's own user, or the
 //! control group. What only the program can do, reading its configuration again or changing its log, it does as [`Host`].
 //!
-//! The [`Hub`] is the server's [`Observer`](crate::server::Observer): queries go through it to those who watch them, and to the
-//! query log. Knows nothing of arguments, signals or configuration files.
+//! The [`Hub`] is the server's [`Observer`](crate::server::Observer): queries go through it to those who watch them, to the
+//! query log and to dnstap; it is the forwarder's [`Tap`](crate::forward::Tap), too. Knows nothing of arguments, signals or configuration files.
 
 mod added;
 pub mod client;
 mod containers;
 mod coredns;
+mod dnstap;
 mod explain;
+mod explain_host;
 mod http;
 mod hub;
 mod look;
 mod metrics;
+mod page;
 mod peer;
 mod query_log;
 #[doc(hidden)]
@@ -32,17 +35,19 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinHandle;
 
 use crate::server::Server;
 
+pub use dnstap::{Dnstap, DnstapStatus, DnstapTarget};
 pub use explain::{Inquiry, Outcome, World, explain};
 #[doc(hidden)]
 pub use http::parameters;
 pub use hub::{Hub, Only};
 pub use metrics::{Metrics, MetricsOptions};
+pub use page::PageOptions;
 pub use query_log::{QueryLog, QueryLogOptions};
 pub use socket::{Place, directory, running};
 
@@ -62,6 +67,9 @@ pub trait Host: Send + Sync + 'static {
     /// When they were last read with success.
     fn last_sync(&self) -> Option<SystemTime>;
 
+    /// What following the source has come to.
+    fn source_activity(&self) -> SourceActivity;
+
     /// How many readings succeeded, and how many failed.
     fn reloads(&self) -> (u64, u64);
 
@@ -71,11 +79,25 @@ pub trait Host: Send + Sync + 'static {
     /// Reads the source again.
     fn reload(&self) -> Pin<Box<dyn Future<Output = shapes::Reloaded> + Send + '_>>;
 
+    /// What the process has given up. Nothing, unless said otherwise.
+    fn confined(&self) -> Option<shapes::Confined> {
+        None
+    }
+
     /// Sets the level of the log.
     ///
     /// # Errors
     /// What is wrong with it.
     fn set_log_level(&self, level: &str) -> Result<(), String>;
+}
+
+/// What following a source has come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SourceActivity {
+    /// How often all of it was read.
+    pub resyncs: u64,
+    /// How long the last change took to be in force, where the source says when it happened.
+    pub lag: Option<Duration>,
 }
 
 /// What a control socket is started with.
@@ -96,14 +118,25 @@ pub struct Control {
 
 /// What requests are answered from.
 pub(in crate::control) struct State {
+    reads: Reads,
+    added: Arc<added::Names>,
+    group: Option<String>,
+}
+
+/// What is read of a running server, by the control socket and by the page.
+pub(in crate::control) struct Reads {
     server: Arc<Server>,
     host: Arc<dyn Host>,
     hub: Arc<Hub>,
-    added: Arc<added::Names>,
-    group: Option<String>,
     started: SystemTime,
     /// The last count of queries, and when it was taken.
     sample: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Reads {
+    fn new(server: Arc<Server>, host: Arc<dyn Host>, hub: Arc<Hub>) -> Reads {
+        Reads { server, host, hub, started: SystemTime::now(), sample: Mutex::default() }
+    }
 }
 
 impl Control {
@@ -126,15 +159,8 @@ impl Control {
             directory.join(format!("names-{stem}.json"))
         });
         let added = Arc::new(added::Names::load(server.clone(), file));
-        let state = Arc::new(State {
-            server,
-            host,
-            hub,
-            added: added.clone(),
-            group: place.group,
-            started: SystemTime::now(),
-            sample: Mutex::default(),
-        });
+        let reads = Reads::new(server, host, hub);
+        let state = Arc::new(State { reads, added: added.clone(), group: place.group });
         let tasks = vec![tokio::spawn(added.keep()), tokio::spawn(http::serve(routes::Unix(listener), state))];
         Ok(Control { socket, tasks })
     }

@@ -53,6 +53,8 @@ pub struct QueryLog {
 #[derive(Debug, Default)]
 struct Shared {
     dropped: AtomicU64,
+    /// Those of them that the log has been told of.
+    said: AtomicU64,
     reopen: AtomicBool,
 }
 
@@ -81,6 +83,11 @@ impl QueryLog {
     /// Opens the file again, which may have been moved away.
     pub(super) fn reopen(&self) {
         self.shared.reopen.store(true, Ordering::Relaxed);
+    }
+
+    /// Queries that were dropped.
+    pub(super) fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
     }
 
     pub(super) fn wants(&self, query: &Observed<'_>) -> bool {
@@ -179,7 +186,8 @@ fn write_all(events: &Receiver<Event>, mut output: Output, shared: &Shared, json
         if let Some(event) = event {
             output.line(&if json { json_line(&event) } else { text_line(&event) });
         }
-        let dropped = shared.dropped.swap(0, Ordering::Relaxed);
+        let all = shared.dropped.load(Ordering::Relaxed);
+        let dropped = all - shared.said.swap(all, Ordering::Relaxed);
         if dropped > 0 {
             output.line(&if json {
                 format!("{{\"dropped\":{dropped}}}\n")
@@ -211,8 +219,10 @@ fn text_line(event: &Event) -> String {
     let reply = event.reply.as_deref().and_then(Header::read);
     let code = reply.map_or("-".into(), |reply| rcode::mnemonic(reply.rcode()));
     let flags = reply.map_or_else(|| "-".to_owned(), |reply| flags(&reply));
+    // Which of several it was.
+    let upstream = event.upstream.as_ref().map(|upstream| format!(" {upstream}")).unwrap_or_default();
     format!(
-        "{} {} - {} \"{rtype} {} {name} {} {} {dnssec_ok} {size}\" {code} {flags} {} {:.9}s {} {} {}\n",
+        "{} {} - {} \"{rtype} {} {name} {} {} {dnssec_ok} {size}\" {code} {flags} {} {:.9}s {} {} {}{upstream}\n",
         time::rfc3339(event.at),
         event.client,
         header.map_or(0, |header| header.id),

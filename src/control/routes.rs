@@ -9,13 +9,14 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 use crate::server::{ListenerState, Server};
+use crate::table::NameTable;
 use crate::wire::{Name, reverse, rtype};
 
 use super::http::{Accept, Asked, Handler, Reply};
 use super::hub::{Filter, Only, Pattern};
 use super::peer::Peer;
 use super::shapes::{self, AddedNames, LogLevel, VERSION};
-use super::{Inquiry, OPENAPI, State, World, explain, look, time, watch};
+use super::{Inquiry, OPENAPI, Reads, State, World, explain, look, time, watch};
 
 /// The shortest time over which queries a second are counted, and the longest.
 const SHORTEST_SAMPLE: Duration = Duration::from_millis(500);
@@ -43,7 +44,7 @@ impl Accept for Unix {
 }
 
 /// A reply, or the refusal that takes its place.
-type Answer = Result<Reply, Reply>;
+pub(super) type Answer = Result<Reply, Reply>;
 
 impl Handler for State {
     type Peer = Option<Peer>;
@@ -67,25 +68,13 @@ impl State {
                 ),
             ));
         }
+        if *method == get
+            && let Some(answer) = self.reads.answer(asked).await
+        {
+            return answer;
+        }
         match &*asked.path {
-            "/v1/openapi.json" if *method == get => {
-                Ok(Reply::whole(StatusCode::OK, "application/json", OPENAPI.as_bytes()))
-            }
-            "/v1/status" if *method == get => Ok(ok(&self.status().await)),
-            "/v1/names" if *method == get => {
-                let network = asked.parameter("network");
-                look::names(self.server.table(), network)
-                    .map(|names| ok(&names))
-                    .ok_or_else(|| self.no_network(network.unwrap_or_default()))
-            }
-            "/v1/upstreams" if *method == get => {
-                let upstreams = self.server.status().upstreams.iter().map(look::upstream).collect();
-                Ok(ok(&shapes::Upstreams { api: VERSION, upstreams }))
-            }
-            "/v1/cache" if *method == get => self.cache(asked),
             "/v1/cache" if *method == delete => self.flush(asked),
-            "/v1/watch" if *method == get => self.watch(asked),
-            "/v1/explain" if *method == get => self.explain(asked).await,
             "/v1/added" if *method == get => Ok(ok(&self.added.list())),
             "/v1/added" if *method == post => {
                 let added = self.added.add(body(asked)?).map_err(unprocessable)?;
@@ -100,14 +89,16 @@ impl State {
                 }
                 Ok(ok(&AddedNames { api: VERSION, added }))
             }
-            "/v1/reload" if *method == post => match tokio::time::timeout(RELOAD_PATIENCE, self.host.reload()).await {
+            "/v1/reload" if *method == post => match tokio::time::timeout(RELOAD_PATIENCE, self.reads.host.reload())
+                .await
+            {
                 Ok(reloaded) if reloaded.errors.is_empty() => Ok(ok(&reloaded)),
                 Ok(reloaded) => Ok(Reply::json(StatusCode::UNPROCESSABLE_ENTITY, &reloaded)),
                 Err(_) => Err(Reply::refusal(StatusCode::GATEWAY_TIMEOUT, "the reload takes too long; see the log")),
             },
             "/v1/log" if *method == put => {
                 let LogLevel { level } = body(asked)?;
-                self.host.set_log_level(&level).map_err(unprocessable)?;
+                self.reads.host.set_log_level(&level).map_err(unprocessable)?;
                 Ok(ok(&LogLevel { level }))
             }
             path if PATHS.contains(&path) => {
@@ -117,6 +108,64 @@ impl State {
                 StatusCode::NOT_FOUND,
                 format!("there is nothing at {path}; /v1/openapi.json says what there is"),
             )),
+        }
+    }
+
+    fn flush(&self, asked: &Asked) -> Answer {
+        let forwarder = self.reads.server.forwarder();
+        let removed = match (asked.parameter("name"), asked.parameter("zone"), asked.parameter("all")) {
+            (Some(text), None, None) => {
+                let name = name(text)?;
+                forwarder.flush_cache(|entry| entry == name.as_wire())
+            }
+            (None, Some(text), None) => {
+                let zone = name(text)?;
+                forwarder.flush_cache(|entry| crate::wire::is_below(entry, zone.as_wire()))
+            }
+            (None, None, Some(_)) => forwarder.flush_cache(|_| true),
+            _ => {
+                let text = "say what to flush, by one of `name`, `zone` and `all`";
+                return Err(Reply::refusal(StatusCode::BAD_REQUEST, text));
+            }
+        };
+        Ok(ok(&shapes::Flushed { api: VERSION, removed }))
+    }
+}
+
+impl Reads {
+    /// What a path gives, if it is one of those that read. All of them take GET.
+    pub(super) async fn answer(&self, asked: &Asked) -> Option<Answer> {
+        Some(match &*asked.path {
+            "/v1/openapi.json" => Ok(Reply::whole(StatusCode::OK, "application/json", OPENAPI.as_bytes())),
+            "/v1/status" => Ok(ok(&self.status().await)),
+            "/v1/names" => self.of_network(asked, look::names),
+            "/v1/containers" => self.of_network(asked, look::containers),
+            "/v1/upstreams" => {
+                let upstreams = self.server.status().upstreams.iter().map(look::upstream).collect();
+                Ok(ok(&shapes::Upstreams { api: VERSION, upstreams }))
+            }
+            "/v1/cache" => self.cache(asked),
+            "/v1/watch" => self.watch(asked),
+            "/v1/explain" => self.explain(asked).await,
+            _ => return None,
+        })
+    }
+
+    /// How many watch the server's queries.
+    pub(super) fn watchers(&self) -> usize {
+        self.hub.watchers()
+    }
+
+    /// What is looked up of all networks, or of the one that is asked for.
+    fn of_network<T: serde::Serialize>(
+        &self,
+        asked: &Asked,
+        look: fn(&NameTable, Option<&str>) -> Option<T>,
+    ) -> Answer {
+        let network = asked.parameter("network");
+        match look(self.server.table(), network) {
+            Some(found) => Ok(ok(&found)),
+            None => Err(self.no_network(network.unwrap_or_default())),
         }
     }
 
@@ -134,10 +183,13 @@ impl State {
             queries: status.queries,
             queries_per_second,
             networks: look::networks(&self.server, &status),
+            host_view: self.server.host_view().map(|view| look::host_view(&view, &status)),
             upstreams: status.upstreams.iter().map(look::upstream).collect(),
             forwarding: look::forwarding(&status.forwarding),
             tcp_connections: status.tcp_connections,
             waiting: status.forwards,
+            confined: self.host.confined(),
+            dnstap: self.hub.dnstap().map(|dnstap| look::dnstap(&dnstap)),
         };
         shape.problems = look::problems(&shape);
         shape
@@ -170,26 +222,6 @@ impl State {
             .cache_entries(MAX_ENTRIES, |entry| name.as_ref().is_none_or(|name| entry == name.as_wire()));
         let entries = entries.iter().map(look::cache_entry).collect();
         Ok(ok(&shapes::Cache { api: VERSION, matching, entries }))
-    }
-
-    fn flush(&self, asked: &Asked) -> Answer {
-        let forwarder = self.server.forwarder();
-        let removed = match (asked.parameter("name"), asked.parameter("zone"), asked.parameter("all")) {
-            (Some(text), None, None) => {
-                let name = name(text)?;
-                forwarder.flush_cache(|entry| entry == name.as_wire())
-            }
-            (None, Some(text), None) => {
-                let zone = name(text)?;
-                forwarder.flush_cache(|entry| crate::wire::is_below(entry, zone.as_wire()))
-            }
-            (None, None, Some(_)) => forwarder.flush_cache(|_| true),
-            _ => {
-                let text = "say what to flush, by one of `name`, `zone` and `all`";
-                return Err(Reply::refusal(StatusCode::BAD_REQUEST, text));
-            }
-        };
-        Ok(ok(&shapes::Flushed { api: VERSION, removed }))
     }
 
     fn watch(&self, asked: &Asked) -> Answer {
@@ -237,11 +269,14 @@ impl State {
             rtype: kind.transpose()?.unwrap_or(default),
             from: asked.required("from")?.to_owned(),
             network: asked.parameter("network").map(str::to_owned),
+            note: None,
         };
         let source = self.host.source();
         let outcome = {
             let world = World {
                 table: self.server.table(),
+                host_view: self.server.host_view(),
+                hosts: self.server.hosts(),
                 forwarder: self.server.forwarder(),
                 responder: self.server.responder_options(),
                 listeners: listeners(&self.server),
@@ -269,10 +304,11 @@ impl State {
 }
 
 /// The paths that there are.
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 11] = [
     "/v1/openapi.json",
     "/v1/status",
     "/v1/names",
+    "/v1/containers",
     "/v1/upstreams",
     "/v1/cache",
     "/v1/watch",

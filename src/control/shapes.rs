@@ -42,6 +42,9 @@ pub struct Status {
     pub queries_per_second: f64,
     /// Its networks, by name.
     pub networks: Vec<Network>,
+    /// The host view, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_view: Option<HostView>,
     /// The upstreams that were asked lately.
     pub upstreams: Vec<Upstream>,
     /// What forwarding has come to.
@@ -50,6 +53,51 @@ pub struct Status {
     pub tcp_connections: usize,
     /// Queries that wait for an upstream.
     pub waiting: usize,
+    /// What the server has given up; absent if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confined: Option<Confined>,
+    /// Where queries are written to as dnstap, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dnstap: Option<Dnstap>,
+}
+
+/// What a process has given up after its start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confined {
+    /// The capabilities that are left, such as `cap_net_bind_service`.
+    pub capabilities: Vec<String>,
+    /// No program that it executes gains a privilege.
+    pub no_new_privs: bool,
+    /// The version of Landlock, which keeps it from other files; `null` where the kernel has none.
+    pub landlock: Option<i32>,
+}
+
+/// What is written as dnstap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dnstap {
+    /// The reader: `unix:PATH` or `tcp:ADDRESS:PORT`.
+    pub target: String,
+    /// True while it is there.
+    pub connected: bool,
+    /// Why it is not.
+    pub error: Option<String>,
+    /// Messages that were written.
+    pub sent: u64,
+    /// Messages that were not, because there was no reader or it was too slow.
+    pub dropped: u64,
+}
+
+/// Where the host finds the names of all networks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostView {
+    /// The domain that all names lie below.
+    pub domain: String,
+    /// True if names answer where ports are published, and not with the containers' addresses.
+    pub published: bool,
+    /// Where it listens.
+    pub listeners: Vec<Listener>,
+    /// Queries that its listeners received since they are served.
+    pub queries: u64,
 }
 
 /// Where the networks come from.
@@ -82,6 +130,8 @@ pub struct FailedReload {
 pub struct Network {
     /// Its name.
     pub name: String,
+    /// Another one after each change of its settings, names or containers.
+    pub revision: u64,
     /// True if its containers are answered from here only: nothing is forwarded.
     pub internal: bool,
     /// Its subnets.
@@ -202,6 +252,41 @@ pub struct Container {
     pub id: String,
     /// `up`, `unhealthy`, `starting` or `stopped`.
     pub state: String,
+}
+
+/// `/v1/containers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Containers {
+    /// [`VERSION`].
+    pub api: u32,
+    /// The networks, by name.
+    pub networks: Vec<NetworkContainers>,
+}
+
+/// The containers of a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkContainers {
+    /// The network.
+    pub network: String,
+    /// Its revision, as in [`Network`].
+    pub revision: u64,
+    /// The containers that are attached to it, sorted by name.
+    pub containers: Vec<Attached>,
+}
+
+/// A container that is attached to a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// Its name.
+    pub name: String,
+    /// Its ID: the same on every network that it is attached to.
+    pub id: String,
+    /// `up`, `unhealthy`, `starting` or `stopped`.
+    pub state: String,
+    /// Its addresses on this network.
+    pub addresses: Vec<IpAddr>,
+    /// Its names on this network, the canonical one first.
+    pub names: Vec<String>,
 }
 
 /// `/v1/upstreams`.
@@ -423,6 +508,9 @@ pub struct Client {
 /// What an upstream said when it was asked for an explanation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UpstreamSaid {
+    /// The one whose reply it is; `None` if none answered.
+    #[serde(default)]
+    pub upstream: Option<String>,
     /// The response code; `None` if none answered.
     pub rcode: Option<String>,
     /// The records of the answer, as text.

@@ -56,64 +56,75 @@ impl QueryOptions {
 
 /// What came of a question.
 pub(super) struct Asked {
-    pub(super) outcome: Result<Vec<u8>, Failure>,
+    pub(super) outcome: Result<Reply, Failure>,
     /// The time was over, and there are sockets at which a reply may still come.
     pub(super) late: Option<Late>,
 }
 
-/// See [`Forwarder::ask`](super::Forwarder::ask).
-pub(super) async fn ask(
-    question: &Question,
+/// A reply.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) message: Vec<u8>,
+    /// The place in the list of the server that gave it.
+    pub(super) server: usize,
+}
+
+/// See [`Forwarder::ask`](super::Forwarder::ask). No `async fn`, whose future has its arguments
+/// twice: there may be thousands.
+pub(super) fn ask<'q>(
+    question: &'q Question,
     client: Option<Asker>,
-    pool: &Arc<UpstreamPool>,
+    pool: Arc<UpstreamPool>,
     options: QueryOptions,
-) -> Asked {
-    let mut plan = Plan::new(question, client, pool, options);
-    let mut attempts = QueryAttempts::new(question, client, pool, options);
-    let mut timer = pin!(sleep_until(now().into()));
-    loop {
-        // Before the schedule looks at the servers, so that no change is missed.
-        let mut change = pin!(plan.is_watching().then(|| pool.changes.notified()));
-        let until = match plan.next(now(), pool) {
-            Step::Ask(server) => {
-                let event = attempts.ask(server);
-                plan.take(server, event);
-                continue;
-            }
-            Step::Repeat(server) => {
-                let event = attempts.repeat(server);
-                plan.take(server, event);
-                continue;
-            }
-            Step::Suspect(server) => {
-                pool.servers[server].suspect();
-                continue;
-            }
-            Step::Silent(server) => {
-                pool.servers[server].warn(&"is slow or does not answer: no reply within its share of the time");
-                continue;
-            }
-            Step::Give(server) => {
-                let reply = attempts.outcomes[server].reply.take();
-                return Asked { outcome: reply.map_or_else(|| attempts.best(), Ok), late: None };
-            }
-            Step::Wait(until) => until,
-            Step::End => return attempts.end(),
-        };
-        timer.as_mut().reset(until.into());
-        // By hand: this is the larger part of what a question holds while it waits, and there may be thousands.
-        let ended = poll_fn(|context| {
-            if let Poll::Ready(ended) = first(&mut attempts.pending, context) {
-                return Poll::Ready(Some(ended));
-            }
-            let change = change.as_mut().as_pin_mut().map(|change| change.poll(context));
-            let is_over = change.is_some_and(|change| change.is_ready()) || timer.as_mut().poll(context).is_ready();
-            if is_over { Poll::Ready(None) } else { Poll::Pending }
-        });
-        let Some((attempt, result)) = ended.await else { continue };
-        let server = attempt.server;
-        let event = attempts.classify(attempt, result);
-        plan.take(server, event);
+) -> impl Future<Output = Asked> + Send + 'q {
+    let mut plan = Plan::new(question, client, &pool, options);
+    let mut attempts = QueryAttempts::new(question, client, &pool, options);
+    async move {
+        let mut timer = pin!(sleep_until(now().into()));
+        loop {
+            // Before the schedule looks at the servers, so that no change is missed.
+            let mut change = pin!(plan.is_watching().then(|| pool.changes.notified()));
+            let until = match plan.next(now(), &pool) {
+                Step::Ask(server) => {
+                    let event = attempts.ask(server);
+                    plan.take(server, event);
+                    continue;
+                }
+                Step::Repeat(server) => {
+                    let event = attempts.repeat(server);
+                    plan.take(server, event);
+                    continue;
+                }
+                Step::Suspect(server) => {
+                    pool.servers[server].suspect();
+                    continue;
+                }
+                Step::Silent(server) => {
+                    pool.servers[server].warn(&"is slow or does not answer: no reply within its share of the time");
+                    continue;
+                }
+                Step::Give(server) => {
+                    let reply = attempts.reply_of(server);
+                    return Asked { outcome: reply.map_or_else(|| attempts.best(), Ok), late: None };
+                }
+                Step::Wait(until) => until,
+                Step::End => return attempts.end(),
+            };
+            timer.as_mut().reset(until.into());
+            // By hand: this is the larger part of what a question holds while it waits, and there may be thousands.
+            let ended = poll_fn(|context| {
+                if let Poll::Ready(ended) = first(&mut attempts.pending, context) {
+                    return Poll::Ready(Some(ended));
+                }
+                let change = change.as_mut().as_pin_mut().map(|change| change.poll(context));
+                let is_over = change.is_some_and(|change| change.is_ready()) || timer.as_mut().poll(context).is_ready();
+                if is_over { Poll::Ready(None) } else { Poll::Pending }
+            });
+            let Some((attempt, result)) = ended.await else { continue };
+            let server = attempt.server;
+            let event = attempts.classify(attempt, result);
+            plan.take(server, event);
+        }
     }
 }
 
@@ -200,7 +211,7 @@ struct QueryAttempts<'a> {
     outcomes: Box<[ServerOutcome]>,
     pending: SmallVec<[Attempt; 1]>,
     /// A truncated reply, kept while the whole one is fetched: all that there is to say if that fails.
-    truncated: Option<Vec<u8>>,
+    truncated: Option<Reply>,
 }
 
 impl<'a> QueryAttempts<'a> {
@@ -259,7 +270,7 @@ impl<'a> QueryAttempts<'a> {
             Ok(received) => received,
             Err(error) => return self.break_off(server, attempt.sent, options, is_datagram, error),
         };
-        self.pool.servers[server].answered(&attempt, received.reused);
+        self.pool.servers[server].answered(&attempt, &received);
         attempt.finish();
         let reply = received.message;
         match meaning(&reply) {
@@ -273,7 +284,7 @@ impl<'a> QueryAttempts<'a> {
             {
                 let whole = matches!(found, Meaning::Truncated { whole: true }) && !received.cut && !received.respelled;
                 if whole {
-                    self.truncated.get_or_insert(reply);
+                    self.truncated.get_or_insert(Reply { message: reply, server });
                 }
                 match self.attempt(server, AttemptOptions { connected: true, newer_than: None, ..options }) {
                     Event::Nothing => Event::Heard { with_reply: whole },
@@ -348,8 +359,14 @@ impl<'a> QueryAttempts<'a> {
         Asked { outcome, late }
     }
 
+    /// The answer of a server, if there is one.
+    fn reply_of(&mut self, server: usize) -> Option<Reply> {
+        let message = self.outcomes[server].reply.take()?;
+        Some(Reply { message, server })
+    }
+
     /// The best of what there is without an answer.
-    fn best(&mut self) -> Result<Vec<u8>, Failure> {
+    fn best(&mut self) -> Result<Reply, Failure> {
         if let Some(truncated) = self.truncated.take() {
             return Ok(truncated);
         }
@@ -364,7 +381,7 @@ pub(super) struct Late(QueryAttempts<'static>);
 impl Late {
     /// The first answer to come within [`LATE`]. Where the list has a meaning a negative one counts only of the first
     /// server that is still listened to.
-    pub(super) async fn answer(&mut self) -> Option<Vec<u8>> {
+    pub(super) async fn answer(&mut self) -> Option<Reply> {
         let Late(attempts) = self;
         let first_server = attempts.pending.iter().map(|attempt| attempt.server).min()?;
         let is_listed = attempts.options.order == Order::Listed;
@@ -374,7 +391,7 @@ impl Late {
                 let server = attempt.server;
                 match attempts.classify(attempt, result) {
                     Event::Answered { negative: true } if is_listed && server > first_server => {}
-                    Event::Answered { .. } => return attempts.outcomes[server].reply.take(),
+                    Event::Answered { .. } => return attempts.reply_of(server),
                     _ => {}
                 }
             }

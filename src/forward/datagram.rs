@@ -81,24 +81,44 @@ impl Exchange {
         let question_end = HEADER + question.question.len();
         let share = options.client.map(Share::take).transpose()?;
         let connected = connect_and_send(server, to, &query)?;
+        server.counters.tap.query(false, &query);
         let (server, query, is_guessed_at) = (server.clone(), query.into(), AtomicBool::new(false));
         Ok(Arc::new(Exchange { server, connected, query, question_end, name, is_guessed_at, _share: share }))
     }
 
     /// Sends the same datagram again.
     pub(super) fn repeat(&self) -> io::Result<()> {
+        self.server.counters.tap.query(false, &self.query);
         send_now(&self.connected, &self.query)
     }
 
-    /// The first datagram back that is the reply.
-    pub(super) async fn receive(self: Arc<Self>) -> io::Result<Received> {
-        let socket = &self.connected.socket;
-        // `try_io` would not do: it knows no two interests at once, and the error is what the system says of the server.
-        let received = socket.async_io(Interest::READABLE | Interest::ERROR, || self.take()).await?;
-        if received.respelled {
-            self.note_a_guess();
+    /// The first datagram back that is the reply. No `async fn`, whose future has its arguments twice: there may be thousands.
+    #[expect(clippy::manual_async_fn, reason = "its future has the arguments twice")]
+    pub(super) fn receive(self: Arc<Self>) -> impl Future<Output = io::Result<Received>> + Send {
+        async move {
+            let socket = &self.connected.socket;
+            loop {
+                let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
+                // `try_io` knows no two interests at once. An error is what the system says of the server.
+                for (is_ready, interest) in
+                    [(ready.is_readable(), Interest::READABLE), (ready.is_error(), Interest::ERROR)]
+                {
+                    if !is_ready {
+                        continue;
+                    }
+                    match socket.try_io(interest, || self.take()) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        Ok(received) => {
+                            if received.respelled {
+                                self.note_a_guess();
+                            }
+                            return Ok(received);
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
         }
-        Ok(received)
     }
 
     /// The reply, if it is among what is there.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::ask::Reply;
 use super::attempt::AttemptError;
 use crate::settings::Upstream;
 use crate::wire::{ede, rcode};
@@ -17,6 +18,9 @@ pub struct Failure {
     pub ede: u16,
     /// What happened, for the extended error's text and for people; at most 200 octets.
     pub text: Cow<'static, str>,
+    /// What each server did, whole, for who runs this host and for nobody else: it may name paths and quote certificates. Empty
+    /// if no server was asked.
+    pub detail: String,
 }
 
 /// The most that a failure says. A UDP reply has room for it beside the longest question.
@@ -30,7 +34,7 @@ impl Failure {
             let end = (0..=LONGEST_TEXT).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
             text.to_mut().truncate(end);
         }
-        Failure { rcode, ede, text }
+        Failure { rcode, ede, text, detail: String::new() }
     }
 }
 
@@ -39,16 +43,18 @@ impl Failure {
 pub(super) fn best<'a>(
     problems: Vec<Option<AttemptError>>,
     servers: impl Iterator<Item = &'a Upstream>,
-) -> Result<Vec<u8>, Failure> {
+) -> Result<Reply, Failure> {
     let silent = problems.iter().any(Option::is_none);
     let ede = if silent { ede::NO_REACHABLE_AUTHORITY } else { ede::NETWORK_ERROR };
     let text = problems.iter().zip(servers).map(|(problem, server)| match problem {
         Some(problem) => format!("{}: {}", server.address(), problem.brief()),
         None => format!("{}: timed out", server.address()),
     });
-    let failure = Failure::new(rcode::SERVFAIL, ede, text.collect::<Vec<_>>().join("; "));
-    let replies = problems.into_iter().flatten().filter_map(|problem| match problem {
-        AttemptError::Failed { rcode, reply } => Some((rank(rcode), reply)),
+    let mut failure = Failure::new(rcode::SERVFAIL, ede, text.collect::<Vec<_>>().join("; "));
+    let said = problems.iter().map(|problem| problem.as_ref().map_or("timed out".to_owned(), ToString::to_string));
+    failure.detail = said.collect::<Vec<_>>().join("; ");
+    let replies = problems.into_iter().enumerate().filter_map(|(server, problem)| match problem {
+        Some(AttemptError::Failed { rcode, reply }) => Some((rank(rcode), Reply { message: reply, server })),
         _ => None,
     });
     replies.min_by_key(|&(rank, _)| rank).map(|(_, reply)| reply).ok_or(failure)
@@ -75,9 +81,10 @@ mod tests {
     fn f3_the_best_error_reply_is_relayed() {
         let servers: Vec<Upstream> = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|text| text.parse().unwrap()).to_vec();
         let problems = vec![failed(rcode::NOTIMP), failed(rcode::REFUSED), failed(rcode::SERVFAIL)];
-        assert_eq!(best(problems, servers.iter()), Ok(vec![rcode::SERVFAIL as u8]));
+        let said = |problems| best(problems, servers.iter()).map(|reply| (reply.message, reply.server));
+        assert_eq!(said(problems), Ok((vec![rcode::SERVFAIL as u8], 2)));
         let problems = vec![None, failed(rcode::REFUSED), Some(AttemptError::Malformed)];
-        assert_eq!(best(problems, servers.iter()), Ok(vec![rcode::REFUSED as u8]));
+        assert_eq!(said(problems), Ok((vec![rcode::REFUSED as u8], 1)));
     }
 
     #[test]

@@ -6,15 +6,16 @@
 //! answer says what the upstream says to the one who asked first: who joins with AD gets AD=0 where that one did not want it.
 //! Dropping one waiter never cancels the question for the others.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::cache::Key;
+use super::cache::{CacheState, Key};
 use super::failure::Failure;
 use crate::wire::{ede, rcode};
 
@@ -24,7 +25,25 @@ const PREFETCHES: usize = 64;
 const MAX_LATE: usize = 1000;
 
 /// What came of a question.
-pub(super) type Outcome = Result<Arc<Vec<u8>>, Failure>;
+pub(super) type Outcome = Result<Resolved, Failure>;
+
+/// A reply, and where it is from.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved {
+    /// The message, for [`relay`](super::relay).
+    pub(crate) message: Arc<Vec<u8>>,
+    /// Where it is from.
+    pub(crate) from: ReplySource,
+}
+
+/// Where a reply is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ReplySource {
+    /// The server at this place of the list that the question was chosen for.
+    Upstream(usize),
+    /// The cache.
+    Cache(CacheState),
+}
 
 /// A question that is being asked, as those see it who wait for it.
 #[derive(Debug)]
@@ -66,6 +85,8 @@ pub(super) struct Flights {
     count: AtomicUsize,
     /// Questions whose time is over, and whose late answers are waited for.
     late: AtomicUsize,
+    /// The same from the oldest on, some that are over among them. What is dropped ends the wait.
+    oldest: Mutex<VecDeque<oneshot::Sender<()>>>,
     prefetches: AtomicUsize,
 }
 
@@ -88,7 +109,7 @@ impl Flights {
     }
 
     /// Joins the question that is asked already, or opens it. `known` looks once more for an answer before: one may have
-    /// come since the caller looked. There are never more than `most`, late ones included.
+    /// come since the caller looked. There are never more than `most`, late ones included: of these the oldest gives way.
     pub(super) fn join<T>(self: &Arc<Flights>, key: Key, most: usize, known: impl FnOnce() -> Option<T>) -> Joined<T> {
         match self.open.entry(Arc::new(key)) {
             Entry::Occupied(mut open) => Joined::Another(open.get_mut().join()),
@@ -96,7 +117,8 @@ impl Flights {
                 if let Some(known) = known() {
                     return Joined::Known(known);
                 }
-                if self.count.fetch_add(1, Ordering::Relaxed) + self.late.load(Ordering::Relaxed) >= most {
+                let before = self.count.fetch_add(1, Ordering::Relaxed);
+                if before + self.late.load(Ordering::Relaxed) >= most && (before >= most || !self.give_way()) {
                     self.count.fetch_sub(1, Ordering::Relaxed);
                     return Joined::Full;
                 }
@@ -118,13 +140,34 @@ impl Flights {
         None
     }
 
-    /// The right to wait for the late answer to a question that lands now. None if many do already, or if of `most` questions
-    /// more than four fifths are under way: questions that clients wait for come first.
+    /// The right to wait for the late answer to a question that lands now. None if many do already, or if `most` questions
+    /// are under way: questions that clients wait for come first.
     pub(super) fn linger(self: &Arc<Flights>, landing: &Landing, most: usize) -> Option<Lingering> {
-        let lingering = Lingering { flights: self.clone(), key: landing.key.clone() };
+        let (place, displaced) = oneshot::channel();
+        let lingering = Lingering { flights: self.clone(), key: landing.key.clone(), displaced };
         // Dropping it takes back what is added here.
         let late = self.late.fetch_add(1, Ordering::Relaxed);
-        (late < MAX_LATE && late + self.count() <= most / 5 * 4).then_some(lingering)
+        if late >= MAX_LATE || late + self.count() > most {
+            return None;
+        }
+        let mut oldest = self.oldest();
+        if oldest.len() > 2 * MAX_LATE {
+            oldest.retain(|place| !place.is_closed());
+        }
+        oldest.push_back(place);
+        drop(oldest);
+        Some(lingering)
+    }
+
+    /// Ends the oldest wait for a late answer. False if there is none.
+    fn give_way(&self) -> bool {
+        let mut oldest = self.oldest();
+        std::iter::from_fn(|| oldest.pop_front()).any(|place| place.send(()).is_ok())
+    }
+
+    fn oldest(&self) -> MutexGuard<'_, VecDeque<oneshot::Sender<()>>> {
+        // Every change leaves it whole.
+        self.oldest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -133,12 +176,18 @@ impl Flights {
 pub(super) struct Lingering {
     flights: Arc<Flights>,
     key: Arc<Key>,
+    displaced: oneshot::Receiver<()>,
 }
 
 impl Lingering {
     /// Which question it is.
     pub(super) fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// Waits until it has to give way to a question that a client waits for.
+    pub(super) async fn displaced(&mut self) {
+        let _ = (&mut self.displaced).await;
     }
 
     /// Gives the answer to those who wait for the same question, which was asked again meanwhile.
@@ -204,5 +253,47 @@ impl Landing {
 impl Drop for Landing {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cache::{Bits, KeyRef, Kind};
+    use super::*;
+
+    fn join(flights: &Arc<Flights>, name: &[u8], most: usize) -> Option<Landing> {
+        let (kind, group) = (Kind { rtype: 1, class: 1, bits: Bits::of(0, false) }, [].into());
+        match flights.join::<()>(KeyRef { name, kind, group: &group }.to_key(), most, || None) {
+            Joined::First(landing) => Some(landing),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn f6_late_waits_give_way_to_questions_the_oldest_first() {
+        let flights = Arc::new(Flights::default());
+        let mut late = [b"\x01a\0", b"\x01b\0", b"\x01c\0"]
+            .map(|name| flights.linger(&join(&flights, name, 4).unwrap(), 4).expect("there is room"));
+        let is_displaced = |late: &mut Lingering| late.displaced.try_recv().is_ok();
+        let first = join(&flights, b"\x01d\0", 4).unwrap();
+        assert_eq!(late.each_mut().map(is_displaced), [false; 3]);
+        let second = join(&flights, b"\x01e\0", 4).unwrap();
+        assert_eq!(late.each_mut().map(is_displaced), [true, false, false]);
+        // One that is over need not give way.
+        let [first_late, second_late, third_late] = late;
+        drop((first_late, second_late));
+        let third = join(&flights, b"\x01f\0", 4).expect("three and one");
+        let mut late = third_late;
+        assert!(!is_displaced(&mut late));
+        let fourth = join(&flights, b"\x01g\0", 4).expect("the last one gives way");
+        assert!(is_displaced(&mut late));
+        assert!(join(&flights, b"\x01h\0", 4).is_none(), "four are asked");
+        drop((first, second, third, fourth, late));
+        assert_eq!((flights.count(), flights.late.load(Ordering::Relaxed)), (0, 0));
+        // No more than so many wait.
+        let late: Vec<_> =
+            (0..MAX_LATE).map(|_| flights.linger(&join(&flights, b"\0", usize::MAX).unwrap(), usize::MAX)).collect();
+        assert!(late.iter().all(Option::is_some));
+        assert!(flights.linger(&join(&flights, b"\0", usize::MAX).unwrap(), usize::MAX).is_none());
     }
 }

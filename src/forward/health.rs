@@ -201,8 +201,8 @@ impl Health {
     }
 
     /// A reply to the client's question has earned a repeat.
-    pub(super) fn earn_repeat(&mut self, client: Option<Asker>) {
-        self.repeats.earn(client);
+    pub(super) fn earn_repeat(&mut self, client: Option<Asker>, now: Instant) {
+        self.repeats.earn(client, now);
     }
 
     /// It is later than usual with a question. If it is to be sent a probe, when: now, or one patience after the last one.
@@ -268,6 +268,7 @@ impl Health {
             return None;
         }
         self.state = State::Demoted { retries: 0, retry_at: now + retry_after(0) };
+        self.repeats.void();
         Some(Change::Demoted { log: self.warn(now) })
     }
 }

@@ -51,6 +51,7 @@ mod state;
 mod stream;
 mod strict;
 mod system;
+mod tap;
 #[cfg(feature = "encrypted")]
 mod tls;
 
@@ -67,11 +68,13 @@ pub use choice::{Choice, Reason};
 pub use counters::Counters;
 pub(crate) use datagram::most_sockets;
 pub use failure::Failure;
+pub(crate) use flight::{ReplySource, Resolved};
 pub use from_host::ForwardError;
 pub use query::Question;
 pub(crate) use resolve::TOO_MANY;
 pub use state::UpstreamStatus;
 pub use system::SystemOptions;
+pub use tap::{Tap, Tapped};
 
 use crate::settings::Upstream;
 pub use crate::wire::relay::{Asked, AskedEdns, relay};
@@ -163,24 +166,51 @@ impl Forwarder {
     /// # Errors
     /// [`Failure`] when there is nothing to relay; it says what the client is to be told.
     pub async fn ask(&self, question: &Question, choice: &Choice) -> Result<Vec<u8>, Failure> {
-        self.ask_chosen(question, choice, None).await.outcome
+        // With `?` the future would have it twice.
+        let asking = match self.start(question, choice, None) {
+            Ok(asking) => asking,
+            Err(failure) => return Err(failure),
+        };
+        asking.await.outcome.map(|reply| reply.message)
+    }
+
+    /// As [`Forwarder::ask`], and which server the reply is from.
+    ///
+    /// # Errors
+    /// As [`Forwarder::ask`].
+    pub async fn ask_naming(&self, question: &Question, choice: &Choice) -> Result<(Vec<u8>, Upstream), Failure> {
+        let reply = self.start(question, choice, None)?.await.outcome?;
+        Ok((reply.message, choice.servers[reply.server].clone()))
     }
 
     /// As [`Forwarder::ask`], with what is needed to wait for a late answer.
-    async fn ask_chosen(&self, question: &Question, choice: &Choice, client: Option<Asker>) -> ask::Asked {
-        let failed = |failure| ask::Asked { outcome: Err(failure), late: None };
+    ///
+    /// # Errors
+    /// As there, if there is nobody to ask.
+    fn start<'q>(
+        &self,
+        question: &'q Question,
+        choice: &Choice,
+        client: Option<Asker>,
+    ) -> Result<impl Future<Output = ask::Asked> + Send + use<'q>, Failure> {
         if let Reason::Blocked(domain) = &choice.reason {
-            return failed(Failure::new(rcode::NXDOMAIN, ede::BLOCKED, format!("{domain} is blocked here")));
+            return Err(Failure::new(rcode::NXDOMAIN, ede::BLOCKED, format!("{domain} is blocked here")));
         }
         if choice.servers.is_empty() {
-            return failed(Failure::new(rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY, "no upstream is configured"));
+            return Err(Failure::new(rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY, "no upstream is configured"));
         }
         let mut options = self.settings.load().query;
         let servers = match &choice.system {
             Some(system) => options.follow(system, &choice.servers),
             None => choice.servers.clone(),
         };
-        ask::ask(question, client, &self.pools.of(&servers), options).await
+        Ok(ask::ask(question, client, self.pools.of(&servers), options))
+    }
+
+    /// Shows all messages to and from upstreams to a tap, probes among them; the first call counts. While the tap is
+    /// [off](Tap::is_on), and where there is none, a question costs the same.
+    pub fn set_tap(&self, tap: Arc<dyn Tap>) {
+        self.pools.set_tap(tap);
     }
 
     /// How each upstream server does that was asked lately, sorted by address.

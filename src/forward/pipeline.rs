@@ -88,7 +88,7 @@ impl Pipeline {
             let flushing = self.unsent.is_empty();
             tokio::select! {
                 asked = asks.recv(), if wanted && is_room => match asked {
-                    Some(asked) => self.ask(asked)?,
+                    Some(asked) => self.ask(asked, counters)?,
                     None => wanted = false,
                 },
                 read = self.read.read_buf(&mut self.received) => {
@@ -111,7 +111,7 @@ impl Pipeline {
     }
 
     /// Writes a question, with an ID that no other one has.
-    fn ask(&mut self, asked: Asked) -> io::Result<()> {
+    fn ask(&mut self, asked: Asked, counters: &Counters) -> io::Result<()> {
         if self.waiting.is_empty() {
             self.heard = now();
         }
@@ -121,6 +121,7 @@ impl Pipeline {
             }
         };
         let query = asked.question.query(*place.key(), asked.edns);
+        counters.tap.query(true, &query);
         self.unsent.extend_from_slice(&(query.len() as u16).to_be_bytes());
         self.unsent.extend_from_slice(&query);
         place.insert(asked);

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use super::health::{Health, Timing};
 use super::ranking::{self, Ranking, Servers};
 use super::state::{UpstreamState, UpstreamStatus};
+use super::tap::{Tap, TapSlot};
 use crate::settings::{Order, Upstream};
 
 /// A list that was not used for so long is forgotten.
@@ -62,6 +63,7 @@ pub(super) struct UpstreamPools {
     changes: Arc<Notify>,
     pools: DashMap<Arc<[Upstream]>, Arc<UpstreamPool>, foldhash::fast::RandomState>,
     servers: Mutex<HashMap<Upstream, Weak<UpstreamState>, foldhash::fast::RandomState>>,
+    tap: TapSlot,
 }
 
 impl Default for UpstreamPools {
@@ -71,6 +73,7 @@ impl Default for UpstreamPools {
             changes: Arc::default(),
             pools: DashMap::default(),
             servers: Mutex::default(),
+            tap: TapSlot::default(),
         }
     }
 }
@@ -98,6 +101,11 @@ impl UpstreamPools {
         }
     }
 
+    /// Shows all messages to a tap, if there is none yet.
+    pub(super) fn set_tap(&self, tap: Arc<dyn Tap>) {
+        let _ = self.tap.set(tap);
+    }
+
     /// The state of every server of every list, each once.
     pub(super) fn status(&self) -> Vec<UpstreamStatus> {
         let servers: Vec<_> = self.known().values().filter_map(Weak::upgrade).collect();
@@ -111,7 +119,7 @@ impl UpstreamPools {
         if let Some(server) = servers.get(upstream).and_then(Weak::upgrade) {
             return server;
         }
-        let server = Arc::new(UpstreamState::new(upstream.clone(), self.changes.clone()));
+        let server = Arc::new(UpstreamState::new(upstream.clone(), self.changes.clone(), self.tap.clone()));
         servers.insert(upstream.clone(), Arc::downgrade(&server));
         server
     }

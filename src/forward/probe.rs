@@ -107,7 +107,7 @@ impl Query {
         let Query(attempt) = self;
         match result {
             Ok(received) => {
-                server.answered(&attempt, received.reused);
+                server.answered(&attempt, &received);
                 attempt.finish();
             }
             Err(error) if is_ours(&error) => warn_of_want(&error),

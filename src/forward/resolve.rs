@@ -8,7 +8,7 @@ use super::ask::{self, Late};
 use super::cache::{Age, Answer, Bits, Clamp, Found, KeyRef, Kind, Rules, seconds, write_failed};
 use super::counters::{Counters, Event};
 use super::failure::Failure;
-use super::flight::{Flight, Joined, Landing, Lingering, Outcome};
+use super::flight::{Flight, Joined, Landing, Lingering, Outcome, ReplySource, Resolved};
 use super::{Asked, AskedEdns};
 use super::{Asker, CacheState, Choice, ForwardOptions, Forwarder, Order, Question, Unanswered};
 use crate::wire::message::{HEADER, Header, flag};
@@ -143,7 +143,7 @@ impl Forwarder {
     /// # Errors
     /// As [`Forwarder::ask`]; and extended error 13 if the failure is one that was remembered.
     pub async fn resolve(self: &Arc<Self>, question: &Question, choice: &Choice) -> Result<Arc<Vec<u8>>, Failure> {
-        self.resolve_by(question, choice, None, false).await
+        self.resolve_by(question, choice, None, false).await.map(|resolved| resolved.message)
     }
 
     /// As [`Forwarder::resolve`], for a task that has nothing else to do and is never cut short: what has to be asked is
@@ -154,7 +154,7 @@ impl Forwarder {
         question: &Question,
         choice: &Choice,
         client: Asker,
-    ) -> impl Future<Output = Result<Arc<Vec<u8>>, Failure>> {
+    ) -> impl Future<Output = Result<Resolved, Failure>> {
         self.resolve_by(question, choice, Some(client), true)
     }
 
@@ -168,16 +168,26 @@ impl Forwarder {
         let wants_ad = wants_ad(question.flags, question.dnssec_ok);
         let outcome = match self.begin(question, choice) {
             Begun::Known(outcome) => return outcome,
-            Begun::Unkeyed => return self.ask(question, choice).await.map(Arc::new),
+            Begun::Unkeyed => return self.ask_alone(question, choice).await,
             Begun::First(landing, None) if here => self.carry_out(question, choice, client, landing).await,
             Begun::First(landing, expired) => {
-                let Some(flight) = landing.wait() else { return self.ask(question, choice).await.map(Arc::new) };
+                let Some(flight) = landing.wait() else { return self.ask_alone(question, choice).await };
                 self.launch(question.clone(), choice.clone(), client, landing);
                 self.wait(flight, expired, question).await
             }
             Begun::Another(flight, expired) => self.wait(flight, expired, question).await,
         };
         outcome.map(|reply| given(reply, wants_ad && choice.trusts_ad()))
+    }
+
+    /// Asks without cache or coalescing.
+    async fn ask_alone(&self, question: &Question, choice: &Choice) -> Outcome {
+        // With `?` the future would have it twice.
+        let asking = match self.start(question, choice, None) {
+            Ok(asking) => asking,
+            Err(failure) => return Err(failure),
+        };
+        asking.await.outcome.map(Resolved::from)
     }
 
     /// What there is to wait for. Apart from the wait, which holds nothing of what is needed here.
@@ -222,7 +232,8 @@ impl Forwarder {
         match self.cache.find(key, wants_ad, &self.settings.load().rules, self.clock.now()) {
             Found::Fresh(answer, age) => {
                 self.tally.count(Event::Hit);
-                Ok(Ok(whole(&answer, age, wants_ad && choice.trusts_ad(), question)))
+                let message = whole(&answer, age, wants_ad && choice.trusts_ad(), question);
+                Ok(Ok(Resolved { message, from: ReplySource::Cache(CacheState::Fresh) }))
             }
             Found::Stale(answer) => Ok(Ok(self.stale(&answer, question))),
             Found::Failed(failed) => {
@@ -245,7 +256,7 @@ impl Forwarder {
         };
         let rules = self.settings.load().rules;
         match outcome {
-            Some(Ok(reply)) if failure_code(&reply).is_none() => Ok(reply),
+            Some(Ok(reply)) if failure_code(&reply.message).is_none() => Ok(reply),
             // Another question for the name may have been told meanwhile that it does not exist.
             None | Some(_) if expired.is_usable_stale(self.clock.now(), rules.stale_for) => {
                 Ok(self.stale(&expired, question))
@@ -255,9 +266,10 @@ impl Forwarder {
         }
     }
 
-    fn stale(&self, answer: &Answer, question: &Question) -> Arc<Vec<u8>> {
+    fn stale(&self, answer: &Answer, question: &Question) -> Resolved {
         self.tally.count(Event::Stale);
-        whole(answer, Age::Stale, false, question)
+        let message = whole(answer, Age::Stale, false, question);
+        Resolved { message, from: ReplySource::Cache(CacheState::Expired) }
     }
 
     /// Asks, whoever goes on waiting.
@@ -266,64 +278,65 @@ impl Forwarder {
         tokio::spawn(async move { forwarder.carry_out(&question, &choice, client, landing).await });
     }
 
-    /// Asks, and takes note of the outcome before it is given out: who comes later finds it.
-    async fn carry_out(
-        self: &Arc<Self>,
-        question: &Question,
-        choice: &Choice,
+    /// Asks, and takes note of the outcome before it is given out: who comes later finds it. No `async fn`, whose future has
+    /// its arguments twice.
+    #[expect(clippy::manual_async_fn, reason = "its future has the arguments twice")]
+    fn carry_out<'q>(
+        self: &'q Arc<Self>,
+        question: &'q Question,
+        choice: &'q Choice,
         client: Option<Asker>,
         landing: Landing,
-    ) -> Outcome {
-        let asked = match landing.wait_for_late() {
-            None => self.ask_chosen(question, choice, client).await,
-            // Rare, and so in memory of its own.
-            Some(flight) => match Box::pin(self.ask_beside(flight, question, choice, client)).await {
-                Ok(asked) => asked,
-                Err(outcome) => {
-                    landing.land(&outcome);
-                    return outcome;
+    ) -> impl Future<Output = Outcome> + Send + 'q {
+        async move {
+            let asking = match self.start(question, choice, client) {
+                Ok(asking) => asking,
+                Err(failure) => {
+                    landing.land(&Err(failure.clone()));
+                    return Err(failure);
                 }
-            },
-        };
-        let settings = self.settings.load();
-        let clamp = settings.rules.clamp;
-        let outcome = asked.outcome.map(|mut reply| {
-            // The first to ask hears of no other TTLs than those who come later (answers.md F8).
-            clamp.apply(&mut reply);
-            Arc::new(reply)
-        });
-        self.note(landing.key().borrowed(), question, choice, &outcome);
-        if let Some(late) = asked.late
-            && let Some(lingering) = self.flights.linger(&landing, settings.in_flight)
-        {
-            self.wait_for_late(late, choice.clone(), lingering);
-        }
-        landing.land(&outcome);
-        outcome
-    }
-
-    /// Asks while somebody else still waits for an answer to the same question. The error is the outcome if that comes first.
-    async fn ask_beside(
-        &self,
-        mut flight: Flight,
-        question: &Question,
-        choice: &Choice,
-        client: Option<Asker>,
-    ) -> Result<ask::Asked, Outcome> {
-        tokio::select! {
-            biased;
-            outcome = flight.outcome() => Err(outcome),
-            asked = self.ask_chosen(question, choice, client) => Ok(asked),
+            };
+            let asked = match landing.wait_for_late() {
+                None => asking.await,
+                // Rare, and so in memory of its own.
+                Some(flight) => match Box::pin(ask_beside(flight, asking)).await {
+                    Ok(asked) => asked,
+                    Err(outcome) => {
+                        landing.land(&outcome);
+                        return outcome;
+                    }
+                },
+            };
+            let settings = self.settings.load();
+            let clamp = settings.rules.clamp;
+            let outcome = asked.outcome.map(|mut reply| {
+                // The first to ask hears of no other TTLs than those who come later (answers.md F8).
+                clamp.apply(&mut reply.message);
+                Resolved::from(reply)
+            });
+            self.note(landing.key().borrowed(), question, choice, &outcome);
+            if let Some(late) = asked.late
+                && let Some(lingering) = self.flights.linger(&landing, settings.in_flight)
+            {
+                self.wait_for_late(late, choice.clone(), lingering);
+            }
+            landing.land(&outcome);
+            outcome
         }
     }
 
     /// Keeps the answer that comes after the deadline, and gives it to those who have asked again meanwhile (answers.md F6).
-    fn wait_for_late(self: &Arc<Self>, mut late: Late, choice: Choice, lingering: Lingering) {
+    fn wait_for_late(self: &Arc<Self>, mut late: Late, choice: Choice, mut lingering: Lingering) {
         let forwarder = self.clone();
         tokio::spawn(async move {
-            if let Some(mut reply) = late.answer().await {
-                forwarder.settings.load().rules.clamp.apply(&mut reply);
-                let outcome = Ok(Arc::new(reply));
+            let answer = tokio::select! {
+                biased;
+                answer = late.answer() => answer,
+                () = lingering.displaced() => None,
+            };
+            if let Some(mut reply) = answer {
+                forwarder.settings.load().rules.clamp.apply(&mut reply.message);
+                let outcome = Ok(Resolved::from(reply));
                 forwarder.note(lingering.key().borrowed(), late.question(), &choice, &outcome);
                 lingering.land(&outcome);
             }
@@ -342,8 +355,8 @@ impl Forwarder {
         let is_strict = settings.query.order == Order::Strict;
         let with_ad = wants_ad(question.flags, question.dnssec_ok);
         match outcome {
-            Ok(reply) => match failure_code(reply) {
-                None => self.cache.replied(key, reply, with_ad, &rules, now),
+            Ok(reply) => match failure_code(&reply.message) {
+                None => self.cache.replied(key, &reply.message, with_ad, &rules, now),
                 Some(_) if is_strict => {}
                 Some(code) => {
                     let text = format!("an upstream said {} a moment ago", rcode::mnemonic(code));
@@ -384,7 +397,8 @@ impl Forwarder {
     pub fn take_reply(&self, question: &Question, choice: &Choice, reply: Vec<u8>) {
         let name = question.name().to_ascii_lowercase();
         if let Some(key) = key(&name, &question.question, question.flags, question.dnssec_ok, choice) {
-            self.note(key, question, choice, &Ok(Arc::new(reply)));
+            let reply = ask::Reply { message: reply, server: 0 };
+            self.note(key, question, choice, &Ok(reply.into()));
         }
     }
 
@@ -419,8 +433,14 @@ fn failure_code(reply: &[u8]) -> Option<u16> {
 }
 
 /// The reply as it is given to one who waited for it: with AD only where that says something to him (RFC 6840 §5.8).
-fn given(reply: Arc<Vec<u8>>, authenticated: bool) -> Arc<Vec<u8>> {
-    if authenticated { reply } else { without_ad(reply) }
+fn given(reply: Resolved, authenticated: bool) -> Resolved {
+    if authenticated { reply } else { Resolved { message: without_ad(reply.message), ..reply } }
+}
+
+impl From<ask::Reply> for Resolved {
+    fn from(reply: ask::Reply) -> Resolved {
+        Resolved { message: Arc::new(reply.message), from: ReplySource::Upstream(reply.server) }
+    }
 }
 
 /// The reply with AD=0.
@@ -432,4 +452,13 @@ fn without_ad(reply: Arc<Vec<u8>>) -> Arc<Vec<u8>> {
     let mut reply = Arc::unwrap_or_clone(reply);
     reply[3] &= !(flag::AD as u8);
     Arc::new(reply)
+}
+
+/// Asks while somebody else still waits for an answer to the same question. The error is the outcome if that comes first.
+async fn ask_beside(mut flight: Flight, asking: impl Future<Output = ask::Asked>) -> Result<ask::Asked, Outcome> {
+    tokio::select! {
+        biased;
+        outcome = flight.outcome() => Err(outcome),
+        asked = asking => Ok(asked),
+    }
 }

@@ -21,8 +21,9 @@
 //! 36 % of all exchanges, 0.36⁸ = 0.03 % of the questions have no answer in time. (With six repeats it would be 0.36⁷ =
 //! 0.08 %, and one in six of 10,000 questions' worth would miss one in a thousand by chance.) Such a path needs 0.36 + 0.36² +
 //! … + 0.36⁷ = 0.56 repeats a question, and each question that is answered earns one, so the budget grows faster than it is
-//! spent. A server that never replies earns nothing: it soon gets one query a question. To a server that nothing is known of,
-//! and that may be a slow one, intervals double up to two fifths of the timeout.
+//! spent; what is saved is enough for as many as can be lost at once (see `budget`). A server that never replies earns nothing:
+//! it soon gets one query a question. To a server that nothing is known of, and that may be a slow one, intervals double up to
+//! two fifths of the timeout.
 //!
 //! Over a connection nothing gets lost, but connections die unnoticed: there a query is repeated twice at most, over a new
 //! connection, and not before a quarter of the timeout has passed.

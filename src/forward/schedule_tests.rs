@@ -132,13 +132,27 @@ impl Simulation {
 
     /// Asks one question at each of these times, and lets everything happen.
     fn ask(&mut self, times: impl IntoIterator<Item = u32>) -> &mut Simulation {
-        let first = self.done.len();
         let times: Vec<u32> = times.into_iter().collect();
         for &at in &times {
             self.plan(at, Happens::Ask);
         }
+        self.go_on(times.len(), times.len())
+    }
+
+    /// Asks so many questions, each as soon as fewer than `in_flight` are under way.
+    fn ask_in_flight(&mut self, count: usize, in_flight: usize) -> &mut Simulation {
+        let planned = count.min(in_flight);
+        (0..planned).for_each(|_| self.plan(self.now, Happens::Ask));
+        self.go_on(count, planned)
+    }
+
+    /// Lets everything happen until `count` more questions are done. So many are planned; each of the others is asked when
+    /// one is done.
+    fn go_on(&mut self, count: usize, mut planned: usize) -> &mut Simulation {
+        let first = self.done.len();
         let mut asked = first;
-        while self.done.len() < first + times.len() {
+        while self.done.len() < first + count {
+            let in_flight = planned - (self.done.len() - first);
             let Some(Reverse((at, _, happens))) = self.agenda.pop() else { panic!("nothing happens any more") };
             self.now = at.max(self.now);
             match happens {
@@ -154,7 +168,7 @@ impl Simulation {
                         if question.is_none() {
                             health.probe_ended();
                         }
-                        health.earn_repeat(question.and_then(client_of));
+                        health.earn_repeat(question.and_then(client_of), now);
                         health.answered(Some(rtt), is_repeated, now)
                     });
                     self.changed(server, change);
@@ -180,6 +194,9 @@ impl Simulation {
                     self.changed(server, change);
                 }
             }
+            let next = (planned - (self.done.len() - first)..in_flight).take(count - planned).count();
+            (0..next).for_each(|_| self.plan(self.now, Happens::Ask));
+            planned += next;
         }
         self
     }
@@ -365,6 +382,36 @@ fn f6_questions_that_come_and_are_lost_at_once_have_their_repeats_a_moment_later
     simulation.ask((0..50_000).map(|index| index / 400 * 1000));
     let answered = simulation.done.values().filter(|done| done.say == Some(Yes)).count();
     assert!(answered >= 49_950, "{answered}");
+}
+
+/// All of one client, which asks the next one as soon as one is answered: a hundred repeats and more are due at once.
+#[test]
+fn f6_over_such_a_path_400_questions_in_flight_of_one_client_are_answered_too() {
+    for (rtt, seed, in_flight) in [(1, 0, 400), (1, 1, 400), (20, 1, 400), (1, 0, 1000), (20, 2, 1000), (200, 3, 1000)]
+    {
+        let mut simulation = Simulation::new(Order::Listed, vec![lossy_by(1000 * seed, rtt, 20)]);
+        simulation.client_of = |_| Some(Asker::new(1));
+        simulation.ask_in_flight(10_000, in_flight);
+        let answered = simulation.done.values().filter(|done| done.say == Some(Yes)).count();
+        let figures = format!("{rtt} ms, {seed}, {in_flight} in flight: {answered}, {} queries", simulation.packets[0]);
+        assert!(answered >= 9_990, "{figures}");
+        assert!(simulation.packets[0] < 17_000, "{figures}");
+    }
+}
+
+/// All was well for five seconds, with a thousand questions a second of two clients. What these have saved is soon spent.
+#[test]
+fn f6_a_server_that_begins_to_drown_or_dies_is_soon_sent_one_query_a_question() {
+    // Per cent that are lost each way from then on, milliseconds that a reply takes, and queries for 15,000 questions.
+    for (percent, rtt, most) in [(100, 20, 16_500), (70, 20, 19_000), (0, 1000, 19_000)] {
+        let mut path = lossy(rtt, percent);
+        let server: Server = Box::new(move |packet| if packet.at < 5000 { Some((20, Yes)) } else { path(packet) });
+        let mut simulation = Simulation::new(Order::Listed, vec![server]);
+        simulation.client_of = |question| Some(Asker::new(question as u64 % 2));
+        simulation.ask(0..20_000);
+        let queries = simulation.packets[0] - 5000;
+        assert!((15_000..most).contains(&queries), "{percent} %, {rtt} ms: {queries}");
+    }
 }
 
 #[test]

@@ -154,6 +154,7 @@ async fn serve(session: Session, asks: &mut mpsc::Receiver<Asked>, counters: &Ar
 /// Asks one question for one who waits; `Err` if the connection is of no more use.
 async fn answer(session: Session, mut asked: Asked, counters: Arc<Counters>) -> io::Result<()> {
     let query = asked.question.query(0, asked.edns);
+    counters.tap.query(true, &query);
     let result = tokio::select! {
         result = timeout(STALLED, session.exchange(&query)) => result.unwrap_or(Err(NetError::Timeout)),
         () = asked.reply.closed() => return Ok(()),

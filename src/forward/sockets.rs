@@ -153,10 +153,9 @@ impl Sockets {
         if !socket.is_usable(now) {
             return;
         }
-        // What is next at hand is not what came: without this the next question would find the socket ready and empty.
-        let _ = socket
-            .socket
-            .try_io(Interest::READABLE | Interest::ERROR, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
+        // What the runtime has heard is of the reply: without this the next question would find the socket ready and empty.
+        // Should more have come, [`Connected::is_silent`] sees it.
+        let _ = socket.socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         let runtime = Handle::current().id();
         let mut lists = self.lists();
         let place = match lists.iter().position(|idle| idle.runtime == runtime) {
@@ -271,6 +270,19 @@ mod tests {
         sockets.put(socket, now());
         server.send_to(b"a forgery for whatever is asked next", port).unwrap();
         assert!(sockets.take(to, now()).unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn the_reply_to_one_question_does_not_wake_the_next_one() {
+        let (sockets, (server, to)) = (Sockets::new(), here());
+        let socket = Connected::new(to, None).unwrap();
+        server.send_to(b"a reply", socket.socket.local_addr().unwrap()).unwrap();
+        let mut reply = [0; 16];
+        assert_eq!(socket.socket.recv(&mut reply).await.unwrap(), 7);
+        sockets.put(socket, now());
+        let socket = sockets.take(to, now()).unwrap().expect("nothing came since");
+        let looked = socket.socket.try_io(Interest::READABLE, || Ok(()));
+        assert_eq!(looked.map_err(|error| error.kind()), Err(io::ErrorKind::WouldBlock), "it is not even looked at");
     }
 
     #[tokio::test]

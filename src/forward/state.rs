@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Received};
 use super::health::{Change, Health, Timing};
 use super::probe;
 use super::sockets::Sockets;
 use super::stream::Streams;
+use super::tap::{TapPoint, TapSlot};
 use crate::settings::{Transport, Upstream};
 
 /// What making a connection adds to what is usual, until that was measured: a handshake or two.
@@ -48,9 +49,10 @@ pub struct UpstreamStatus {
     pub connections: u64,
 }
 
-/// What is counted.
-#[derive(Debug, Default)]
+/// What is counted, and where the messages can be seen.
+#[derive(Debug)]
 pub(super) struct Counters {
+    pub(super) tap: TapPoint,
     queries: AtomicU64,
     replies: AtomicU64,
     failures: AtomicU64,
@@ -60,6 +62,18 @@ pub(super) struct Counters {
 }
 
 impl Counters {
+    fn new(tap: TapPoint) -> Counters {
+        Counters {
+            tap,
+            queries: AtomicU64::new(0),
+            replies: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            late: AtomicU64::new(0),
+            mismatches: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+        }
+    }
+
     /// A message that was not the reply.
     pub(super) fn mismatched(&self) {
         self.mismatches.fetch_add(1, Ordering::Relaxed);
@@ -90,12 +104,12 @@ pub(super) struct UpstreamState {
 
 impl UpstreamState {
     /// A server that nothing is known of.
-    pub(super) fn new(upstream: Upstream, changes: Arc<Notify>) -> UpstreamState {
+    pub(super) fn new(upstream: Upstream, changes: Arc<Notify>, tap: TapSlot) -> UpstreamState {
         UpstreamState {
             #[cfg(feature = "encrypted")]
             tls: Arc::new(super::tls::Client::new(&upstream)),
+            counters: Arc::new(Counters::new(TapPoint::new(upstream.clone(), tap))),
             upstream,
-            counters: Arc::default(),
             streams: Streams::default(),
             sockets: Sockets::new(),
             health: Mutex::new(Health::new()),
@@ -129,18 +143,20 @@ impl UpstreamState {
         self.counters.queries.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It replied to an attempt, whatever it said. `reused`: no connection had to be made for it.
-    pub(super) fn answered(&self, attempt: &Attempt, reused: bool) {
+    /// It replied to an attempt, whatever it said.
+    pub(super) fn answered(&self, attempt: &Attempt, received: &Received) {
         self.counters.replies.fetch_add(1, Ordering::Relaxed);
         let now = now();
         let rtt = now - attempt.sent;
+        let reused = received.reused;
+        self.counters.tap.reply(!attempt.is_datagram(), &received.message, rtt);
         // The way over TCP, after a datagram, does not say how fast the datagrams are.
         let is_measure = !attempt.options.connected;
         let change = self.with(|health| {
             if is_measure && !reused {
                 health.connected(rtt);
             }
-            health.earn_repeat(attempt.options.client);
+            health.earn_repeat(attempt.options.client, now);
             health.answered((is_measure && reused).then_some(rtt), attempt.is_repeated(), now)
         });
         self.tell(change, &"");

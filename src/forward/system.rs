@@ -3,11 +3,15 @@
 //!
 //! Without a watcher: inotify sees neither a retargeted symlink further up nor a file that is bind-mounted over. The file
 //! is looked at when a question needs it, at most once per interval; a look is one `stat`.
+//!
+//! A file that names systemd-resolved's stub alone says nothing of where questions go, and who asks the stub may be asked by it:
+//! then the file in which resolved writes its own servers is followed, too, and counts.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,6 +21,10 @@ use resolv_conf::{Config, ParseError};
 use super::choice::distinct;
 use crate::settings::{Address, Upstream};
 
+/// Where systemd-resolved writes the servers that it asks.
+const UPLINKS: &str = "/run/systemd/resolve/resolv.conf";
+/// The addresses of its stub (systemd-resolved.service(8)).
+const STUB: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 53), Ipv4Addr::new(127, 0, 0, 54)];
 /// How many name servers of the file count (resolv.conf(5), MAXNS).
 const SERVERS: usize = 3;
 /// No more than this is read of the file; it is a few lines.
@@ -30,6 +38,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 pub(super) struct System {
     /// The file.
     pub(super) path: Arc<Path>,
+    /// What counts instead where the file names resolved's stub alone.
+    uplinks: PathBuf,
     recheck: Duration,
     read: ArcSwap<NameServers>,
     look: Mutex<Look>,
@@ -78,9 +88,14 @@ impl SystemOptions {
 #[derive(Debug, Default)]
 struct Look {
     at: Option<Instant>,
-    /// Which file it was, in which state; `None` where the next look has to read it.
-    stamp: Option<Stamp>,
+    /// Which file it was, in which state; `None` where the next look has to read it. The second one is of resolved's servers,
+    /// where they count.
+    stamp: Option<(Stamp, Option<Stamp>)>,
+    /// The file names resolved's stub alone.
+    is_stub: bool,
     content: Option<Vec<u8>>,
+    /// It may not be read, which was said.
+    is_refused: bool,
 }
 
 /// What differs when the file was replaced or written to.
@@ -95,7 +110,12 @@ pub(super) struct Stamp {
 impl System {
     /// Starts to follow `path`. `known`: what it says until it can be read.
     pub(super) fn follow(path: Arc<Path>, recheck: Duration, known: NameServers) -> System {
-        let system = System { path, recheck, read: ArcSwap::from_pointee(known), look: Mutex::default() };
+        System::follow_beside(path, UPLINKS.into(), recheck, known)
+    }
+
+    /// The same with another file of resolved's servers.
+    fn follow_beside(path: Arc<Path>, uplinks: PathBuf, recheck: Duration, known: NameServers) -> System {
+        let system = System { path, uplinks, recheck, read: ArcSwap::from_pointee(known), look: Mutex::default() };
         system.look();
         system
     }
@@ -122,9 +142,18 @@ impl System {
         if look.at.is_none_or(|at| now.duration_since(at) >= self.recheck) {
             look.at = Some(now);
             if let Err(error) = self.look_at_file(&mut look) {
-                // The servers stay: the file is often away for a moment when the network manager replaces it.
-                tracing::debug!(path = %self.path.display(), %error, "cannot be read; its last name servers stay");
+                // The servers stay: the file is often away for a moment when the network manager replaces it. One that may
+                // not be read any more does not come back by itself.
+                let path = self.path.display();
+                if error.kind() == io::ErrorKind::PermissionDenied && !look.is_refused {
+                    tracing::warn!(%path, %error, "cannot be read; its last name servers stay");
+                } else {
+                    tracing::debug!(%path, %error, "cannot be read; its last name servers stay");
+                }
+                look.is_refused = error.kind() == io::ErrorKind::PermissionDenied;
                 look.stamp = None;
+            } else {
+                look.is_refused = false;
             }
         }
         self.known()
@@ -136,16 +165,31 @@ impl System {
             // Opening a pipe would wait for somebody to write into it.
             return Err(io::Error::other("not a regular file"));
         }
-        let stamp = Stamp::of(&metadata);
-        if look.stamp.as_ref() == Some(&stamp) {
+        let uplinks = look.is_stub.then(|| std::fs::metadata(&self.uplinks).ok().map(|uplinks| Stamp::of(&uplinks)));
+        if look.stamp.as_ref() == Some(&(Stamp::of(&metadata), uplinks.flatten())) {
             return Ok(());
         }
-        let (content, stamp, settled) = read(&self.path)?;
-        look.stamp = settled.then_some(stamp);
+        let (mut content, stamp, mut settled) = read(&self.path)?;
+        let mut servers = parse(&content, &self.path);
+        let (mut path, mut of_uplinks) = (&*self.path, None);
+        look.is_stub = servers.is_stub();
+        if look.is_stub {
+            match self::read(&self.uplinks) {
+                Ok((uplinks, stamp, is_settled)) => {
+                    (servers, path, of_uplinks) = (parse(&uplinks, &self.uplinks), &*self.uplinks, Some(stamp));
+                    settled &= is_settled;
+                    content.extend_from_slice(&uplinks);
+                }
+                Err(error) => {
+                    tracing::debug!(path = %self.uplinks.display(), %error, "cannot be read; systemd-resolved's stub is asked");
+                }
+            }
+        }
+        look.stamp = settled.then_some((stamp, of_uplinks));
         if look.content.as_ref() == Some(&content) {
             return Ok(());
         }
-        let read = parse(&content, &self.path);
+        let read = servers;
         if read.servers.is_empty() && !settled {
             // Most likely cut to nothing and about to be written: the next look tells.
             return Ok(());
@@ -153,11 +197,31 @@ impl System {
         look.content = Some(content);
         if read != **self.known() {
             let servers: Vec<String> = read.servers.iter().map(Upstream::to_string).collect();
-            tracing::debug!(path = %self.path.display(), options = ?read.options, "options read");
-            tracing::info!(path = %self.path.display(), servers = servers.join(" "), "name servers read");
+            tracing::debug!(path = %path.display(), options = ?read.options, "options read");
+            if path == &*self.path {
+                tracing::info!(path = %path.display(), servers = servers.join(" "), "name servers read");
+            } else {
+                let stub = self.path.display();
+                tracing::info!(
+                    path = %path.display(),
+                    servers = servers.join(" "),
+                    "name servers read: {stub} names systemd-resolved's stub alone, and these are the servers that it asks"
+                );
+            }
             self.read.store(Arc::new(read));
         }
         Ok(())
+    }
+}
+
+impl NameServers {
+    /// True if these are systemd-resolved's stub and nothing else.
+    fn is_stub(&self) -> bool {
+        let is_stub = |server: &Upstream| {
+            let address = server.address();
+            STUB.iter().any(|stub| IpAddr::V4(*stub) == address.ip()) && address.port().is_none_or(|port| port == 53)
+        };
+        !self.servers.is_empty() && self.servers.iter().all(is_stub)
     }
 }
 
@@ -256,6 +320,38 @@ mod tests {
             SystemOptions { rotate: true, use_vc: true, edns0: true, trust_ad: true }
         );
         assert_eq!(options("options timeout:1 attempts:1 timeout:x attempts\noptions ü rotate:1"), none);
+    }
+
+    #[test]
+    fn f2_behind_resolveds_stub_are_the_servers_that_it_asks() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, uplinks) = (directory.path().join("resolv.conf"), directory.path().join("uplinks"));
+        let write = |path: &Path, text: &str| {
+            // Whole at one moment, as resolved does.
+            let new = directory.path().join("new");
+            std::fs::write(&new, text).unwrap();
+            std::fs::rename(new, path).unwrap();
+        };
+        write(&path, "nameserver 127.0.0.53\noptions edns0 trust-ad\n");
+        let known = NameServers::default();
+        let system = System::follow_beside(path.as_path().into(), uplinks.clone(), Duration::ZERO, known);
+        let servers = || system.look().servers.iter().map(Upstream::to_string).collect::<Vec<_>>();
+        assert_eq!(servers(), ["127.0.0.53:53"], "there is nothing else yet");
+        write(&uplinks, "nameserver 10.0.0.53\nnameserver fe80::1%eth0\n");
+        assert_eq!(servers(), ["10.0.0.53:53", "[fe80::1%eth0]:53"]);
+        assert!(!system.look().options.trust_ad, "options are of the file that counts");
+        write(&uplinks, "nameserver 10.0.0.54\n");
+        assert_eq!(servers(), ["10.0.0.54:53"], "followed as it changes");
+        write(&path, "nameserver 127.0.0.54\n");
+        assert_eq!(servers(), ["10.0.0.54:53"]);
+        for (text, expected) in [
+            ("nameserver 127.0.0.53\nnameserver 10.0.0.1\n", &["127.0.0.53:53", "10.0.0.1:53"][..]),
+            ("nameserver 10.0.0.1\n", &["10.0.0.1:53"]),
+            ("nameserver 127.0.0.1\n", &["127.0.0.1:53"]),
+        ] {
+            write(&path, text);
+            assert_eq!(servers(), expected, "a file that names anything else counts by itself");
+        }
     }
 
     #[test]

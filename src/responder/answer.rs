@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::table::{Attachment, Found, NameEntry, Protocol, RecordSet, ReverseNames, Snapshot};
+use crate::table::{Attachment, NameEntry, Protocol, RecordSet, ReverseNames, Snapshot};
 use crate::wire::message::{HEADER, Section, flag};
-use crate::wire::reply::{self, ReplyEdns};
+use crate::wire::reply::{self, FailureReply, ReplyEdns};
 use crate::wire::{MAX_NAME, Name, Query, ReplyWriter, ede, fragment, rcode, rtype};
 
 use super::explain::Trace;
+use super::host::HostEnd;
 use super::place::{End, Hit, Place};
 use super::rule::Rule;
 use super::view::View;
@@ -49,6 +50,8 @@ impl<'p> Draft<'_, 'p, '_> {
             End::Unknown => (rcode::NXDOMAIN, None),
             End::Stopped(hit) => (rcode::NOERROR, Some(not_running(hit.entry))),
             End::Service { entry, .. } if entry.is_down() => (rcode::NOERROR, Some(not_running(entry))),
+            End::Host(HostEnd::Outside(_)) => return self.refuse(&place, out),
+            End::Host(end) => (rcode::NOERROR, end.reason()),
             _ => (rcode::NOERROR, None),
         };
         if let (Some(edns), Some((code, text))) = (&mut self.edns, &error) {
@@ -74,7 +77,7 @@ impl<'p> Draft<'_, 'p, '_> {
         if writer.answers() == before && !writer.is_truncated() {
             let name = place.aliases.last().map_or(self.query.name(), |(_, target, _)| target.as_wire());
             if rcode == rcode::NOERROR && self.may_hold && self.view.holds() {
-                let hold = self.hold(&place.end, name);
+                let hold = self.hold(&place.end);
                 if !hold.is_zero() {
                     trace.rule(Rule::N11);
                     return Verdict::Hold(hold);
@@ -88,7 +91,7 @@ impl<'p> Draft<'_, 'p, '_> {
     /// How long the question waits for an endpoint of the name that is about to run (answers.md N11). Zero if none is, or if
     /// one answers, or is stopped for good: that is no reason to wait.
     #[cold]
-    fn hold(&self, end: &End<'_>, name: &[u8]) -> Duration {
+    fn hold(&self, end: &End<'_>) -> Duration {
         let hits = match end {
             _ if !matches!(self.query.rtype(), rtype::A | rtype::AAAA) => &[],
             End::Stopped(hit) => std::slice::from_ref(hit),
@@ -96,10 +99,7 @@ impl<'p> Draft<'_, 'p, '_> {
             _ => &[],
         };
         let hold_of = |hit: &Hit<'_>| {
-            let settings = self.view.seats().iter().find_map(|seat| match seat.snapshot().find(name)? {
-                Found::Name { entry, .. } if std::ptr::eq(entry, hit.entry) => Some(seat.snapshot().settings()),
-                _ => None,
-            });
+            let settings = self.view.settings_of(hit.entry);
             settings
                 .filter(|settings| hit.entry.is_pending(settings.health))
                 .map_or(Duration::ZERO, |settings| settings.hold)
@@ -114,6 +114,19 @@ impl<'p> Draft<'_, 'p, '_> {
         let own = self.view.own();
         let (ttl, serial) = (own.settings().negative_ttl, own.revision() as u32);
         push_soa((owner + name.len() - zone, zone), serial, ttl, writer);
+    }
+
+    /// Says that the name is none of the host view's (answers.md V6).
+    #[cold]
+    fn refuse(self, place: &Place<'_>, out: &mut [u8]) -> Verdict<'p> {
+        let reason = match &place.end {
+            End::Host(end) => end.reason(),
+            _ => None,
+        };
+        let error = reason.as_ref().map(|(code, text)| (*code, &**text));
+        let failure = FailureReply { rcode: rcode::REFUSED, flags: 0, error };
+        let (header, question) = (self.query.header(), self.query.question_bytes());
+        Verdict::Reply(reply::write_failure(out, header, question, self.edns, self.limit, failure))
     }
 
     fn forward(self, place: Place<'_>) -> Verdict<'p> {
@@ -151,7 +164,7 @@ pub(super) fn push_soa((zone_at, len): (usize, usize), serial: u32, ttl: u32, wr
 }
 
 /// The extended error of a name whose endpoints are stopped (answers.md N7).
-fn not_running(entry: &NameEntry) -> (u16, SmallStr) {
+pub(super) fn not_running(entry: &NameEntry) -> (u16, SmallStr) {
     let mut text = SmallStr::default();
     // Writing to memory does not fail.
     let _ = write!(text, "{} is not running", entry.name());
@@ -160,7 +173,7 @@ fn not_running(entry: &NameEntry) -> (u16, SmallStr) {
 
 /// A short text without a heap allocation.
 #[derive(Default)]
-struct SmallStr(SmallVec<[u8; 128]>);
+pub(super) struct SmallStr(SmallVec<[u8; 128]>);
 
 impl From<&str> for SmallStr {
     fn from(text: &str) -> SmallStr {
@@ -184,12 +197,27 @@ impl std::ops::Deref for SmallStr {
 }
 
 /// Writes the answer section for one question.
-struct Records<'v, 's> {
+pub(super) struct Records<'v, 's> {
     view: &'v View<'s>,
     rtype: u16,
     over_tcp: bool,
     /// Where the records' owner name lies in the message.
-    owner: usize,
+    pub(super) owner: usize,
+}
+
+/// A service at an endpoint. The last parts of `target` are its name in the reply, the first two make room for what stands
+/// before it.
+pub(super) struct Offer<'a, const PARTS: usize> {
+    pub(super) target: [&'a [u8]; PARTS],
+    pub(super) port: u16,
+    pub(super) addresses: &'a [IpAddr],
+}
+
+/// Of those who hold an address those who count: what is stopped only if nothing else has it, and the last one first, as for
+/// clients (answers.md V2a, N7).
+pub(super) fn counted(holders: &[Arc<Attachment>]) -> impl Iterator<Item = &Arc<Attachment>> {
+    let is_held = holders.iter().any(|holder| !holder.endpoint().is_stopped());
+    holders.iter().rev().filter(move |holder| !is_held || !holder.endpoint().is_stopped())
 }
 
 impl Records<'_, '_> {
@@ -203,9 +231,12 @@ impl Records<'_, '_> {
                 self.service(snapshot, entry, service, *protocol, writer, turns)
             }
             End::Reverse { snapshot, holders } => self.reverse(snapshot, holders, writer),
-            End::Gateway => self.addresses_of(&self.view.gateway().settings().gateways, writer),
-            End::Localhost => self.addresses_of(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], writer),
-            End::Loopback => self.pointer(&[b"\x09localhost\x00"], self.view.own().settings().ttl, writer),
+            End::Gateway => self.addresses_of(&self.view.gateway().settings().gateways, self.ttl(), writer),
+            End::Localhost => {
+                self.addresses_of(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], self.ttl(), writer);
+            }
+            End::Loopback => self.pointer(&[b"\x09localhost\x00"], self.ttl(), writer),
+            End::Host(end) => end.write(self, writer, turns),
             End::Stopped(_) | End::Parent | End::Unknown | End::Blocked | End::AliasLoop | End::Elsewhere => {}
         }
     }
@@ -276,9 +307,13 @@ impl Records<'_, '_> {
         }
     }
 
+    /// The TTL of what no network has, seconds.
+    fn ttl(&self) -> u32 {
+        self.view.own().settings().ttl
+    }
+
     /// The addresses of the wanted family out of a few.
-    fn addresses_of(&self, addresses: &[IpAddr], writer: &mut ReplyWriter<'_>) {
-        let ttl = self.view.own().settings().ttl;
+    pub(super) fn addresses_of(&self, addresses: &[IpAddr], ttl: u32, writer: &mut ReplyWriter<'_>) {
         let has_v4 = addresses.iter().any(IpAddr::is_ipv4);
         for address in addresses {
             let wanted = match self.rtype {
@@ -296,9 +331,7 @@ impl Records<'_, '_> {
     /// The name of an address (answers.md T3).
     fn reverse(&self, snapshot: &Snapshot, holders: &[Arc<Attachment>], writer: &mut ReplyWriter<'_>) {
         let settings = snapshot.settings();
-        // As for clients: what is stopped only if nothing else has it, and the last one first (answers.md V2a, N7).
-        let is_held = holders.iter().any(|holder| !holder.endpoint().is_stopped());
-        for holder in holders.iter().rev().filter(|holder| !is_held || !holder.endpoint().is_stopped()) {
+        for holder in counted(holders) {
             match settings.reverse_names {
                 ReverseNames::Canonical => {
                     if let Some(name) = holder.canonical_name(settings) {
@@ -312,7 +345,7 @@ impl Records<'_, '_> {
         }
     }
 
-    fn pointer(&self, name: &[&[u8]], ttl: u32, writer: &mut ReplyWriter<'_>) {
+    pub(super) fn pointer(&self, name: &[&[u8]], ttl: u32, writer: &mut ReplyWriter<'_>) {
         if matches!(self.rtype, rtype::PTR | rtype::ANY) {
             writer.push_rdata(Section::Answer, self.owner, rtype::PTR, ttl, name);
         }
@@ -332,13 +365,33 @@ impl Records<'_, '_> {
             return;
         }
         let settings = snapshot.settings();
-        let mut offers: SmallVec<[_; 4]> = SmallVec::new();
+        let mut offers: SmallVec<[Offer<'_, 4>; 4]> = SmallVec::new();
         for owner in entry.serving(settings.health) {
             let Some(target) = owner.unique_name(settings) else { continue };
+            let [name, domain] = target.parts();
             let ports = owner.endpoint().ports().iter();
             for port in ports.filter(|port| port.protocol() == protocol && port.is(service)) {
-                offers.push((owner.endpoint(), target, port.number()));
+                let addresses = owner.endpoint().addresses();
+                offers.push(Offer { target: [&[], &[], name, domain], port: port.number(), addresses });
             }
+        }
+        self.offers(entry, service, protocol, offers, settings.ttl, writer, turns);
+    }
+
+    /// Writes offers of a service in turn order, and their addresses as far as they fit.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn offers<const PARTS: usize>(
+        &self,
+        entry: &NameEntry,
+        service: &[u8],
+        protocol: Protocol,
+        mut offers: SmallVec<[Offer<'_, PARTS>; 4]>,
+        ttl: u32,
+        writer: &mut ReplyWriter<'_>,
+        turns: &mut Turns,
+    ) {
+        if !matches!(self.rtype, rtype::SRV | rtype::ANY) {
+            return;
         }
         if offers.len() > 1 {
             // Each service of a name has its own turn.
@@ -348,21 +401,22 @@ impl Records<'_, '_> {
             offers.rotate_left(first);
         }
         let mut targets: SmallVec<[(usize, &[IpAddr]); 4]> = SmallVec::new();
-        for (endpoint, target, port) in &offers {
-            let [target, domain] = target.parts();
+        for Offer { target, port, addresses } in offers {
             let target_at = writer.position() + 12 + 6;
+            let port = port.to_be_bytes();
             // Priority 0, weight 1, port, and the target uncompressed (RFC 2782).
-            let rdata: [&[u8]; 4] = [&[0, 0, 0, 1], &port.to_be_bytes(), target, domain];
-            if !writer.push_rdata(Section::Answer, self.owner, rtype::SRV, settings.ttl, &rdata) {
+            let mut rdata = target;
+            (rdata[0], rdata[1]) = (&[0, 0, 0, 1], &port);
+            if !writer.push_rdata(Section::Answer, self.owner, rtype::SRV, ttl, &rdata) {
                 return;
             }
-            if !targets.iter().any(|(_, addresses)| std::ptr::eq(*addresses, endpoint.addresses())) {
-                targets.push((target_at, endpoint.addresses()));
+            if !targets.iter().any(|(_, known)| std::ptr::eq(*known, addresses)) {
+                targets.push((target_at, addresses));
             }
         }
         for (target_at, addresses) in targets {
             for address in addresses {
-                if !push_address(writer, Section::Additional, target_at, settings.ttl, *address) {
+                if !push_address(writer, Section::Additional, target_at, ttl, *address) {
                     return;
                 }
             }

@@ -8,6 +8,8 @@ use ipnet::IpNet;
 
 use crate::table::{Network, Snapshot};
 
+use super::host::HostView;
+
 /// A place where a network's clients ask: a socket's address and the network that it belongs to.
 #[derive(Debug)]
 pub struct Listener {
@@ -17,6 +19,7 @@ pub struct Listener {
     interfaces: ArcSwap<Vec<u32>>,
     host: HostAddresses,
     endpoint: Option<Box<str>>,
+    view: Option<Arc<HostView>>,
 }
 
 /// The host's own addresses, which may ask at each of its listeners (answers.md V4). Clones are the same list: with an
@@ -51,6 +54,7 @@ impl Listener {
             interfaces: ArcSwap::default(),
             host: HostAddresses::default(),
             endpoint: None,
+            view: None,
         }
     }
 
@@ -67,10 +71,31 @@ impl Listener {
         self.endpoint.as_deref()
     }
 
+    /// The same listener, where the host view is answered.
+    pub(super) fn with_view(mut self, view: Arc<HostView>) -> Listener {
+        self.view = Some(view);
+        self
+    }
+
+    /// The host view, if that is what is answered here.
+    pub fn host_view(&self) -> Option<&Arc<HostView>> {
+        self.view.as_ref()
+    }
+
     /// The same listener on a host with these addresses.
     pub fn on(mut self, host: HostAddresses) -> Listener {
         self.host = host;
         self
+    }
+
+    /// The same listener at another address: who is a neighbour there is not known yet.
+    #[must_use]
+    pub fn moved_to(&self, address: SocketAddr) -> Listener {
+        Listener {
+            endpoint: self.endpoint.clone(),
+            view: self.view.clone(),
+            ..Listener::new(self.network.clone(), address)
+        }
     }
 
     /// The network whose names are answered here.

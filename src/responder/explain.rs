@@ -103,6 +103,8 @@ pub enum WhoAsks {
         /// The network that its address is on.
         network: String,
     },
+    /// Who may ask the host view: it sees every network (answers.md V6).
+    HostView,
     /// The host itself, by one of its addresses, in whichever network's subnet that lies (answers.md V2a).
     Host,
     /// Nobody that the network knows.
@@ -160,11 +162,14 @@ pub enum Finding {
 /// Makes an [`Explanation`].
 pub(super) struct Recorder {
     explanation: Explanation,
+    /// The listener's network stands for the host view, and has nothing to be searched.
+    is_host_view: bool,
 }
 
 impl Recorder {
     pub(super) fn new(client: &Client<'_>) -> Recorder {
         Recorder {
+            is_host_view: client.listener.host_view().is_some(),
             explanation: Explanation {
                 question: None,
                 listener: client.listener.address(),
@@ -235,6 +240,7 @@ impl Trace for Recorder {
                     None => WhoAsks::Endpoint(id),
                 }
             }
+            None if view.search().is_some() => WhoAsks::HostView,
             None => match view.home() {
                 Some(network) => WhoAsks::StrangerElsewhere { network: network.to_owned() },
                 None if client.listener.is_host(client.ip()) => WhoAsks::Host,
@@ -284,6 +290,9 @@ impl Trace for Recorder {
 
 impl Recorder {
     fn push(&mut self, seat: &Seat<'_>, finding: Finding) {
+        if self.is_host_view && seat.name().is_none() {
+            return;
+        }
         let network = seat.name().unwrap_or(&self.explanation.network).to_owned();
         self.explanation.searched.push(Searched { network, finding });
     }
@@ -315,6 +324,7 @@ impl fmt::Display for WhoAsks {
             WhoAsks::Elsewhere { id, network } => {
                 write!(f, "is endpoint {id} of network {network}, not of this one: it sees its own networks")
             }
+            WhoAsks::HostView => f.write_str("sees every network, by NAME.NETWORK and the view's domain"),
             WhoAsks::Host => f.write_str("is an address of this host, which is no endpoint: it sees this network only"),
             WhoAsks::Stranger => f.write_str("is no endpoint of this network: it sees this network only"),
             WhoAsks::StrangerElsewhere { network } => {
@@ -330,7 +340,8 @@ impl fmt::Display for Explanation {
         if let Some((name, rtype)) = &self.question {
             writeln!(f, "question  {name} {rtype}")?;
         }
-        writeln!(f, "listener  {} of network {}", self.listener, self.network)?;
+        let of = if self.client == WhoAsks::HostView { "the" } else { "network" };
+        writeln!(f, "listener  {} of {of} {}", self.listener, self.network)?;
         writeln!(f, "client    {} {}", self.source.ip(), self.client)?;
         for Searched { network, finding } in &self.searched {
             writeln!(f, "searched  {network}: {finding}")?;

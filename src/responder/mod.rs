@@ -8,6 +8,7 @@
 mod answer;
 mod client;
 mod explain;
+mod host;
 mod place;
 mod rule;
 mod special;
@@ -23,6 +24,7 @@ use answer::Draft;
 pub use client::{Client, ClientTransport, HostAddresses, Listener};
 pub use explain::{Explanation, Finding, Notes, Searched, WhoAsks};
 use explain::{Recorder, Trace};
+pub use host::{HOST_VIEW, HostAnswer, HostView, HostViewBuilder};
 use place::Place;
 pub use rule::Rule;
 use view::View;
@@ -181,13 +183,22 @@ impl Forward<'_> {
 #[derive(Debug)]
 pub struct Responder {
     options: std::sync::Arc<ResponderOptions>,
+    hosts: Option<std::sync::Arc<crate::table::Snapshot>>,
     turns: Turns,
 }
 
 impl Responder {
     /// A responder with the given options.
     pub fn new(options: std::sync::Arc<ResponderOptions>) -> Responder {
-        Responder { options, turns: Turns::default() }
+        Responder { options, hosts: None, turns: Turns::default() }
+    }
+
+    /// The same responder, which answers these names to whoever may forward, after those of the client's networks: the host's
+    /// /etc/hosts (answers.md N13).
+    #[must_use]
+    pub fn with_hosts(mut self, hosts: Option<std::sync::Arc<crate::table::Snapshot>>) -> Responder {
+        self.hosts = hosts;
+        self
     }
 
     /// Decides on one packet. `out` takes the reply: [`ResponderOptions::udp_size`] octets suffice over UDP, 65,535 over TCP;
@@ -240,7 +251,7 @@ impl Responder {
             Err(rejected) => return self.reject(packet, *rejected, client, out, trace),
         };
         trace.question(query);
-        let view = View::of(client);
+        let view = View::of(client, query.name());
         let edns = if query.edns().is_some() { self.reply_edns(query, client) } else { None };
         let limit = self.limit(query.edns(), client);
         let (rcode, error, flags) = match self.refusal(query, client, &view, trace) {
@@ -251,13 +262,13 @@ impl Responder {
             }
             None => {
                 let place = if query.class() == class::IN {
-                    place::find(&view, query, &self.options, trace)
+                    place::find(&view, query, &self.options, self.hosts.as_deref(), trace)
                 } else if view.may_forward() {
                     trace.rule(Rule::P5);
                     Place::elsewhere()
                 } else {
-                    trace.rule(Rule::F1Internal);
-                    Place::blocked()
+                    trace.rule(if view.search().is_some() { Rule::V6Outside } else { Rule::F1Internal });
+                    Place::not_forwarded(&view)
                 };
                 let (over_tcp, may_hold) = (client.is_tcp(), client.hold);
                 let draft = Draft { query, view: &view, edns, limit, over_tcp, may_hold };
@@ -367,7 +378,7 @@ impl Responder {
             Rejected::Transfer(header) => (Rule::P4, header, rcode::REFUSED),
         };
         let (rule, rcode) =
-            if View::of(client).is_allowed(client) { (rule, rcode) } else { (Rule::V4, rcode::REFUSED) };
+            if View::of(client, &[0]).is_allowed(client) { (rule, rcode) } else { (Rule::V4, rcode::REFUSED) };
         trace.rule(rule);
         let Some((question, edns)) = Rejected::found_in(packet) else {
             return reply::header_only(out, &header, rcode).map_or(Verdict::Ignore, Verdict::Reply);

@@ -8,12 +8,13 @@ use crate::table::{Attachment, Found, Matched, Merge, NameEntry, Protocol, Servi
 use crate::wire::{Name, Query, is_below, reverse, rtype};
 
 use super::explain::Trace;
+use super::host::HostEnd;
 use super::special;
 use super::view::View;
 use super::{ResponderOptions, Rule};
 
 /// More aliases than this in a row are taken for a loop (answers.md N9).
-const MAX_ALIASES: usize = 8;
+pub(super) const MAX_ALIASES: usize = 8;
 
 /// Where a question is answered: the aliases on the way there, and the end of the way.
 pub(super) struct Place<'v> {
@@ -50,6 +51,8 @@ pub(super) enum End<'v> {
     AliasLoop,
     /// Somebody else's.
     Elsewhere,
+    /// An end that only the host view has (answers.md V6).
+    Host(HostEnd<'v>),
 }
 
 /// A name on a network.
@@ -59,7 +62,7 @@ pub(super) struct Hit<'v> {
 
 impl Hit<'_> {
     /// True if nothing answers for the name because its endpoints are stopped (answers.md N7).
-    fn is_stopped(&self, rtype: u16) -> bool {
+    pub(super) fn is_stopped(&self, rtype: u16) -> bool {
         let mut sets = self.entry.record_sets().iter();
         self.entry.is_down() && !sets.any(|set| set.rtype == rtype || rtype == rtype::ANY)
     }
@@ -70,8 +73,10 @@ impl<'v> Place<'v> {
         Place { aliases: Vec::new(), end: End::Elsewhere }
     }
 
-    pub(super) fn blocked() -> Place<'v> {
-        Place { aliases: Vec::new(), end: End::Blocked }
+    /// That of a question which would be forwarded.
+    pub(super) fn not_forwarded(view: &'v View<'_>) -> Place<'v> {
+        let end = view.search().map_or(End::Blocked, |search| search.outside());
+        Place { aliases: Vec::new(), end }
     }
 }
 
@@ -80,13 +85,14 @@ pub(super) fn find<'v>(
     view: &'v View<'_>,
     query: &Query<'_>,
     options: &ResponderOptions,
+    hosts: Option<&'v Snapshot>,
     trace: &mut impl Trace,
 ) -> Place<'v> {
     let mut aliases: Vec<(Name, Name, u32)> = Vec::new();
     loop {
         let end = match aliases.last() {
-            Some((_, target, _)) => end_of(view, target.as_wire(), query.rtype(), options, trace),
-            None => end_of(view, query.name(), query.rtype(), options, trace),
+            Some((_, target, _)) => end_of(view, target.as_wire(), query.rtype(), options, hosts, trace),
+            None => end_of(view, query.name(), query.rtype(), options, hosts, trace),
         };
         match end {
             End::Alias { target, ttl } if !matches!(query.rtype(), rtype::CNAME | rtype::ANY) => {
@@ -106,6 +112,7 @@ fn end_of<'v>(
     name: &[u8],
     rtype: u16,
     options: &ResponderOptions,
+    hosts: Option<&'v Snapshot>,
     trace: &mut impl Trace,
 ) -> End<'v> {
     if special::is_localhost(name) {
@@ -128,6 +135,9 @@ fn end_of<'v>(
         trace.rule(Rule::N10);
         return End::Gateway;
     }
+    if let Some(search) = view.search() {
+        return search.end(name, rtype, trace);
+    }
     let is_ours = view.domain_of(name).is_some();
     if parent.is_below_name || parent.is_known && is_ours {
         trace.rule(Rule::N6);
@@ -147,8 +157,23 @@ fn end_of<'v>(
         trace.rule(Rule::F1Internal);
         return End::Blocked;
     }
+    if let Some(end) = hosts.and_then(|hosts| in_hosts(hosts, name)) {
+        trace.rule(Rule::N13);
+        return end;
+    }
     trace.rule(Rule::F1);
     End::Elsewhere
+}
+
+/// A name or an address of the host's /etc/hosts (answers.md N13).
+#[inline(never)]
+fn in_hosts<'v>(hosts: &'v Snapshot, name: &[u8]) -> Option<End<'v>> {
+    if let Some(Found::Name { entry, .. }) = hosts.find_as_written(&name[..name.len() - 1]) {
+        return Some(End::Names(SmallVec::from_iter([Hit { entry }])));
+    }
+    let prefix = reverse::prefix_of(name).filter(|prefix| prefix.prefix_len() == prefix.max_prefix_len())?;
+    let holders = hosts.holders(prefix.addr());
+    (!holders.is_empty()).then_some(End::Reverse { snapshot: hosts, holders })
 }
 
 /// What is known of a name as a parent of others.

@@ -20,6 +20,10 @@ pub enum Rule {
     P5,
     /// The client may not ask here.
     V4,
+    /// A name or an address of the host view.
+    V6,
+    /// A question to the host view that is none of its names.
+    V6Outside,
     /// An EDNS version that is not known.
     H4,
     /// A malformed cookie.
@@ -38,6 +42,8 @@ pub enum Rule {
     N10,
     /// A name whose endpoints are about to run.
     N11,
+    /// A name or an address of the host's /etc/hosts.
+    N13,
     /// The addresses of a name.
     T1,
     /// The name of an address.
@@ -64,6 +70,7 @@ impl Rule {
             Rule::P4 => "P4",
             Rule::P5 => "P5",
             Rule::V4 => "V4",
+            Rule::V6 | Rule::V6Outside => "V6",
             Rule::H4 => "H4",
             Rule::H7 => "H7",
             Rule::S => "S",
@@ -73,6 +80,7 @@ impl Rule {
             Rule::N9 => "N9",
             Rule::N10 => "N10",
             Rule::N11 => "N11",
+            Rule::N13 => "N13",
             Rule::T1 => "T1",
             Rule::T3 => "T3",
             Rule::T4 => "T4",
@@ -91,6 +99,8 @@ impl Rule {
             Rule::P4 => "this type cannot be asked for",
             Rule::P5 => "a question about the server, or of another class",
             Rule::V4 => "the client may not ask on this network",
+            Rule::V6 => "the host sees every network",
+            Rule::V6Outside => "no name of the host view, which forwards nothing",
             Rule::H4 => "the client's EDNS version is not known",
             Rule::H7 => "the client's cookie is malformed",
             Rule::S => "a special name, which is never forwarded",
@@ -100,6 +110,7 @@ impl Rule {
             Rule::N9 => "an alias",
             Rule::N10 => "a name of the host",
             Rule::N11 => "the container is about to start",
+            Rule::N13 => "a name of the host's /etc/hosts",
             Rule::T1 => "a container's name",
             Rule::T3 => "a container's address",
             Rule::T4 => "a container's service",

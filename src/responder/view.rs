@@ -8,10 +8,11 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::settings::Upstream;
-use crate::table::{Attachment, Clients, Network, Snapshot, SnapshotRef};
+use crate::table::{Attachment, Clients, NameEntry, Network, Settings, Snapshot, SnapshotRef};
 use crate::wire::Name;
 
 use super::client::Client;
+use super::host::{HostView, Search};
 
 /// The client's networks in the order in which they are searched, one snapshot of each: the listener's first, if it is one
 /// of them.
@@ -20,11 +21,11 @@ pub(super) struct View<'s> {
     /// The listener's network, where it is not the first of the view ([`Clients::Table`]).
     gateway: Option<Held<'s>>,
     client: IpAddr,
-    who: Who,
+    who: Who<'s>,
 }
 
 /// Who a client is (answers.md V1 to V3a).
-enum Who {
+enum Who<'s> {
     /// The endpoint that has the address on the listener's network.
     Endpoint,
     /// The endpoint that the listener is for, whatever address it asks from.
@@ -37,6 +38,8 @@ enum Who {
     Stranger,
     /// Somebody who may ask nothing, whatever the list says.
     Nobody,
+    /// Who asks the host view (answers.md V6), and what its question concerns.
+    Host(Box<Search<'s>>),
 }
 
 /// A network of the view.
@@ -96,7 +99,8 @@ impl FromIterator<Arc<[Upstream]>> for UpstreamLists {
 }
 
 impl<'s> View<'s> {
-    pub(super) fn of(client: &Client<'s>) -> View<'s> {
+    /// The view of a client that asks for `name` (lower-cased wire form).
+    pub(super) fn of(client: &Client<'s>, name: &[u8]) -> View<'s> {
         if let Some(id) = client.listener.endpoint() {
             return View::of_owner(client, id);
         }
@@ -105,6 +109,9 @@ impl<'s> View<'s> {
         let snapshot = client.snapshot.map_or_else(|| Held::Loaded(listener.snapshot()), Held::Lent);
         let clients = snapshot.settings().clients;
         if is_link_local(ip) {
+            if let Some(host) = client.listener.host_view() {
+                return View::of_host(client, host, snapshot, name);
+            }
             let is_near = clients != Clients::Identify && client.listener.is_on_link(client.source);
             return View::of_one(snapshot, ip, if is_near { Who::Resident } else { Who::Nobody });
         }
@@ -121,6 +128,9 @@ impl<'s> View<'s> {
             }
             None if clients == Clients::Listener => View::of_one(snapshot, ip, Who::Stranger),
             own => {
+                if let Some(host) = client.listener.host_view() {
+                    return View::of_host(client, host, snapshot, name);
+                }
                 let own = own.cloned();
                 View::of_table(client, own, snapshot, ip)
             }
@@ -139,6 +149,16 @@ impl<'s> View<'s> {
         let mut view = View::of_endpoint(attachment.clone(), None, snapshot, client.ip(), listener);
         if matches!(view.who, Who::Endpoint) {
             view.who = Who::Owner(attachment);
+        }
+        view
+    }
+
+    /// The host view (answers.md V6). Its own network has no endpoints: the networks that count depend on the question.
+    #[inline(never)]
+    fn of_host(client: &Client<'s>, host: &'s HostView, snapshot: Held<'s>, name: &[u8]) -> View<'s> {
+        let mut view = View::of_one(snapshot, client.ip(), Who::Host(Box::new(Search::nothing(host))));
+        if view.is_allowed(client) {
+            view.who = Who::Host(Box::new(Search::of(host, name)));
         }
         view
     }
@@ -192,7 +212,7 @@ impl<'s> View<'s> {
 
     /// The view of a client that has nothing to do with another network than the listener's.
     #[inline]
-    fn of_one(snapshot: Held<'s>, client: IpAddr, who: Who) -> View<'s> {
+    fn of_one(snapshot: Held<'s>, client: IpAddr, who: Who<'s>) -> View<'s> {
         let seat = Seat { network: None, snapshot, priority: 0 };
         View { seats: SmallVec::from_iter([seat]), gateway: None, client, who }
     }
@@ -249,7 +269,7 @@ impl<'s> View<'s> {
     /// The name of the network that the client's address is on, or in whose subnet, if that is not the listener's.
     pub(super) fn home(&self) -> Option<&str> {
         match &self.who {
-            Who::Endpoint | Who::Owner(_) => None,
+            Who::Endpoint | Who::Owner(_) | Who::Host(_) => None,
             Who::Elsewhere(_, home) => Some(home.name()),
             Who::Resident | Who::Stranger | Who::Nobody => self.seats[0].name(),
         }
@@ -260,7 +280,7 @@ impl<'s> View<'s> {
         match &self.who {
             Who::Endpoint => self.gateway().client_at(self.client),
             Who::Owner(attachment) | Who::Elsewhere(attachment, _) => Some(attachment),
-            Who::Resident | Who::Stranger | Who::Nobody => None,
+            Who::Resident | Who::Stranger | Who::Nobody | Who::Host(_) => None,
         }
     }
 
@@ -274,6 +294,7 @@ impl<'s> View<'s> {
             (Who::Owner(own), Some(list)) => own.endpoint().addresses().iter().any(|ip| has(list, ip)),
             (_, Some(list)) => contains(list),
             (Who::Endpoint | Who::Owner(_) | Who::Elsewhere(..) | Who::Resident, None) => true,
+            (Who::Host(_), None) => self.client.is_loopback() || client.listener.is_host(self.client),
             (Who::Stranger, None) => contains(&settings.subnets) || client.listener.is_neighbour(self.client),
         }
     }
@@ -283,10 +304,29 @@ impl<'s> View<'s> {
         self.seats.iter().any(|seat| !seat.snapshot.settings().internal)
     }
 
+    /// What a question to the host view concerns, if this is one.
+    pub(super) fn search(&self) -> Option<&Search<'s>> {
+        match &self.who {
+            Who::Host(search) => Some(search),
+            _ => None,
+        }
+    }
+
+    /// The networks that are searched, in order; for the host view those that the name may be on.
+    fn searched(&self) -> impl Iterator<Item = &Seat<'s>> {
+        self.seats.iter().chain(self.search().into_iter().flat_map(Search::seats))
+    }
+
     /// True if a network lets questions wait for its endpoints (answers.md N11).
     #[inline]
     pub(super) fn holds(&self) -> bool {
-        self.seats.iter().any(|seat| !seat.snapshot.settings().hold.is_zero())
+        self.searched().any(|seat| !seat.snapshot.settings().hold.is_zero())
+    }
+
+    /// The settings of the network that has an entry.
+    pub(super) fn settings_of(&self, entry: &NameEntry) -> Option<&Settings> {
+        let own = self.searched().find(|seat| seat.snapshot.has(entry))?;
+        Some(own.snapshot.settings())
     }
 
     /// The longest domain of the view that `name` is or lies below (answers.md N5).
@@ -320,6 +360,17 @@ impl<'s> View<'s> {
 }
 
 impl<'s> Seat<'s> {
+    /// A network as it is now.
+    pub(super) fn of(network: Arc<Network>) -> Seat<'static> {
+        let snapshot = Held::Loaded(network.snapshot());
+        Seat { network: Some(network), snapshot, priority: 0 }
+    }
+
+    /// The network's name as it stands in names.
+    pub(super) fn zone(&self) -> Option<&Name> {
+        self.network.as_ref()?.zone()
+    }
+
     pub(super) fn snapshot(&self) -> &Snapshot {
         &self.snapshot
     }
@@ -330,7 +381,7 @@ impl<'s> Seat<'s> {
     }
 
     /// The lowest comes first: higher priority, then not internal, then the name (answers.md V1).
-    fn rank(&self) -> (Reverse<i32>, bool, Option<&str>) {
+    pub(super) fn rank(&self) -> (Reverse<i32>, bool, Option<&str>) {
         (Reverse(self.priority), self.snapshot.settings().internal, self.name())
     }
 

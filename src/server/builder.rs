@@ -4,13 +4,13 @@ use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use crate::forward::{ForwardOptions, Forwarder, Route, Upstreams};
+use crate::forward::{ForwardOptions, Forwarder, Route, Tap, Upstreams};
 use crate::responder::ResponderOptions;
 
 use super::observe::Observer;
 use super::shared::Shared;
 use super::socket::ReadySocket;
-use super::worker::{Worker, WorkerStart};
+use super::worker::{OnStart, Worker};
 use super::{Server, ServerError};
 use crate::settings::{Limits, ServerSettings};
 
@@ -26,8 +26,9 @@ pub struct ServerBuilder {
     limits: Limits,
     responder: ResponderOptions,
     ready: Vec<ReadySocket>,
+    on_worker_start: Option<OnStart>,
     observer: Option<Arc<dyn Observer>>,
-    on_worker_start: WorkerStart,
+    tap: Option<Arc<dyn Tap>>,
 }
 
 impl ServerBuilder {
@@ -91,8 +92,21 @@ impl ServerBuilder {
         self
     }
 
-    /// Calls a function in each worker thread before that serves, with the worker's number from 1 on: to pin it to a
-    /// processor, to give it a priority, or to drop what it inherited.
+    /// Shows all messages to and from upstreams to a tap.
+    pub fn tap(mut self, tap: Arc<dyn Tap>) -> ServerBuilder {
+        self.tap = Some(tap);
+        self
+    }
+
+    /// Hands in sockets that are ready-made, as a service manager does. Each is used for the listen address that it is
+    /// bound to.
+    pub fn sockets(mut self, sockets: Vec<ReadySocket>) -> ServerBuilder {
+        self.ready = sockets;
+        self
+    }
+
+    /// Calls `start` on each worker thread before that thread serves anything, with the worker's number from 1 on: to drop
+    /// privileges, to set a priority, to pin it to a processor.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -104,15 +118,11 @@ impl ServerBuilder {
     /// # })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn on_worker_start(mut self, call: impl Fn(usize) + Send + Sync + 'static) -> ServerBuilder {
-        self.on_worker_start = WorkerStart(Some(Arc::new(call)));
-        self
-    }
-
-    /// Hands in sockets that are ready-made, as a service manager does. Each is used for the listen address that it is
-    /// bound to.
-    pub fn sockets(mut self, sockets: Vec<ReadySocket>) -> ServerBuilder {
-        self.ready = sockets;
+    ///
+    /// The first sockets of a network are bound by the thread that adds the network, and those that could not be bound are
+    /// tried again by a worker.
+    pub fn on_worker_start(mut self, start: impl Fn(usize) + Send + Sync + 'static) -> ServerBuilder {
+        self.on_worker_start = Some(OnStart::new(start));
         self
     }
 
@@ -127,11 +137,12 @@ impl ServerBuilder {
         }
         let cores = available_parallelism().map_or(1, |cores| cores.get().min(DEFAULT_WORKERS));
         let count = self.workers.unwrap_or(cores);
-        let workers: Vec<Worker> = (1..=count)
-            .map(|number| Worker::start(number, self.on_worker_start.clone()))
-            .collect::<Result<_, _>>()
-            .map_err(ServerError::Worker)?;
+        let start = |number| Worker::start(number, self.on_worker_start.clone());
+        let workers: Vec<Worker> = (1..=count).map(start).collect::<Result<_, _>>().map_err(ServerError::Worker)?;
         let forwarder = Forwarder::new(self.forward);
+        if let Some(tap) = self.tap {
+            forwarder.set_tap(tap);
+        }
         let mut shared = Shared::new(self.port.unwrap_or(53), forwarder, self.limits, self.responder);
         shared.observer = self.observer;
         Ok(Server {
@@ -139,6 +150,7 @@ impl ServerBuilder {
             handles: workers.iter().map(|worker| worker.handle().clone()).collect(),
             workers: Mutex::new(workers),
             ready: Mutex::new(self.ready),
+            host_view: Mutex::default(),
             opened: Default::default(),
             changing: Default::default(),
         })

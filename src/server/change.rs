@@ -10,7 +10,7 @@ use crate::settings::Address;
 use crate::table::{Change, Network, TableError};
 
 use super::shared::Key;
-use super::slot::Slot;
+use super::slot::{Served, Slot};
 use super::socket::{self, ReadySocket};
 use super::{Server, ServerError};
 
@@ -60,7 +60,7 @@ impl Server {
         let network = self.shared.table.add(network)?;
         self.shared.host.forget();
         for address in listen {
-            self.open(&network, address, None);
+            self.open(network.name(), &network, address, None);
         }
         for socket in sockets {
             let (key, _) = self.adopt(&network, socket, None);
@@ -104,7 +104,7 @@ impl Server {
             let slots = self.shared.slots();
             for address in &wanted {
                 if let Some(slot) = slots.get(&Key::of(name, address))
-                    && slot.network().name() != name
+                    && (slot.is_host_view() || slot.network().name() != name)
                 {
                     return Err(taken(name, address, slot.network().name()));
                 }
@@ -113,7 +113,7 @@ impl Server {
         })?;
         let handed_in = adopted.get(name).map_or(&[][..], |keys| keys);
         old.retain(|address| !wanted.contains(address));
-        let unused = old.iter().map(|address| Key::of(name, address)).filter(|key| !handed_in.contains(key)).collect();
+        let unused = self.own_keys(name, &old).into_iter().filter(|key| !handed_in.contains(key)).collect();
         wanted.retain(|address| !self.shared.slots().contains_key(&Key::of(name, address)));
         // First the old sockets are closed: one of them may be in the way of a new one.
         self.shared.close(unused).await;
@@ -166,7 +166,11 @@ impl Server {
     /// As [`Server::update`].
     pub async fn apply(&self, networks: Vec<Network>) -> Result<Applied, ServerError> {
         let mut adopted = self.changing.lock().await;
-        let slots: Vec<_> = self.shared.slots().iter().map(|(key, slot)| (key.clone(), slot.network())).collect();
+        let slots: Vec<_> = {
+            let slots = self.shared.slots();
+            let of_networks = slots.iter().filter(|(_, slot)| !slot.is_host_view());
+            of_networks.map(|(key, slot)| (key.clone(), slot.network())).collect()
+        };
         // Those that somebody took out of the table by hand still have their sockets.
         let listened = slots.iter().map(|(_, network)| network.clone());
         let gone = self.table().networks().into_iter().chain(listened).collect();
@@ -220,7 +224,7 @@ impl Server {
             for address in self.listen_of(network) {
                 let key = Key::of(network.name(), &address);
                 if let Some(slot) = slots.get(&key)
-                    && !is_changing(slot.network().name())
+                    && (slot.is_host_view() || !is_changing(slot.network().name()))
                 {
                     return Err(taken(network.name(), &address, slot.network().name()));
                 }
@@ -261,7 +265,7 @@ impl Server {
             let present = self.shared.slots().get(&key).cloned();
             match present {
                 Some(slot) if Arc::ptr_eq(&slot.network(), &network()?) => {}
-                Some(slot) => slot.set_network(&network()?),
+                Some(slot) => slot.serve_instead(&network()?),
                 None => new.push((network()?, address)),
             }
         }
@@ -273,7 +277,8 @@ impl Server {
         self.with_ports(&network.snapshot().settings().listen)
     }
 
-    fn with_ports(&self, listen: &[Address]) -> Vec<Address> {
+    /// These addresses, each once and with its port.
+    pub(super) fn with_ports(&self, listen: &[Address]) -> Vec<Address> {
         let mut all: Vec<Address> = Vec::new();
         for address in listen {
             let address = address.clone().with_port(address.port().unwrap_or(self.shared.port));
@@ -286,26 +291,40 @@ impl Server {
 
     /// The slots at a network's listen addresses.
     fn listen_keys(&self, network: &Network) -> Vec<Key> {
+        self.own_keys(network.name(), &self.listen_of(network))
+    }
+
+    /// The slots of a network at these addresses.
+    fn own_keys(&self, name: &str, listen: &[Address]) -> Vec<Key> {
         let slots = self.shared.slots();
-        let keys = self.listen_of(network).into_iter().map(|address| Key::of(network.name(), &address));
-        keys.filter(|key| slots.get(key).is_some_and(|slot| slot.network().name() == network.name())).collect()
+        let keys = listen.iter().map(|address| Key::of(name, address));
+        let is_own = |slot: &Arc<Slot>| !slot.is_host_view() && slot.network().name() == name;
+        keys.filter(|key| slots.get(key).is_some_and(is_own)).collect()
     }
 
     fn open_all(&self, new: Vec<(Arc<Network>, Address)>) {
         if !new.is_empty() {
             self.shared.host.forget();
             for (network, address) in new {
-                self.open(&network, address, None);
+                self.open(network.name(), &network, address, None);
             }
             self.shared.note_own_addresses();
         }
     }
 
-    pub(super) fn open(&self, network: &Arc<Network>, address: Address, endpoint: Option<Box<str>>) -> Arc<Slot> {
+    /// Listens at an address for a network, perhaps for one endpoint of it alone, or for the host view. `name`: what that is
+    /// called.
+    pub(super) fn open(
+        &self,
+        name: &str,
+        served: impl Into<Served>,
+        address: Address,
+        endpoint: Option<Box<str>>,
+    ) -> Arc<Slot> {
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let ready = self.take_ready(&address);
-        let key = Key::of(network.name(), &address);
-        let slot = Slot::open(&self.shared, network, (address, endpoint), ready, self.worker(number));
+        let key = Key::of(name, &address);
+        let slot = Slot::open(&self.shared, served, (address, endpoint), ready, self.worker(number));
         self.shared.slots().insert(key, slot.clone());
         slot
     }

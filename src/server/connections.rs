@@ -18,6 +18,7 @@ use tracing::warn;
 
 use super::client_key::ClientKey;
 use super::rate::OncePerMinute;
+use super::status::LimitsHit;
 use super::stop::Stop;
 use crate::settings::Limits;
 
@@ -57,6 +58,7 @@ struct State {
     unsent: usize,
     /// Numbers the connections that wait.
     next: u64,
+    hit: LimitsHit,
 }
 
 /// One client's connections.
@@ -135,11 +137,14 @@ impl Connections {
             let place = state.seat(client, now);
             return Admission::Seated(Seat { connections: self.clone(), client, place });
         }
-        self.warn(&state, client, own >= limits.tcp_connections_per_client, &limits);
+        let is_own = own >= limits.tcp_connections_per_client;
+        self.warn(&state, client, is_own, &limits);
         let waiting = state.clients.get(&client).map_or(0, |own| own.waiting.len());
         if waiting >= MAX_WAITING_PER_CLIENT || state.waiting >= MAX_WAITING && !state.shorten_longest_line(waiting) {
+            state.hit.tcp_connections_waiting += 1;
             return Admission::Refused;
         }
+        *if is_own { &mut state.hit.tcp_connections_per_client } else { &mut state.hit.tcp_connections } += 1;
         let (grant, granted) = oneshot::channel();
         state.next += 1;
         state.waiting += 1;
@@ -153,6 +158,12 @@ impl Connections {
     /// How many are served.
     pub(super) fn count(&self) -> usize {
         self.lock().seated
+    }
+
+    /// Adds how often limits were reached.
+    pub(super) fn limits_hit(&self, all: &mut LimitsHit) {
+        let LimitsHit { tcp_connections, tcp_connections_per_client, tcp_connections_waiting, .. } = self.lock().hit;
+        *all = LimitsHit { tcp_connections, tcp_connections_per_client, tcp_connections_waiting, ..*all };
     }
 
     /// Waits until none is served.
@@ -286,6 +297,7 @@ impl State {
         let Some((&client, other)) = longest.filter(|(_, other)| other.waiting.len() > own + 1) else { return false };
         other.waiting.pop_back();
         self.waiting -= 1;
+        self.hit.tcp_connections_waiting += 1;
         self.forget_if_gone(client);
         true
     }

@@ -4,14 +4,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::client_key::ClientKey;
-use crate::forward::{Asked, AskedEdns, Asker, Choice, Forwarder, Question, TOO_MANY, relay};
+use crate::forward::{
+    self, Asked, AskedEdns, Asker, CacheState, Choice, Forwarder, Question, ReplySource, Resolved, TOO_MANY, relay,
+};
 use crate::responder::Forward;
+use crate::settings::Upstream;
 use crate::wire::message::{Header, flag};
 use crate::wire::reply::{self, FailureReply, ReplyEdns};
 use crate::wire::{Name, ede, rcode};
 
 use super::observe::Origin;
-use super::sighting::{Kept, says_stale};
+use super::sighting::Kept;
 
 /// Everything that a forwarded query needs once its packet is gone.
 #[derive(Debug)]
@@ -59,29 +62,35 @@ impl Exchange {
 
     /// The reply for the client; `None` where it is to hear nothing.
     pub(super) async fn reply(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
-        let reply = self.ask(forwarder).await;
-        let origin = if reply.as_deref().is_some_and(says_stale) { Origin::Stale } else { Origin::Upstream };
-        let upstream = match &*self.choice.servers {
-            [only] if origin == Origin::Upstream => Some(only),
-            _ => None,
+        let client = Asker::new(ClientKey::of(self.client).number());
+        let resolved = forwarder.resolve_here(&self.question, &self.choice, client).await;
+        let (origin, upstream) = self.origin_of(&resolved);
+        let reply = match resolved {
+            Ok(resolved) => {
+                let mut out = Vec::new();
+                Some(match relay(&resolved.message, &self.asked(), &mut out) {
+                    Ok(()) => out,
+                    Err(_) => self.fail(rcode::SERVFAIL, ede::NETWORK_ERROR, "malformed upstream reply"),
+                })
+            }
+            Err(failure) if forwarder.keeps_silent(&failure) => None,
+            Err(failure) => Some(self.fail(failure.rcode, failure.ede, &failure.text)),
         };
         self.kept.tell(reply.as_deref(), origin, upstream);
         reply
     }
 
-    async fn ask(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
-        let client = Asker::new(ClientKey::of(self.client).number());
-        let resolved = forwarder.resolve_here(&self.question, &self.choice, client).await;
-        let upstream = match resolved {
-            Ok(upstream) => upstream,
-            Err(failure) if forwarder.keeps_silent(&failure) => return None,
-            Err(failure) => return Some(self.fail(failure.rcode, failure.ede, &failure.text)),
-        };
-        let mut out = Vec::new();
-        Some(match relay(&upstream, &self.asked(), &mut out) {
-            Ok(()) => out,
-            Err(_) => self.fail(rcode::SERVFAIL, ede::NETWORK_ERROR, "malformed upstream reply"),
-        })
+    /// Where a reply is from, and which upstream gave it.
+    fn origin_of(&self, resolved: &Result<Resolved, forward::Failure>) -> (Origin, Option<&Upstream>) {
+        match resolved {
+            Ok(Resolved { from: ReplySource::Upstream(server), .. }) => {
+                (Origin::Upstream, self.choice.servers.get(*server))
+            }
+            Ok(Resolved { from: ReplySource::Cache(CacheState::Expired), .. }) => (Origin::Stale, None),
+            Ok(Resolved { from: ReplySource::Cache(_), .. }) => (Origin::Cache, None),
+            Err(failure) if failure.ede == ede::CACHED_ERROR => (Origin::Cache, None),
+            Err(_) => (Origin::Upstream, None),
+        }
     }
 
     /// The reply when too many queries wait already: what the cache has, however old, or that they are too many.

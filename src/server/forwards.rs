@@ -17,6 +17,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::table::Network;
 
 use super::client_key::ClientKey;
+use super::status::LimitsHit;
 use crate::settings::Limits;
 
 /// A query that has waited for less than this does not give way to one of a client that has as many.
@@ -43,6 +44,7 @@ struct State {
     networks: HashMap<NetworkKey, NetworkShare, RandomState>,
     /// Numbers queries in the order in which they came.
     next: u64,
+    hit: LimitsHit,
 }
 
 /// What one network's clients have.
@@ -112,16 +114,27 @@ impl Forwards {
         let network = NetworkKey(network.clone());
         let mut state = self.lock();
         if state.clients.get(&client).copied().unwrap_or(0) >= limits.forwards_per_client {
+            state.hit.forwards_per_client += 1;
             return None;
         }
         // Even one that needs more than there are is asked, when it is alone.
         let sockets = sockets.min(self.sockets);
         while state.count >= limits.forwards || state.sockets + sockets > self.sockets {
-            state.make_room(&network, client)?;
+            if state.make_room(&network, client).is_none() {
+                state.hit.forwards += 1;
+                return None;
+            }
+            state.hit.forwards_displaced += 1;
         }
         let (give_way, displaced) = oneshot::channel();
         let number = state.add(&network, client, sockets, give_way);
         Some(Permit { forwards: self.clone(), network, client, number, displaced })
+    }
+
+    /// Adds how often limits were reached.
+    pub(super) fn limits_hit(&self, all: &mut LimitsHit) {
+        let LimitsHit { forwards, forwards_per_client, forwards_displaced, .. } = self.lock().hit;
+        *all = LimitsHit { forwards, forwards_per_client, forwards_displaced, ..*all };
     }
 
     /// How many queries wait.

@@ -15,9 +15,10 @@ const TCP_LISTEN: &str = "0A";
 
 /// The process that has a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Holder {
+pub struct Holder {
     /// `None` where /proc does not show whose the socket is: it is another user's, or another PID namespace's.
     process: Option<Process>,
+    is_taken: bool,
     tcp: bool,
     port: u16,
 }
@@ -32,7 +33,7 @@ struct Process {
 
 /// The processes that have sockets, as they were when last looked at.
 #[derive(Debug, Default)]
-pub(super) struct Holders {
+pub struct Holders {
     seen: Mutex<Option<(Instant, Owners)>>,
 }
 
@@ -41,11 +42,11 @@ type Owners = Arc<HashMap<u64, u32>>;
 
 impl Holders {
     /// Who has the port of `address`. The process's own sockets count too: two listeners may be in each other's way.
-    pub(super) fn of(&self, address: SocketAddr, tcp: bool) -> Holder {
+    pub fn of(&self, address: SocketAddr, tcp: bool) -> Holder {
         let inodes = sockets_at(address, tcp);
         let processes = if inodes.is_empty() { Arc::default() } else { self.processes() };
         let pid = inodes.iter().find_map(|inode| processes.get(inode)).copied();
-        Holder { process: pid.and_then(Process::read), tcp, port: address.port() }
+        Holder { process: pid.and_then(Process::read), is_taken: !inodes.is_empty(), tcp, port: address.port() }
     }
 
     fn processes(&self) -> Owners {
@@ -116,6 +117,26 @@ fn ip_of(hex: &str) -> Option<IpAddr> {
     }
 }
 
+impl Holder {
+    /// Its process and the name of that, where /proc shows them.
+    pub fn process(&self) -> Option<(u32, &str)> {
+        self.process.as_ref().map(|process| (process.pid, process.name.as_str()))
+    }
+
+    /// What to do about it.
+    pub fn cure(&self) -> String {
+        let Holder { process, tcp, port, .. } = self;
+        let known = process.as_ref().and_then(|process| process.advice(*port));
+        let command = if *tcp { "ss -ltnp" } else { "ss -lunp" };
+        known.unwrap_or_else(|| format!("stop it, or listen on another address or port (`{command}` lists all)"))
+    }
+
+    /// True if somebody has it: /proc shows a socket.
+    pub fn is_taken(&self) -> bool {
+        self.is_taken
+    }
+}
+
 impl Process {
     fn read(pid: u32) -> Option<Process> {
         let file = |name: &str| fs::read(format!("/proc/{pid}/{name}")).ok();
@@ -154,18 +175,14 @@ impl Process {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Holder { process, tcp, port } = self;
+        let Holder { process, tcp, port, .. } = self;
         let (transport, command) = if *tcp { ("TCP", "ss -ltnp") } else { ("UDP", "ss -lunp") };
         match process {
             Some(process) if process.pid == std::process::id() => {
                 write!(f, "this process has {transport} port {port} there already, for another listener")
             }
             Some(process) => {
-                write!(f, "{} (pid {}) has {transport} port {port}; ", process.name, process.pid)?;
-                match process.advice(*port) {
-                    Some(advice) => f.write_str(&advice),
-                    None => write!(f, "stop it, or listen on another address or port (`{command}` lists all)"),
-                }
+                write!(f, "{} (pid {}) has {transport} port {port}; {}", process.name, process.pid, self.cure())
             }
             None => write!(
                 f,
@@ -183,7 +200,7 @@ mod tests {
 
     fn holder(name: &str, command: &str) -> String {
         let process = Process { pid: 812, name: name.to_owned(), command: command.to_owned() };
-        Holder { process: Some(process), tcp: false, port: 53 }.to_string()
+        Holder { process: Some(process), is_taken: true, tcp: false, port: 53 }.to_string()
     }
 
     #[test]
@@ -232,7 +249,7 @@ mod tests {
         assert!(
             holder("python3", "").ends_with("stop it, or listen on another address or port (`ss -lunp` lists all)")
         );
-        let nobody = Holder { process: None, tcp: true, port: 53 }.to_string();
+        let nobody = Holder { process: None, is_taken: true, tcp: true, port: 53 }.to_string();
         assert!(nobody.contains("`ss -ltnp`, as root, tells which"), "{nobody}");
     }
 }

@@ -1,17 +1,20 @@
 //! The host's interfaces: who is a neighbour of a listen address (answers.md V3a, V4).
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 
 use crate::responder::{HostAddresses, Listener};
 use crate::table::Network;
 
+/// The addresses of the loopback interface of every host, in their order.
+const LOOPBACK: [IpNet; 2] =
+    [IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::LOCALHOST, 8)), IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128))];
 /// Refused clients do not make us read the interfaces more often than this.
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -142,8 +145,9 @@ fn at(listen: SocketAddr, interfaces: &[Interface]) -> impl Iterator<Item = &Int
 
 /// Each address of each interface, in the order of the addresses.
 fn interfaces() -> Vec<Interface> {
-    // Without the list nobody but the networks' own subnets is let in: the safe side.
-    let Ok(all) = getifaddrs() else { return Vec::new() };
+    // Without the list, as where a service manager allows no netlink, nobody is let in but the networks' own subnets and who
+    // is the host for sure: the safe side.
+    let Ok(all) = getifaddrs() else { return LOOPBACK.map(|net| Interface { net, index: 0 }).to_vec() };
     let all: Vec<_> = all.collect();
     // Each interface has an entry of the link layer, too.
     let indices: HashMap<&str, u32> = all

@@ -35,19 +35,29 @@ impl Later {
 
     /// Waits, and delivers the reply if the client is to hear anything. A query that has to give way meanwhile is answered at
     /// once; others may have asked the same, and that they get their answer, it is finished all the same.
-    pub(super) async fn run(self, slot: Arc<Slot>, mut permit: Permit, deliver: impl FnOnce(&Slot, Vec<u8>)) {
-        // On the heap: a future that is moved to where it is pinned takes its place twice.
-        let mut reply = Box::pin(self.reply(&slot));
-        let given = tokio::select! {
-            biased;
-            reply = &mut reply => return reply.map(|reply| deliver(&slot, reply)).unwrap_or_default(),
-            () = permit.displaced() => self.overloaded(&slot),
-        };
-        if let Some(reply) = given {
-            deliver(&slot, reply);
-        }
-        if let Some(_lingering) = slot.server().forwards.linger() {
-            reply.await;
+    ///
+    /// No `async fn`, whose future has its arguments twice: there may be thousands.
+    #[expect(clippy::manual_async_fn, reason = "its future has the arguments twice")]
+    pub(super) fn run(
+        self,
+        slot: Arc<Slot>,
+        mut permit: Permit,
+        deliver: impl FnOnce(&Slot, Vec<u8>) + Send,
+    ) -> impl Future<Output = ()> + Send {
+        async move {
+            // On the heap: a future that is moved to where it is pinned takes its place twice.
+            let mut reply = Box::pin(self.reply(&slot));
+            let given = tokio::select! {
+                biased;
+                reply = &mut reply => return reply.map(|reply| deliver(&slot, reply)).unwrap_or_default(),
+                () = permit.displaced() => self.overloaded(&slot),
+            };
+            if let Some(reply) = given {
+                deliver(&slot, reply);
+            }
+            if let Some(_lingering) = slot.server().forwards.linger() {
+                reply.await;
+            }
         }
     }
 

@@ -129,7 +129,7 @@ impl Server {
                     return Err(taken(network.name(), &address, slot.network().name()));
                 }
                 self.shared.host.forget();
-                (key, self.open(network, address, endpoint))
+                (key, self.open(network.name(), network, address, endpoint))
             }
             Place::Socket(socket) => self.adopt(network, socket, endpoint),
         };

@@ -18,6 +18,7 @@ mod forwards;
 mod held;
 mod holder;
 mod host;
+mod host_view;
 mod later;
 mod listen;
 mod namespace;
@@ -48,9 +49,9 @@ use tokio::runtime::Handle;
 use tracing::info;
 
 use crate::forward::{ForwardOptions, Forwarder};
-use crate::responder::ResponderOptions;
+use crate::responder::{HostView, ResponderOptions};
 use crate::settings::ServerSettings;
-use crate::table::{NameTable, TableError};
+use crate::table::{NameTable, Snapshot, TableError};
 
 pub use crate::settings::Limits;
 pub use builder::ServerBuilder;
@@ -59,13 +60,15 @@ pub use change::Applied;
 #[doc(hidden)]
 pub use counting::{Counted, Counting};
 pub use counting::{Counts, DURATION_BUCKETS, Distribution, ListenerCounts, QueryCount, SIZE_BOUNDS};
+#[doc(hidden)]
+pub use holder::{Holder, Holders};
 pub use host::listener;
 pub use listen::{Listen, ListenerHandle};
 pub use observe::{Observed, Observer, Origin};
 pub use resolve::{Answer, AnswerRecord};
 use shared::Shared;
 pub use socket::ReadySocket;
-pub use status::{ListenerState, ListenerStatus, Status};
+pub use status::{LimitsHit, ListenerState, ListenerStatus, Status};
 use worker::Worker;
 
 /// Why a server could not be started or a network not be served. Sockets that cannot be bound are no error: they are tried
@@ -117,6 +120,13 @@ pub enum ServerError {
 /// ```
 ///
 /// Dropping it without [`shutdown`](Server::shutdown) stops it too, but drops the queries that wait for an upstream.
+///
+/// # Descriptors
+/// A query that waits for an upstream has a socket for each server that it is sent to. Sockets to upstreams take three
+/// quarters of the process's soft limit of open files at most, as it is when the first query is forwarded, and clients'
+/// queries that wait have half of these: with a soft limit of 1,024, 384 of them wait at most where there is one server,
+/// of one client or of all together, whatever [`Limits`] says. Further ones are answered at once: SERVFAIL. The program raises
+/// its soft limit to the hard one; the library leaves that to its host, which does so before it starts a server.
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
@@ -124,6 +134,7 @@ pub struct Server {
     handles: Vec<Handle>,
     /// Ready-made sockets that no network has asked for yet.
     ready: Mutex<Vec<ReadySocket>>,
+    host_view: Mutex<Option<Arc<HostView>>>,
     /// Counts slots, to spread them over the workers and to name those without a listen address.
     opened: AtomicUsize,
     /// Networks are added, changed and removed by one caller at a time.
@@ -205,6 +216,17 @@ impl Server {
         self.shared.set_responder_options(ResponderOptions { cookie_secret, ..options });
     }
 
+    /// Replaces the names that are answered to all who may forward, after those of their networks: the host's /etc/hosts
+    /// (answers.md N13).
+    pub fn set_hosts(&self, hosts: Option<Arc<Snapshot>>) {
+        self.shared.set_hosts(hosts);
+    }
+
+    /// Those names.
+    pub fn hosts(&self) -> Option<Arc<Snapshot>> {
+        self.shared.hosts()
+    }
+
     /// What the server is doing now.
     pub fn status(&self) -> Status {
         let (mut listeners, mut queries) = (Vec::<ListenerStatus>::new(), self.shared.received.load(Ordering::Relaxed));
@@ -219,6 +241,7 @@ impl Server {
             tcp_connections: self.shared.connections.count(),
             forwards: self.shared.forwards.count(),
             dropped_replies: self.shared.dropped.load(Ordering::Relaxed),
+            limits_hit: self.shared.limits_hit(),
             forwarding: self.shared.forwarder.counters(),
             upstreams: self.shared.forwarder.upstreams(),
         }
@@ -267,6 +290,15 @@ impl Server {
         block_on(self.shutdown());
     }
 
+    /// Waits until each worker thread has taken up something new: that none is stuck. It takes microseconds, and with one that
+    /// is stuck it never ends.
+    pub async fn responds(&self) {
+        for worker in &self.handles {
+            // Where the server was shut down there is nothing to wait for.
+            let _ = worker.spawn(async {}).await;
+        }
+    }
+
     fn workers(&self) -> MutexGuard<'_, Vec<Worker>> {
         lock(&self.workers)
     }
@@ -308,4 +340,38 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is behind these locks is changed by one call that a panic does not interrupt.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_responds_unless_a_worker_is_stuck() {
+        let server = Server::builder().workers(2).start().await.unwrap();
+        server.responds().await;
+        let (release, held) = channel::<()>();
+        server.worker(1).spawn(async move { held.recv() });
+        assert!(timeout(Duration::from_millis(50), server.responds()).await.is_err());
+        drop(release);
+        server.responds().await;
+        server.shutdown().await;
+        server.responds().await;
+    }
+
+    #[tokio::test]
+    async fn each_worker_begins_with_what_was_asked_for() {
+        let (tell, told) = channel();
+        let begin = move |_| tell.send(std::thread::current().name().map(str::to_owned)).unwrap();
+        let server = Server::builder().workers(2).on_worker_start(begin).start().await.unwrap();
+        server.responds().await;
+        let mut names: Vec<String> = told.try_iter().flatten().collect();
+        names.sort();
+        assert_eq!(names, ["callsign-1", "callsign-2"]);
+    }
 }

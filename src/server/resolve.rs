@@ -142,7 +142,7 @@ impl Server {
         let listener = listener(network.clone(), self.address_for(network, client));
         let source = Client::tcp(&listener, SocketAddr::new(client, CLIENT_PORT), IDLE).without_hold();
         let mut out = vec![0; usize::from(u16::MAX)];
-        let mut responder = Responder::new(self.responder_options());
+        let mut responder = Responder::new(self.responder_options()).with_hosts(self.hosts());
         let (verdict, explanation) = responder.explain(&packet, &source, &mut out);
         let outcome = match verdict {
             Verdict::Reply(len) => Outcome::Reply(len),

@@ -6,12 +6,12 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
 use crate::forward::Forwarder;
 use crate::responder::ResponderOptions;
 use crate::settings::Address;
-use crate::table::NameTable;
+use crate::table::{NameTable, Snapshot};
 
 use super::connections::Connections;
 use super::datagrams::Datagrams;
@@ -20,6 +20,7 @@ use super::holder::Holders;
 use super::host::Host;
 use super::observe::Observer;
 use super::slot::Slot;
+use super::status::LimitsHit;
 use crate::settings::Limits;
 
 /// Which slot is meant.
@@ -73,6 +74,7 @@ pub(super) struct Shared {
     /// UDP sockets that nobody listens at any more, open as long as queries wait whose replies go through them.
     leftovers: Mutex<Vec<Weak<Datagrams>>>,
     responder: ArcSwap<ResponderOptions>,
+    hosts: ArcSwapOption<Snapshot>,
 }
 
 impl Shared {
@@ -98,6 +100,7 @@ impl Shared {
             telling: Mutex::default(),
             leftovers: Mutex::default(),
             responder: ArcSwap::from_pointee(responder),
+            hosts: ArcSwapOption::empty(),
         }
     }
 
@@ -163,6 +166,14 @@ impl Shared {
         self.limits.store(Arc::new(limits));
     }
 
+    /// How often limits were reached.
+    pub(super) fn limits_hit(&self) -> LimitsHit {
+        let mut hit = LimitsHit::default();
+        self.connections.limits_hit(&mut hit);
+        self.forwards.limits_hit(&mut hit);
+        hit
+    }
+
     /// Waits until no query and no connection is left.
     pub(super) async fn drained(&self) {
         self.forwards.drained().await;
@@ -171,6 +182,17 @@ impl Shared {
 
     pub(super) fn responder_options(&self) -> Guard<Arc<ResponderOptions>> {
         self.responder.load()
+    }
+
+    /// The names that are answered beside those of networks (answers.md N13).
+    pub(super) fn hosts(&self) -> Option<Arc<Snapshot>> {
+        self.hosts.load_full()
+    }
+
+    pub(super) fn set_hosts(&self, hosts: Option<Arc<Snapshot>>) {
+        self.hosts.store(hosts);
+        // Workers make their responders anew for other options alone.
+        self.responder.store(Arc::new((**self.responder.load()).clone()));
     }
 
     pub(super) fn set_responder_options(&self, options: ResponderOptions) {

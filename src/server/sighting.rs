@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use crate::responder::{Listener, Notes, Rule};
 use crate::settings::Upstream;
-use crate::wire::message::{self, Header};
-use crate::wire::{ede, option, rcode, rtype};
+use crate::wire::message::Header;
+use crate::wire::rcode;
 
 use super::counting::{Counted, Counting};
 use super::observe::{Observed, Origin};
@@ -119,19 +119,4 @@ pub(super) fn origin_of(rule: Rule, reply: &[u8]) -> Origin {
         _ if is_refused => Origin::Refused,
         _ => Origin::Local,
     }
-}
-
-/// True if a reply says that its answer is past its TTL (RFC 8914 §4.4), which a client without EDNS is not told.
-pub(super) fn says_stale(reply: &[u8]) -> bool {
-    let opt = message::records(reply).flatten().find(|record| record.rtype == rtype::OPT);
-    let mut options = opt.and_then(|opt| reply.get(opt.rdata())).unwrap_or_default();
-    while let Some((&[c0, c1, l0, l1], rest)) = options.split_first_chunk() {
-        let Some((value, rest)) = rest.split_at_checked(u16::from_be_bytes([l0, l1]).into()) else { return false };
-        let code = value.first_chunk().map(|code| u16::from_be_bytes(*code));
-        if u16::from_be_bytes([c0, c1]) == option::EXTENDED_ERROR && code == Some(ede::STALE_ANSWER) {
-            return true;
-        }
-        options = rest;
-    }
-    false
 }

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
-use crate::responder::Listener;
+use crate::responder::{HostView, Listener};
 use crate::settings::Address;
 use crate::table::Network;
 
@@ -65,6 +65,34 @@ pub(super) struct Slot {
     looked: Mutex<Option<Instant>>,
 }
 
+/// What is answered at a slot.
+#[derive(Debug)]
+pub(super) enum Served {
+    Network(Arc<Network>),
+    HostView(Arc<HostView>),
+}
+
+impl From<&Arc<Network>> for Served {
+    fn from(network: &Arc<Network>) -> Served {
+        Served::Network(network.clone())
+    }
+}
+
+impl From<&Arc<HostView>> for Served {
+    fn from(view: &Arc<HostView>) -> Served {
+        Served::HostView(view.clone())
+    }
+}
+
+impl Served {
+    fn at(&self, address: SocketAddr) -> Listener {
+        match self {
+            Served::Network(network) => Listener::new(network.clone(), address),
+            Served::HostView(view) => Listener::of_host_view(view.clone(), address),
+        }
+    }
+}
+
 /// The two transports of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
@@ -83,12 +111,12 @@ impl Slot {
     /// that cannot be made now is tried again until it can.
     pub(super) fn open(
         server: &Arc<Shared>,
-        network: &Arc<Network>,
+        served: impl Into<Served>,
         listen: (Address, Option<Box<str>>),
         ready: Vec<ReadySocket>,
         worker: &Handle,
     ) -> Arc<Slot> {
-        let slot = Slot::new(server, network, Some(listen.0), listen.1);
+        let slot = Slot::new(server, served.into(), Some(listen.0), listen.1);
         ready.iter().for_each(|socket| slot.take_in(socket));
         let mut ready: Vec<Option<ReadySocket>> = ready.into_iter().map(Some).collect();
         let mut take = |wanted: fn(&ReadySocket) -> bool| {
@@ -117,24 +145,19 @@ impl Slot {
         (socket, endpoint): (ReadySocket, Option<Box<str>>),
         worker: &Handle,
     ) -> Arc<Slot> {
-        let slot = Slot::new(server, network, None, endpoint);
+        let slot = Slot::new(server, network.into(), None, endpoint);
         let transport = Transport::of(&socket);
         slot.take_in(&socket);
         slot.begin(transport, Ok(socket), worker);
         slot
     }
 
-    fn new(
-        server: &Arc<Shared>,
-        network: &Arc<Network>,
-        listen: Option<Address>,
-        endpoint: Option<Box<str>>,
-    ) -> Arc<Slot> {
+    fn new(server: &Arc<Shared>, served: Served, listen: Option<Address>, endpoint: Option<Box<str>>) -> Arc<Slot> {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let not_yet = || Mutex::new(ListenerState::Failed { error: String::new(), attempts: 0, retry: Duration::ZERO });
         Arc::new(Slot {
             server: server.clone(),
-            listener: ArcSwap::from_pointee(Listener::new(network.clone(), unknown)),
+            listener: ArcSwap::from_pointee(served.at(unknown)),
             listen,
             endpoint,
             udp: not_yet(),
@@ -174,16 +197,21 @@ impl Slot {
         snapshot.endpoint(id).and_then(|endpoint| endpoint.addresses().first()).copied().unwrap_or(client)
     }
 
-    /// Lets another network be answered here.
-    pub(super) fn set_network(&self, network: &Arc<Network>) {
-        self.change_listener(|old| (network.clone(), old.address()));
+    /// Lets something else be answered here.
+    pub(super) fn serve_instead(&self, served: impl Into<Served>) {
+        let served = served.into();
+        self.change_listener(|old| served.at(old.address()));
+    }
+
+    /// True if the host view is answered here.
+    pub(super) fn is_host_view(&self) -> bool {
+        self.listener.load().host_view().is_some()
     }
 
     /// Replaces the listener by one made of the present one: a change of the network and one of the address may meet.
-    fn change_listener(&self, change: impl Fn(&Listener) -> (Arc<Network>, SocketAddr)) {
+    fn change_listener(&self, change: impl Fn(&Listener) -> Listener) {
         self.listener.rcu(|old| {
-            let (network, address) = change(old);
-            let mut listener = Listener::new(network, address).on(self.server.host.addresses().clone());
+            let mut listener = change(old).on(self.server.host.addresses().clone());
             if let Some(id) = &self.endpoint {
                 listener = listener.of_endpoint(id.clone());
             }
@@ -253,6 +281,7 @@ impl Slot {
 
     fn status_of(&self, transport: Transport) -> ListenerStatus {
         ListenerStatus {
+            is_host_view: self.is_host_view(),
             network: self.network().name().to_owned(),
             listen: self.describe(),
             endpoint: self.endpoint.as_deref().map(str::to_owned),
@@ -385,7 +414,7 @@ impl Slot {
         match listening {
             Ok((socket, address)) => {
                 *self.state(transport) = ListenerState::Listening(address);
-                self.change_listener(|old| (old.network().clone(), address));
+                self.change_listener(|old| old.moved_to(address));
                 let network = self.network();
                 if attempts > 1 {
                     info!(network = network.name(), %address, ?transport, "listening, after {attempts} attempts");

@@ -20,10 +20,30 @@ pub struct Status {
     pub forwards: usize,
     /// Replies over UDP that were dropped because they could not be sent at once.
     pub dropped_replies: u64,
+    /// How often limits were reached.
+    pub limits_hit: LimitsHit,
     /// What the forwarder has done, and its cache.
     pub forwarding: Counters,
     /// How each upstream does that was asked lately.
     pub upstreams: Vec<UpstreamStatus>,
+}
+
+/// How often limits were reached since the server started (answers.md L2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimitsHit {
+    /// TCP connections that had to wait, as there were [as many as may be](super::Limits::tcp_connections).
+    pub tcp_connections: u64,
+    /// TCP connections that had to wait, as their client had [as many as it may have](super::Limits::tcp_connections_per_client).
+    pub tcp_connections_per_client: u64,
+    /// TCP connections that were refused, as too many waited.
+    pub tcp_connections_waiting: u64,
+    /// Queries that were turned down, as [as many as may](super::Limits::forwards) waited for upstreams.
+    pub forwards: u64,
+    /// Queries that were turned down, as [as many of their client as may](super::Limits::forwards_per_client) waited.
+    pub forwards_per_client: u64,
+    /// Queries that waited, and gave way to those of networks or clients that had fewer.
+    pub forwards_displaced: u64,
 }
 
 /// The state of one listener: one address, one transport.
@@ -32,6 +52,8 @@ pub struct Status {
 pub struct ListenerStatus {
     /// The network whose names are answered.
     pub network: String,
+    /// True if the host view is answered, and no network.
+    pub is_host_view: bool,
     /// The address as configured.
     pub listen: String,
     /// The endpoint that it is for, if it is for one alone.

@@ -29,21 +29,19 @@ use super::sighting::{Sighting, origin_of};
 use super::slot::Slot;
 use super::tcp::Buffers;
 
-/// What the host program does in each worker thread before that serves.
-#[derive(Clone, Default)]
-pub(super) struct WorkerStart(pub(super) Option<Arc<dyn Fn(usize) + Send + Sync>>);
+/// What each worker thread does before it serves.
+#[derive(Clone)]
+pub(super) struct OnStart(Arc<dyn Fn(usize) + Send + Sync>);
 
-impl WorkerStart {
-    fn call(&self, number: usize) {
-        if let Some(call) = &self.0 {
-            call(number);
-        }
+impl OnStart {
+    pub(super) fn new(start: impl Fn(usize) + Send + Sync + 'static) -> OnStart {
+        OnStart(Arc::new(start))
     }
 }
 
-impl fmt::Debug for WorkerStart {
+impl fmt::Debug for OnStart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "WorkerStart" } else { "None" })
+        f.write_str("OnStart")
     }
 }
 
@@ -56,12 +54,14 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn start(number: usize, on_start: WorkerStart) -> io::Result<Worker> {
+    pub(super) fn start(number: usize, on_start: Option<OnStart>) -> io::Result<Worker> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name(format!("callsign-{number}")).spawn(move || {
-            on_start.call(number);
+            if let Some(OnStart(start)) = on_start {
+                start(number);
+            }
             // Whether it was told to stop or the server is gone: both end the worker and everything on it.
             let _ = runtime.block_on(stopped);
         })?;
@@ -159,11 +159,13 @@ impl Desk {
         DESK.with_borrow_mut(work)
     }
 
-    fn responder(&mut self, options: &Arc<ResponderOptions>) -> &mut Responder {
+    fn responder(&mut self, place: &Place<'_>) -> &mut Responder {
+        let options = &*place.options;
         if !self.responder.as_ref().is_some_and(|(known, _)| Arc::ptr_eq(known, options)) {
             self.responder = None;
         }
-        &mut self.responder.get_or_insert_with(|| (options.clone(), Responder::new(options.clone()))).1
+        let new = || Responder::new(options.clone()).with_hosts(place.slot.server().hosts());
+        &mut self.responder.get_or_insert_with(|| (options.clone(), new())).1
     }
 
     /// Begins a batch: its queries are told of by [`tell_seen`](Desk::tell_seen), if at all.
@@ -223,7 +225,7 @@ impl Desk {
         .seeing(&place.snapshot)
         .at(place.now);
         let client = if place.may_hold { client } else { client.without_hold() };
-        let responder = self.responder(&place.options);
+        let responder = self.responder(place);
         let mut respond = |out: &mut [u8]| match place.watched_since {
             None => (responder.respond(packet, &client, out), Notes::default()),
             Some(_) => responder.respond_noting(packet, &client, out),

@@ -38,8 +38,8 @@ pub struct ForwardOptions {
     pub stale_for: Duration,
     /// How long upstreams may take before an answer past its TTL is given. Default: 1.8 s (RFC 8767 §5).
     pub stale_after: Duration,
-    /// Different questions that may be with upstreams at a time, those among them whose late answers are waited for while at
-    /// most four fifths are taken; further ones fail at once. Default: 5,120, of which a server's clients have 4,096.
+    /// Different questions that may be with upstreams at a time; further ones fail at once. Those whose late answers are
+    /// waited for count, and give way to others, the oldest first. Default: 4,224, of which a server's clients have 4,096.
     pub in_flight: usize,
 }
 
@@ -60,7 +60,7 @@ impl Default for ForwardOptions {
             max_ttl: A_DAY,
             stale_for: A_DAY,
             stale_after: Duration::from_millis(1800),
-            in_flight: 5120,
+            in_flight: 4224,
         }
     }
 }

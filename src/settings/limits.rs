@@ -22,7 +22,8 @@ pub struct Limits {
     /// way once it is older than a second. One that finds no place is answered at once: SERVFAIL, with an extended error that
     /// says why.
     pub forwards: usize,
-    /// Queries of one client that wait for an upstream.
+    /// Queries of one client that wait for an upstream; fewer where the process may have few descriptors: see
+    /// [`Server`](super::Server#descriptors).
     pub forwards_per_client: usize,
     /// How long a stop waits for queries that wait for an upstream.
     pub drain: Duration,

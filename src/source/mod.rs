@@ -9,6 +9,8 @@ pub mod config;
 pub mod docker;
 #[cfg(feature = "config")]
 pub mod file;
+#[cfg(feature = "config")]
+pub mod hosts;
 #[cfg(feature = "podman")]
 pub mod podman;
 

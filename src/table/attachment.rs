@@ -76,7 +76,12 @@ impl Attachment {
 
     /// The name of this endpoint alone: its id, else its first name; under the network's first domain if it has one.
     pub(crate) fn unique_name<'a>(&'a self, settings: &'a Settings) -> Option<Qualified<'a>> {
-        Some(Qualified::new(self.id_name().or_else(|| self.endpoint.names().first())?, settings))
+        Some(Qualified::new(self.own_name()?, settings))
+    }
+
+    /// The name of this endpoint alone on its network: its id, else its first name.
+    pub(crate) fn own_name(&self) -> Option<&Name> {
+        self.id_name().or_else(|| self.endpoint.names().first())
     }
 
     /// The name that a reverse look-up gives: the first name, else the id; under the network's first domain if it has

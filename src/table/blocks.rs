@@ -3,6 +3,8 @@
 //! Endpoints have not one entry an address but one a block of sixteen neighbours, as addresses are handed out one after
 //! the other: it stays small beside the networks themselves. Whether a network really has the address, its snapshot says.
 
+use std::borrow::Borrow;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
@@ -20,19 +22,19 @@ const BLOCK_BITS: u8 = 4;
 /// The networks of each block, and of each subnet.
 #[derive(Debug)]
 pub(super) struct Blocks {
-    blocks: Tenants,
-    subnets: Tenants,
+    blocks: Tenants<IpNet>,
+    subnets: Tenants<IpNet>,
     /// How many subnets there are of each prefix length, IPv4 and IPv6: only those lengths are looked up.
     lengths: [Box<[AtomicU32]>; 2],
 }
 
-/// The networks that have something in a prefix.
-#[derive(Debug, Default)]
-struct Tenants(DashMap<IpNet, SmallVec<[Tenant; 1]>, RandomState>);
+/// The networks that have something under a key, such as an address in a prefix.
+#[derive(Debug)]
+pub(super) struct Tenants<K: Eq + Hash>(DashMap<K, SmallVec<[Tenant; 1]>, RandomState>);
 
 /// A network, and how many things it has there.
 #[derive(Debug)]
-struct Tenant {
+pub(super) struct Tenant {
     network: Weak<Network>,
     count: u32,
 }
@@ -63,7 +65,7 @@ impl Blocks {
 
     /// Takes back one [`join`](Blocks::join).
     pub(super) fn leave(&self, address: IpAddr, network: &Weak<Network>) {
-        self.blocks.leave(block_of(address), network);
+        self.blocks.leave(&block_of(address), network);
     }
 
     /// The networks that may have an endpoint with this address.
@@ -80,7 +82,7 @@ impl Blocks {
     /// Takes back one [`join_subnet`](Blocks::join_subnet).
     pub(super) fn leave_subnet(&self, subnet: IpNet, network: &Weak<Network>) {
         self.count_of(subnet).fetch_sub(1, Ordering::Release);
-        self.subnets.leave(subnet, network);
+        self.subnets.leave(&subnet, network);
     }
 
     fn count_of(&self, subnet: IpNet) -> &AtomicU32 {
@@ -109,17 +111,23 @@ impl Blocks {
     }
 }
 
-impl Tenants {
-    fn join(&self, prefix: IpNet, network: &Weak<Network>) {
-        let mut tenants = self.0.entry(prefix).or_default();
+impl<K: Eq + Hash> Default for Tenants<K> {
+    fn default() -> Tenants<K> {
+        Tenants(DashMap::default())
+    }
+}
+
+impl<K: Eq + Hash + Clone> Tenants<K> {
+    pub(super) fn join(&self, key: K, network: &Weak<Network>) {
+        let mut tenants = self.0.entry(key).or_default();
         match tenants.iter_mut().find(|tenant| tenant.network.ptr_eq(network)) {
             Some(tenant) => tenant.count += 1,
             None => tenants.push(Tenant { network: network.clone(), count: 1 }),
         }
     }
 
-    fn leave(&self, prefix: IpNet, network: &Weak<Network>) {
-        if let Entry::Occupied(mut entry) = self.0.entry(prefix) {
+    pub(super) fn leave(&self, key: &K, network: &Weak<Network>) {
+        if let Entry::Occupied(mut entry) = self.0.entry(key.clone()) {
             let tenants = entry.get_mut();
             if let Some(tenant) = tenants.iter_mut().find(|tenant| tenant.network.ptr_eq(network)) {
                 tenant.count -= 1;
@@ -131,8 +139,11 @@ impl Tenants {
         }
     }
 
-    fn at(&self, prefix: &IpNet) -> SmallVec<[Arc<Network>; 4]> {
-        let tenants = self.0.get(prefix);
+    pub(super) fn at<Q: ?Sized + Eq + Hash>(&self, key: &Q) -> SmallVec<[Arc<Network>; 4]>
+    where
+        K: Borrow<Q>,
+    {
+        let tenants = self.0.get(key);
         tenants.iter().flat_map(|tenants| tenants.iter()).filter_map(|tenant| tenant.network.upgrade()).collect()
     }
 }

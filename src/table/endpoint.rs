@@ -1,6 +1,6 @@
 //! Endpoints: what a container, a pod or a machine is to a network's names.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 
 use smallvec::SmallVec;
@@ -39,17 +39,40 @@ pub struct Port {
     name: Option<Box<str>>,
     number: u16,
     protocol: Protocol,
+    published: Box<[SocketAddr]>,
 }
 
 impl Port {
     /// A port without a service name.
     pub fn new(number: u16, protocol: Protocol) -> Port {
-        Port { name: None, number, protocol }
+        Port { name: None, number, protocol, published: Box::default() }
     }
 
     /// A port with a service name, such as `http`; it is lower-cased.
     pub fn named(name: &str, number: u16, protocol: Protocol) -> Port {
-        Port { name: Some(name.to_ascii_lowercase().into()), number, protocol }
+        Port { name: Some(name.to_ascii_lowercase().into()), ..Port::new(number, protocol) }
+    }
+
+    /// The same port, published by the host at these addresses and ports: where it is reached from outside the network. The
+    /// unspecified address stands for all addresses of the host.
+    #[must_use]
+    pub fn published_at(mut self, published: impl IntoIterator<Item = SocketAddr>) -> Port {
+        self.published = published.into_iter().collect();
+        self
+    }
+
+    /// Where the host publishes it.
+    pub fn published(&self) -> &[SocketAddr] {
+        &self.published
+    }
+
+    /// The same, as the host itself reaches it: all addresses are its loopback address.
+    pub(crate) fn reached(&self) -> impl Iterator<Item = SocketAddr> {
+        self.published.iter().map(|socket| match socket.ip() {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => SocketAddr::from((Ipv4Addr::LOCALHOST, socket.port())),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => SocketAddr::from((Ipv6Addr::LOCALHOST, socket.port())),
+            _ => *socket,
+        })
     }
 
     /// The service name.
@@ -156,6 +179,7 @@ struct Extra {
     upstreams: Arc<[Upstream]>,
     /// The id as a name as it is written, where [`Endpoint::id_name`] has it in A-labels.
     id_as_written: Option<Box<Name>>,
+    project: Option<Name>,
 }
 
 impl Default for Extra {
@@ -167,6 +191,7 @@ impl Default for Extra {
             priority: 0,
             upstreams: NO_UPSTREAMS.clone(),
             id_as_written: None,
+            project: None,
         }
     }
 }
@@ -247,6 +272,12 @@ impl Endpoint {
     /// Its own upstreams; empty for the network's (answers.md F2).
     pub fn upstreams(&self) -> &Arc<[Upstream]> {
         self.extra.as_ref().map_or(&NO_UPSTREAMS, |extra| &extra.upstreams)
+    }
+
+    /// The Compose project that it is part of: in the host view its names that end in this one's need no network's name behind
+    /// them (answers.md V6).
+    pub fn project(&self) -> Option<&Name> {
+        self.extra.as_ref()?.project.as_ref()
     }
 
     /// The same endpoint with another health.
@@ -375,6 +406,14 @@ impl EndpointBuilder {
     /// Sets the rank of this network among the endpoint's; 0 unless said otherwise.
     pub fn priority(mut self, priority: i32) -> EndpointBuilder {
         self.extra.priority = priority;
+        self
+    }
+
+    /// Sets the Compose project that it is part of; see [`Endpoint::project`].
+    pub fn project(mut self, project: &str) -> EndpointBuilder {
+        if let Some(project) = self.error.take(project.parse::<Name>().map_err(TableError::from)) {
+            self.extra.project = Some(project).filter(|project| !project.is_root());
+        }
         self
     }
 

@@ -26,6 +26,9 @@ pub enum TableError {
     /// A subnet or an entry of an allow list is no prefix.
     #[error("\"{0}\" is not a subnet; write 172.18.0.0/16 or fd00::/64")]
     Subnet(String),
+    /// Where a port is published is no address with a port.
+    #[error("\"{0}\" is not where a port can be published; write 127.0.0.1:8080 or [::1]:8080")]
+    Published(String),
     /// A network has no name.
     #[error("a network needs a name")]
     NoNetworkName,

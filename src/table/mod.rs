@@ -16,11 +16,12 @@ mod record;
 mod settings;
 mod shards;
 mod snapshot;
+mod zones;
 
 pub use crate::settings::{Address, AddressError, Transport, Upstream, UpstreamError};
 pub(crate) use attachment::Attachment;
 pub use builder::NetworkBuilder;
-#[cfg(any(feature = "docker", feature = "podman"))]
+#[cfg(any(feature = "config", feature = "docker", feature = "podman"))]
 pub(crate) use endpoint::relative_names;
 #[cfg(feature = "config")]
 pub(crate) use endpoint::spellings;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
 
 use super::attachment::{Attachment, Membership};
 use super::blocks::Blocks;
@@ -11,6 +12,7 @@ use super::error::TableError;
 use super::feed::{Channel, Feed};
 use super::network::Network;
 use super::shards::{Keyed, Shards, hash_of};
+use super::zones::Zones;
 
 /// The networks of a server, by name. Cheap to clone: the clones are the same table.
 ///
@@ -28,6 +30,7 @@ pub(super) struct Registry {
     members: Mutex<Members>,
     /// Of the networks whose clients are known at other gateways.
     pub(super) blocks: Blocks,
+    pub(super) zones: Zones,
     pub(super) feed: Arc<Channel>,
 }
 
@@ -164,6 +167,26 @@ impl NameTable {
         let mut all: Vec<_> = self.networks.iter().map(|entry| entry.value().clone()).collect();
         all.sort_by(|a, b| a.name().cmp(b.name()));
         all
+    }
+
+    /// True if the two are one table.
+    pub(crate) fn is_same(&self, other: &NameTable) -> bool {
+        Arc::ptr_eq(&self.networks, &other.networks)
+    }
+
+    /// Calls `visit` with each network, in no particular order.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&Arc<Network>)) {
+        self.networks.iter().for_each(|entry| visit(entry.value()));
+    }
+
+    /// The networks whose name is `key`, or lies below it: wire form without the root, lower case.
+    pub(crate) fn networks_called(&self, key: &[u8]) -> SmallVec<[Arc<Network>; 4]> {
+        self.registry.zones.networks(key)
+    }
+
+    /// The networks that have endpoints of a Compose project: wire form without the root, lower case.
+    pub(crate) fn networks_of_project(&self, key: &[u8]) -> SmallVec<[Arc<Network>; 4]> {
+        self.registry.zones.of_project(key)
     }
 
     /// A place in the change feed, from now on.

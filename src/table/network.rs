@@ -14,10 +14,11 @@ use super::endpoint::Endpoint;
 use super::error::TableError;
 use super::feed::Event;
 use super::name_table::Registry;
+use super::names::key_of;
 use super::record::Record;
 use super::settings::Settings;
 use super::shards::Keyed;
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, zones_of};
 use crate::settings::Address;
 use crate::wire::Name;
 
@@ -40,6 +41,8 @@ use crate::wire::Name;
 #[derive(Debug)]
 pub struct Network {
     name: Box<str>,
+    /// The name as it stands in names (answers.md N1, N12), the one that programs ask for first.
+    zones: Box<[Name]>,
     snapshot: ArcSwap<Snapshot>,
     writer: Mutex<Writer>,
     /// Set once, when the network joins a table.
@@ -81,6 +84,7 @@ impl Network {
     pub(super) fn new(name: &str, snapshot: Snapshot, base: Option<Arc<Snapshot>>) -> Network {
         Network {
             name: name.into(),
+            zones: zones_of(name).into_vec().into(),
             snapshot: ArcSwap::from_pointee(snapshot),
             writer: Mutex::new(Writer { removed: false, base }),
             home: OnceLock::new(),
@@ -108,6 +112,16 @@ impl Network {
     /// ```
     pub fn to_builder(&self) -> NetworkBuilder {
         NetworkBuilder::from_snapshot(&self.name, self.snapshot.load_full())
+    }
+
+    /// The name as it stands in names; `None` if it is none that could be asked for.
+    pub(crate) fn zone(&self) -> Option<&Name> {
+        self.zones.first()
+    }
+
+    /// True if `key`, wire form without the root, is the network's name.
+    pub(crate) fn is_called(&self, key: &[u8]) -> bool {
+        self.zones.iter().any(|zone| key_of(zone) == key)
     }
 
     /// The present snapshot. Do not hold it across waiting: it keeps old data alive.
@@ -233,7 +247,7 @@ impl Network {
         change.keep_what_came_of_it(&old);
         if !change.is_any(&old) {
             // An endpoint that came and went again has joined the registry, and its addresses have not.
-            self.home.get().inspect(|home| home.leave(&change.left, &[]));
+            self.home.get().inspect(|home| home.leave(&change.left, &Marks::default()));
             return Ok(old.revision);
         }
         change.rebuild_touched();
@@ -244,7 +258,7 @@ impl Network {
             self.snapshot.store(Arc::new(next));
             return Ok(revision);
         };
-        came.iter().for_each(|&address| home.registry.blocks.join(address, &home.this));
+        home.join(&came);
         let subnets = settings_changed.then(|| next.settings.clone());
         subnets.inspect(|settings| home.join_subnets(settings));
         self.snapshot.store(Arc::new(next));
@@ -290,8 +304,11 @@ impl Network {
         for attachment in snapshot.endpoints.iter() {
             registry.join(attachment, &this);
         }
-        snapshot.addresses_known_elsewhere().for_each(|address| registry.blocks.join(address, &this));
-        self.home.get().inspect(|home| home.join_subnets(&snapshot.settings));
+        if let Some(home) = self.home.get() {
+            home.join(&Marks::of(&snapshot));
+            home.join_subnets(&snapshot.settings);
+            self.zones.iter().for_each(|zone| registry.zones.join(zone, &this));
+        }
         registry.feed.push_with(|| Event::NetworkAdded { network: (*self.name).into() });
     }
 
@@ -303,12 +320,13 @@ impl Network {
         }
         let old = self.snapshot.load_full();
         let left: Vec<Arc<Attachment>> = old.endpoints.iter().cloned().collect();
-        let went: Vec<IpAddr> = old.addresses_known_elsewhere().collect();
+        let went = Marks::of(&old);
         let next = Snapshot::new(old.revision + 1, &self.name, old.settings.clone(), Arc::default(), Arc::default());
         self.snapshot.store(Arc::new(next));
         if let Some(home) = self.home.get() {
             home.leave(&left, &went);
             home.leave_subnets(&old.settings);
+            self.zones.iter().for_each(|zone| home.registry.zones.leave(zone, &home.this));
             home.registry.feed.push_with(|| Event::NetworkRemoved { network: (*self.name).into() });
         }
         true
@@ -321,12 +339,19 @@ fn ids(attachments: &[Arc<Attachment>]) -> impl Iterator<Item = Box<str>> {
 }
 
 impl Home {
-    /// Takes endpoints and addresses, which the network's snapshot no longer has, from the table's registry.
-    fn leave(&self, endpoints: &[Arc<Attachment>], addresses: &[IpAddr]) {
+    /// Notes what the network's snapshot is about to have.
+    fn join(&self, marks: &Marks) {
+        marks.addresses.iter().for_each(|&address| self.registry.blocks.join(address, &self.this));
+        marks.projects.iter().for_each(|project| self.registry.zones.join_project(project, &self.this));
+    }
+
+    /// Takes endpoints and what they were found by, which the network's snapshot no longer has, from the table's registry.
+    fn leave(&self, endpoints: &[Arc<Attachment>], marks: &Marks) {
         for attachment in endpoints {
             self.registry.leave(attachment.endpoint().id(), &self.this);
         }
-        addresses.iter().for_each(|&address| self.registry.blocks.leave(address, &self.this));
+        marks.addresses.iter().for_each(|&address| self.registry.blocks.leave(address, &self.this));
+        marks.projects.iter().for_each(|project| self.registry.zones.leave_project(project, &self.this));
     }
 
     fn join_subnets(&self, settings: &Settings) {
@@ -341,6 +366,30 @@ impl Home {
             .subnets_with_strangers()
             .iter()
             .for_each(|&subnet| self.registry.blocks.leave_subnet(subnet, &self.this));
+    }
+}
+
+/// What the table finds a network by, as its endpoints have it: each as often as an endpoint has it.
+#[derive(Debug, Default)]
+struct Marks {
+    /// Addresses by which the endpoints are known at the gateways of other networks.
+    addresses: Vec<IpAddr>,
+    /// Compose projects.
+    projects: Vec<Name>,
+}
+
+impl Marks {
+    fn of(snapshot: &Snapshot) -> Marks {
+        let mut marks = Marks::default();
+        snapshot.endpoints().for_each(|endpoint| marks.add(endpoint, &snapshot.settings));
+        marks
+    }
+
+    fn add(&mut self, endpoint: &Endpoint, settings: &Settings) {
+        if settings.clients.are_known_elsewhere() {
+            self.addresses.extend_from_slice(endpoint.addresses());
+        }
+        self.projects.extend(endpoint.project().cloned());
     }
 }
 
@@ -359,9 +408,9 @@ pub struct Change<'n> {
     renewed: Vec<Arc<Attachment>>,
     /// What was detached; among it what this change had attached.
     left: Vec<Arc<Attachment>>,
-    /// Addresses by which the network's endpoints are known at other gateways, and were.
-    came: Vec<IpAddr>,
-    went: Vec<IpAddr>,
+    /// What the network is to be found by, and no longer.
+    came: Marks,
+    went: Marks,
     settings_changed: bool,
 }
 
@@ -382,8 +431,8 @@ impl<'n> Change<'n> {
             attached: Vec::new(),
             renewed: Vec::new(),
             left: Vec::new(),
-            came: Vec::new(),
-            went: Vec::new(),
+            came: Marks::default(),
+            went: Marks::default(),
             settings_changed: false,
         }
     }
@@ -500,9 +549,7 @@ impl<'n> Change<'n> {
             return;
         }
         let endpoints: Vec<Endpoint> = self.next.endpoints().cloned().collect();
-        if self.next.settings.clients.are_known_elsewhere() {
-            self.went.extend(endpoints.iter().flat_map(Endpoint::addresses));
-        }
+        endpoints.iter().for_each(|endpoint| self.went.add(endpoint, &self.next.settings));
         self.next = Snapshot::new(self.next.revision, self.network, settings, records, added);
         self.settings_changed = true;
         for endpoint in endpoints {
@@ -554,10 +601,8 @@ impl<'n> Change<'n> {
                 self.touched.push(name.clone());
             }
         }
+        self.came.add(attachment.endpoint(), settings);
         let addresses = attachment.endpoint().addresses();
-        if settings.clients.are_known_elsewhere() {
-            self.came.extend_from_slice(addresses);
-        }
         addresses.iter().for_each(|&address| self.next.add_holder(address, &attachment));
         self.next.endpoints.insert(attachment.clone());
         attachment
@@ -569,10 +614,8 @@ impl<'n> Change<'n> {
                 self.touched.push(name.clone());
             }
         }
+        self.went.add(attachment.endpoint(), &self.next.settings);
         let addresses = attachment.endpoint().addresses();
-        if self.next.settings.clients.are_known_elsewhere() {
-            self.went.extend_from_slice(addresses);
-        }
         addresses.iter().for_each(|&address| self.next.remove_holder(address, attachment));
         self.next.endpoints.remove(attachment.endpoint().id());
     }

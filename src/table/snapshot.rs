@@ -271,13 +271,6 @@ impl Snapshot {
         }
     }
 
-    /// The addresses, once for each endpoint that has them, by which this network's endpoints are known at the gateways of
-    /// other networks.
-    pub(super) fn addresses_known_elsewhere(&self) -> impl Iterator<Item = IpAddr> {
-        let is_known = self.settings.clients.are_known_elsewhere();
-        self.endpoints().filter(move |_| is_known).flat_map(Endpoint::addresses).copied()
-    }
-
     /// The endpoint with an address on this network. Of several the one that was attached last counts, and one that is stopped
     /// after any that is not: an address may be given to another container while the one that had it is still known.
     pub fn endpoint_at(&self, address: IpAddr) -> Option<&Endpoint> {
@@ -297,6 +290,11 @@ impl Snapshot {
             .iter()
             .filter(|domain| crate::wire::is_below(name, domain.as_wire()))
             .max_by_key(|domain| domain.as_wire().len())
+    }
+
+    /// True if an entry is this network's.
+    pub(crate) fn has(&self, entry: &NameEntry) -> bool {
+        self.names.get(key_of(entry.name())).is_some_and(|own| std::ptr::eq(own, entry))
     }
 
     /// What the network knows of `name` (lower-cased wire form): rules N1, N2, N4, N6 and T4.
@@ -322,6 +320,18 @@ impl Snapshot {
             return Some(Found::Parent { is_below_name: self.is_below_name(whole) });
         }
         if self.names.has_wildcards() { self.find_wildcard(whole) } else { None }
+    }
+
+    /// What the network has of a name as it is written, with no suffix taken off it: what the host view looks for, once it has
+    /// taken off its own (answers.md V6). `key` is lower-cased wire form without the root.
+    pub(crate) fn find_as_written(&self, key: &[u8]) -> Option<Found<'_>> {
+        let entry = self.names.get(key);
+        if let Some(entry) = entry.filter(|entry| entry.is_own()) {
+            return Some(Found::Name { entry, how: Matched::Whole });
+        }
+        let parent = || entry.map(|_| Found::Parent { is_below_name: true });
+        let found = self.find_service(key).or_else(parent);
+        if found.is_none() && self.names.has_wildcards() { self.find_wildcard(key) } else { found }
     }
 
     /// What runs and is found by a shorter rest of a name that is stopped; else what was found of it (answers.md N7). It may have
@@ -374,8 +384,10 @@ impl Snapshot {
     /// `_service._protocol.n` and its parent `_protocol.n`, from the ports of the endpoints called `n`.
     fn find_service(&self, key: &[u8]) -> Option<Found<'_>> {
         let (first, rest) = split_label(key)?;
-        if let Some(protocol) = protocol_of(first) {
-            let entry = self.names.get(rest)?;
+        // A service may be called like a protocol: `_sctp._sctp.n`.
+        if let Some(protocol) = protocol_of(first)
+            && let Some(entry) = self.names.get(rest)
+        {
             let offers =
                 entry.endpoints().any(|endpoint| endpoint.ports().iter().any(|port| port.protocol() == protocol));
             return offers.then_some(Found::Parent { is_below_name: true });
@@ -439,10 +451,17 @@ fn protocol_of(label: &[u8]) -> Option<Protocol> {
     [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].into_iter().find(|protocol| protocol.label() == label)
 }
 
+/// A network's name as it stands in names: the spellings that can be asked for.
+pub(super) fn zones_of(network: &str) -> SmallVec<[Name; 2]> {
+    let mut zones =
+        spellings(network).or_else(|_| network.parse().map(|name| SmallVec::from_iter([name]))).unwrap_or_default();
+    zones.retain(|zone| !zone.is_root());
+    zones
+}
+
 /// `w`, each `d`, and each `w.d`; the shortest first, so that the longest stripped name is tried first (answers.md N2).
 fn suffixes_of(network: &str, domains: &[Name]) -> Vec<Suffix> {
-    let own =
-        spellings(network).or_else(|_| network.parse().map(|name| SmallVec::from_iter([name]))).unwrap_or_default();
+    let own = zones_of(network);
     let mut suffixes: Vec<Suffix> = Vec::new();
     let mut add = |name: Name, ours| match suffixes.iter_mut().find(|suffix| suffix.name == name) {
         Some(known) => known.ours |= ours,
@@ -451,7 +470,7 @@ fn suffixes_of(network: &str, domains: &[Name]) -> Vec<Suffix> {
     for domain in domains {
         add(domain.clone(), true);
     }
-    for own in own.into_iter().filter(|name| !name.is_root()) {
+    for own in own {
         for domain in domains {
             if let Ok(both) = own.join(domain) {
                 add(both, true);

@@ -3,11 +3,11 @@
 use serde_json::Value;
 
 use crate::kit::{Home, NOWHERE, SHOP, container, network, until};
-use crate::support::process::{Finished, run};
+use crate::support::process::{Finished, Process, Source, run};
 use crate::support::program::callsign;
 
 /// A command about the server of a home.
-fn ask(home: &Home, words: &str) -> Finished {
+pub(crate) fn ask(home: &Home, words: &str) -> Finished {
     let socket = home.path().join("podman.sock");
     let mut words: Vec<&str> = words.split(' ').collect();
     words.extend(["--socket", socket.to_str().unwrap()]);
@@ -36,6 +36,15 @@ fn podmans_server_is_looked_into_and_steered() {
     assert!(ask(&home, "names shop").expect_success().stdout.contains("10.89.0.3"));
     let why = ask(&home, "explain db --from web").expect_success().stdout;
     assert!(why.starts_with("web gets 10.89.0.3 for db.\ndb is the container bbb222 on network shop.\n"), "{why}");
+    // Queries as they come.
+    let socket = home.path().join("podman.sock");
+    let watch = Process::spawn(callsign(&["watch", "--json", "--name", "db", "--socket", socket.to_str().unwrap()]));
+    until("the query is shown", || {
+        home.addresses(SHOP, "db");
+        !watch.lines(Source::Stdout).is_empty()
+    });
+    let query: Value = serde_json::from_str(&watch.lines(Source::Stdout)[0]).unwrap();
+    assert_eq!((&query["network"], &query["answers"][0]), (&"shop".into(), &"10.89.0.3".into()), "{query}");
     // A name that netavark knows nothing of stays when the network's file changes, and when its settings do.
     ask(&home, "name add legacy 10.89.0.99 --network shop").expect_success();
     home.append("shop", &container("ccc333", "10.89.0.4", "cache,ccc333"));

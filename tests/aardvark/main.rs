@@ -5,7 +5,9 @@
 mod support;
 
 mod command_line;
+mod confined;
 mod control;
+mod docs;
 mod ending;
 mod forwarding;
 mod kit;

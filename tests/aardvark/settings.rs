@@ -9,6 +9,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
 use crate::kit::{Home, SHOP, container, network, until};
+use crate::needs_root;
 
 #[test]
 fn settings_of_networks_hold_and_are_read_again_with_each_signal() {
@@ -103,4 +104,24 @@ fn settings_that_become_no_file_leave_in_force_what_they_said() {
         until("the files are read", || home.addresses(SHOP, &name) == ["10.89.0.3"]);
         assert_eq!(home.ask(SHOP, "web").answers(), ["web. 60 IN A 10.89.0.2"], "{what}");
     }
+}
+
+/// The names of the host's /etc/hosts, followed as it changes, with no signal for it (answers.md N13).
+#[test]
+fn n13_the_hosts_file_is_answered_under_podman_too() {
+    needs_root!("unshare");
+    let home = Home::new();
+    let hosts = home.path().join("hosts");
+    fs::write(&hosts, "192.0.2.7 printer web\n127.0.1.1 me\n").unwrap();
+    let mount = format!("mount --bind {} /etc/hosts && exec \"$0\" \"$@\"", hosts.to_str().unwrap());
+    let home = home.prefix(&["unshare", "--mount", "sh", "-c", &mount]);
+    home.write("shop", &network(SHOP, "10.89.0.2"));
+    let daemon = home.start();
+    home.configure("[server]\nhosts = true\nupstreams = [\"127.0.0.66:1\"]\n");
+    daemon.hang_up();
+    until("the names are answered", || home.addresses_if_any(SHOP, "printer") == ["192.0.2.7"]);
+    assert_eq!(home.addresses(SHOP, "web"), ["10.89.0.2"], "a container's name comes first");
+    assert!(home.addresses_if_any(SHOP, "me").is_empty());
+    fs::write(&hosts, "192.0.2.8 printer\n").unwrap();
+    until("the file is followed", || home.addresses_if_any(SHOP, "printer") == ["192.0.2.8"]);
 }

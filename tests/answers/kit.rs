@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use callsign::responder::{
-    Client, Explanation, HostAddresses, Listener, Preference, Responder, ResponderOptions, Verdict,
+    Client, Explanation, HostAddresses, HostViewBuilder, Listener, Preference, Responder, ResponderOptions, Verdict,
 };
 use callsign::table::{Endpoint, EndpointBuilder, NameTable, Network, NetworkBuilder, Port, Protocol};
 use callsign::wire;
@@ -102,6 +102,16 @@ impl World {
     /// A client at `source` that asks the listener of `network` over UDP.
     pub(crate) fn client(&self, network: &str, source: &str) -> Asker<'_> {
         let listener = Listener::new(self.network(network), "192.0.2.53:53".parse().unwrap());
+        let source = SocketAddr::new(source.parse().unwrap(), 40_000);
+        Asker { world: self, listener, source, tcp: false, waited: false, now: 0 }
+    }
+
+    /// A client at `source` that asks the host view over UDP, on a host with the address 192.0.2.53.
+    pub(crate) fn host_view(&self, view: HostViewBuilder, source: &str) -> Asker<'_> {
+        let view = view.table(&self.table).build().unwrap();
+        let host = HostAddresses::default();
+        host.set(vec!["192.0.2.53".parse().unwrap()]);
+        let listener = Listener::of_host_view(Arc::new(view), "127.0.0.55:53".parse().unwrap()).on(host);
         let source = SocketAddr::new(source.parse().unwrap(), 40_000);
         Asker { world: self, listener, source, tcp: false, waited: false, now: 0 }
     }

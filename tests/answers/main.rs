@@ -4,6 +4,7 @@
 
 mod f;
 mod h;
+mod host;
 mod kit;
 mod n;
 mod p;

@@ -209,6 +209,8 @@ fn t4_one_record_for_each_matching_port_with_its_address() {
             .port(Port::named("http", 8081, Protocol::Tcp))
             .port(Port::named("http", 8082, Protocol::Udp))
             .port(Port::new(9, Protocol::Sctp))
+            .port(Port::named("sctp", 10, Protocol::Sctp))
+            .port(Port::named("tcp", 11, Protocol::Udp))
             .build()
             .unwrap(),
     )]);
@@ -237,6 +239,15 @@ fn t4_one_record_for_each_matching_port_with_its_address() {
         (
             "_9._sctp.multi",
             "0 1 9 multi-1.internal + multi-1.internal A 10.10.1.43, multi-1.internal AAAA fd00:10:1::43",
+        ),
+        // Services called like protocols.
+        (
+            "_sctp._sctp.multi",
+            "0 1 10 multi-1.internal + multi-1.internal A 10.10.1.43, multi-1.internal AAAA fd00:10:1::43",
+        ),
+        (
+            "_tcp._udp.multi",
+            "0 1 11 multi-1.internal + multi-1.internal A 10.10.1.43, multi-1.internal AAAA fd00:10:1::43",
         ),
     ] {
         let lower = name.to_lowercase();

@@ -230,9 +230,13 @@ fn l3_in_64_mib_the_program_lives_whatever_clients_do() {
     assert!(descriptors > FORWARDS, "only {descriptors} descriptors were open at a time");
     assert!(asked > 0, "the good client was answered {asked} times");
     let (client, query) = (Client::new(SERVER.parse().unwrap()), Query::new("db", rtype::A));
-    for reply in good.enter(|| [client.udp(&query), client.tcp(&query)]) {
-        assert_eq!(reply.addresses().len(), 1, "after it");
-    }
+    good.enter(|| {
+        // What the flood has left in the socket's receive buffer may be in the way of the first one.
+        until("it answers after it", || client.timeout(Duration::from_secs(1)).udp_bytes(&query.bytes()).is_ok());
+        for reply in [client.udp(&query), client.tcp(&query)] {
+            assert_eq!(reply.addresses().len(), 1, "after it");
+        }
+    });
     println!(
         "at rest {} KiB, at most {} KiB, after it {} KiB; {asked} rounds of the good client; {descriptors} descriptors",
         at_rest >> 10,

@@ -4,11 +4,14 @@
 mod support;
 
 mod commands;
+mod dnstap;
 mod docs;
 mod hostile;
 mod openapi;
+mod page;
 mod prometheus;
 mod scrape;
+mod upstreams;
 mod watching;
 
 use std::io::{Read, Write};

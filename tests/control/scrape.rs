@@ -52,6 +52,7 @@ fn queries_are_counted_by_what_they_were() {
     assert_eq!(sample(&text, "callsign_upstream_up{upstream=\"127.0.0.66:1\"}"), Some(0.0), "{text}");
     assert_eq!(sample(&text, "callsign_endpoints{network=\"shop\"}"), Some(3.0), "{text}");
     assert_eq!(sample(&text, "callsign_reloads_total{result=\"success\"}"), Some(1.0), "{text}");
+    assert_eq!(sample(&text, "callsign_source_resyncs_total{kind=\"file\"}"), Some(1.0), "{text}");
     for name in
         ["process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds", "process_start_time_seconds"]
     {
@@ -101,6 +102,27 @@ fn promtool_accepts_the_metrics() {
     addresses(port, "db");
     addresses(port, "www.example");
     check(&scraped(metrics(&program), "/metrics").1);
+}
+
+#[test]
+fn limits_that_are_hit_are_counted() {
+    let (program, port) = started(METRICS);
+    let metrics = metrics(&program);
+    let limit = "[server.limits]\ntcp_connections_per_client = 1\n";
+    program.reload_by_change(&format!("{}\n{limit}", config(port, METRICS)));
+    // The second one waits until the first is idle, and takes its place.
+    let query = Query::new("db", rtype::A);
+    let mut first = Client::new(at(port)).connect().unwrap();
+    first.send(&query.bytes()).unwrap();
+    first.receive().unwrap();
+    Client::new(at(port)).tcp(&query);
+    let (_, text) = scraped(metrics, "/metrics");
+    let hit = |limit: &str| sample(&text, &format!("callsign_limits_hit_total{{limit=\"{limit}\"}}"));
+    assert_eq!(hit("tcp_connections_per_client"), Some(1.0), "{text}");
+    for limit in ["tcp_connections", "tcp_connections_waiting", "forwards", "forwards_per_client", "forwards_displaced"]
+    {
+        assert_eq!(hit(limit), Some(0.0), "{limit} in {text}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::support::process::{Process, Source};
 use super::*;
 
 /// A `callsign watch` that is on.
-fn watch(program: &Program, words: &str) -> Process {
+pub(crate) fn watch(program: &Program, words: &str) -> Process {
     let socket = program.control();
     let mut all = vec!["watch", "--json", "--socket", socket.to_str().unwrap()];
     all.extend(words.split_whitespace());
@@ -17,7 +17,7 @@ fn watch(program: &Program, words: &str) -> Process {
 }
 
 /// Asks until a watcher shows it: nothing else says that it is on.
-fn first(process: &Process, port: u16, name: impl Fn(u32) -> String) -> Value {
+pub(crate) fn first(process: &Process, port: u16, name: impl Fn(u32) -> String) -> Value {
     let deadline = Instant::now() + DEADLINE;
     for number in 0.. {
         addresses(port, &name(number));
@@ -94,7 +94,7 @@ fn what_is_logged_of_queries_is_what_is_wanted() {
     assert_eq!((&line["name"], &line["answers"][0]), (&"db".into(), &"10.10.1.3".into()));
 }
 
-fn wait_for(file: &Path, text: &str) -> String {
+pub(crate) fn wait_for(file: &Path, text: &str) -> String {
     let deadline = std::time::Instant::now() + DEADLINE;
     loop {
         let content = fs::read_to_string(file).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! A Compose project of eight services beside another one: who resolves what, and what happens to that as they change.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::load::nothing_is_wrong_while;
@@ -285,5 +286,44 @@ fn d3_16_and_d3_17_no_answer_is_ever_wrong_while_the_projects_change() {
     });
     for name in names {
         assert_eq!(client.resolves(GATEWAY, name), ["NXDOMAIN"], "{name} after `down`");
+    }
+}
+
+#[test]
+fn n11_compose_up_lets_no_query_fail_between_create_and_start() {
+    needs_docker!("docker-compose");
+    let outside = Outside::new();
+    let _upstream = outside.upstream();
+    let docker = Docker::start(&outside);
+    docker.run(&["network", "create", "shop"]);
+    let _callsign = docker.launch("[docker]\nhold = \"3.5s\"\n").start();
+    let client = docker.container("client", &["--network", "shop"]);
+    becomes_at!(client, GATEWAY, "client", [client.address_on("shop")]);
+    let services = "version: \"3.7\"\nservices:\n  db: { image: busybox, command: [sleep, '1000'] }\n  \
+                    web: { image: busybox, command: [sleep, '1000'], depends_on: [db] }\n\
+                    networks: { default: { external: true, name: shop } }\n";
+    let project = docker.project("shop", services);
+    for name in ["db", "web"] {
+        let done = AtomicBool::new(false);
+        let answers = thread::scope(|scope| {
+            let asking = scope.spawn(|| {
+                let mut answers: Vec<Vec<String>> = Vec::new();
+                while !done.load(Ordering::Relaxed) {
+                    answers.push(client.resolves(GATEWAY, name));
+                }
+                answers
+            });
+            project.run(&["up", "--detach", name]);
+            done.store(true, Ordering::Relaxed);
+            asking.join().unwrap()
+        });
+        let address = docker.running(&format!("shop_{name}_1")).address_on("shop");
+        // First it does not exist. The first query that comes when it does waits for the address.
+        let known = answers.iter().position(|answer| answer != &["NXDOMAIN"]).unwrap_or(answers.len());
+        assert!(known > 0, "it was asked before it was made: {answers:?}");
+        for answer in &answers[known..] {
+            assert_eq!(*answer, [address.as_str()], "{name}: {:?}", &answers[known..]);
+        }
+        becomes_at!(client, GATEWAY, name, [address]);
     }
 }

@@ -44,10 +44,10 @@ fn d7_podmans_service_gives_right_names_and_views() {
     // Without Podman's own DNS server: the gateways' ports are ours.
     podman.network("shop", "10.10.1.0/24", &["--disable-dns"]);
     podman.network("blog", "10.10.2.0/24", &["--disable-dns"]);
-    let socket = machine.file("/run/podman.sock");
-    let _service = Process::spawn(podman.command(&["system", "service", "--time", "0", "unix:///run/podman.sock"]));
-    becomes("the service's socket", true, || std::os::unix::net::UnixStream::connect(&socket).is_ok());
+    let socket = machine.base().join("shared/podman.sock");
     let host = format!("unix://{}", socket.display());
+    let _service = Process::spawn(podman.command(&["system", "service", "--time", "0", &host]));
+    becomes("the service's socket", true, || std::os::unix::net::UnixStream::connect(&socket).is_ok());
     let before = podman.container("before", &["--network", "shop"]);
     let _callsign = Program::with("[docker]\n").inside(machine.network()).environment("DOCKER_HOST", host).start();
     let resolved = |network: &Network, server, name: &str, expected: &[&str]| {

@@ -9,6 +9,7 @@ use crate::support::client::{Client, Query, Reply};
 use crate::support::docker::{Container, Docker, EMBEDDED, GATEWAY};
 use crate::support::machine::{Outside, addresses, at_port_53, becomes};
 use crate::support::process::{Source, run};
+use crate::support::sockets::listening;
 use crate::{becomes_at, needs_docker, needs_root};
 
 const NXDOMAIN: [&str; 1] = ["NXDOMAIN"];
@@ -273,12 +274,23 @@ fn d1_8_networks_without_a_gateway_of_ours_are_named_once() {
         "10.98.0.0/24",
         "mac",
     ]);
+    // Its parent may be no other one's. Not every kernel can start a container on it.
+    outside.host().configure("link add lan0 type bridge");
+    let ipvlan = ["--driver", "ipvlan", "--opt", "parent=lan0", "--subnet", "10.97.0.0/24", "ipv"];
+    docker.run(&[&["network", "create"], &ipvlan[..]].concat());
     let callsign = docker.serve();
     let plain = docker.container("plain", &[]);
     becomes_at!(plain, GATEWAY, "plain", [plain.address_on("bridge")]);
     let lines = callsign.lines(Source::Stderr);
-    let said: Vec<_> = lines.iter().filter(|line| line.contains("mac") && line.contains("macvlan")).collect();
-    assert_eq!(said.len(), 1, "{callsign:?}");
+    for (network, driver, gateway) in [("mac", "macvlan", "10.98.0.1"), ("ipv", "ipvlan", "10.97.0.1")] {
+        let said = format!("network {network:?} ({driver}): its containers do not reach this host by it");
+        assert_eq!(lines.iter().filter(|line| line.contains(&said)).count(), 1, "{callsign:?}");
+        assert_eq!(listening(callsign.pid(), at_port_53(gateway)), Vec::<String>::new(), "{network}");
+    }
+    // A container that is on one of them, too, asks by its other network, and is known there.
+    docker.run(&["network", "connect", "mac", "plain"]);
+    becomes_at!(plain, GATEWAY, "plain", [plain.address_on("bridge")]);
+    becomes_at!(plain, GATEWAY, "plain.mac", [plain.address_on("mac")]);
 }
 
 #[test]

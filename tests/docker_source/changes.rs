@@ -1,5 +1,7 @@
 //! What happens to containers, in the orders that engines tell it in.
 
+use callsign::wire::rtype;
+
 use crate::kit::*;
 
 /// An engine with a network `shop` at 127.PREFIX.1.0/24, and a client on it.
@@ -185,4 +187,50 @@ fn an_address_that_another_container_gets_sees_as_that_one() {
     assert_eq!(bed.look_up(&address, "post"), "SERVFAIL", "the second is not on that network");
     bed.engine.finish_start(&second);
     bed.becomes(&address, "post", "SERVFAIL");
+}
+
+#[test]
+fn n11_a_query_is_held_from_the_moment_that_its_container_is_created() {
+    for age in [Age::Engine20, Age::Engine29] {
+        let bed = Bed::with(age, "hold = \"3s\"\n", |engine, prefix| {
+            engine.network("shop", &format!("127.{prefix}.1."));
+            engine.run(Container::new("client").on("shop", &[]));
+        });
+        let client = bed.address(1, 2);
+        // As `docker compose up` does: created, and started a while later. No inspection is answered in between.
+        let db =
+            Container::new("shop-db-1").service("shop", "db", 1).label("callsign.names", "store").on("shop", &["db"]);
+        let id = bed.engine.create_locked(db);
+        let asked_before = bed.engine.requests().len();
+        eventually("the created container is known", || {
+            bed.ask(0, &client, "shop-db-1", rtype::TXT).status() == "NOERROR"
+        });
+        let inspected = format!("/containers/{id}/json");
+        let is_answered = bed.engine.requests()[..asked_before].iter().any(|request| request.ends_with(&inspected));
+        assert!(!is_answered, "its inspection says nothing yet");
+        for name in ["shop-db-1", "db", "db.shop", "store", "db.shop"] {
+            assert_eq!(
+                bed.ask(0, &client, name, rtype::TXT).status(),
+                "NOERROR",
+                "{age:?}: {name} waits for its container"
+            );
+        }
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| bed.look_up(&client, "db"));
+            bed.engine.start_container(&id);
+            assert_eq!(waiting.join().unwrap(), bed.address(1, 3), "{age:?}");
+        });
+    }
+}
+
+#[test]
+fn a_one_off_that_was_just_created_is_not_its_service() {
+    let (bed, client) = shop(Age::Engine28);
+    let one_off = Container::new("shop-db-run-1").service("shop", "db", 1).label("com.docker.compose.oneoff", "True");
+    let id = bed.engine.create_locked(one_off.on("shop", &[]));
+    bed.becomes(&client, "shop-db-run-1", "NODATA shop-db-run-1 is not running");
+    assert_eq!(bed.look_up(&client, "db"), "SERVFAIL");
+    bed.engine.start_container(&id);
+    bed.becomes(&client, "shop-db-run-1", &bed.address(1, 3));
+    assert_eq!(bed.look_up(&client, "db"), "SERVFAIL");
 }

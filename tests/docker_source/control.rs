@@ -3,11 +3,12 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use callsign::wire::rtype;
 use serde_json::Value;
 
 use crate::kit::*;
 use crate::support::DEADLINE;
-use crate::support::process::{Finished, run};
+use crate::support::process::{Finished, Process, run};
 use crate::support::program::callsign;
 
 /// An engine with web and db on `shop`.
@@ -70,6 +71,15 @@ fn status_names_and_metrics_have_dockers_networks_and_whether_it_answers() {
     for sample in ["callsign_source_connected{kind=\"docker\"} 1.0\n", "callsign_endpoints{network=\"shop\"} 2.0\n"] {
         assert!(metrics.contains(sample), "{sample} in {metrics}");
     }
+    let value = |metrics: &str, name: &str| -> Option<f64> {
+        let name = format!("{name}{{kind=\"docker\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok())
+    };
+    let resyncs = value(&metrics, "callsign_source_resyncs_total").unwrap();
+    assert!(resyncs >= 1.0, "{metrics}");
+    bed.engine.run(Container::new("late").on("shop", &[]));
+    let lag = || value(&scraped(&bed, "/metrics"), "callsign_source_lag_seconds");
+    eventually("the lag is known", || lag().is_some());
 
     bed.engine.end();
     eventually("it is told that Docker is away", || source(&bed)["connected"] == false);
@@ -81,7 +91,30 @@ fn status_names_and_metrics_have_dockers_networks_and_whether_it_answers() {
 
     bed.engine.listen();
     eventually("it is told that Docker is back", || source(&bed)["connected"] == true);
+    let again = value(&scraped(&bed, "/metrics"), "callsign_source_resyncs_total").unwrap();
+    assert!(again > resyncs, "{again}: all was read again when it was back");
     command(&bed, "status").expect_success();
+}
+
+#[test]
+fn watch_names_the_container_that_asks() {
+    let bed = shop();
+    let (web, db) = (bed.address(1, 2), bed.address(1, 3));
+    bed.becomes_at(1, &web, "db", &db);
+    let socket = bed.program.control();
+    let words = ["watch", "--json", "--from", "web", "--name", "db", "--socket", socket.to_str().unwrap()];
+    let watch = Process::spawn(callsign(&words));
+    // Until it is on, it shows nothing.
+    eventually("the query is shown", || {
+        bed.ask(1, &web, "db", rtype::A);
+        !watch.lines(Source::Stdout).is_empty()
+    });
+    let query: Value = serde_json::from_str(&watch.lines(Source::Stdout)[0]).unwrap();
+    assert_eq!(
+        (&query["container"], &query["network"], &query["answers"][0], &query["why"]),
+        (&"web".into(), &"shop".into(), &db.into(), &"a container's name".into()),
+        "{query}"
+    );
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn lists_that_a_socket_proxy_refuses_are_named_and_asked_for_again() {
         assert!(checked.stderr.contains("forbidden by the proxy"), "{path}: {}", checked.stderr);
 
         let bed = follow(engine, prefix);
-        let line = bed.program.wait_for(Source::Stderr, "Docker is away");
+        let line = bed.program.wait_for(Source::Stderr, "Docker does not answer");
         assert!(line.contains(&format!("/{path}")) && line.contains("forbidden by the proxy"), "{line}");
         bed.engine.forbid(None);
         let address = bed.engine.address(&db, &bed.engine.network_id("bridge"));

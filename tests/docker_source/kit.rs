@@ -9,15 +9,17 @@ use callsign::wire::rtype;
 pub(crate) use super::support::client::{Client, Query, Reply};
 pub(crate) use super::support::engine::{Age, Container, Engine, eventually};
 use super::support::free_port;
-pub(crate) use super::support::process::Source;
-use super::support::program::Program;
+pub(crate) use super::support::process::{Finished, Source, run};
+use super::support::program::{Program, callsign};
 
 /// A number that no other engine of this test program has: the second octet of its networks.
 pub(crate) fn prefix() -> u8 {
     static NEXT: AtomicU8 = AtomicU8::new(0);
     // Two test programs may run at a time.
-    let start = (std::process::id() % 4) as u8 * 50;
-    50 + start + NEXT.fetch_add(1, Ordering::Relaxed)
+    let start = 10 + (std::process::id() % 2) as u8 * 120;
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!(number < 120, "too many engines for one test program");
+    start + number
 }
 
 /// An engine and the program that follows it.
@@ -43,6 +45,11 @@ impl Bed {
         let config = config(&engine, port, lines);
         let program = Program::with(&config).arguments(&["--log-level", "debug"]).start();
         Bed { engine, program, prefix, port }
+    }
+
+    /// `check --docker` of the program's file.
+    pub(crate) fn check(&self) -> Finished {
+        run(callsign(&["check", "--docker", self.program.config_path().to_str().unwrap()]))
     }
 
     /// The configuration with other lines.

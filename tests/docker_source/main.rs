@@ -4,9 +4,11 @@
 mod changes;
 mod control;
 mod daemon;
+mod docs;
 mod kit;
 mod networks;
 mod program;
+mod proxy;
 mod scale;
 #[path = "../support/mod.rs"]
 mod support;

@@ -182,3 +182,66 @@ fn docker_1_24_two_networks_of_one_name_are_both_served() {
     assert_eq!(bed.look_up(&one, "two"), "SERVFAIL");
     assert_eq!(bed.look_up(&one, "one"), one);
 }
+
+#[test]
+fn a_pattern_that_matches_no_network_is_a_warning() {
+    let patterns = "networks = [\"shop_*\", \"!shop_secert\", \"nosuch_*\"]\n";
+    let bed = Bed::with(Age::Engine25, patterns, |engine, prefix| {
+        engine.network("shop_front", &format!("127.{prefix}.1."));
+        engine.network("shop_secret", &format!("127.{prefix}.2."));
+    });
+    let wrong = [
+        "no network of Docker's matches \"shop_secert\" now, so this excludes nothing",
+        "no network of Docker's matches \"nosuch_*\" now, so this serves nothing",
+    ];
+    for text in wrong {
+        bed.program.wait_for(Source::Stderr, text);
+    }
+    let checked = bed.check();
+    assert_eq!(checked.status.code(), Some(0));
+    for text in wrong {
+        assert!(checked.stderr.contains(&format!("callsign.toml:6: {text}")), "{}", checked.stderr);
+    }
+    assert!(!checked.stderr.contains("\"shop_*\""), "{}", checked.stderr);
+    // Said anew for other patterns.
+    let mark = bed.program.mark();
+    bed.program.reload_by_change(&bed.config("networks = [\"blog\"]\n"));
+    bed.program.wait_after(mark, Source::Stderr, "no network of Docker's matches \"blog\" now");
+}
+
+#[test]
+fn a_listener_of_the_file_costs_dockers_network_that_listener_alone() {
+    let bed = Bed::new(Age::Engine28, |engine, prefix| {
+        engine.network("n1", &format!("127.{prefix}.1."));
+        engine.run(Container::new("db").on("n1", &[]));
+    });
+    let db = bed.address(1, 2);
+    let own = format!(
+        "[[network]]\nname = \"mine\"\nlisten = [\"{}\"]\nendpoint = [{{ id = \"x\", names = [\"printer\"], addresses = [\"192.0.2.7\"] }}]\n",
+        bed.address(1, 1)
+    );
+    let said = format!("network \"n1\" does not listen on {}: network \"mine\" of the file does", bed.address(1, 1));
+    // At a reload the file's network gets the address.
+    bed.becomes_at(1, &db, "db", &db);
+    let mark = bed.program.mark();
+    bed.program.reload_by_change(&bed.config(&own));
+    bed.program.wait_after(mark, Source::Stderr, &said);
+    let printer = |bed: &Bed| shown(&bed.ask(1, "127.0.0.1", "printer", rtype::A));
+    assert_eq!(printer(&bed), "192.0.2.7");
+    bed.becomes(&db, "db", &db);
+    // So it has at a start.
+    let config = bed.config(&own);
+    let checked = bed.check();
+    assert_eq!(checked.status.code(), Some(0), "{}", checked.stderr);
+    assert!(checked.stderr.contains(&said), "{}", checked.stderr);
+    let Bed { engine, program, prefix, port } = bed;
+    drop(program);
+    let program = crate::support::program::Program::with(&config).start();
+    let bed = Bed { engine, program, prefix, port };
+    bed.program.wait_for(Source::Stderr, &said);
+    assert_eq!(printer(&bed), "192.0.2.7");
+    bed.becomes(&db, "db", &db);
+    // And Docker's network gets it back.
+    bed.program.reload_by_change(&bed.config(""));
+    bed.becomes_at(1, &db, "db", &db);
+}

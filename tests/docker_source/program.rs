@@ -4,7 +4,6 @@ use callsign::wire::rtype;
 
 use crate::kit::*;
 use crate::support::engine::host;
-use crate::support::process::{Finished, run};
 use crate::support::program::{Program, callsign};
 
 /// Two projects, whose engine is found by DOCKER_HOST.
@@ -104,8 +103,11 @@ fn an_engine_that_does_not_answer_is_an_error_that_says_what_to_do() {
         nowhere.contains("/nowhere/docker.sock") && nowhere.contains("is Docker installed and running?"),
         "{nowhere}"
     );
-    let remote = check("DOCKER_HOST", "tcp://10.0.0.1:2375");
-    assert!(remote.contains("an engine of this machine, at a unix socket"), "{remote}");
+    let remote = check("DOCKER_HOST", "ssh://root@host");
+    assert!(
+        remote.contains("callsign needs a unix socket or plain HTTP: write unix:///var/run/docker.sock"),
+        "{remote}"
+    );
     let context = check("DOCKER_CONTEXT", "faraway");
     assert!(context.contains("no Docker context \"faraway\"; see `docker context ls`"), "{context}");
 }
@@ -230,4 +232,130 @@ fn labels_that_are_wrong_are_named_once() {
         assert_eq!(log.iter().filter(|line| line.contains(text)).count(), 1, "{log:#?}");
     }
     assert!(!log.iter().any(|line| line.contains("container store: ")), "{log:#?}");
+}
+
+#[test]
+fn check_says_of_which_container_a_name_is_and_why_one_is_left_out() {
+    let prefix = prefix();
+    let engine = Engine::start(Age::Engine28, prefix);
+    engine.network("shop", &format!("127.{prefix}.1."));
+    engine.make_network("off", &format!("127.{prefix}.2."), |body| body["Labels"]["callsign.enable"] = "false".into());
+    let web =
+        |number: u32| Container::new(&format!("shop-web-{number}")).service("shop", "web", number).on("shop", &["web"]);
+    engine.run(web(1));
+    let sick = engine.run(web(2));
+    engine.set_health(&sick, "unhealthy");
+    engine.run(Container::new("hidden").label("callsign.enable", "false").on("shop", &[]));
+    engine.run(Container::new("away").on("off", &[]));
+    let old = engine.run(Container::new("old").on("shop", &[]));
+    engine.stop(&old);
+    let one_off = Container::new("shop-web-run-1").service("shop", "web", 1).label("com.docker.compose.oneoff", "True");
+    engine.run(one_off.on("shop", &[]));
+    engine.run(Container::new("node").with_network_of("host"));
+    engine.run(Container::new("side").with_network_of(&format!("container:{sick}")));
+    let checked = ran(&engine, &["check", "--docker"]).expect_success().stdout;
+    for line in [
+        format!("    web             127.{prefix}.1.2 (shop-web-1, shop-web-2)"),
+        format!("    shop-web-1      127.{prefix}.1.2"),
+        "    old             not running".to_owned(),
+        "  shop-web-1: running, service web of shop".to_owned(),
+        "  shop-web-2: running, unhealthy, service web of shop\n    left out: it is unhealthy, so web, web.shop on shop is answered without it"
+            .to_owned(),
+        "  hidden: running\n    left out: its label callsign.enable says so".to_owned(),
+        "  away: running\n    left out: it is on off only, which `networks` in [docker] or a label leaves out".to_owned(),
+        "  old: exited\n    left out: it does not run, so its names have no address".to_owned(),
+        "    left out: it is a one-off (`docker compose run`), so it is not called web".to_owned(),
+        "  node: running\n    left out: it has the host's network".to_owned(),
+        format!("    left out: it has the network of container {}", &sick[..12]),
+    ] {
+        assert!(checked.contains(&line), "{line}\n---\n{checked}");
+    }
+    let json = ran(&engine, &["check", "--docker", "--json"]).expect_success().stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let hidden = json["containers"].as_array().unwrap().iter().find(|container| container["name"] == "hidden").unwrap();
+    assert_eq!(hidden["left_out"], serde_json::json!(["its label callsign.enable says so"]));
+}
+
+#[test]
+fn an_engine_that_is_stopped_is_an_error_within_5_s() {
+    let engine = Engine::start(Age::Engine28, prefix());
+    engine.pause(true);
+    let checked = ran(&engine, &["check", "--docker"]);
+    assert_eq!(checked.status.code(), Some(1));
+    assert!(checked.stderr.contains("Docker does not answer: no answer to /_ping within 5 s"), "{}", checked.stderr);
+}
+
+#[test]
+fn explain_knows_whose_queries_those_of_a_shared_network_are() {
+    let (engine, prefix) = projects();
+    let web = engine.container_id("shop-web-1");
+    engine.run(Container::new("alone"));
+    engine.run(Container::new("node").with_network_of("host"));
+    engine.run(Container::new("side").with_network_of(&format!("container:{web}")));
+    engine.run(Container::new("island").with_network_of("none"));
+    engine.make_network("lan", &format!("127.{prefix}.3."), |body| body["Driver"] = "macvlan".into());
+    engine.run(Container::new("scanner").on("lan", &[]));
+    engine.run(Container::new("hidden").label("callsign.enable", "false").on("shop_default", &[]));
+    let explain = |name: &str, from: &str| ran(&engine, &["explain", name, "--from", from, "--docker"]);
+    // docker.md 1.10: it asks as that container.
+    let side = explain("db", "side").expect_success().stdout;
+    assert!(side.starts_with(&format!("shop-web-1 gets 127.{prefix}.1.2 for db.\n")), "{side}");
+    assert!(side.contains("side has the network of container shop-web-1, and asks as that."), "{side}");
+    // docker.md 1.6: as the host, at the default bridge's gateway.
+    let node = explain("alone", "node").expect_success().stdout;
+    assert!(node.contains(&format!("127.{prefix}.0.1 gets 127.{prefix}.0.2 for alone.\n")), "{node}");
+    assert!(
+        node.contains(&format!("node has the host's network, so it asks as the host, 127.{prefix}.0.1.")),
+        "{node}"
+    );
+    assert!(node.contains("of network bridge\n"), "{node}");
+    // One that is left out is an address of its network like any other.
+    let hidden = explain("db", "hidden").expect_success().stdout;
+    assert!(hidden.contains(&format!("gets 127.{prefix}.1.2 for db.\n")), "{hidden}");
+    let says = |from: &str, what: &str| {
+        let told = explain("db", from);
+        assert!(told.status.code() == Some(2) && told.stderr.contains(what), "{from}: {told:?}");
+    };
+    says("island", "container island asks nothing: it has no network");
+    says("scanner", "scanner is on network lan, which does not reach this host (macvlan and ipvlan do not)");
+    engine.stop(&web);
+    says("shop-web-1", "container shop-web-1 asks nothing: it is exited; start it: docker start shop-web-1");
+    says("side", "container shop-web-1 asks nothing: it is exited");
+}
+
+#[test]
+fn explain_of_an_overlay_client_is_of_its_gateway_bridge() {
+    let prefix = prefix();
+    let engine = Engine::start(Age::Engine20, prefix);
+    engine.make_network("ovl", &format!("127.{prefix}.1."), |body| body["Driver"] = "overlay".into());
+    let bridge = engine.network("docker_gwbridge", &format!("127.{prefix}.2."));
+    let task = engine.run(Container::new("web.1.snjsxiwddvp4sx9p2ap3hbytf").on("ovl", &[]));
+    engine.run(Container::new("db").on("ovl", &["database"]));
+    engine.set_gateway_address(&bridge, &task, &format!("127.{prefix}.2.7"));
+    let told = ran(&engine, &["explain", "database", "--from", "web.1.snjsxiwddvp4sx9p2ap3hbytf", "--docker"]);
+    let told = told.expect_success().stdout;
+    for text in [
+        format!("gets 127.{prefix}.1.3 for database."),
+        format!("listener  127.{prefix}.0.1:53 of network bridge\n"),
+        format!("client    127.{prefix}.2.7 "),
+        "searched  ovl: ".to_owned(),
+    ] {
+        assert!(told.contains(&text), "{text}: {told}");
+    }
+}
+
+#[test]
+fn explain_says_where_dotted_names_are() {
+    let (engine, _) = projects();
+    let explain =
+        |name: &str| ran(&engine, &["explain", name, "--from", "shop-web-1", "--docker"]).expect_success().stdout;
+    for name in ["db.blog_default", "db.blog"] {
+        let told = explain(name);
+        assert!(told.contains(&format!("{name} is on blog_default (project blog) only")), "{told}");
+        assert!(told.contains("Attach it: docker network connect blog_default shop-web-1\n"), "{told}");
+    }
+    let swapped = explain("wbe.shop");
+    assert!(swapped.contains("\nDid you mean web.shop?\n"), "{swapped}");
+    let other = explain("foo.shop");
+    assert!(!other.contains("Did you mean"), "{other}");
 }

@@ -32,6 +32,17 @@ fn fill(engine: &Engine, prefix: u8) {
     }
 }
 
+/// Processor time that a process has used, of all its threads that live: what other programs do meanwhile does not count.
+fn cpu_time(bed: &Bed) -> Duration {
+    let of = |task: fs::DirEntry| {
+        // A thread may end meanwhile.
+        let text = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        text.split(' ').next().and_then(|nanoseconds| nanoseconds.parse().ok()).unwrap_or(0)
+    };
+    let tasks = fs::read_dir(format!("/proc/{}/task", bed.program.pid())).unwrap();
+    Duration::from_nanos(tasks.flatten().map(of).sum())
+}
+
 /// Private memory of a process, KiB.
 fn private(bed: &Bed) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", bed.program.pid())).unwrap();
@@ -57,11 +68,22 @@ fn a_thousand_containers() {
         assert_eq!(bed.look_up(&address(number), &name), address(number), "it is ready, so {name} is served");
     }
     let memory = private(&bed);
-    println!("{CONTAINERS} containers: ready after {ready:?}, {memory} KiB of private memory");
+    let ready_cpu = cpu_time(&bed);
+    println!("{CONTAINERS} containers: ready after {ready:?}, {ready_cpu:?} of CPU, {memory} KiB of private memory");
+    // How soon that is depends on the machine; how much is asked does not. A container that its network names before the list
+    // does is inspected twice.
+    let inspected = |path: &str| {
+        bed.engine.requests().iter().filter(|request| request.contains(path) && !request.contains("json?")).count()
+    };
+    let inspections = inspected("/containers/");
+    assert!((CONTAINERS..=2 * CONTAINERS).contains(&inspections), "{inspections}");
+    let networks = CONTAINERS / PER_NETWORK + 1;
+    assert!(inspected("/networks/") <= networks, "{}", inspected("/networks/"));
 
     // One change, from the engine's event to the answer.
     let client = address(0);
     let mut changes = Vec::new();
+    let (before, requests) = (cpu_time(&bed), bed.engine.requests().len());
     for round in 0..20 {
         let name = format!("extra{round}");
         let id = bed.engine.create(Container::new(&name).on("net1", &[]));
@@ -75,11 +97,20 @@ fn a_thousand_containers() {
         bed.engine.remove(&id);
     }
     changes.sort();
-    println!("one change: median {:?}, longest {:?}", changes[changes.len() / 2], changes[changes.len() - 1]);
-    // The figures are those of a build without optimization on a machine that others use, too: `tests/all` has the rest.
+    let change_cpu = (cpu_time(&bed) - before) / changes.len() as u32;
+    println!(
+        "one change: median {:?}, longest {:?}; with its end {change_cpu:?} of CPU",
+        changes[changes.len() / 2],
+        changes[changes.len() - 1]
+    );
+    // Of a start and an end: the created container, its network, and its inspections, a few of which come too early. What
+    // matters is that the other containers are not asked for.
+    let per_change = (bed.engine.requests().len() - requests) / changes.len();
+    assert!(per_change <= 30, "{per_change} requests for one change");
+    // A build without optimization needs several times what the program needs.
     let slack = if cfg!(debug_assertions) { 8 } else { 1 };
-    assert!(ready < Duration::from_secs(1) * slack, "{ready:?}");
-    assert!(changes[changes.len() / 2] < Duration::from_millis(20) * slack, "{changes:?}");
+    assert!(ready_cpu < Duration::from_secs(1) * slack, "{ready_cpu:?}");
+    assert!(change_cpu < Duration::from_millis(20) * slack, "{change_cpu:?}");
     assert!(memory < 12 << 10, "{memory} KiB");
 }
 

@@ -135,6 +135,7 @@ fn wrong_values(kind: ValueKind) -> Vec<String> {
         ValueKind::Octets(most) => vec!["-1".to_owned(), (most + 1).to_string(), "\"16 MB\"".to_owned()],
         ValueKind::Word(_) => vec!["\"nonsense\"".to_owned(), "1".to_owned()],
         ValueKind::Texts => vec!["\"one\"".to_owned(), "[1]".to_owned()],
+        ValueKind::TextOrTexts => vec!["1".to_owned(), "[1]".to_owned()],
         ValueKind::RequiredTextsOr(_) => vec!["\"one\"".to_owned(), "[1]".to_owned(), "1".to_owned()],
         ValueKind::Map => vec!["1".to_owned(), "{ a = 1 }".to_owned()],
         ValueKind::Table(_) => vec!["1".to_owned(), "{ nonsense = 1 }".to_owned()],

@@ -47,7 +47,8 @@ async fn l2_one_client_has_its_share_of_the_queries_that_wait() {
     assert_served(address);
     send_foreign(&other);
     asked(&upstream, 2).await;
-    assert_eq!(server.status().forwards, 3);
+    let status = server.status();
+    assert_eq!((status.forwards, status.limits_hit.forwards_per_client, status.limits_hit.forwards), (3, 2, 0));
 
     gate.open();
     let mut answered = [receive(&greedy), receive(&greedy)].map(|reply| {
@@ -82,6 +83,8 @@ async fn l2_all_clients_together_have_a_number_of_queries_that_wait() {
     assert_overloaded(&next.udp(&foreign().edns(1232)));
     assert_eq!(next.udp(&foreign()).bytes.len(), foreign().bytes().len(), "without EDNS there is no room for a reason");
     assert_served(address);
+    let hit = server.status().limits_hit;
+    assert_eq!((hit.forwards, hit.forwards_per_client, hit.forwards_displaced), (2, 0, 0));
     // A raised limit counts from now on.
     server.set_limits(Limits::default());
     let late = next.udp_socket().unwrap();

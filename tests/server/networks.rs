@@ -2,6 +2,7 @@
 
 use std::net::{TcpListener, UdpSocket};
 
+use callsign::responder::{HOST_VIEW, HostView};
 use callsign::server::{Applied, ReadySocket, ServerError, Status};
 use callsign::table::TableError;
 
@@ -253,4 +254,45 @@ fn five_hundred_networks_take_no_threads() {
         assert_eq!(super::stopping::threads().len(), 2);
         server.shutdown().await;
     });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn v6_the_host_view_is_no_network_and_keeps_its_addresses() {
+    let server = builder().start().await.unwrap();
+    let port = free_port(&[LOCALHOST]);
+    let address = SocketAddr::new(LOCALHOST, port);
+    let view = |listen: SocketAddr| HostView::builder().listen(&listen.to_string()).build().unwrap();
+    server.set_host_view(Some(view(address))).await.unwrap();
+    let before = sockets(address);
+    assert_eq!(before.len(), 2);
+    let db = |reply: Reply| reply.addresses().first().map(ToString::to_string);
+    let ask = || db(Client::new(address).udp(&Query::new("db.host view.containers.internal", rtype::A)));
+
+    // A network that is called as the view is, which comes and goes in each way that there is.
+    let network = || network_at(HOST_VIEW, &[], "10.0.0.9");
+    server.apply(vec![network()]).await.unwrap();
+    assert_eq!(ask().as_deref(), Some("10.0.0.9"));
+    server.update(vec![network()], &[HOST_VIEW.to_owned()]).await.unwrap();
+    server.remove_network(HOST_VIEW).await.unwrap();
+    server.add_network(network()).await.unwrap();
+    assert_eq!(ask().as_deref(), Some("10.0.0.9"));
+    server.apply(Vec::new()).await.unwrap();
+    assert_eq!(ask(), None);
+    assert_eq!(sockets(address), before);
+
+    // An address is of a network or of the view.
+    for name in ["shop", HOST_VIEW] {
+        let taken = server.update(vec![network_at(name, &[address], "10.0.0.9")], &[]).await;
+        assert!(matches!(taken, Err(ServerError::AddressTaken { .. })), "{taken:?}");
+        let taken = server.add_network(network_at(name, &[address], "10.0.0.9")).await;
+        assert!(matches!(taken, Err(ServerError::AddressTaken { .. })), "{taken:?}");
+    }
+    let other = SocketAddr::new("127.0.0.2".parse().unwrap(), free_port(&["127.0.0.2".parse().unwrap()]));
+    server.add_network(network_at("shop", &[other], "10.0.0.9")).await.unwrap();
+    let taken = server.set_host_view(Some(view(other))).await;
+    assert!(matches!(taken, Err(ServerError::AddressTaken { .. })), "{taken:?}");
+    assert_eq!(sockets(address), before, "nothing is changed then");
+    server.set_host_view(None).await.unwrap();
+    assert_eq!(sockets(address), Vec::<String>::new());
+    server.shutdown().await;
 }

@@ -72,8 +72,18 @@ impl<'a> Docker<'a> {
     /// A daemon with these options.
     #[track_caller]
     pub fn with(outside: &'a Outside, options: &[&str]) -> Docker<'a> {
+        Docker::on(outside.docker_machine(), options)
+    }
+
+    /// A daemon like that of [`start`](Docker::start), on the host of the upstreams: a second node of a swarm.
+    #[track_caller]
+    pub fn start_beyond(outside: &'a Outside) -> Docker<'a> {
+        Docker::on(outside.neighbouring_docker_machine(), &["--dns", GATEWAY])
+    }
+
+    #[track_caller]
+    fn on(machine: Machine<'a>, options: &[&str]) -> Docker<'a> {
         let group = Group::new();
-        let machine = outside.docker_machine();
         let options = options.iter().map(|&option| option.to_owned()).collect();
         let docker = Docker { machine, daemon: Mutex::default(), options, group };
         docker.start_daemon();
@@ -92,9 +102,10 @@ impl<'a> Docker<'a> {
         &self.machine
     }
 
-    /// Where the test, and a program outside the machine, finds the engine's socket.
+    /// Where the test, and a program outside the machine, finds a socket of the engine. (Not below /proc, where a confined
+    /// program finds nothing of others.)
     pub fn socket(&self) -> PathBuf {
-        self.machine.file(SOCKET)
+        self.machine.base().join("shared/docker.sock")
     }
 
     /// The same for DOCKER_HOST.
@@ -113,11 +124,22 @@ impl<'a> Docker<'a> {
     #[track_caller]
     pub fn start_daemon(&self) {
         let mut command = self.machine.command("dockerd");
-        command.args(["--host", &format!("unix://{SOCKET}"), "--exec-root", "/run/docker", "--storage-driver", "vfs"]);
+        command.args([
+            "--host",
+            &format!("unix://{SOCKET}"),
+            "--host",
+            &self.host(),
+            "--exec-root",
+            "/run/docker",
+            "--storage-driver",
+            "vfs",
+        ]);
         command.arg("--data-root").arg(self.machine.base().join("data")).arg("--cgroup-parent").arg(self.group.path());
         command.args(&self.options);
         let daemon = Process::spawn(command);
-        daemon.wait_for(Source::Stderr, "API listen on");
+        for socket in [Path::new(SOCKET), &self.socket()] {
+            daemon.wait_for(Source::Stderr, &format!("API listen on {}", socket.display()));
+        }
         *self.daemon.lock().unwrap() = Some(daemon);
     }
 

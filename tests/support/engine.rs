@@ -51,6 +51,8 @@ pub struct Container {
     labels: BTreeMap<String, String>,
     ports: Vec<String>,
     links: Vec<String>,
+    /// `host` or `container:ID`: it has no network of its own.
+    mode: Option<String>,
     /// By the network's name: the aliases, and the priority as a gateway.
     networks: Vec<(String, Vec<String>, i64)>,
 }
@@ -70,6 +72,12 @@ impl Container {
     pub fn with_priority(mut self, network: &str, aliases: &[&str], priority: i64) -> Container {
         let aliases = aliases.iter().map(|&alias| alias.to_owned()).collect();
         self.networks.push((network.to_owned(), aliases, priority));
+        self
+    }
+
+    /// With the network of the host, or of another container.
+    pub fn with_network_of(mut self, mode: &str) -> Container {
+        self.mode = Some(mode.to_owned());
         self
     }
 
@@ -342,6 +350,15 @@ impl Engine {
         self.world().create(container)
     }
 
+    /// Creates a container, of which no inspection is answered until it was started: Compose starts it at once, and its lock is
+    /// held again before anybody can ask (docker.md 3.20).
+    pub fn create_locked(&self, container: Container) -> String {
+        let mut world = self.world();
+        let id = world.create(container);
+        world.containers.get_mut(&id).unwrap().is_locked = true;
+        id
+    }
+
     /// Creates and starts one.
     pub fn run(&self, container: Container) -> String {
         let id = self.create(container);
@@ -512,7 +529,10 @@ impl World {
     fn create(&mut self, container: Container) -> String {
         let id = self.id();
         let default = [("bridge".to_owned(), Vec::new(), 0)];
-        let networks = if container.networks.is_empty() { &default[..] } else { &container.networks };
+        let networks = match container.mode {
+            None if container.networks.is_empty() => &default[..],
+            _ => &container.networks,
+        };
         let networks = networks
             .iter()
             .map(|(network, aliases, priority)| {
@@ -661,7 +681,7 @@ impl World {
                 "StartedAt": if container.started == 0 { "0001-01-01T00:00:00Z".to_owned() }
                              else { format!("1970-01-01T00:00:00.{:09}Z", container.started) },
             },
-            "HostConfig": {"NetworkMode": "bridge", "Links": container.made.links},
+            "HostConfig": {"NetworkMode": container.made.mode.as_deref().unwrap_or("bridge"), "Links": container.made.links},
             "Config": {
                 "Hostname": container.made.hostname.clone().unwrap_or_else(|| id[..12].to_owned()),
                 "Labels": container.made.labels, "ExposedPorts": ports, "Env": ["A=b"], "Cmd": ["/bin/sleep", "1000"],
@@ -683,7 +703,8 @@ impl World {
         json!({
             "Id": id, "Names": [format!("/{}", container.name)], "Image": "busybox", "Created": 1, "Ports": [],
             "Labels": container.made.labels, "State": container.status, "Status": status,
-            "HostConfig": {"NetworkMode": "bridge"}, "NetworkSettings": {"Networks": self.endpoints(id, true)}, "Mounts": [],
+            "HostConfig": {"NetworkMode": container.made.mode.as_deref().unwrap_or("bridge")},
+            "NetworkSettings": {"Networks": self.endpoints(id, true)}, "Mounts": [],
         })
     }
 
@@ -786,7 +807,12 @@ impl Shared {
                 }
             }
             ["containers", "json"] => {
-                let list: Vec<Value> = world.containers.keys().map(|id| world.summary(id)).collect();
+                // The one filter that is asked for: `{"id":["…"]}`.
+                let wanted = query
+                    .split_once("filters=%7B%22id%22%3A%5B%22")
+                    .map(|(_, rest)| rest.strip_suffix("%22%5D%7D").unwrap_or_else(|| panic!("{query}")).to_owned());
+                let is_wanted = |id: &&String| wanted.as_ref().is_none_or(|wanted| *id == wanted);
+                let list: Vec<Value> = world.containers.keys().filter(is_wanted).map(|id| world.summary(id)).collect();
                 drop(world);
                 respond(stream, 200, &list.into());
             }

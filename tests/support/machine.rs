@@ -110,8 +110,18 @@ impl Outside {
 
     /// A machine for Docker on the host's network.
     pub fn docker_machine(&self) -> Machine<'_> {
+        Outside::docker_machine_on(self.lab.host())
+    }
+
+    /// A second one, on the network of the upstreams, at 10.99.0.1: a host that the first one reaches.
+    pub fn neighbouring_docker_machine(&self) -> Machine<'_> {
+        self.upstream.set_resolv_conf(&format!("nameserver {UPSTREAM}\n"));
+        Outside::docker_machine_on(&self.upstream)
+    }
+
+    fn docker_machine_on(network: &Namespace) -> Machine<'_> {
         let script = concat!(include_str!("machine_base.sh"), include_str!("docker.sh"));
-        Machine::start(self.lab.host(), script, &[])
+        Machine::start(network, script, &[])
     }
 }
 

@@ -8,9 +8,14 @@ base=$1
 mount --make-rprivate /
 mount --make-rshared /
 
-# A place that no system hides.
+# A place that no system hides; `shared` in it is the same for those outside.
 make_base() {
+    mkdir "$base/shared"
+    exec 8<"$base/shared"
     mount -t tmpfs -o mode=755 tmpfs "$base"
+    mkdir "$base/shared"
+    mount --no-canonicalize --bind /proc/self/fd/8 "$base/shared"
+    exec 8<&-
 }
 
 # Its own /run (no systemd, no resolver of the real machine), /etc and groups of processes.

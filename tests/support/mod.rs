@@ -7,10 +7,13 @@
 // Every test program compiles this module for itself and uses a part of it.
 #![allow(dead_code, unreachable_pub)]
 
+#[cfg(feature = "cli")]
+pub mod booted;
 #[cfg(feature = "encrypted")]
 pub mod certificates;
 pub mod cgroup;
 pub mod client;
+pub mod confined;
 pub mod dnsmasq;
 #[cfg(feature = "cli")]
 pub mod docker;
@@ -35,8 +38,11 @@ pub mod process;
 // The program is built with this feature only.
 #[cfg(feature = "cli")]
 pub mod program;
+#[cfg(feature = "cli")]
+pub mod socket_proxy;
 pub mod sockets;
 pub mod spoof;
+pub mod troubleshooting;
 pub mod unbound;
 #[cfg(feature = "server")]
 pub mod upstream;

@@ -58,6 +58,11 @@ impl Namespace {
         fs::write(self.etc().join("resolv.conf"), text).unwrap();
     }
 
+    /// Replaces the hosts file that programs inside see, whole.
+    pub fn set_hosts(&self, text: &str) {
+        fs::write(self.etc().join("hosts"), text).unwrap();
+    }
+
     /// A command of `program`, a name or a path, inside.
     pub fn command(&self, program: &str) -> Command {
         let mut command = needs::command("ip");

@@ -33,6 +33,7 @@ Environment:
   AARDVARK_NO_PROXY        set: nothing is forwarded, unknown names do not exist
   CALLSIGN_PODMAN_STRICT   1: upstreams strictly in order, and no reply when none answers
   CALLSIGN_PODMAN_CONFIG   the file with all further settings, instead of /etc/callsign/podman.toml
+  CALLSIGN_NO_SANDBOX      1: all privileges are kept, to find out whether the sandbox is the cause of an error
 
 The log goes to syslog. `callsign check --podman` tells whether the file with the settings is valid.";
 
@@ -59,6 +60,8 @@ pub(super) struct Job {
     pub(super) strict: bool,
     /// CALLSIGN_PODMAN_CONFIG, or its default.
     pub(super) config: PathBuf,
+    /// CALLSIGN_NO_SANDBOX: privileges are kept.
+    pub(super) no_sandbox: bool,
     /// RUST_LOG.
     pub(super) log: Option<String>,
 }
@@ -85,6 +88,7 @@ impl Arguments {
                     .filter(|path| !path.is_empty())
                     .map_or_else(|| PathBuf::from(PODMAN_CONFIG), PathBuf::from),
             ),
+            no_sandbox: variable("CALLSIGN_NO_SANDBOX").is_some_and(|value| value == "1"),
             log: std::env::var("RUST_LOG").ok(),
         })
     }

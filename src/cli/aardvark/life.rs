@@ -83,6 +83,10 @@ async fn serve(job: &Job, caller: &mut Caller, signals: &mut Signals, pid_file: 
                 }
             },
             Some(order) = orders.recv() => ordered = Some(order),
+            () = service.hosts_due() => {
+                service.look_at_hosts();
+                continue;
+            }
             () = service.wait(), if service.is_unsure() => {}
         }
         service.read().await;

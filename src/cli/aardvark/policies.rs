@@ -9,11 +9,13 @@ use std::time::Duration;
 use callsign::forward::{ForwardOptions, Order, Unanswered};
 use callsign::source::config::{ConfigError, PodmanConfig, Surroundings};
 use callsign::source::file;
+use callsign::source::hosts;
 use callsign::table::NetworkBuilder;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::arguments::Job;
+use crate::cli::sandbox::{Needs, UNPRIVILEGED};
 
 /// The time for a question as the program takes it that this one replaces.
 const STRICT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -131,6 +133,19 @@ impl Policies {
             let builder = config.apply(name, builder);
             if no_proxy { builder.internal(true) } else { builder }
         }
+    }
+
+    /// What the server needs after its start.
+    pub(super) fn needs(&self, job: &Job) -> Needs {
+        let mut needs = Needs::new((1..UNPRIVILEGED).contains(&job.port));
+        needs.follow(&self.path);
+        needs.write(&job.directory);
+        needs.upstreams(&self.config.server.settings.forward.upstreams);
+        self.config.ca_files().for_each(|path| needs.follow(path));
+        if self.config.server.hosts {
+            needs.follow(hosts::system());
+        }
+        needs
     }
 
     fn origin(&self) -> String {

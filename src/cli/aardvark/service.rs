@@ -14,6 +14,8 @@ use tracing::{debug, error};
 
 use super::arguments::Job;
 use super::policies::Policies;
+use crate::cli::host::Hosts;
+use crate::cli::sandbox::Sandbox;
 use crate::cli::steering::Steering;
 
 /// Worker threads, unless podman.toml says otherwise. One answers more than 100,000 queries a second.
@@ -29,6 +31,8 @@ pub(super) struct Service {
     server: Arc<Server>,
     steering: Arc<Steering>,
     directory: Directory,
+    sandbox: Sandbox,
+    hosts: Hosts,
     /// How many networks the directory has, with those that are half written.
     left: usize,
     /// When the directory is to be read without a signal: a file of it was half written.
@@ -42,6 +46,8 @@ impl Service {
     /// It cannot be started.
     pub(super) async fn start(job: &Job, steering: Arc<Steering>) -> Result<Service, String> {
         let policies = Policies::read(job);
+        let sandbox = Sandbox::new((!job.no_sandbox).then(|| policies.needs(job)));
+        let worker_sandbox = sandbox.clone();
         let server = &policies.config().server;
         let server = Server::builder()
             .port(job.port)
@@ -49,12 +55,31 @@ impl Service {
             .forwarding(policies.forwarding())
             .limits(server.settings.limits.clone())
             .responder(server.settings.responder.clone())
+            .on_worker_start(move |_| worker_sandbox.enter())
             .observer(steering.hub())
+            .tap(steering.hub())
             .start()
             .await
             .map_err(|error| error.to_string())?;
         let directory = Directory::new(&job.directory).filter_domain(&job.domain).template(policies.template());
-        Ok(Service { policies, server: Arc::new(server), steering, directory, left: 0, again: None })
+        let (server, hosts) = (Arc::new(server), Hosts::default());
+        let mut service = Service { policies, server, steering, directory, sandbox, hosts, left: 0, again: None };
+        if service.hosts.want(service.policies.config().server.hosts) {
+            service.server.set_hosts(service.hosts.names());
+        }
+        Ok(service)
+    }
+
+    /// Waits until /etc/hosts is to be looked at; for ever where it is not followed.
+    pub(super) async fn hosts_due(&self) {
+        self.hosts.due().await;
+    }
+
+    /// Puts in force what /etc/hosts says.
+    pub(super) fn look_at_hosts(&mut self) {
+        if self.hosts.look() {
+            self.server.set_hosts(self.hosts.names());
+        }
     }
 
     /// Reads the directory, and the settings, and puts what is new in force: when this returns queries see it.
@@ -65,6 +90,9 @@ impl Service {
             self.server.set_forwarding(self.policies.forwarding());
             self.server.set_limits(server.settings.limits.clone());
             self.server.set_responder_options(server.settings.responder.clone());
+            if self.hosts.want(server.hosts) {
+                self.server.set_hosts(self.hosts.names());
+            }
             self.directory.set_template(self.policies.template());
             self.steering.change(&self.server, &self.policies.config().operation).await;
         }
@@ -97,9 +125,9 @@ impl Service {
         });
     }
 
-    /// Opens the control socket.
+    /// Opens the control socket, and confines the process: the start is done.
     pub(super) async fn open_control(&self) -> Option<Control> {
-        self.steering.start(&self.server, "podman", &self.policies.config().operation).await
+        self.steering.start(&self.server, "podman", &self.policies.config().operation, &self.sandbox).await
     }
 
     /// Reads the directory.

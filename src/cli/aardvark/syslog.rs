@@ -11,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::NAME;
-use crate::cli::log;
+use crate::cli::{log, sandbox};
 
 /// Where syslog listens.
 const SOCKET: &str = "/dev/log";
@@ -72,21 +72,11 @@ impl<'a> MakeWriter<'a> for Syslog {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line { syslog: self, severity: severity(&Level::INFO) }
+        Line { syslog: self, severity: log::severity(&Level::INFO) }
     }
 
     fn make_writer_for(&'a self, event: &Metadata<'_>) -> Line<'a> {
-        Line { syslog: self, severity: severity(event.level()) }
-    }
-}
-
-/// RFC 3164 §4.1.1.
-fn severity(level: &Level) -> u8 {
-    match *level {
-        Level::ERROR => 3,
-        Level::WARN => 4,
-        Level::INFO => 6,
-        _ => 7,
+        Line { syslog: self, severity: log::severity(event.level()) }
     }
 }
 
@@ -102,6 +92,9 @@ impl Write for Line<'_> {
         // Without a time: it would be in a time zone that nobody knows, and syslog has a clock.
         let mut line = format!("<{}>{NAME}[{}]: ", USER | self.severity, process::id()).into_bytes();
         line.extend_from_slice(text.trim_ascii_end());
+        if let Some(remark) = sandbox::remark(text) {
+            line.extend_from_slice(format!("; {remark}").as_bytes());
+        }
         // No syslog, or one that is full: see the module.
         let _ = self.syslog.socket.send_to(&line, SOCKET);
         Ok(text.len())

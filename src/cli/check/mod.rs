@@ -1,8 +1,10 @@
 //! `callsign check`: whether a configuration file is valid, and what would be answered.
 
+mod containers;
 mod podman_networks;
 mod show;
 
+use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -12,6 +14,7 @@ use std::sync::Arc;
 
 use callsign::settings::{self, Destination, Upstreams};
 use callsign::source::config::{Config, ConfigError, PodmanConfig, Problem, ServerConfig, Surroundings};
+use callsign::source::docker::ContainerStatus;
 use callsign::source::podman;
 use callsign::table::{NameEntry, Network, Settings, Snapshot};
 use callsign::wire::{fragment, rtype};
@@ -28,7 +31,12 @@ struct Document {
     warnings: Vec<Note>,
     /// Where questions go that no route, endpoint or network has servers of its own for.
     upstreams: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<HostView>,
     networks: Vec<Served>,
+    /// With `--docker`: every container, and why it is left out where it is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    containers: Vec<Container>,
     routes: Vec<Route>,
 }
 
@@ -69,6 +77,17 @@ struct Note {
     message: String,
 }
 
+/// The host view.
+#[derive(Debug, Serialize)]
+struct HostView {
+    listen: Vec<String>,
+    domain: String,
+    /// True if names answer where ports are published.
+    published: bool,
+    /// Who may ask; nobody named stands for the host.
+    allow: Vec<String>,
+}
+
 #[derive(Debug, Serialize)]
 struct Served {
     name: String,
@@ -86,6 +105,21 @@ struct Served {
     names: Names,
 }
 
+/// One of Docker's containers.
+#[derive(Debug, Serialize)]
+struct Container {
+    name: String,
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    project: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<String>,
+    /// In the engine's words, and `unhealthy` or `starting`.
+    state: String,
+    /// Why it answers to less than it might; empty if it does not.
+    left_out: Vec<String>,
+}
+
 /// The policies of a network, in the words of the file.
 #[derive(Debug, Serialize)]
 struct Policies {
@@ -99,13 +133,17 @@ struct Policies {
 
 /// The names of a network. There may be a million: each is made when it is written.
 #[derive(Debug)]
-struct Names(Arc<Snapshot>);
+struct Names {
+    snapshot: Arc<Snapshot>,
+    /// By the endpoints' ids: what containers are called.
+    holders: Arc<BTreeMap<String, String>>,
+}
 
 impl Names {
     fn all(&self) -> impl Iterator<Item = Name> {
-        let mut entries: Vec<&NameEntry> = self.0.names().collect();
+        let mut entries: Vec<&NameEntry> = self.snapshot.names().collect();
         entries.sort_by(|a, b| a.name().labels().cmp(b.name().labels()));
-        entries.into_iter().map(name)
+        entries.into_iter().map(|entry| name(entry, &self.holders))
     }
 }
 
@@ -126,6 +164,9 @@ struct Name {
     records: Vec<String>,
     /// False if endpoints carry the name and none of them is running.
     running: bool,
+    /// With `--docker`: the containers that have the name, those left out of the answer among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    containers: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -154,9 +195,13 @@ pub(super) fn run(arguments: &arguments::Check) -> ExitCode {
     }
     let path = arguments.file.path();
     let mut config = docker::load(&path, arguments.docker);
+    let mut containers = Vec::new();
     if let (Ok(config), true) = (&mut config, arguments.docker) {
         match docker::ask(config) {
-            Ok(docker) => docker.notices.iter().for_each(output::complain),
+            Ok(docker) => {
+                docker.notices.iter().for_each(output::complain);
+                containers = docker.containers;
+            }
             Err(message) => return output::failure(arguments.json, &message, NO),
         }
     }
@@ -165,7 +210,7 @@ pub(super) fn run(arguments: &arguments::Check) -> ExitCode {
         (config, found)
     });
     let file = Some(path.display().to_string()).filter(|_| !arguments.docker || path.exists());
-    let document = |config: &Config, warnings| document(file, config, warnings);
+    let document = |config: &Config, warnings| document(file, config, &containers, warnings);
     tell(arguments, &path, config, document, show::served)
 }
 
@@ -246,13 +291,21 @@ fn notes(problems: &[Problem]) -> Vec<Note> {
     problems.iter().map(|problem| Note { line: problem.line(), message: problem.message().to_owned() }).collect()
 }
 
-fn document(file: Option<String>, config: &Config, warnings: Vec<Note>) -> Document {
+fn document(file: Option<String>, config: &Config, containers: &[ContainerStatus], warnings: Vec<Note>) -> Document {
+    let holders = Arc::new(containers::names(containers));
     Document {
         file,
         valid: true,
         warnings,
         upstreams: upstreams(&config.server),
-        networks: config.networks.iter().map(served).collect(),
+        host: config.host.as_ref().map(|host| HostView {
+            listen: strings(&host.listen),
+            domain: host.domain.clone(),
+            published: host.published,
+            allow: host.allow.as_deref().map(strings).unwrap_or_default(),
+        }),
+        networks: config.networks.iter().map(|network| served(network, &holders)).collect(),
+        containers: containers.iter().map(|container| containers::describe(container, &config.networks)).collect(),
         routes: routes(&config.server),
     }
 }
@@ -267,7 +320,7 @@ fn podman_document(file: Option<String>, config: &PodmanConfig, warnings: Vec<No
             .networks
             .iter()
             .filter_map(|policy| podman_network(policy.name(), config))
-            .map(|network| served(&network))
+            .map(|network| served(&network, &Arc::default()))
             .collect(),
         routes: routes(&config.server),
     }
@@ -300,7 +353,7 @@ fn routes(server: &ServerConfig) -> Vec<Route> {
     server.settings.forward.routes.iter().map(route).collect()
 }
 
-fn served(network: &Network) -> Served {
+fn served(network: &Network, holders: &Arc<BTreeMap<String, String>>) -> Served {
     let snapshot = network.snapshot();
     let settings = snapshot.settings();
     let Settings { listen, subnets, domains, gateways, internal, upstreams, allow, host_names, .. } = settings;
@@ -316,7 +369,7 @@ fn served(network: &Network) -> Served {
         host_names: strings(host_names),
         policies: policies(settings),
         endpoints: snapshot.endpoint_count(),
-        names: Names(Arc::clone(&snapshot)),
+        names: Names { snapshot: Arc::clone(&snapshot), holders: Arc::clone(holders) },
     }
 }
 
@@ -333,7 +386,7 @@ fn policies(settings: &Settings) -> Policies {
     }
 }
 
-fn name(entry: &NameEntry) -> Name {
+fn name(entry: &NameEntry, holders: &BTreeMap<String, String>) -> Name {
     let records = entry.record_sets().iter().map(|set| rtype::mnemonic(set.rtype));
     Name {
         name: entry.name().to_string(),
@@ -345,6 +398,7 @@ fn name(entry: &NameEntry) -> Name {
         alias: entry.alias().map(|(target, _)| target.to_string()),
         records: records.collect(),
         running: !entry.is_down(),
+        containers: entry.endpoints().filter_map(|endpoint| holders.get(endpoint.id())).cloned().collect(),
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::io::{self, Write};
 
-use super::{Document, Name, PodmanDocument, Policies, Route, Served, strings};
+use callsign::responder::HOST_VIEW;
+
+use super::{Container, Document, HostView, Name, PodmanDocument, Policies, Route, Served, strings};
 use crate::cli::arguments;
 
 /// What would be served.
 pub(super) fn served(document: &Document, out: &mut dyn Write) -> io::Result<()> {
-    let Document { file, networks, routes, upstreams, .. } = document;
+    let Document { file, host, networks, containers, routes, upstreams, .. } = document;
     let endpoints: usize = networks.iter().map(|network| network.endpoints).sum();
     writeln!(
         out,
@@ -17,10 +19,30 @@ pub(super) fn served(document: &Document, out: &mut dyn Write) -> io::Result<()>
         count(endpoints, "endpoint"),
         count(routes.len(), "route")
     )?;
+    if let Some(host) = host {
+        host_view(out, host)?;
+    }
     for served in networks {
         network(out, &format!("network {}", served.name), served)?;
     }
+    if !containers.is_empty() {
+        writeln!(out, "\ncontainers")?;
+    }
+    for container in containers {
+        self::container(out, container)?;
+    }
     forwarding(out, routes, upstreams)
+}
+
+fn host_view(out: &mut dyn Write, host: &HostView) -> io::Result<()> {
+    writeln!(out, "\n{HOST_VIEW}")?;
+    writeln!(out, "  listens     {}", host.listen.join(", "))?;
+    writeln!(out, "  domain      {}", host.domain)?;
+    writeln!(out, "  answers     {}", if host.published { "published ports" } else { "containers' addresses" })?;
+    if !host.allow.is_empty() {
+        writeln!(out, "  allow       {}", host.allow.join(", "))?;
+    }
+    Ok(())
 }
 
 fn network(out: &mut dyn Write, title: &str, network: &Served) -> io::Result<()> {
@@ -47,6 +69,16 @@ fn network(out: &mut dyn Write, title: &str, network: &Served) -> io::Result<()>
         writeln!(out, "    {:<width$}  {}", name.name, answers(&name))?;
     }
     Ok(())
+}
+
+fn container(out: &mut dyn Write, container: &Container) -> io::Result<()> {
+    let Container { name, project, service, state, left_out, .. } = container;
+    let of = match (service, project) {
+        (Some(service), Some(project)) => format!(", service {service} of {project}"),
+        _ => String::new(),
+    };
+    writeln!(out, "  {name}: {state}{of}")?;
+    left_out.iter().try_for_each(|reason| writeln!(out, "    left out: {reason}"))
 }
 
 /// What is said beside Podman's files.
@@ -85,7 +117,9 @@ fn answers(name: &Name) -> String {
     } else if parts.is_empty() {
         parts.push("no address".to_owned());
     }
-    parts.join(", ")
+    let holders = &name.containers;
+    let own = holders.is_empty() || *holders == [name.name.as_str()];
+    if own { parts.join(", ") } else { format!("{} ({})", parts.join(", "), holders.join(", ")) }
 }
 
 fn count(number: usize, what: &str) -> String {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use callsign::control::client::Call;
-use callsign::control::shapes::{Network, Status, Upstream};
+use callsign::control::shapes::{Confined, Listener, Network, Status, Upstream};
 
 use super::arguments;
 use super::text::{self, Cell, Style, Table, number};
@@ -79,7 +79,19 @@ fn show(status: &Status, style: Style) -> String {
         status.queries_per_second,
         number(status.waiting as u64)
     );
+    if let Some(confined) = &status.confined {
+        let _ = writeln!(text, "sandbox  {}", sandbox(confined));
+    }
     let _ = writeln!(text, "cache    {} answers, {}", number(status.forwarding.entries as u64), hit_rate(status));
+    if let Some(dnstap) = &status.dnstap {
+        let state = if dnstap.connected { "connected" } else { "not connected" };
+        let (sent, dropped) = (number(dnstap.sent), number(dnstap.dropped));
+        let _ = writeln!(text, "dnstap   {}, {state}, {sent} messages written, {dropped} dropped", dnstap.target);
+    }
+    if let Some(view) = &status.host_view {
+        let listen = listens(&view.listeners, style).text();
+        let _ = writeln!(text, "host     *.{} at {listen}, {} queries", view.domain, number(view.queries));
+    }
     text.push('\n');
     text.push_str(&networks(&status.networks, style));
     if !status.upstreams.is_empty() {
@@ -87,6 +99,14 @@ fn show(status: &Status, style: Style) -> String {
         text.push_str(&upstreams(&status.upstreams, style));
     }
     text
+}
+
+fn sandbox(confined: &Confined) -> String {
+    let Confined { capabilities, no_new_privs, landlock } = confined;
+    let capabilities = if capabilities.is_empty() { "no capability".to_owned() } else { capabilities.join(", ") };
+    let no_new_privs = if *no_new_privs { "no_new_privs" } else { "new privileges possible" };
+    let landlock = landlock.map_or_else(|| "no Landlock".to_owned(), |version| format!("Landlock {version}"));
+    format!("{capabilities}, {no_new_privs}, {landlock}")
 }
 
 fn hit_rate(status: &Status) -> String {
@@ -110,7 +130,7 @@ fn networks(networks: &[Network], style: Style) -> String {
         };
         table.row([
             name.into(),
-            listens(network, style),
+            listens(&network.listeners, style),
             containers.into(),
             number(network.names as u64).into(),
             number(network.queries).into(),
@@ -119,15 +139,15 @@ fn networks(networks: &[Network], style: Style) -> String {
     if table.is_empty() { "no networks\n".to_owned() } else { table.text() }
 }
 
-/// The addresses of a network's listeners, each once; those that are not served say so.
-fn listens(network: &Network, style: Style) -> Cell {
+/// The addresses of listeners, each once; those that are not served say so.
+fn listens(listeners: &[Listener], style: Style) -> Cell {
     let mut addresses: Vec<String> = Vec::new();
-    for listener in network.listeners.iter().filter(|listener| listener.listening) {
+    for listener in listeners.iter().filter(|listener| listener.listening) {
         if !addresses.contains(&listener.address) {
             addresses.push(listener.address.clone());
         }
     }
-    let failed = network.listeners.iter().filter(|listener| !listener.listening).count();
+    let failed = listeners.iter().filter(|listener| !listener.listening).count();
     let text = match (addresses.is_empty(), failed) {
         (true, _) => "nowhere".to_owned(),
         (false, 0) => addresses.join(" "),

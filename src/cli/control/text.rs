@@ -53,6 +53,11 @@ impl Cell {
     pub(super) fn painted(text: &str, paint: impl FnOnce(&str) -> String) -> Cell {
         Cell { width: text.chars().count(), written: paint(text) }
     }
+
+    /// What is written.
+    pub(super) fn text(self) -> String {
+        self.written
+    }
 }
 
 impl<T: Into<String>> From<T> for Cell {

@@ -49,6 +49,7 @@ fn value(kind: ValueKind) -> Value {
         ] }),
         ValueKind::Word(words) => json!({ "enum": words }),
         ValueKind::Texts => texts,
+        ValueKind::TextOrTexts => json!({ "anyOf": [{ "type": "string" }, texts] }),
         ValueKind::RequiredTextsOr(word) => json!({ "anyOf": [{ "const": word }, texts] }),
         // A dotted key makes tables of tables.
         ValueKind::Map => json!({ "type": "object", "additionalProperties": { "type": ["string", "object"] } }),

@@ -45,6 +45,7 @@ fn value(kind: ValueKind) -> String {
             words.join(", ")
         }
         ValueKind::Texts => "list of strings".to_owned(),
+        ValueKind::TextOrTexts => "string, or list of strings".to_owned(),
         ValueKind::RequiredTextsOr(word) => format!("list of strings, or `\"{word}\"`"),
         ValueKind::Map => "table of strings".to_owned(),
         ValueKind::Table(of) => format!("table: [below](#{})", anchor(of.heading)),

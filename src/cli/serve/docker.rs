@@ -1,40 +1,77 @@
 //! Docker's networks, beside those of the file.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use callsign::server::{ListenerState, Server};
-use callsign::source::config::NetworkPolicies;
-use callsign::source::docker::{Docker, DockerOptions, Presence, Reading};
+use callsign::source::config::{DockerConfig, NetworkPolicies};
+use callsign::source::docker::{Activity, Docker, DockerOptions, Presence, Reading};
+use callsign::table::Address;
 use tracing::{debug, error, warn};
+
+use crate::cli::docker::unmatched_patterns;
 
 /// The engine, and which of the server's networks are its own.
 #[derive(Debug)]
 pub(super) struct Engine {
     docker: Docker,
+    options: DockerOptions,
+    config: DockerConfig,
     additions: Arc<NetworkPolicies>,
     /// Names of networks.
     served: BTreeSet<String>,
-    /// True if the networks have all been read once, and what is odd about them was told.
-    is_told: bool,
+    /// True if the networks have all been read once, and what is odd about them was logged.
+    has_warned: bool,
 }
 
 impl Engine {
-    pub(super) fn new(options: DockerOptions, additions: NetworkPolicies) -> Engine {
-        let docker = Docker::new(options);
-        let mut engine = Engine { docker, additions: Arc::default(), served: BTreeSet::new(), is_told: false };
+    pub(super) fn new(options: DockerOptions, additions: NetworkPolicies, config: DockerConfig) -> Engine {
+        let docker = Docker::new(options.clone());
+        let mut engine =
+            Engine { docker, options, config, additions: Arc::default(), served: BTreeSet::new(), has_warned: false };
         engine.add(additions);
         engine
     }
 
     /// Puts other settings in force.
-    pub(super) fn configure(&mut self, options: DockerOptions, additions: NetworkPolicies) {
+    pub(super) fn configure(&mut self, options: DockerOptions, additions: NetworkPolicies, config: DockerConfig) {
         // What the file has now is no longer Docker's to remove.
         self.served.retain(|name| !options.taken.contains(name));
-        self.docker.set_options(options);
+        self.docker.set_options(options.clone());
+        (self.options, self.config) = (options, config);
         self.add(additions);
-        self.is_told = false;
+        self.has_warned = false;
+    }
+
+    /// Closes the listeners that the file's networks are to have from now on. Follow it up with
+    /// [`configure`](Engine::configure), or with [`restore`](Engine::restore) if the file is not used after all.
+    pub(super) async fn release(&mut self, server: &Server, options: &DockerOptions) {
+        let is_wanted = |address: &Address| {
+            let at = SocketAddr::new(address.ip(), address.port().unwrap_or(options.port));
+            options.taken_addresses.contains_key(&at)
+        };
+        let listens = |name: &&String| {
+            let network = server.table().network(name);
+            network.is_some_and(|network| network.snapshot().settings().listen.iter().any(is_wanted))
+        };
+        let names: Vec<String> =
+            self.served.iter().filter(|name| !options.taken.contains(*name)).filter(listens).cloned().collect();
+        if names.is_empty() {
+            return;
+        }
+        let mut released = self.options.clone();
+        released.taken_addresses.extend(options.taken_addresses.clone());
+        self.docker.set_options(released);
+        let networks = names.iter().filter_map(|name| self.docker.network(name)).collect();
+        if let Err(error) = server.update(networks, &[]).await {
+            error!("{error}");
+        }
+    }
+
+    /// Takes back what was [released](Engine::release).
+    pub(super) fn restore(&mut self) {
+        self.docker.set_options(self.options.clone());
     }
 
     fn add(&mut self, additions: NetworkPolicies) {
@@ -51,6 +88,11 @@ impl Engine {
     /// True while it answers, and all that it has was read.
     pub(super) fn is_connected(&self) -> bool {
         self.docker.presence() == Presence::Following
+    }
+
+    /// What following it comes to.
+    pub(super) fn activity(&self) -> Arc<Activity> {
+        self.docker.activity()
     }
 
     /// Names of the networks that are served for it.
@@ -79,19 +121,19 @@ impl Engine {
                 }
                 Err(error) => {
                     debug!(%error, "the networks do not go together; taking them one by one");
-                    added = self.take_apart(server, names, &removed).await;
+                    added = self.update_one_by_one(server, names, &removed).await;
                 }
             }
         }
-        if !self.is_told && self.docker.presence() == Presence::Following {
-            self.is_told = true;
-            self.tell(server);
+        if !self.has_warned && self.docker.presence() == Presence::Following {
+            self.has_warned = true;
+            self.warn(server);
         }
         added
     }
 
-    /// Takes each network by itself, after a change that was refused whole: one wants an address that a network of the file has.
-    async fn take_apart(&mut self, server: &Server, names: Vec<String>, removed: &[String]) -> Vec<String> {
+    /// Updates each network by itself, after an update of all of them was refused.
+    async fn update_one_by_one(&mut self, server: &Server, names: Vec<String>, removed: &[String]) -> Vec<String> {
         if let Err(error) = server.update(Vec::new(), removed).await {
             error!("{error}; networks that are gone are still served");
         }
@@ -109,8 +151,11 @@ impl Engine {
         added
     }
 
-    /// Says what will not work although all is in order.
-    fn tell(&self, server: &Server) {
+    /// Logs what will not work although nothing has failed.
+    fn warn(&self, server: &Server) {
+        for problem in unmatched_patterns(Some(&self.config), &self.docker) {
+            warn!("{problem}");
+        }
         for problem in self.additions.unmatched(|name| self.served.contains(name)) {
             warn!("{problem}");
         }
@@ -126,7 +171,7 @@ impl Engine {
         if !absent.is_empty() {
             let absent: Vec<String> = absent.iter().map(ToString::to_string).collect();
             warn!(
-                "this machine has no interface with {}, so nobody can ask there; a callsign in a container needs \
+                "this machine has no interface with {}, so nothing can ask there; a callsign in a container needs \
                  `network_mode: host`",
                 absent.join(", ")
             );

@@ -2,9 +2,15 @@
 
 mod activation;
 mod docker;
+mod needs;
+mod podman;
 mod reload;
 mod supervisor;
 
+use std::fmt::Display;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +22,10 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use super::sandbox::Sandbox;
 use super::steering::Steering;
-use super::{NO, USAGE, arguments, descriptors, log, output};
+use super::{CONFIG, NO, USAGE, arguments, descriptors, log, output};
+use needs::needs;
 use reload::Service;
 
 /// How long a start waits for Docker's containers before it counts as ready. An engine that is away is not waited for.
@@ -40,51 +48,81 @@ pub(super) fn run(arguments: &arguments::Serve) -> ExitCode {
     };
     match runtime.block_on(serve(arguments, sockets)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(messages) => {
+        Err(Failure { messages, code }) => {
             messages.iter().for_each(log::start_failed);
-            NO.into()
+            code.into()
         }
     }
 }
 
-/// Serves until told to stop. The errors are why it could not start.
-async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Result<(), Vec<String>> {
-    let listen = |kind| signal(kind).map_err(|error| vec![format!("cannot take signals: {error}")]);
+/// Why the server could not start.
+struct Failure {
+    messages: Vec<String>,
+    code: u8,
+}
+
+impl Failure {
+    fn new(message: impl Display) -> Failure {
+        Failure { messages: vec![message.to_string()], code: NO }
+    }
+
+    fn configuration(messages: Vec<String>) -> Failure {
+        Failure { messages, code: CONFIG }
+    }
+}
+
+/// Serves until told to stop.
+async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Result<(), Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::new(format_args!("cannot take signals: {error}")));
     let (mut hangup, mut terminate, mut interrupt) =
         (listen(SignalKind::hangup())?, listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     let path = &arguments.file.path();
-    // Before the file is read, so that no change falls in between.
-    let changed = Arc::new(Notify::new());
-    let notify = changed.clone();
-    let watcher = Watcher::new(path, move || notify.notify_one());
-    if let Err(error) = &watcher {
-        warn!("{error}; send SIGHUP after a change");
-    }
+    let before = stamp(path);
     let config = reload::first(path, arguments.docker)
         .await
-        .map_err(|error| error.problems().iter().map(Problem::to_string).collect::<Vec<_>>())?;
+        .map_err(|error| Failure::configuration(error.problems().iter().map(Problem::to_string).collect()))?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "callsign starts");
     let mut builder = Server::builder().port(config.server.port).settings(config.server.settings.clone());
     let (steering, mut orders) = Steering::new("file", path);
-    builder = builder.observer(steering.hub());
+    builder = builder.observer(steering.hub()).tap(steering.hub());
     if let Some(workers) = config.server.workers {
         builder = builder.workers(workers);
     }
     let handed = activation::addresses(&sockets);
-    let server = builder.sockets(sockets).start().await.map_err(|error| vec![error.to_string()])?;
+    let sandbox = Sandbox::new((!arguments.no_sandbox).then(|| needs(path, &config, &handed)));
+    let worker_sandbox = sandbox.clone();
+    let server = builder
+        .sockets(sockets)
+        .on_worker_start(move |_| worker_sandbox.enter())
+        .start()
+        .await
+        .map_err(Failure::new)?;
     let mut service = Service::new(server, path.clone(), arguments.docker, steering.clone());
     let operation = config.operation.clone();
-    service.start(config).await.map_err(|error| vec![error])?;
+    service.start(config).await.map_err(|error| Failure::configuration(vec![error]))?;
     // Whoever stops the server is answered no more.
-    let _control = steering.start(service.server(), "control", &operation).await;
+    let _control = steering.start(service.server(), "control", &operation, &sandbox).await;
+    let changed = Arc::new(Notify::new());
+    let notify = changed.clone();
+    // It has threads of its own, which are confined as this one is.
+    let watcher = Watcher::new(path, move || notify.notify_one());
+    if let Err(error) = &watcher {
+        warn!("{error}; send SIGHUP after a change");
+    }
+    if stamp(path) != before {
+        // Between the first reading and the watch.
+        changed.notify_one();
+    }
     let mut patience = std::pin::pin!(sleep(PATIENCE));
+    let server = service.server().clone();
+    let mut watchdog = std::pin::pin!(supervisor::watchdog(&server));
     let (mut is_ready, mut is_incomplete) = (false, false);
     loop {
         if !is_ready && (!service.is_starting() || patience.is_elapsed()) {
             is_ready = true;
             activation::warn_of_unused(&handed, service.server());
             if arguments.require_listen {
-                service.require_listeners()?;
+                service.require_listeners().map_err(|messages| Failure { messages, code: NO })?;
             }
             is_incomplete = service.settled();
         }
@@ -101,13 +139,14 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
             () = changed.notified() => {
                 is_incomplete = service.reload("the file changed", watcher.as_ref().ok()).await;
             }
-            () = service.docker_changed() => {
-                service.read_docker().await;
+            news = service.changed() => {
+                service.take_in(news).await;
                 if is_ready {
                     is_incomplete = service.look();
                 }
             }
             () = &mut patience, if !is_ready => {}
+            () = &mut watchdog => {}
             () = sleep(LOOK), if is_incomplete => is_incomplete = service.look(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -121,4 +160,10 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         _ = interrupt.recv() => warn!("stopped at once"),
     }
     Ok(())
+}
+
+/// What differs if a file was written to or replaced.
+fn stamp(path: &Path) -> Option<impl PartialEq> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
 }

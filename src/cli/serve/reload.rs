@@ -1,6 +1,8 @@
 //! Putting a configuration into force: at the start, and over a running server at each reload. Docker is followed beside it.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,21 +10,25 @@ use std::time::Duration;
 
 use callsign::control::shapes::Reloaded;
 use callsign::server::{Applied, ListenerState, Server};
-use callsign::source::config::{Config, ConfigError, NetworkPolicies, Problem, ServerConfig, Surroundings, Watcher};
+use callsign::source::config::{
+    Config, ConfigError, DockerConfig, HostConfig, NetworkPolicies, PodmanDirectoryConfig, Problem, ServerConfig,
+    Surroundings, Watcher,
+};
 use callsign::source::docker::DockerOptions;
 use callsign::source::file;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use super::super::docker;
+use super::super::host::{self, Hosts};
+use super::super::sandbox::UNPRIVILEGED;
 use super::super::steering::Steering;
 use super::docker::Engine;
+use super::podman::Podman;
 use super::supervisor::Supervisor;
 
 /// How long a file that is being written is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Ports below this need a privilege.
-const UNPRIVILEGED: u16 = 1024;
 
 /// A server and the configuration that is in force.
 pub(super) struct Service {
@@ -36,6 +42,19 @@ pub(super) struct Service {
     /// Names of the file's networks.
     networks: Vec<String>,
     settings: ServerConfig,
+    podman: Option<Podman>,
+    /// The host view that is answered.
+    host: Option<HostConfig>,
+    /// Networks of one name that were told of.
+    namesakes: BTreeSet<(String, String)>,
+    hosts: Hosts,
+}
+
+/// What has changed outside the file.
+pub(super) enum News {
+    Docker,
+    Podman,
+    Hosts,
 }
 
 impl Service {
@@ -50,6 +69,10 @@ impl Service {
             docker: None,
             networks: Vec::new(),
             settings: ServerConfig::default(),
+            podman: None,
+            host: None,
+            namesakes: BTreeSet::new(),
+            hosts: Hosts::default(),
         }
     }
 
@@ -64,10 +87,15 @@ impl Service {
     pub(super) async fn start(&mut self, config: Config) -> Result<(), String> {
         tell_of_warnings(&config.warnings, config.surroundings());
         let docker = docker::options(&config);
-        let is_empty = docker.is_none() && config.networks.is_empty();
+        let is_empty = docker.is_none() && config.podman.is_none() && config.networks.is_empty();
         self.networks = names(&config);
         let applied = self.server.apply(config.networks).await.map_err(|error| error.to_string())?;
-        self.follow(docker, config.additions).await;
+        self.follow(docker, config.additions, config.docker.unwrap_or_default()).await;
+        self.follow_podman(config.podman);
+        self.show_host(config.host).await?;
+        if self.hosts.want(config.server.hosts) {
+            self.server.set_hosts(self.hosts.names());
+        }
         self.tell_if_empty(is_empty);
         self.settings = config.server;
         self.steering.note(Reloaded {
@@ -129,11 +157,11 @@ impl Service {
     }
 
     /// Follows Docker with these options, or no longer.
-    async fn follow(&mut self, options: Option<DockerOptions>, additions: NetworkPolicies) {
+    async fn follow(&mut self, options: Option<DockerOptions>, additions: NetworkPolicies, config: DockerConfig) {
         self.steering.set_docker(options.as_ref().map(docker::socket));
         match (options, &mut self.docker) {
-            (Some(options), Some(engine)) => engine.configure(options, additions),
-            (Some(options), none) => *none = Some(Engine::new(options, additions)),
+            (Some(options), Some(engine)) => engine.configure(options, additions, config),
+            (Some(options), none) => *none = Some(Engine::new(options, additions, config)),
             (None, engine) => {
                 let gone = engine.take().map(|engine| engine.served()).unwrap_or_default();
                 if let Err(error) = self.server.update(Vec::new(), &gone).await {
@@ -141,6 +169,7 @@ impl Service {
                 }
             }
         }
+        self.steering.set_docker_activity(self.docker.as_ref().map(Engine::activity));
     }
 
     /// True while Docker's networks are read for the first time.
@@ -148,21 +177,127 @@ impl Service {
         self.docker.as_ref().is_some_and(Engine::is_starting)
     }
 
-    /// Waits until something has happened in Docker; for ever where it is not followed. Cancelling it loses nothing.
-    pub(super) async fn docker_changed(&mut self) {
-        match &mut self.docker {
-            Some(engine) => engine.changed().await,
-            None => std::future::pending().await,
+    /// Waits until something has changed that is followed. Cancelling it loses nothing.
+    pub(super) async fn changed(&mut self) -> News {
+        let Service { docker, podman, hosts, .. } = self;
+        let docker = async {
+            match docker {
+                Some(engine) => engine.changed().await,
+                None => pending().await,
+            }
+        };
+        let podman = async {
+            match podman {
+                Some(podman) => podman.changed().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = docker => News::Docker,
+            () = podman => News::Podman,
+            () = hosts.due() => News::Hosts,
         }
     }
 
-    /// Puts in force what has changed in Docker.
-    pub(super) async fn read_docker(&mut self) {
-        if let Some(engine) = &mut self.docker {
-            let added = engine.read(&self.server).await;
-            self.steering.note_docker(engine.is_connected());
-            self.tell_of_networks(&added);
+    /// Puts in force what has changed.
+    pub(super) async fn take_in(&mut self, news: News) {
+        match news {
+            News::Docker => {
+                if let Some(engine) = &mut self.docker {
+                    let added = engine.read(&self.server).await;
+                    self.steering.note_docker(engine.is_connected());
+                    self.tell_of_networks(&added);
+                    if !added.is_empty() {
+                        self.tell_of_namesakes();
+                    }
+                }
+            }
+            News::Podman => {
+                if self.podman.as_mut().is_some_and(Podman::read) {
+                    self.tell_of_namesakes();
+                }
+            }
+            News::Hosts => {
+                if self.hosts.look() {
+                    self.server.set_hosts(self.hosts.names());
+                }
+            }
         }
+    }
+
+    /// Reads Podman's directory, another one, or none any more.
+    fn follow_podman(&mut self, config: Option<PodmanDirectoryConfig>) {
+        match (config, &mut self.podman) {
+            (Some(config), Some(podman)) if podman.path() == config.directory => drop(podman.read()),
+            (config, podman) => *podman = config.map(|config| Podman::new(&config.directory)),
+        }
+    }
+
+    /// Answers this host view, or none.
+    ///
+    /// # Errors
+    /// Why it is not answered.
+    async fn show_host(&mut self, config: Option<HostConfig>) -> Result<(), String> {
+        let tables = || self.podman.iter().map(Podman::table);
+        let view = config.as_ref().map(|config| host::view(config, tables())).transpose()?;
+        self.server.set_host_view(view).await.map_err(|error| error.to_string())?;
+        if config != self.host
+            && let Some(config) = &config
+        {
+            self.tell_of_host_view(config);
+        }
+        self.host = config;
+        self.tell_of_namesakes();
+        Ok(())
+    }
+
+    /// Takes the host view from the addresses that it is not to have any more: a network of the file may want one.
+    async fn free_addresses(&mut self, wanted: Option<&HostConfig>) -> Result<(), String> {
+        let Some(mut host) = self.host.clone() else { return Ok(()) };
+        let before = host.listen.len();
+        host.listen.retain(|address| wanted.is_some_and(|wanted| wanted.listen.contains(address)));
+        if host.listen.len() == before {
+            return Ok(());
+        }
+        let tables = self.podman.iter().map(Podman::table);
+        let view = host::view(&host, tables)?;
+        self.server.set_host_view(Some(view)).await.map_err(|error| error.to_string())
+    }
+
+    /// Says where the host view is answered.
+    fn tell_of_host_view(&self, config: &HostConfig) {
+        let listeners = self.server.status().listeners;
+        let own = || listeners.iter().filter(|listener| listener.is_host_view);
+        let failed = own().filter(|listener| !matches!(listener.state, ListenerState::Listening(_))).count();
+        let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+        let (listen, domain) = (listen.join(" "), &config.domain);
+        // Why a socket could not be bound was logged when it was tried.
+        match failed {
+            0 => info!(listen, domain, "host view is served"),
+            missing => warn!(listen, domain, missing, "host view is served, but not on all of its sockets yet"),
+        }
+        if config.published && self.podman.is_some() {
+            warn!(
+                "Podman's directory does not say which ports are published: with `answer = \"published\"` its names have \
+                 no addresses in the host view"
+            );
+        }
+    }
+
+    /// Says, once, of which networks of one name the host view prefers which.
+    fn tell_of_namesakes(&mut self) {
+        let Some(view) = self.server.host_view().filter(|_| self.podman.is_some()) else { return };
+        let pairs = view.namesakes().into_iter();
+        let pairs: BTreeSet<_> =
+            pairs.map(|(first, second)| (first.name().to_owned(), second.name().to_owned())).collect();
+        for (first, second) in pairs.difference(&self.namesakes) {
+            let from = if self.networks.contains(first) { "the file" } else { "Docker" };
+            warn!(
+                "there is a network {first:?} of {from} and a network {second:?} of Podman: of a name that both have, the \
+                 host view has the one of {from}"
+            );
+        }
+        self.namesakes = pairs;
     }
 
     /// # Errors
@@ -170,23 +305,43 @@ impl Service {
     async fn replace(&mut self, config: Config, reason: &str) -> Result<(), String> {
         let surroundings = config.surroundings();
         let (docker, names) = (docker::options(&config), names(&config));
-        let is_empty = docker.is_none() && names.is_empty();
-        let Config { server, networks, additions, operation, warnings, .. } = config;
+        let is_empty = docker.is_none() && config.podman.is_none() && names.is_empty();
+        let Config { server, networks, additions, docker: docker_config, operation, warnings, host, podman, .. } =
+            config;
+        self.free_addresses(host.as_ref()).await?;
+        if let (Some(engine), Some(options)) = (&mut self.docker, &docker) {
+            engine.release(&self.server, options).await;
+        }
         let applied = match self.server.update(networks, &self.networks).await {
             Ok(applied) => applied,
             Err(error) => {
+                let before = self.host.clone();
+                if let Err(error) = self.show_host(before).await {
+                    error!("{error}; the host view is not answered everywhere");
+                }
+                if let Some(engine) = &mut self.docker {
+                    engine.restore();
+                }
                 self.steering.note(Reloaded { errors: vec![error.to_string()], ..Reloaded::default() });
                 error!(reason, %error, "not reloaded: everything stays as it is");
                 return Err(error.to_string());
             }
         };
         self.networks = names;
-        self.follow(docker, additions).await;
+        self.follow(docker, additions, docker_config.unwrap_or_default()).await;
+        self.follow_podman(podman);
+        let is_host_changed = host != self.host;
+        if let Err(error) = self.show_host(host).await {
+            error!("{error}; the host view stays as it was");
+        }
+        if self.hosts.want(server.hosts) {
+            self.server.set_hosts(self.hosts.names());
+        }
         tell_of_warnings(&warnings, surroundings);
         if server.workers != self.settings.workers {
             warn!("changing `workers` requires a restart");
         }
-        let is_changed = server != self.settings;
+        let is_changed = server != self.settings || is_host_changed;
         if is_changed {
             self.server.configure(server.settings.clone());
             self.settings = server;

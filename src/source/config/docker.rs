@@ -7,15 +7,19 @@ use toml::Spanned;
 use crate::settings::Address;
 use crate::table::Network;
 
+use super::error::Problem;
 use super::schema::DOCKER;
 use super::section::Section;
+
+/// Characters of other kinds of patterns, which no network's name has.
+const NO_PATTERN: [char; 7] = ['?', '[', ']', '{', '}', '!', '\\'];
 
 /// `[docker]`: that the networks and containers of a Docker engine are served, and how.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct DockerConfig {
-    /// The engine's socket: a path, or `unix:///path`. `None` for `$DOCKER_HOST`, the current Docker context, or the usual
-    /// places.
+    /// Where the engine listens: a path, `unix:///path`, or `tcp://host:port` for a socket proxy. `None` for `$DOCKER_HOST`, the
+    /// current Docker context, or the usual places.
     pub socket: Option<String>,
     /// Patterns of the networks whose names are served, such as `shop_*`; one with `!` in front excludes. Empty for all.
     pub networks: Vec<String>,
@@ -23,8 +27,18 @@ pub struct DockerConfig {
     pub listen: Vec<Address>,
     /// A domain of every network.
     pub domain: Option<String>,
-    /// How long a question for a container that is about to start may wait (answers.md N11). `None` for not at all.
+    /// How long a query for a container that is about to start may wait (answers.md N11). `None` for not at all.
     pub hold: Option<Duration>,
+    /// What to say of each of `networks` if it matches none.
+    unmatched: Vec<Problem>,
+}
+
+impl DockerConfig {
+    /// What to say of patterns that match no network: those of `networks` of which `is_unmatched` says so.
+    pub fn unmatched(&self, is_unmatched: impl Fn(&str) -> bool) -> Vec<Problem> {
+        let patterns = self.networks.iter().zip(&self.unmatched);
+        patterns.filter(|(pattern, _)| is_unmatched(pattern)).map(|(_, problem)| problem.clone()).collect()
+    }
 }
 
 pub(super) fn read(root: &Section<'_>) -> Option<DockerConfig> {
@@ -36,20 +50,35 @@ pub(super) fn read(root: &Section<'_>) -> Option<DockerConfig> {
         ..DockerConfig::default()
     };
     if let Some(socket) = section.string("socket") {
-        let path = socket.get_ref().strip_prefix("unix://").unwrap_or(socket.get_ref());
-        if !path.starts_with('/') {
-            let message = format!("`socket` is {:?}; write {}", socket.get_ref(), section.example("socket"));
+        let text = *socket.get_ref();
+        let is_path = text.strip_prefix("unix://").unwrap_or(text).starts_with('/');
+        if !is_path && text.strip_prefix("tcp://").is_none_or(str::is_empty) {
+            let message = format!(
+                "`socket` is {text:?}; write {}, or socket = \"tcp://127.0.0.1:2375\" for a socket proxy",
+                section.example("socket")
+            );
             section.problem(&socket.span(), message);
         }
-        docker.socket = Some(path.to_owned());
+        docker.socket = Some(text.to_owned());
     }
     if let Some(patterns) = section.strings("networks") {
         for pattern in patterns {
-            if pattern.get_ref().trim_start_matches('!').is_empty() {
-                let message = format!("this pattern matches nothing; write {}", section.example("networks"));
+            let text = *pattern.get_ref();
+            let name = text.strip_prefix('!').unwrap_or(text);
+            if name.is_empty() || name.contains(NO_PATTERN) {
+                let message = format!(
+                    "{text:?} is no pattern: only * stands for other characters; write {}",
+                    section.example("networks")
+                );
                 section.problem(&pattern.span(), message);
             }
-            docker.networks.push((*pattern.get_ref()).to_owned());
+            let effect = match text.starts_with('!') {
+                true => "so this excludes nothing",
+                false => "so this serves nothing",
+            };
+            let message = format!("no network of Docker's matches {name:?} now, {effect}");
+            docker.unmatched.push(section.note(&pattern.span(), message));
+            docker.networks.push(text.to_owned());
         }
     }
     Some(docker)

@@ -1,11 +1,11 @@
 //! `[[network.endpoint]]`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use toml::Spanned;
 use toml::de::DeTable;
 
-use crate::table::{Endpoint, EndpointBuilder, EndpointState, Health, Port, Protocol, TableError};
+use crate::table::{Address, Endpoint, EndpointBuilder, EndpointState, Health, Port, Protocol, TableError};
 
 use super::lint::{self, Servers};
 use super::schema::{ENDPOINT, PORT};
@@ -107,6 +107,15 @@ fn state(section: &Section<'_>, mut builder: EndpointBuilder) -> EndpointBuilder
     builder
 }
 
+/// Where the host publishes a port: an address with a port.
+fn published(text: &str) -> Result<SocketAddr, TableError> {
+    let address: Address = text.parse()?;
+    match address.port() {
+        Some(port) if address.zone().is_none() => Ok(SocketAddr::new(address.ip(), port)),
+        _ => Err(TableError::Published(text.to_owned())),
+    }
+}
+
 fn port(section: &Section<'_>) -> Option<Port> {
     if section.value("port").is_none() {
         section.problem(section.at(), format!("this port has no number; write {}", section.example("port")));
@@ -125,9 +134,11 @@ fn port(section: &Section<'_>) -> Option<Port> {
             section.problem(&name.span(), message);
         }
     }
+    let published = section.list("published", published);
     let number = number? as u16;
-    Some(match name {
+    let port = match name {
         Some(name) => Port::named(name.get_ref(), number, protocol),
         None => Port::new(number, protocol),
-    })
+    };
+    Some(port.published_at(published.into_iter().map(Spanned::into_inner)))
 }

@@ -51,6 +51,14 @@ enum Claimed {
     CacheSize(u64),
 }
 
+/// The CA files among what a file relies on.
+pub(super) fn ca_files(claims: &[Claim]) -> impl Iterator<Item = &Path> {
+    claims.iter().filter_map(|claim| match &claim.what {
+        Claimed::CaFile(path) => Some(&**path),
+        _ => None,
+    })
+}
+
 /// Looks whether the machine has what a file relies on.
 pub(super) fn surroundings(claims: &[Claim]) -> Surroundings {
     let mut found = Surroundings::default();
@@ -137,6 +145,10 @@ pub(super) fn file(
     if let Some(DeValue::Table(server)) = root.raw().get("server").map(Spanned::get_ref) {
         add_servers(root, server, "upstreams", &mut lint.servers);
     }
+    if let Some(DeValue::Table(host)) = root.raw().get("host").map(Spanned::get_ref) {
+        lint.listeners(host, "host view");
+        text(host, "domain").inspect(|domain| lint.domain(domain));
+    }
     for (table, _) in tables(root.raw(), "forward") {
         add_servers(root, table, "to", &mut lint.servers);
     }
@@ -184,7 +196,7 @@ impl<'t> Lint<'_, 't> {
     }
 
     fn listeners(&mut self, table: &'t DeTable<'t>, network: &str) {
-        for listen in texts(table, "listen") {
+        for listen in texts(table, "listen").chain(text(table, "listen")) {
             let Ok(address) = listen.get_ref().parse::<Address>() else { continue };
             if matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local()) && address.zone().is_none() {
                 let ip = address.ip();

@@ -33,6 +33,7 @@ mod docker;
 mod endpoint;
 mod error;
 mod forward;
+mod host;
 mod lint;
 mod network;
 mod operation;
@@ -56,8 +57,9 @@ use toml::de::DeTable;
 
 pub use docker::DockerConfig;
 pub use error::{ConfigError, Problem};
+pub use host::{HostConfig, PodmanDirectoryConfig};
 pub use lint::Surroundings;
-pub use operation::{ControlConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
+pub use operation::{ControlConfig, DnstapConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
 pub use podman::PodmanConfig;
 pub use policy::{NetworkPolicies, NetworkPolicy};
 pub use values::{Config, ServerConfig};
@@ -68,6 +70,7 @@ use lint::Servers;
 use section::Section;
 use split::{Block, Split};
 use text::Text;
+use unique::Unique;
 
 /// The longest file, octets: that of a million endpoints is a tenth of it.
 const MAX_SIZE: u64 = 1 << 30;
@@ -127,8 +130,11 @@ impl Config {
         let root = Section::root(&source, &schema::ROOT, document.get_ref());
         let mut config = Config { server: server::read(&root, &schema::SERVER), ..Config::default() };
         config.docker = docker::read(&root);
+        let mut listeners = Unique::default();
+        config.host = host::read(&root, config.server.port, &mut listeners);
+        config.podman = host::podman(&root);
         let mut servers = Servers::default();
-        if network::read(&root, endpoints, &mut servers, &mut config).is_none() {
+        if network::read(&root, endpoints, listeners, &mut servers, &mut config).is_none() {
             return Ok(None);
         }
         config.operation = operation::read(&root);
@@ -144,5 +150,10 @@ impl Config {
     /// Looks whether this machine has what the file relies on: files that it names, and memory for its cache.
     pub fn surroundings(&self) -> Surroundings {
         lint::surroundings(&self.claims)
+    }
+
+    /// The CA files of its upstreams, which are read while the server runs.
+    pub fn ca_files(&self) -> impl Iterator<Item = &Path> {
+        lint::ca_files(&self.claims)
     }
 }

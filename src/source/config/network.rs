@@ -29,21 +29,22 @@ pub(super) struct Neighbours {
 }
 
 impl Neighbours {
-    /// No networks as yet; listen addresses without a port have this one.
-    pub(super) fn new(port: u16) -> Neighbours {
-        Neighbours { port, names: Unique::default(), listeners: Unique::default() }
+    /// No networks as yet; listen addresses without a port have this one, and the listeners are those of other sections.
+    fn new(port: u16, listeners: Unique<Address>) -> Neighbours {
+        Neighbours { port, names: Unique::default(), listeners }
     }
 }
 
-/// All networks, and what is added to Docker's; `endpoints` are blocks that were split off, by network. `None` if one of them
+/// All networks, and what is added to Docker's; `listeners` are those of other sections, `endpoints` are blocks that were split off, by network. `None` if one of them
 /// cannot be read by itself.
 pub(super) fn read(
     root: &Section<'_>,
     endpoints: &[Vec<Block<'_>>],
+    listeners: Unique<Address>,
     servers: &mut Servers,
     config: &mut Config,
 ) -> Option<()> {
-    let mut neighbours = Neighbours::new(config.server.port);
+    let mut neighbours = Neighbours::new(config.server.port, listeners);
     let sections = root.tables("network", &NETWORK);
     if !endpoints.is_empty() && sections.len() != endpoints.len() {
         return None;

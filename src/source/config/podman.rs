@@ -131,6 +131,11 @@ impl PodmanConfig {
         lint::surroundings(&self.claims)
     }
 
+    /// The CA files of its upstreams, which are read while the server runs.
+    pub fn ca_files(&self) -> impl Iterator<Item = &Path> {
+        lint::ca_files(&self.claims)
+    }
+
     /// A warning for each network that it speaks of and that is not one of these.
     pub fn unknown_networks(&self, known: &BTreeSet<String>) -> Vec<Problem> {
         let unknown = self.networks.iter().filter(|policy| !policy.is_for_all() && !known.contains(policy.name()));

@@ -165,6 +165,25 @@ impl<'t> Section<'t> {
         parsed.collect()
     }
 
+    /// The same, where one alone may stand without a list.
+    pub(super) fn one_or_more<T, E: Into<TableError>>(
+        &self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Vec<Spanned<T>> {
+        match self.value(key).map(Spanned::get_ref) {
+            Some(DeValue::String(_)) => {
+                let string = self.string(key);
+                let parsed = string.and_then(|string| {
+                    let value = self.check(key, &string.span(), parse(string.get_ref()))?;
+                    Some(Spanned::new(string.span(), value))
+                });
+                parsed.into_iter().collect()
+            }
+            _ => self.list_of_some(key, "leave it out", parse),
+        }
+    }
+
     /// The same, where an empty list would say something else than it seems to.
     pub(super) fn list_of_some<T, E: Into<TableError>>(
         &self,

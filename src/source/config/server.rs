@@ -23,6 +23,7 @@ pub(super) fn read(root: &Section<'_>, schema: &'static TableSchema) -> ServerCo
             server.port = port as u16;
         }
         server.workers = count(&section, "workers");
+        server.hosts = section.flag("hosts").unwrap_or_default();
         server.has_timeout = section.value("timeout").is_some();
         forwarding(&section, &mut server.settings.forward);
         answers(&section, &mut server.settings.responder);

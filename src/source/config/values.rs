@@ -4,7 +4,7 @@ use crate::settings::ServerSettings;
 use crate::table::Network;
 
 use super::lint::Claim;
-use super::{DockerConfig, NetworkPolicies, OperationConfig, Problem};
+use super::{DockerConfig, HostConfig, NetworkPolicies, OperationConfig, PodmanDirectoryConfig, Problem};
 
 /// A configuration file's content.
 #[derive(Debug, Default)]
@@ -14,6 +14,10 @@ pub struct Config {
     pub server: ServerConfig,
     /// `[docker]`, if it is there.
     pub docker: Option<DockerConfig>,
+    /// `[host]`, if it is there.
+    pub host: Option<HostConfig>,
+    /// `[podman]`, if it is there.
+    pub podman: Option<PodmanDirectoryConfig>,
     /// Each `[[network]]` with `listen`, `subnets` or endpoints, in the order of the file, ready to be served. Its listen
     /// addresses have their ports.
     pub networks: Vec<Network>,
@@ -42,10 +46,12 @@ pub struct ServerConfig {
     pub settings: ServerSettings,
     /// The file sets the timeout of forwarded questions.
     pub has_timeout: bool,
+    /// The names of the host's /etc/hosts are answered to all who may forward (answers.md N13).
+    pub hosts: bool,
 }
 
 impl Default for ServerConfig {
     fn default() -> ServerConfig {
-        ServerConfig { port: 53, workers: None, settings: ServerSettings::default(), has_timeout: false }
+        ServerConfig { port: 53, workers: None, settings: ServerSettings::default(), has_timeout: false, hosts: false }
     }
 }

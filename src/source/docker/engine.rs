@@ -1,11 +1,12 @@
-//! Asking the engine: HTTP/1.1 over its socket. Only GET is ever sent, and only of `/_ping`, `/events`, `/containers/…` and
-//! `/networks/…`, so that a socket proxy need allow no more.
+//! The engine's HTTP API, over its unix socket or, for socket proxies, over TCP. Only GET is ever sent, and only of `/_ping`,
+//! `/events`, `/containers/…` and `/networks/…`, so that a proxy need allow no more.
 //!
-//! Each question has a connection of its own: none is stale when the engine was restarted, and none is kept while nothing
+//! Each request has a connection of its own: none is stale after the engine was restarted, and none is kept while nothing
 //! happens.
 
 use std::ffi::OsString;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -18,7 +19,7 @@ use hyper::{Request, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::UnixStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -28,7 +29,9 @@ use super::events::FILTERS;
 const NEWEST: Version = Version(1, 52);
 const OLDEST: Version = Version(1, 24);
 /// How long an answer may take. An inspection waits while its container is started or stopped.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an answer to `/_ping` may take, which waits for no container.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest answer, octets: the list of 100,000 containers.
 const MAX_ANSWER: usize = 256 << 20;
 /// The longest event, octets: it has all labels of a container.
@@ -38,17 +41,95 @@ const CHUNK: usize = 16 << 10;
 
 /// Where the engine listens, unless said otherwise.
 const SOCKET: &str = "/var/run/docker.sock";
+/// The TCP port of an engine or a socket proxy, unless said otherwise.
+const TCP_PORT: u16 = 2375;
+
+/// Where an engine, or a proxy before it, listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EngineAddress {
+    /// A unix socket.
+    Unix(PathBuf),
+    /// Plain HTTP, as socket proxies speak it.
+    Tcp {
+        /// A name or an address.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl EngineAddress {
+    /// Reads a path, `unix:///PATH` or `tcp://HOST:PORT`; `by` says for errors where `text` was found.
+    ///
+    /// # Errors
+    /// [`EngineError::Host`], [`EngineError::Tls`].
+    pub fn parse(by: &str, text: &str) -> Result<EngineAddress, EngineError> {
+        let wrong = || EngineError::Host { by: by.to_owned(), host: text.to_owned() };
+        if text.starts_with("tcp://") {
+            let uri: hyper::Uri = text.parse().map_err(|_| wrong())?;
+            let authority = uri.authority().ok_or_else(wrong)?;
+            let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+            let has_user = authority.as_str().contains('@');
+            let has_port = authority.as_str().len() > authority.host().len();
+            let port = if has_port { authority.port_u16() } else { Some(TCP_PORT) };
+            return match port {
+                Some(port) if port > 0 && !host.is_empty() && matches!(uri.path(), "" | "/") && !has_user => {
+                    Ok(EngineAddress::Tcp { host: host.to_owned(), port })
+                }
+                _ => Err(wrong()),
+            };
+        }
+        if text.starts_with("https://") {
+            return Err(EngineError::Tls { by: by.to_owned(), host: text.to_owned() });
+        }
+        let path = text.strip_prefix("unix://").unwrap_or(text);
+        if path.starts_with('/') { Ok(EngineAddress::Unix(path.into())) } else { Err(wrong()) }
+    }
+
+    /// Why this is a dangerous way to an engine, if it is.
+    pub fn warning(&self) -> Option<String> {
+        let EngineAddress::Tcp { host, .. } = self else { return None };
+        let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+        (!is_loopback).then(|| {
+            format!(
+                "{self} is not on loopback: the connection is not encrypted, and whoever reaches that port has what it allows, \
+                 which is root on its host unless it is a proxy that allows only reading; publish it on 127.0.0.1"
+            )
+        })
+    }
+}
+
+impl std::fmt::Display for EngineAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            EngineAddress::Unix(path) => path.display().fmt(f),
+            EngineAddress::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
+            EngineAddress::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+        }
+    }
+}
 
 /// Why the engine could not be asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// `DOCKER_HOST` or a context names what is no socket of this machine.
+    /// The configuration, `DOCKER_HOST` or a context names neither a unix socket nor a TCP address.
     #[error(
-        "{by} says {host:?}; callsign follows an engine of this machine, at a unix socket: write socket = \"{SOCKET}\" in [docker], or DOCKER_HOST=unix://{SOCKET}"
+        "{by} says {host:?}; callsign needs a unix socket or plain HTTP: write unix://{SOCKET}, or tcp://127.0.0.1:{TCP_PORT} for a socket proxy"
     )]
     Host {
-        /// The variable or the context.
+        /// The key, the variable or the context.
+        by: String,
+        /// What it says.
+        host: String,
+    },
+    /// The engine is to be reached by TLS.
+    #[error(
+        "{by} asks for {host:?} by TLS, which callsign does not speak; run callsign on the engine's host, with DOCKER_HOST=unix://{SOCKET} (and without DOCKER_TLS_VERIFY)"
+    )]
+    Tls {
+        /// The key, the variable or the context.
         by: String,
         /// What it says.
         host: String,
@@ -56,11 +137,11 @@ pub enum EngineError {
     /// The context that `DOCKER_CONTEXT` or Docker's configuration names is not there.
     #[error("there is no Docker context {0:?}; see `docker context ls`")]
     Context(String),
-    /// Nobody listens at the socket, or this user may not connect.
-    #[error("{}: {cause}{}", socket.display(), remedy(cause))]
+    /// Nothing listens there, or this user may not connect.
+    #[error("{address}: {cause}{}", remedy(address, cause))]
     Connect {
-        /// The socket.
-        socket: PathBuf,
+        /// Where.
+        address: EngineAddress,
         /// Why.
         cause: io::Error,
     },
@@ -68,10 +149,15 @@ pub enum EngineError {
     #[error("{0}")]
     Http(String),
     /// No answer came in time.
-    #[error("no answer to {0} within 30 s")]
-    Silent(String),
-    /// The engine refused.
-    #[error("{path}: {}{}{message}", said(*status), if message.is_empty() { "" } else { ": " })]
+    #[error("no answer to {path} within {} s", after.as_secs())]
+    Silent {
+        /// What was asked.
+        path: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// The engine, or a proxy before it, refused.
+    #[error("{path}: {}{}{message}{}", said(*status), if message.is_empty() { "" } else { ": " }, permission(*status))]
     Refused {
         /// What was asked.
         path: String,
@@ -109,7 +195,21 @@ impl EngineError {
     }
 }
 
-fn remedy(cause: &io::Error) -> &'static str {
+/// What to do about a status.
+fn permission(status: u16) -> &'static str {
+    match status {
+        403 => {
+            "; a socket proxy has to allow GET of /_ping, /events, /containers and /networks (often PING, EVENTS, CONTAINERS \
+             and NETWORKS set to 1)"
+        }
+        _ => "",
+    }
+}
+
+fn remedy(address: &EngineAddress, cause: &io::Error) -> &'static str {
+    if let EngineAddress::Tcp { .. } = address {
+        return "; is the socket proxy running, and its port published at that address?";
+    }
     match cause.kind() {
         io::ErrorKind::NotFound => {
             "; is Docker installed and running? If its socket is elsewhere, write it as `socket` in [docker]"
@@ -140,39 +240,50 @@ impl std::fmt::Display for Version {
 /// current context, and the usual places. `variable` looks up the environment.
 ///
 /// # Errors
-/// [`EngineError::Host`], [`EngineError::Context`].
-pub fn find_socket(
+/// [`EngineError::Host`], [`EngineError::Tls`], [`EngineError::Context`].
+pub fn find_engine(
     configured: Option<&str>,
     variable: impl Fn(&str) -> Option<OsString>,
-) -> Result<PathBuf, EngineError> {
+) -> Result<EngineAddress, EngineError> {
     let text = |name: &str| variable(name).and_then(|value| value.into_string().ok()).filter(|value| !value.is_empty());
     if let Some(configured) = configured {
-        return Ok(configured.strip_prefix("unix://").unwrap_or(configured).into());
+        return EngineAddress::parse("`socket` in [docker]", configured);
     }
     if let Some(host) = text("DOCKER_HOST") {
-        return unix_socket("DOCKER_HOST", &host);
+        let address = given("DOCKER_HOST", &host)?;
+        let has_tls = text("DOCKER_TLS_VERIFY").or_else(|| text("DOCKER_TLS")).is_some();
+        return without_tls("DOCKER_HOST", address, has_tls);
     }
     let directory =
         text("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(Path::new(&text("HOME")?).join(".docker")));
     if let Some(directory) = directory {
         let context = text("DOCKER_CONTEXT").or_else(|| current_context(&directory));
         if let Some(name) = context.filter(|name| name != "default") {
-            let host = context_host(&directory, &name).ok_or_else(|| EngineError::Context(name.clone()))?;
-            return unix_socket(&format!("the Docker context {name:?}"), &host);
+            let (host, has_tls) = context_host(&directory, &name).ok_or_else(|| EngineError::Context(name.clone()))?;
+            let by = format!("the Docker context {name:?}");
+            return without_tls(&by, given(&by, &host)?, has_tls);
         }
     }
     let rootless = text("XDG_RUNTIME_DIR").map(|runtime| Path::new(&runtime).join("docker.sock"));
     let usual = PathBuf::from(SOCKET);
-    Ok(match rootless {
+    Ok(EngineAddress::Unix(match rootless {
         Some(rootless) if !usual.exists() && rootless.exists() => rootless,
         _ => usual,
-    })
+    }))
 }
 
-fn unix_socket(by: &str, host: &str) -> Result<PathBuf, EngineError> {
-    match host.strip_prefix("unix://") {
-        Some(path) if path.starts_with('/') => Ok(path.into()),
-        _ => Err(EngineError::Host { by: by.to_owned(), host: host.to_owned() }),
+/// What Docker's client is told, which has a scheme always.
+fn given(by: &str, host: &str) -> Result<EngineAddress, EngineError> {
+    match host.contains("://") {
+        true => EngineAddress::parse(by, host),
+        false => Err(EngineError::Host { by: by.to_owned(), host: host.to_owned() }),
+    }
+}
+
+fn without_tls(by: &str, address: EngineAddress, has_tls: bool) -> Result<EngineAddress, EngineError> {
+    match address {
+        EngineAddress::Tcp { .. } if has_tls => Err(EngineError::Tls { by: by.to_owned(), host: address.to_string() }),
+        address => Ok(address),
     }
 }
 
@@ -187,8 +298,8 @@ fn current_context(directory: &Path) -> Option<String> {
     config.current.filter(|name| !name.is_empty())
 }
 
-/// Each context has a directory, whose name is the SHA-256 of its own.
-fn context_host(directory: &Path, name: &str) -> Option<String> {
+/// The host of a context, and whether it has certificates. Each context has a directory, whose name is the SHA-256 of its own.
+fn context_host(directory: &Path, name: &str) -> Option<(String, bool)> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Meta {
@@ -206,32 +317,34 @@ fn context_host(directory: &Path, name: &str) -> Option<String> {
         if meta.name != name {
             return None;
         }
-        meta.endpoints.remove("docker")?.host
+        let has_tls = directory.join("contexts/tls").join(entry.file_name()).join("docker").exists();
+        Some((meta.endpoints.remove("docker")?.host?, has_tls))
     })
 }
 
 /// An engine that has answered.
 #[derive(Debug, Clone)]
 pub(super) struct Engine {
-    socket: PathBuf,
+    address: EngineAddress,
     version: Version,
 }
 
 impl Engine {
-    /// Asks the engine at a socket which API it speaks.
-    pub(super) async fn connect(socket: &Path) -> Result<Engine, EngineError> {
-        let mut engine = Engine { socket: socket.to_owned(), version: OLDEST };
-        let response = within("/_ping", engine.send("/_ping")).await?;
-        let header = response.headers().get("Api-Version").and_then(|value| value.to_str().ok());
-        if !response.status().is_success() {
-            return Err(EngineError::Refused {
-                path: "/_ping".to_owned(),
-                status: response.status().as_u16(),
-                message: String::new(),
-            });
-        }
-        // Engines before 1.12 do not say.
-        let theirs = header.and_then(Version::parse).unwrap_or(OLDEST);
+    /// Asks the engine which API it speaks.
+    pub(super) async fn connect(address: EngineAddress) -> Result<Engine, EngineError> {
+        let mut engine = Engine { address, version: OLDEST };
+        let ping = async {
+            let response = engine.send("/_ping").await?;
+            let status = response.status();
+            if !status.is_success() {
+                let message = message_of(&whole("/_ping", response.into_body()).await?);
+                return Err(EngineError::Refused { path: "/_ping".to_owned(), status: status.as_u16(), message });
+            }
+            let header = response.headers().get("Api-Version").and_then(|value| value.to_str().ok());
+            // Engines before 1.12 do not say.
+            Ok(header.and_then(Version::parse).unwrap_or(OLDEST))
+        };
+        let theirs = within("/_ping", PING_TIMEOUT, ping).await?;
         if theirs < OLDEST {
             return Err(EngineError::Old(theirs));
         }
@@ -246,7 +359,7 @@ impl Engine {
 
     /// The JSON at a path.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, EngineError> {
-        within(path, async {
+        within(path, ANSWER_TIMEOUT, async {
             let response = self.send(&self.versioned(path)).await?;
             let status = response.status();
             let body = whole(path, response.into_body()).await?;
@@ -280,14 +393,13 @@ impl Engine {
     }
 
     async fn send(&self, path: &str) -> Result<Answering, EngineError> {
-        let fail = |cause| EngineError::Connect { socket: self.socket.clone(), cause };
-        let stream = UnixStream::connect(&self.socket).await.map_err(fail)?;
-        let (mut sender, connection) =
-            http1::Builder::new().max_buf_size(CHUNK * 4).handshake(Socket(stream)).await.map_err(broken)?;
-        let connection = Connection(tokio::spawn(async move {
-            // Its errors are those of the answer.
-            let _ = connection.await;
-        }));
+        let fail = |cause| EngineError::Connect { address: self.address.clone(), cause };
+        let (mut sender, connection) = match &self.address {
+            EngineAddress::Unix(path) => handshake(UnixStream::connect(path).await.map_err(fail)?).await?,
+            EngineAddress::Tcp { host, port } => {
+                handshake(TcpStream::connect((host.as_str(), *port)).await.map_err(fail)?).await?
+            }
+        };
         let mut request = Request::new(String::new());
         *request.uri_mut() =
             path.parse().map_err(|error| EngineError::Answer { path: path.to_owned(), cause: format!("{error}") })?;
@@ -298,6 +410,19 @@ impl Engine {
 }
 
 type Answering = Response<Answer>;
+
+async fn handshake<S>(stream: S) -> Result<(http1::SendRequest<String>, Connection), EngineError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) =
+        http1::Builder::new().max_buf_size(CHUNK * 4).handshake(Socket(stream)).await.map_err(broken)?;
+    let connection = Connection(tokio::spawn(async move {
+        // Its errors are those of the answer.
+        let _ = connection.await;
+    }));
+    Ok((sender, connection))
+}
 
 /// The body of an answer, and the connection that it comes over, which ends with it.
 struct Answer {
@@ -351,8 +476,12 @@ fn message_of(body: &[u8]) -> String {
     text.trim().chars().take(200).map(|char| if char.is_control() { ' ' } else { char }).collect()
 }
 
-async fn within<T>(path: &str, ask: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
-    timeout(PATIENCE, ask).await.unwrap_or_else(|_| Err(EngineError::Silent(path.to_owned())))
+async fn within<T>(
+    path: &str,
+    after: Duration,
+    ask: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
+    timeout(after, ask).await.unwrap_or_else(|_| Err(EngineError::Silent { path: path.to_owned(), after }))
 }
 
 /// A text as a part of a path or a query.
@@ -387,10 +516,10 @@ impl Events {
     }
 }
 
-/// The socket, as hyper wants it.
-struct Socket(UnixStream);
+/// A connection, as hyper wants it.
+struct Socket<S>(S);
 
-impl hyper::rt::Read for Socket {
+impl<S: AsyncRead + Unpin> hyper::rt::Read for Socket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -406,7 +535,7 @@ impl hyper::rt::Read for Socket {
     }
 }
 
-impl hyper::rt::Write for Socket {
+impl<S: AsyncWrite + Unpin> hyper::rt::Write for Socket<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(context, octets)
     }
@@ -417,5 +546,96 @@ impl hyper::rt::Write for Socket {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_engines() {
+        let parse = |text: &str| EngineAddress::parse("DOCKER_HOST", text);
+        let tcp = |host: &str, port| EngineAddress::Tcp { host: host.to_owned(), port };
+        for (text, address) in [
+            ("/run/docker.sock", EngineAddress::Unix("/run/docker.sock".into())),
+            ("unix:///run/docker.sock", EngineAddress::Unix("/run/docker.sock".into())),
+            ("tcp://127.0.0.1:2375", tcp("127.0.0.1", 2375)),
+            ("tcp://localhost", tcp("localhost", 2375)),
+            ("tcp://socket-proxy:80/", tcp("socket-proxy", 80)),
+            ("tcp://[::1]:2375", tcp("::1", 2375)),
+        ] {
+            assert_eq!(parse(text).unwrap(), address, "{text}");
+        }
+        assert_eq!(parse("tcp://[::1]").unwrap().to_string(), "tcp://[::1]:2375");
+        for text in [
+            "docker.sock",
+            "unix://docker.sock",
+            "tcp://",
+            "tcp://:1",
+            "tcp://h:x",
+            "tcp://h:99999",
+            "tcp://h:0",
+            "tcp://h:",
+            "tcp://a@h:1",
+            "tcp://h:1/v1",
+            "ssh://host",
+            "npipe:////./pipe/docker_engine",
+            "",
+        ] {
+            assert!(matches!(parse(text), Err(EngineError::Host { .. })), "{text}: {:?}", parse(text));
+        }
+        assert!(matches!(parse("https://h:2376"), Err(EngineError::Tls { .. })));
+    }
+
+    #[test]
+    fn tcp_off_loopback_is_warned_of() {
+        let warning = |text: &str| EngineAddress::parse("DOCKER_HOST", text).unwrap().warning();
+        for text in ["/run/docker.sock", "tcp://127.0.0.1:1", "tcp://127.1.2.3:1", "tcp://localhost:1", "tcp://[::1]:1"]
+        {
+            assert_eq!(warning(text), None, "{text}");
+        }
+        for text in ["tcp://10.0.0.1:2375", "tcp://[fd00::1]:2375", "tcp://proxy:2375"] {
+            let warning = warning(text).unwrap();
+            assert!(
+                warning.starts_with(text) && warning.contains("not encrypted") && warning.contains("root"),
+                "{warning}"
+            );
+        }
+    }
+
+    #[test]
+    fn tls_is_an_error_that_says_what_to_do() {
+        let find = |variables: &'static [(&str, &str)]| {
+            find_engine(None, move |name| {
+                variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| value.into())
+            })
+        };
+        let error = find(&[("DOCKER_HOST", "tcp://h:2376"), ("DOCKER_TLS_VERIFY", "1")]).unwrap_err().to_string();
+        assert!(error.contains("tcp://h:2376") && error.contains("DOCKER_HOST=unix:///var/run/docker.sock"), "{error}");
+        assert!(find(&[("DOCKER_HOST", "tcp://h:2376"), ("DOCKER_TLS", "1")]).is_err());
+        assert!(find(&[("DOCKER_HOST", "tcp://h:2375"), ("DOCKER_TLS_VERIFY", "")]).is_ok());
+        assert!(find(&[("DOCKER_HOST", "unix:///s"), ("DOCKER_TLS_VERIFY", "1")]).is_ok(), "as Docker's client has it");
+        assert!(find(&[("DOCKER_HOST", "/s")]).is_err(), "so has it this");
+    }
+
+    #[test]
+    fn a_context_with_certificates_is_one_with_tls() {
+        let home = tempfile::TempDir::new().unwrap();
+        let meta = home.path().join("contexts/meta/0a1b");
+        std::fs::create_dir_all(&meta).unwrap();
+        let text = r#"{"Name": "far", "Metadata": {}, "Endpoints": {"docker": {"Host": "tcp://h:2376"}}}"#;
+        std::fs::write(meta.join("meta.json"), text).unwrap();
+        let config = home.path().as_os_str().to_owned();
+        let find = || {
+            find_engine(None, |name| match name {
+                "DOCKER_CONFIG" => Some(config.clone()),
+                "DOCKER_CONTEXT" => Some("far".into()),
+                _ => None,
+            })
+        };
+        assert!(matches!(find(), Ok(EngineAddress::Tcp { .. })));
+        std::fs::create_dir_all(home.path().join("contexts/tls/0a1b/docker")).unwrap();
+        assert!(matches!(find(), Err(EngineError::Tls { .. })));
     }
 }

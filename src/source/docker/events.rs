@@ -16,14 +16,16 @@ const MAX_ID: usize = 128;
 /// An event, as far as it matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Event {
-    pub(super) what: What,
+    pub(super) change: Change,
     /// When it happened, in ns since 1970 by the engine's clock; 0 if it does not say.
     pub(super) time: i64,
 }
 
 /// What happened. Ids are of containers and networks.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum What {
+pub(super) enum Change {
+    /// A container was created.
+    Created(String),
     /// A container changed.
     Changed(String),
     /// A container's process ended: it has no addresses any more.
@@ -69,21 +71,22 @@ impl Event {
         let is_id = |id: &String| !id.is_empty() && id.len() <= MAX_ID;
         let id = Some(id).filter(is_id)?;
         let container = attributes.remove("container").filter(is_id);
-        let what = match (r#type.as_str(), action.as_str(), container) {
-            ("container", "die", _) => What::Ended(id),
+        let change = match (r#type.as_str(), action.as_str(), container) {
+            ("container", "create", _) => Change::Created(id),
+            ("container", "die", _) => Change::Ended(id),
             // The second is Podman's word for it.
-            ("container", "destroy" | "remove", _) => What::Removed(id),
+            ("container", "destroy" | "remove", _) => Change::Removed(id),
             // Also `health_status: healthy`, and what is not known yet: looking is never wrong.
-            ("container", ..) => What::Changed(id),
-            ("network", "connect", Some(container)) => What::Connected { container, network: id },
-            ("network", "disconnect", Some(container)) => What::Disconnected { container, network: id },
+            ("container", ..) => Change::Changed(id),
+            ("network", "connect", Some(container)) => Change::Connected { container, network: id },
+            ("network", "disconnect", Some(container)) => Change::Disconnected { container, network: id },
             // Podman says the container's id only.
-            ("network", "connect" | "disconnect", None) => What::Changed(id),
-            ("network", "create" | "update", _) => What::NetworkChanged(id),
-            ("network", "destroy" | "remove", _) => What::NetworkRemoved(id),
+            ("network", "connect" | "disconnect", None) => Change::Changed(id),
+            ("network", "create" | "update", _) => Change::NetworkChanged(id),
+            ("network", "destroy" | "remove", _) => Change::NetworkRemoved(id),
             _ => return None,
         };
-        Some(Event { what, time })
+        Some(Event { change, time })
     }
 }
 
@@ -119,11 +122,11 @@ pub(super) fn nanoseconds(text: &str) -> Option<i64> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Option<What> {
-        Event::parse(text.as_bytes()).map(|event| event.what)
+    fn parse(text: &str) -> Option<Change> {
+        Event::parse(text.as_bytes()).map(|event| event.change)
     }
 
-    fn event(kind: &str, action: &str, attributes: &str) -> Option<What> {
+    fn event(kind: &str, action: &str, attributes: &str) -> Option<Change> {
         parse(&format!(
             r#"{{"Type":"{kind}","Action":"{action}","Actor":{{"ID":"x1","Attributes":{{{attributes}}}}},"timeNano":7}}"#
         ))
@@ -132,22 +135,23 @@ mod tests {
     #[test]
     fn what_an_event_means() {
         let x1 = || "x1".to_owned();
-        assert_eq!(event("container", "die", ""), Some(What::Ended(x1())));
+        assert_eq!(event("container", "die", ""), Some(Change::Ended(x1())));
         for action in ["destroy", "remove"] {
-            assert_eq!(event("container", action, ""), Some(What::Removed(x1())), "{action}");
-            assert_eq!(event("network", action, ""), Some(What::NetworkRemoved(x1())), "{action}");
+            assert_eq!(event("container", action, ""), Some(Change::Removed(x1())), "{action}");
+            assert_eq!(event("network", action, ""), Some(Change::NetworkRemoved(x1())), "{action}");
         }
-        for action in ["create", "start", "rename", "pause", "health_status: healthy", "init", "cleanup"] {
-            assert_eq!(event("container", action, r#""name":"e1new","oldName":"/e1""#), Some(What::Changed(x1())));
+        assert_eq!(event("container", "create", ""), Some(Change::Created(x1())));
+        for action in ["start", "rename", "pause", "health_status: healthy", "init", "cleanup"] {
+            assert_eq!(event("container", action, r#""name":"e1new","oldName":"/e1""#), Some(Change::Changed(x1())));
         }
         let at = r#""container":"c1","name":"n1","type":"bridge""#;
         let (container, network) = ("c1".to_owned(), x1());
         assert_eq!(
             event("network", "connect", at),
-            Some(What::Connected { container: container.clone(), network: network.clone() })
+            Some(Change::Connected { container: container.clone(), network: network.clone() })
         );
-        assert_eq!(event("network", "disconnect", at), Some(What::Disconnected { container, network }));
-        assert_eq!(event("network", "create", ""), Some(What::NetworkChanged(x1())));
+        assert_eq!(event("network", "disconnect", at), Some(Change::Disconnected { container, network }));
+        assert_eq!(event("network", "create", ""), Some(Change::NetworkChanged(x1())));
         assert_eq!(event("network", "prune", ""), None);
         assert_eq!(event("service", "update", ""), None);
     }
@@ -155,8 +159,8 @@ mod tests {
     #[test]
     fn podman_7_1_a_connect_without_its_network_is_a_changed_container() {
         let podman = r#"{"status":"connect","id":"7ae6","Type":"network","Action":"connect","Actor":{"ID":"7ae6","Attributes":{"containerExitCode":"0","image":"","name":"pe1","podId":""}}}"#;
-        assert_eq!(parse(podman), Some(What::Changed("7ae6".to_owned())));
-        assert_eq!(parse(&podman.replace("connect", "disconnect")), Some(What::Changed("7ae6".to_owned())));
+        assert_eq!(parse(podman), Some(Change::Changed("7ae6".to_owned())));
+        assert_eq!(parse(&podman.replace("connect", "disconnect")), Some(Change::Changed("7ae6".to_owned())));
     }
 
     #[test]

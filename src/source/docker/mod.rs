@@ -6,21 +6,23 @@
 //!
 //! # What is served
 //!
-//! Every network of the driver `bridge` listens at its gateways, the default bridge among them. Overlay networks listen
-//! nowhere: their containers ask by way of `docker_gwbridge`, and are known there. Containers of macvlan, ipvlan and plugins'
-//! networks do not reach the host by them; their names are known to those who ask by another network. A container is called
-//! as Docker calls it (name, aliases, host name, short id), on the default bridge too, where Docker has no names; by the
-//! Compose names `SERVICE.PROJECT` and `PROJECT-SERVICE-N`; and as its label `callsign.names` says.
+//! Every bridge network listens at its gateways, the default bridge included. Overlay networks listen nowhere: their containers
+//! ask through `docker_gwbridge`, and are identified by their address there. macvlan, ipvlan and plugin networks cannot reach
+//! the host; their names are visible to containers that ask through another network. A container has the names that Docker gives
+//! it (name, aliases, host name, short id), on the default bridge too, where Docker resolves nothing; the Compose names
+//! `SERVICE.PROJECT` and `PROJECT-SERVICE-N`; and those of its label `callsign.names`.
 //!
 //! # When
 //!
-//! A container that is connected to a network is known before its first instruction: the network is asked at the event, as
-//! the container itself cannot be until its start is through. One that ends, is disconnected or removed loses its addresses
-//! from the event alone. Everything else is inspected when an event names it, and all of it is compared each minute and
-//! after each loss of the connection, as events may be lost without a sign. While the engine is away what is known stays.
+//! A created container has its names at once, without an address, from the list of containers: its inspection waits until the
+//! start is through. A connected one is known before its first instruction, as its network is inspected at the event. One that
+//! ends, is disconnected or removed loses its addresses from the event alone. Everything else is inspected when an event names
+//! it. Since events may be lost without a sign, everything is compared each minute and after each loss of the connection. While
+//! the engine is away, what is known stays.
 //!
 //! Only these are read, by GET: `/_ping`, `/events`, `/containers/json`, `/containers/ID/json`, `/networks`, `/networks/ID`.
 
+mod activity;
 mod engine;
 mod events;
 mod model;
@@ -31,9 +33,10 @@ mod replay;
 mod state;
 mod swarm;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
@@ -42,35 +45,37 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::settings::Address;
-use crate::table::{NameTable, Network, NetworkBuilder};
+use crate::table::{Health, NameTable, Network, NetworkBuilder};
 
+pub use activity::Activity;
 use engine::Engine;
-pub use engine::{EngineError, Version, find_socket};
+pub use engine::{EngineAddress, EngineError, Version, find_engine};
 use events::Event;
 use network::Interface;
 #[doc(hidden)]
 pub use replay::replay;
 use state::{Answer, Ask, Request, Serving, State};
 
-/// The longest pause between two attempts to reach the engine, and the first one.
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// The pauses between two attempts to reach the engine: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Between two full passes.
-const PASS: Duration = Duration::from_secs(60);
+const RECONCILE_INTERVAL: Duration = Duration::from_secs(60);
 /// Between two looks at what other hosts of a swarm have.
-const SERVICES: Duration = Duration::from_secs(2);
+const SERVICES_INTERVAL: Duration = Duration::from_secs(2);
 /// Until what failed is asked again.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// An engine that has not begun to answer a subscription by then does so with the first event.
-const SUBSCRIBED: Duration = Duration::from_secs(1);
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the first reading waits for inspections: that of a container which hangs never comes.
-const START: Duration = Duration::from_secs(2);
+const START_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How an engine's networks are served.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct DockerOptions {
-    /// The engine's socket, as a path or `unix:///path`; `None` to [find it](find_socket) as Docker's own client does.
+    /// Where the engine listens: a path, `unix:///path` or `tcp://host:port`; `None` to [find it](find_engine) as Docker's own
+    /// client does.
     pub socket: Option<String>,
     /// Patterns of the networks whose names are served, such as `shop_*`; one with `!` in front excludes. Empty for all. The
     /// default bridge's gateway answers in any case, unless it is excluded: it is the one that `daemon.json` names.
@@ -80,13 +85,17 @@ pub struct DockerOptions {
     pub listen: Vec<Address>,
     /// A domain of every network.
     pub domain: Option<String>,
-    /// How long a question for a container that is about to start may wait (answers.md N11).
+    /// How long a query for a container that is about to start may wait (answers.md N11).
     pub hold: Option<Duration>,
     /// Names that networks of others have: Docker's of these names are not served.
     pub taken: BTreeSet<String>,
+    /// Where networks of others listen, each with the network's name: Docker's do not listen there.
+    pub taken_addresses: BTreeMap<SocketAddr, String>,
+    /// The port of listen addresses that name none, to compare them with those.
+    pub port: u16,
 }
 
-/// Has the last word on a network's settings.
+/// Changes a network's settings before it is built.
 type Template = dyn Fn(&str, NetworkBuilder) -> NetworkBuilder + Send;
 
 /// A Docker engine, and what is known of it. See the [module](self). Needs a tokio runtime.
@@ -103,12 +112,15 @@ pub struct Docker {
     messages: (UnboundedSender<Message>, UnboundedReceiver<Message>),
     requests: JoinSet<(Request, Result<Answer, EngineError>)>,
     /// The first reading is over by then, whatever is still asked of containers.
-    start: Instant,
-    /// The next attempt to reach it, while nobody tries, and the pause behind that.
+    start_by: Instant,
+    /// The next attempt to reach it, while there is no follower, and the pause after that.
     attempt: (Instant, Duration),
-    pass: Instant,
-    services: Instant,
-    retry: Instant,
+    reconcile_at: Instant,
+    services_at: Instant,
+    retry_at: Instant,
+    activity: Arc<Activity>,
+    /// When the oldest event happened that is not in force yet, in ns since 1970.
+    pending_since: Option<i64>,
 }
 
 /// Whether the engine answers.
@@ -123,13 +135,15 @@ pub enum Presence {
     Away,
 }
 
-/// What the follower of events tells.
+/// What the follower of events reports.
 enum Message {
-    Here(Engine),
+    Connected(Engine),
     /// From here on nothing is missed: now is the time to read all.
     Subscribed,
-    Happened(Vec<Event>),
-    Away(Option<EngineError>),
+    Events(Vec<Event>),
+    /// The stream of events has ended, as that of a proxy does after a time without events.
+    Ended,
+    Failed(EngineError),
 }
 
 /// What [`Docker::read`] found.
@@ -158,6 +172,18 @@ pub struct ContainerStatus {
     pub project: Option<String>,
     /// Its service in that project.
     pub service: Option<String>,
+    /// True if it was made by `docker compose run`, and so does not have its service's names.
+    pub is_one_off: bool,
+    /// False if its label `callsign.enable` says so.
+    pub is_enabled: bool,
+    /// The engine's word for what it does: `running`, `exited`.
+    pub status: String,
+    /// True while it runs.
+    pub is_running: bool,
+    /// What its health check says; healthy without one.
+    pub health: Health,
+    /// Whose network it has: `host`, `none` or `container:ID`; else its own.
+    pub network_mode: String,
     /// The networks that it is on, as they are called in the table, with its addresses there, in the order in which its queries
     /// search them (answers.md V2a).
     pub networks: Vec<(String, Vec<IpAddr>)>,
@@ -177,19 +203,21 @@ impl Docker {
             follower: None,
             messages: unbounded_channel(),
             requests: JoinSet::new(),
-            start: now + START,
+            start_by: now + START_TIMEOUT,
             attempt: (now, FIRST_PAUSE),
-            pass: now + PASS,
-            services: now + SERVICES,
-            retry: now + RETRY,
+            reconcile_at: now + RECONCILE_INTERVAL,
+            services_at: now + SERVICES_INTERVAL,
+            retry_at: now + RETRY_PAUSE,
+            activity: Arc::default(),
+            pending_since: None,
         }
     }
 
-    /// Sets who has the last word on each network's settings from the next reading on: it gets the network's name, and what the
-    /// engine says of it.
+    /// Sets the function that changes each network's settings from the next reading on. It gets the network's name, and what
+    /// the engine says of it.
     pub fn set_template(&mut self, template: impl Fn(&str, NetworkBuilder) -> NetworkBuilder + Send + 'static) {
         self.template = Box::new(template);
-        self.state.renew_all();
+        self.state.rebuild_all();
     }
 
     /// Sets how networks are served from the next reading on. Another socket is used when the connection is next made.
@@ -203,13 +231,19 @@ impl Docker {
         self.presence
     }
 
-    /// Waits until there is something to [read](Docker::read), or the engine's [presence](Docker::presence) has changed. Nothing
+    /// What following it has come to; it goes on being counted.
+    pub fn activity(&self) -> Arc<Activity> {
+        self.activity.clone()
+    }
+
+    /// Waits until there is something to [read](Docker::read), or the engine's [presence](Docker::presence) has changed. Empty
     /// happens between two calls of this, so call it all the time. Cancelling it loses nothing.
     pub async fn changed(&mut self) {
         let before = self.presence;
         loop {
-            self.ask();
-            let is_over = self.presence == Presence::Starting && self.start <= Instant::now();
+            self.send_requests();
+            self.note_lag();
+            let is_over = self.presence == Presence::Starting && self.start_by <= Instant::now();
             if self.is_subscribed && (self.state.is_settled() || is_over && self.state.is_listed()) {
                 self.presence = Presence::Following;
             }
@@ -217,15 +251,15 @@ impl Docker {
                 return;
             }
             let now = Instant::now();
-            let never = now + PASS;
-            let is_waiting = self.presence == Presence::Starting && self.is_subscribed && now < self.start;
+            let never = now + RECONCILE_INTERVAL;
+            let is_waiting = self.presence == Presence::Starting && self.is_subscribed && now < self.start_by;
             tokio::select! {
                 biased;
                 Some(message) = self.messages.1.recv() => {
-                    self.take(message);
+                    self.receive(message);
                     // All that is there is one change.
                     while let Ok(message) = self.messages.1.try_recv() {
-                        self.take(message);
+                        self.receive(message);
                     }
                 }
                 Some(done) = self.requests.join_next() => {
@@ -234,20 +268,20 @@ impl Docker {
                         self.follow_up(done);
                     }
                 }
-                () = sleep_until(self.start), if is_waiting => {}
+                () = sleep_until(self.start_by), if is_waiting => {}
                 () = sleep_until(if self.follower.is_none() { self.attempt.0 } else { never }) => {
                     if self.follower.is_none() {
                         self.follow();
                     }
                 }
-                () = sleep_until(self.pass), if self.engine.is_some() => self.begin_pass(),
-                () = sleep_until(self.services), if self.engine.is_some() && self.state.has_overlays() => {
+                () = sleep_until(self.reconcile_at), if self.engine.is_some() => self.begin_pass(),
+                () = sleep_until(self.services_at), if self.engine.is_some() && self.state.has_overlays() => {
                     self.state.poll_services();
-                    self.services = Instant::now() + SERVICES;
+                    self.services_at = Instant::now() + SERVICES_INTERVAL;
                 }
-                () = sleep_until(self.retry), if self.engine.is_some() && self.state.has_failed() => {
+                () = sleep_until(self.retry_at), if self.engine.is_some() && self.state.has_failed() => {
                     self.state.retry();
-                    self.retry = Instant::now() + RETRY;
+                    self.retry_at = Instant::now() + RETRY_PAUSE;
                 }
             }
         }
@@ -255,7 +289,7 @@ impl Docker {
 
     /// Applies to `table` what has changed of endpoints only, and gives the rest.
     pub fn read(&mut self, table: &NameTable) -> Reading {
-        let delta = self.state.take();
+        let delta = self.state.take_delta();
         let mut reading = Reading { removed: delta.removed, notices: delta.notices, ..Reading::default() };
         for (name, builder) in delta.networks {
             reading.networks.extend(self.finish(&name, builder));
@@ -293,13 +327,15 @@ impl Docker {
     /// # Errors
     /// The engine does not answer, or refuses to list its networks or containers.
     pub async fn load(&mut self) -> Result<Reading, EngineError> {
-        self.engine = Some(Engine::connect(&self.find_socket()?).await?);
+        let address = self.find_engine()?;
+        self.warn_of(&address);
+        self.engine = Some(Engine::connect(address).await?);
         self.state.reconcile();
         let (mut are_services_read, mut failures) = (false, Vec::new());
         loop {
-            self.ask();
+            self.send_requests();
             match self.requests.join_next().await {
-                Some(done) => match self.answered(done) {
+                Some(done) => match self.apply_answer(done) {
                     Some((Ask::Networks | Ask::Containers, error)) => return Err(error),
                     Some((_, error)) => failures.push(format!("{error}; it is left out")),
                     None => {}
@@ -308,7 +344,7 @@ impl Docker {
                 None => break,
             }
         }
-        self.state.renew_all();
+        self.state.rebuild_all();
         let mut reading = self.read(&NameTable::new());
         reading.notices.append(&mut failures);
         Ok(reading)
@@ -321,6 +357,12 @@ impl Docker {
             name: container.name.clone(),
             project: container.project.clone(),
             service: container.service.clone(),
+            is_one_off: container.is_one_off,
+            is_enabled: container.is_enabled,
+            status: container.status.clone(),
+            is_running: container.condition == names::Condition::Up,
+            health: container.health,
+            network_mode: container.network_mode.clone(),
             networks: self
                 .state
                 .in_order(container)
@@ -331,17 +373,41 @@ impl Docker {
         self.state.containers().map(status).collect()
     }
 
-    fn find_socket(&self) -> Result<std::path::PathBuf, EngineError> {
-        find_socket(self.options.socket.as_deref(), |name| std::env::var_os(name))
+    /// What events told is in force once all that was asked for it is answered, and read.
+    fn note_lag(&mut self) {
+        if let Some(happened) = self.pending_since
+            && !self.state.has_changes()
+            && self.state.is_settled()
+        {
+            self.activity.caught_up(happened);
+            self.pending_since = None;
+        }
+    }
+
+    /// Which of the patterns of networks match none that there is.
+    pub fn unmatched_patterns(&self) -> Vec<&str> {
+        let patterns = self.options.networks.iter().map(String::as_str);
+        patterns.filter(|pattern| !self.state.network_names().any(|name| pattern::is_about(pattern, name))).collect()
+    }
+
+    fn find_engine(&self) -> Result<EngineAddress, EngineError> {
+        find_engine(self.options.socket.as_deref(), |name| std::env::var_os(name))
+    }
+
+    fn warn_of(&mut self, address: &EngineAddress) {
+        if let Some(warning) = address.warning() {
+            self.state.note(warning);
+        }
     }
 
     fn begin_pass(&mut self) {
+        self.activity.resynced();
         self.state.reconcile();
-        self.pass = Instant::now() + PASS;
+        self.reconcile_at = Instant::now() + RECONCILE_INTERVAL;
     }
 
-    /// Asks what is to be asked.
-    fn ask(&mut self) {
+    /// Sends the requests that are due.
+    fn send_requests(&mut self) {
         let Some(engine) = &self.engine else { return };
         while let Some(request) = self.state.poll() {
             let engine = engine.clone();
@@ -352,8 +418,8 @@ impl Docker {
         }
     }
 
-    /// Takes in an answer; gives what was asked in vain.
-    fn answered(
+    /// Applies an answer; gives the request if it failed.
+    fn apply_answer(
         &mut self,
         done: Result<(Request, Result<Answer, EngineError>), JoinError>,
     ) -> Option<(Ask, EngineError)> {
@@ -364,8 +430,8 @@ impl Docker {
             Ok(answer) => self.state.answer(request, answer),
             Err(error) if error.is_gone() => self.state.answer(request, Answer::Gone),
             Err(error) => {
-                tracing::debug!(%error, "Docker was asked in vain");
-                self.retry = self.retry.max(Instant::now() + RETRY);
+                tracing::debug!(%error, "a request to Docker failed");
+                self.retry_at = self.retry_at.max(Instant::now() + RETRY_PAUSE);
                 let ask = request.ask.clone();
                 self.state.answer(request, Answer::Failed);
                 return Some((ask, error));
@@ -376,58 +442,85 @@ impl Docker {
 
     fn follow_up(&mut self, done: Result<(Request, Result<Answer, EngineError>), JoinError>) {
         // Without its lists nothing is known of an engine.
-        if let Some((Ask::Networks | Ask::Containers, error)) = self.answered(done) {
-            self.be_away(&error.to_string());
+        if let Some((Ask::Networks | Ask::Containers, error)) = self.apply_answer(done) {
+            self.set_away(&error.to_string());
         }
     }
 
-    fn be_away(&mut self, reason: &str) {
-        if self.presence != Presence::Away {
-            tracing::warn!("Docker is away ({reason}); what is known of its containers stays, and it is tried again");
+    fn set_away(&mut self, reason: &str) {
+        match self.presence {
+            Presence::Following => {
+                tracing::warn!(
+                    "Docker is away ({reason}); what is known of its containers stays, and it is tried again"
+                );
+            }
+            Presence::Starting => {
+                tracing::warn!(
+                    "Docker does not answer ({reason}); none of its containers is known yet; it is tried again"
+                );
+            }
+            Presence::Away => {}
         }
         self.presence = Presence::Away;
     }
 
-    fn take(&mut self, message: Message) {
+    fn receive(&mut self, message: Message) {
         match message {
-            Message::Here(engine) => {
+            Message::Connected(engine) => {
                 tracing::info!(api = %engine.version(), "Docker answers");
                 self.engine = Some(engine);
-                self.attempt.1 = FIRST_PAUSE;
             }
             Message::Subscribed => {
                 self.begin_pass();
                 self.state.retry();
                 self.is_subscribed = true;
-                self.start = Instant::now() + START;
+                self.start_by = Instant::now() + START_TIMEOUT;
             }
-            Message::Happened(events) => {
+            Message::Events(events) => {
+                self.attempt.1 = FIRST_PAUSE;
                 for event in &events {
-                    tracing::trace!(?event, "Docker tells");
+                    tracing::trace!(?event, "event");
                     self.state.event(event);
+                    let time = Some(event.time).filter(|time| *time > 0);
+                    self.pending_since = self.pending_since.into_iter().chain(time).min();
                 }
             }
-            Message::Away(error) => {
-                (self.follower, self.engine, self.is_subscribed) = (None, None, false);
-                let reason = error.map_or_else(|| "its events have ended".to_owned(), |error| error.to_string());
-                self.be_away(&reason);
-                let pause = self.attempt.1;
-                self.attempt = (Instant::now() + pause, (pause * 2).min(MAX_PAUSE));
+            // Whether it is away shows at the next attempt.
+            Message::Ended => {
+                tracing::debug!("Docker's events have ended");
+                if self.start_by <= Instant::now() {
+                    self.attempt.1 = FIRST_PAUSE;
+                }
+                self.unfollow();
+            }
+            Message::Failed(error) => {
+                self.unfollow();
+                self.set_away(&error.to_string());
             }
         }
     }
 
     fn follow(&mut self) {
         let messages = self.messages.0.clone();
-        let socket = self.find_socket();
+        let address = self.find_engine();
+        if let Ok(address) = &address {
+            self.warn_of(address);
+        }
         self.follower = Some(tokio::spawn(async move {
-            let end = match socket {
-                Ok(socket) => follow(&socket, &messages).await,
+            let end = match address {
+                Ok(address) => follow(address, &messages).await,
                 Err(error) => Err(error),
             };
-            // Nobody receives any more: it is being dropped.
-            let _ = messages.send(Message::Away(end.err()));
+            // No receiver any more: it is being dropped.
+            let _ = messages.send(end.map_or_else(Message::Failed, |()| Message::Ended));
         }));
+    }
+
+    /// Ends the subscription; it is made again after a pause.
+    fn unfollow(&mut self) {
+        (self.follower, self.engine, self.is_subscribed) = (None, None, false);
+        let pause = self.attempt.1;
+        self.attempt = (Instant::now() + pause, (pause * 2).min(MAX_PAUSE));
     }
 
     /// The network, as the template has it; without the template if that does not fit.
@@ -463,31 +556,33 @@ fn serving(options: &DockerOptions) -> Serving {
         listen: options.listen.clone(),
         domain: options.domain.clone(),
         hold: options.hold,
+        port: options.port,
         taken: options.taken.clone(),
+        taken_addresses: options.taken_addresses.clone(),
     }
 }
 
 /// Reads events, and does nothing else: an engine whose events are not read loses them, and is slowed down by it.
-async fn follow(socket: &std::path::Path, messages: &UnboundedSender<Message>) -> Result<(), EngineError> {
-    let tell = |message| {
-        // Nobody receives any more: it is being dropped.
+async fn follow(address: EngineAddress, messages: &UnboundedSender<Message>) -> Result<(), EngineError> {
+    let report = |message| {
+        // No receiver any more: it is being dropped.
         let _ = messages.send(message);
     };
-    let engine = Engine::connect(socket).await?;
-    tell(Message::Here(engine.clone()));
+    let engine = Engine::connect(address).await?;
+    report(Message::Connected(engine.clone()));
     let mut subscription = std::pin::pin!(engine.events());
-    let mut events = match timeout(SUBSCRIBED, &mut subscription).await {
+    let mut events = match timeout(SUBSCRIBE_TIMEOUT, &mut subscription).await {
         Ok(events) => events?,
         Err(_) => {
-            tell(Message::Subscribed);
+            report(Message::Subscribed);
             subscription.await?
         }
     };
-    tell(Message::Subscribed);
+    report(Message::Subscribed);
     while let Some(lines) = events.next().await {
-        let happened: Vec<Event> = lines.split(|octet| *octet == b'\n').filter_map(Event::parse).collect();
-        if !happened.is_empty() {
-            tell(Message::Happened(happened));
+        let events: Vec<Event> = lines.split(|octet| *octet == b'\n').filter_map(Event::parse).collect();
+        if !events.is_empty() {
+            report(Message::Events(events));
         }
     }
     Ok(())
@@ -498,6 +593,10 @@ async fn answer(engine: &Engine, ask: &Ask) -> Result<Answer, EngineError> {
     match ask {
         Ask::Networks => engine.get("/networks").await.map(Answer::Networks),
         Ask::Containers => engine.get("/containers/json?all=1").await.map(Answer::Containers),
+        Ask::Summary(id) => {
+            let filters = engine::escaped(&serde_json::json!({ "id": [id] }).to_string());
+            engine.get(&format!("/containers/json?all=1&filters={filters}")).await.map(Answer::Containers)
+        }
         Ask::Network(id) => engine.get(&format!("/networks/{}", engine::escaped(id))).await.map(network),
         Ask::Services(id) => engine.get(&format!("/networks/{}?verbose=true", engine::escaped(id))).await.map(network),
         Ask::Container(id) => {

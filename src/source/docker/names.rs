@@ -1,6 +1,6 @@
 //! What a container is called, where, and whether it is up: an inspection made into what the table needs. Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::source::seconds_of;
@@ -8,7 +8,7 @@ use crate::table::{Health, Port, Protocol, relative_names};
 use crate::wire::Name;
 
 use super::events::nanoseconds;
-use super::model::{Connected, Endpoint, Inspection, Words};
+use super::model::{self, Binding, Connected, Endpoint, Inspection, Labels, Summary};
 
 /// The network where Docker has no DNS of its own.
 const DEFAULT_BRIDGE: &str = "bridge";
@@ -41,7 +41,13 @@ pub(super) struct Container {
     /// Of Compose.
     pub(super) project: Option<String>,
     pub(super) service: Option<String>,
+    /// Made by `docker compose run`.
+    pub(super) is_one_off: bool,
     pub(super) condition: Condition,
+    /// The engine's word for it: `exited`.
+    pub(super) status: String,
+    /// Whose network namespace it is in: `host`, `container:ID`, `none`, else its own.
+    pub(super) network_mode: String,
     /// In ns since 1970; 0 if it was never started.
     pub(super) started: i64,
     pub(super) health: Health,
@@ -88,7 +94,10 @@ impl Container {
             name: connected.name.clone(),
             project: None,
             service: None,
+            is_one_off: false,
             condition: Condition::Pending,
+            status: String::new(),
+            network_mode: String::new(),
             started: 0,
             health: Health::Healthy,
             ports: Vec::new(),
@@ -97,6 +106,24 @@ impl Container {
             links: Vec::new(),
             problems: Vec::new(),
         }
+    }
+
+    /// What is known of a container that was created and not started, from its entry in the list: an inspection waits until
+    /// the start is through (docker.md 3.20). The list has no aliases; Compose's is the service's name, unless it is a one-off.
+    pub(super) fn created(summary: &Summary) -> Container {
+        let Summary { id, names, state, labels, host_config, network_settings, .. } = summary;
+        let mut network_settings = network_settings.clone();
+        for endpoint in network_settings.networks.values_mut() {
+            endpoint.aliases.extend(labels.get(SERVICE).filter(|_| !is_one_off(labels)).cloned());
+        }
+        let inspection = Inspection {
+            name: names.first().cloned().unwrap_or_default(),
+            state: model::State { status: state.clone(), ..model::State::default() },
+            host_config: host_config.clone(),
+            config: model::Config { labels: labels.clone(), ..model::Config::default() },
+            network_settings,
+        };
+        Container::read(id, &inspection)
     }
 
     pub(super) fn read(id: &str, inspection: &Inspection) -> Container {
@@ -131,7 +158,10 @@ impl Container {
             attachments: attachments.collect(),
             project: labels.get(PROJECT).cloned(),
             service: labels.get(SERVICE).cloned(),
+            is_one_off: is_one_off(labels),
             condition,
+            status: state.status.clone(),
+            network_mode: host_config.network_mode.clone(),
             started: nanoseconds(&state.started_at).unwrap_or(0),
             health: match state.health.status.as_str() {
                 "unhealthy" => Health::Unhealthy,
@@ -172,7 +202,7 @@ pub(super) fn parsed<'a>(texts: impl IntoIterator<Item = &'a String>) -> Vec<IpA
 }
 
 /// All names on a network but the short id, which the table adds.
-fn names_of(name: &str, id: &str, endpoint: &Endpoint, hostname: &str, labels: &Words, is_default: bool) -> Vec<Name> {
+fn names_of(name: &str, id: &str, endpoint: &Endpoint, hostname: &str, labels: &Labels, is_default: bool) -> Vec<Name> {
     let mut names: Vec<&str> = vec![name];
     if endpoint.dns_names.is_empty() {
         names.extend(endpoint.aliases.iter().map(String::as_str));
@@ -188,7 +218,7 @@ fn names_of(name: &str, id: &str, endpoint: &Endpoint, hostname: &str, labels: &
     names.retain(|name| *name != short);
     let mut of_compose = Vec::new();
     if let (Some(service), Some(project)) = (labels.get(SERVICE), labels.get(PROJECT))
-        && !labels.get(ONE_OFF).is_some_and(|one_off| one_off.eq_ignore_ascii_case("true"))
+        && !is_one_off(labels)
     {
         if is_default {
             // Elsewhere Compose has made it an alias, where it is to be one.
@@ -216,12 +246,12 @@ fn names_of(name: &str, id: &str, endpoint: &Endpoint, hostname: &str, labels: &
     names
 }
 
-/// The exposed ports by number, and those of the label by name, too: `http=80, dns=53/udp`.
+/// The exposed and the published ports by number, and those of the label by name, too: `http=80, dns=53/udp`. Each with where
+/// it is published.
 fn ports(inspection: &Inspection) -> Vec<Port> {
-    let exposed = inspection.config.exposed_ports.keys().filter_map(|port| {
-        let (number, protocol) = port_of(port)?;
-        Some(Port::new(number, protocol))
-    });
+    let published = &inspection.network_settings.ports;
+    let numbers = inspection.config.exposed_ports.keys().chain(published.keys());
+    let exposed = numbers.filter_map(|port| port_of(port).map(|(number, protocol)| Port::new(number, protocol)));
     let named =
         inspection.config.labels.get(PORTS).into_iter().flat_map(|ports| ports.split(',')).filter_map(named_port);
     let mut ports: Vec<Port> = named.collect();
@@ -231,7 +261,23 @@ fn ports(inspection: &Inspection) -> Vec<Port> {
             ports.push(port);
         }
     }
+    for (key, bindings) in published.iter().filter(|(_, bindings)| !bindings.is_empty()) {
+        let sockets: Vec<SocketAddr> = bindings.iter().filter_map(socket_of).collect();
+        for port in ports.iter_mut().filter(|port| Some((port.number(), port.protocol())) == port_of(key)) {
+            *port = port.clone().published_at(sockets.iter().copied());
+        }
+    }
     ports
+}
+
+/// Where a port is published; an engine that names no address means all of them.
+fn socket_of(binding: &Binding) -> Option<SocketAddr> {
+    let ip = match binding.host_ip.as_str() {
+        "" => Ipv4Addr::UNSPECIFIED.into(),
+        ip => ip.parse::<IpAddr>().ok()?,
+    };
+    let port = binding.host_port.parse().ok().filter(|port| *port > 0)?;
+    Some(SocketAddr::new(ip, port))
 }
 
 /// `http=80`, `dns=53/udp`.
@@ -254,15 +300,19 @@ fn port_of(text: &str) -> Option<(u16, Protocol)> {
     number.parse().ok().filter(|number| *number > 0).map(|number| (number, protocol))
 }
 
+fn is_one_off(labels: &Labels) -> bool {
+    labels.get(ONE_OFF).is_some_and(|one_off| one_off.eq_ignore_ascii_case("true"))
+}
+
 /// False if a label says so.
-pub(super) fn is_enabled(labels: &Words) -> bool {
+pub(super) fn is_enabled(labels: &Labels) -> bool {
     !labels
         .get(ENABLE)
         .is_some_and(|enable| matches!(enable.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off"))
 }
 
 /// What is wrong with the labels that are ours, for people.
-pub(super) fn problems(labels: &Words) -> Vec<String> {
+pub(super) fn problems(labels: &Labels) -> Vec<String> {
     let each = |text: &str, is_good: fn(&str) -> bool| {
         text.split(',').map(str::trim).filter(|part| !part.is_empty()).all(is_good)
     };
@@ -285,7 +335,7 @@ fn is_switch(text: &str) -> bool {
 }
 
 /// What a network's label says of holding questions (answers.md N11).
-pub(super) fn hold(labels: &Words) -> Option<Duration> {
+pub(super) fn hold(labels: &Labels) -> Option<Duration> {
     let seconds = seconds_of(labels.get(HOLD)?)?;
     Duration::try_from_secs_f64(seconds).ok()
 }
@@ -347,7 +397,14 @@ mod tests {
         let all = ["proj_web_1", "web", "web.proj", "proj-web-1", "www", "web.local"];
         assert_eq!(names(&web.attachments[0]), all);
         assert_eq!(names(&web.attachments[1])[1..3], ["web", "api"]);
-        assert_eq!(web.ports, [Port::new(443, Protocol::Udp), Port::new(80, Protocol::Tcp)]);
+        let published = ["0.0.0.0:32769", "[::]:32769"].map(|socket| socket.parse::<SocketAddr>().unwrap());
+        assert_eq!(
+            web.ports,
+            [
+                Port::new(443, Protocol::Udp).published_at(published),
+                Port::new(80, Protocol::Tcp).published_at(published)
+            ]
+        );
         let named =
             changed(WEB, "www, web.local\"", " *.web ,, a..b\", \"callsign.ports\": \"http=80, quic=443/udp, x=0, y\"");
         assert_eq!(
@@ -355,7 +412,15 @@ mod tests {
             Some("*.web"),
             "what is no name is left out"
         );
-        assert_eq!(named.ports, [Port::named("http", 80, Protocol::Tcp), Port::named("quic", 443, Protocol::Udp)]);
+        assert_eq!(
+            named.ports,
+            [
+                Port::named("http", 80, Protocol::Tcp).published_at(published),
+                Port::named("quic", 443, Protocol::Udp).published_at(published)
+            ]
+        );
+        let elsewhere = changed(WEB, "\"HostIp\": \"0.0.0.0\"", "\"HostIp\": \"\"");
+        assert_eq!(elsewhere.ports, web.ports, "an engine that names no address means all");
         let disabled = changed(WEB, "\"callsign.names\": \"www, web.local\"", "\"callsign.enable\": \"false\"");
         assert!(web.is_enabled && !disabled.is_enabled);
     }
@@ -443,7 +508,7 @@ mod tests {
 
     #[test]
     fn labels_that_are_wrong_are_problems() {
-        let problems = |label: &str, text: &str| problems(&Words::from([(label.to_owned(), text.to_owned())]));
+        let problems = |label: &str, text: &str| problems(&Labels::from([(label.to_owned(), text.to_owned())]));
         for (label, good, wrong) in [
             (ENABLE, "False", "flase"),
             (NAMES, "www, *.web,", "www, bad..name"),
@@ -461,7 +526,7 @@ mod tests {
 
     #[test]
     fn n11_hold_by_label() {
-        let label = |text: &str| hold(&Words::from([(HOLD.to_owned(), text.to_owned())]));
+        let label = |text: &str| hold(&Labels::from([(HOLD.to_owned(), text.to_owned())]));
         assert_eq!(label("2s"), Some(Duration::from_secs(2)));
         assert_eq!(label("500ms"), Some(Duration::from_millis(500)));
         assert_eq!((label("2"), label("-1s"), label("soon")), (None, None, None));

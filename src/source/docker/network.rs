@@ -76,7 +76,7 @@ impl Network {
             .config
             .iter()
             .filter_map(|pool| pool.subnet.parse::<IpNet>().ok())
-            // Where a plugin or DHCP gives the addresses, the engine has 0.0.0.0/0: that is nobody's, not everybody's.
+            // Where a plugin or DHCP gives the addresses, the engine says 0.0.0.0/0: no subnet of its own.
             .filter(|subnet| subnet.prefix_len() > 0)
             .map(|net| net.trunc())
             .collect();
@@ -116,7 +116,7 @@ impl Network {
         self.gateways() != before
     }
 
-    fn contains(&self, address: IpAddr) -> bool {
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
         self.subnets.iter().any(|subnet| subnet.contains(&address))
     }
 

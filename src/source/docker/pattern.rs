@@ -12,6 +12,11 @@ pub(super) fn is_excluded(patterns: &[String], name: &str) -> bool {
     patterns.iter().filter_map(|pattern| pattern.strip_prefix('!')).any(|pattern| matches(pattern, name))
 }
 
+/// True if a pattern, an exclusion or not, matches.
+pub(super) fn is_about(pattern: &str, name: &str) -> bool {
+    matches(pattern.strip_prefix('!').unwrap_or(pattern), name)
+}
+
 /// `*` stands for any characters, none too.
 fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');

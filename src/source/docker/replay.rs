@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 
 use crate::table::NameTable;
 
-use super::events::{Event, What};
+use super::events::{Change, Event};
 use super::state::{Answer, Ask, Serving, State};
 
 /// More requests than this in a row are one without end.
@@ -22,7 +22,7 @@ pub fn replay(input: &[u8]) {
         if let Some(event) = Event::parse(line) {
             state.event(&event);
             put(&mut state, &table);
-            if let What::Ended(id) | What::Removed(id) = &event.what
+            if let Change::Ended(id) | Change::Removed(id) = &event.change
                 && event.time == 0
             {
                 let has_address = |endpoint: &crate::table::Endpoint| !endpoint.addresses().is_empty();
@@ -35,14 +35,14 @@ pub fn replay(input: &[u8]) {
         let Some(request) = state.poll() else { continue };
         let answer = match &request.ask {
             Ask::Networks => read(line).map(Answer::Networks),
-            Ask::Containers => read(line).map(Answer::Containers),
+            Ask::Containers | Ask::Summary(_) => read(line).map(Answer::Containers),
             Ask::Network(_) | Ask::Services(_) => read(line).map(|network| Answer::Network(network, Vec::new())),
             Ask::Container(_) => read(line).map(Answer::Container),
         };
         state.answer(request, answer.unwrap_or(Answer::Failed));
         put(&mut state, &table);
     }
-    // Whatever is left to ask, the engine has none of it any more.
+    // Of all that is still to be asked the engine has nothing any more.
     state.retry();
     state.poll_services();
     state.reconcile();
@@ -65,7 +65,7 @@ fn read<T: DeserializeOwned>(line: &[u8]) -> Option<T> {
 }
 
 fn put(state: &mut State, table: &NameTable) {
-    let delta = state.take();
+    let delta = state.take_delta();
     for name in &delta.removed {
         // It may be one that could not be built.
         let _ = table.remove(name);

@@ -67,6 +67,7 @@ mod lines;
 mod network;
 mod pass;
 mod stamp;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -81,6 +82,7 @@ use crate::wire::Name;
 use digests::Digester;
 use network::{Clock, Found, Looked, Place, Watched};
 use stamp::Stamp;
+pub use watch::{DirectoryWatchError, DirectoryWatcher};
 
 /// The file of the directory that is no network: whom netavark sends its signals to.
 pub const PID_FILE: &str = "aardvark.pid";

@@ -7,8 +7,8 @@ mod tables;
 use crate::spelling::edits;
 use tables::ALL;
 pub(super) use tables::{
-    CACHE, CONTROL, DOCKER, ENDPOINT, FORWARD, LIMITS, LOG, METRICS, NETWORK, PODMAN_NETWORK, PODMAN_ROOT,
-    PODMAN_SERVER, PORT, RECORD, ROOT, SERVER,
+    CACHE, CONTROL, DOCKER, ENDPOINT, FORWARD, HOST, LIMITS, LOG, METRICS, NETWORK, PODMAN, PODMAN_NETWORK,
+    PODMAN_ROOT, PODMAN_SERVER, PORT, RECORD, ROOT, SERVER,
 };
 
 /// A table of the file.
@@ -63,6 +63,8 @@ pub enum ValueKind {
     Word(&'static [&'static str]),
     /// A list of strings.
     Texts,
+    /// A string, or a list of strings.
+    TextOrTexts,
     /// A list of strings, or this word; it has to be there.
     RequiredTextsOr(&'static str),
     /// Any keys, each with a string.

@@ -5,7 +5,7 @@ use crate::wire::reply::{UDP_SIZE_LARGEST, UDP_SIZE_PLAIN};
 
 use super::ValueKind::{
     self, Flag, Map, Number, Octets, RequiredNumber, RequiredText, RequiredTextsOr, Seconds, Table, Tables, Text,
-    Texts, Word,
+    TextOrTexts, Texts, Word,
 };
 use super::{KeySchema, TableSchema};
 
@@ -43,6 +43,8 @@ pub(in crate::source::config) static ROOT: TableSchema = table(
         key("server", "[server]", Table(&SERVER), "", "The server as a whole."),
         key("cache", "[cache]", Table(&CACHE), "", "The cache of upstream answers."),
         key("docker", "[docker]", Table(&DOCKER), "", "Docker as a source of networks and containers."),
+        key("host", "[host]", Table(&HOST), "", "The names of all containers on the host itself."),
+        key("podman", "[podman]", Table(&PODMAN), "", "Podman's networks, for the host view."),
         key(
             "network",
             "[[network]], with two brackets, as there can be several",
@@ -52,7 +54,7 @@ pub(in crate::source::config) static ROOT: TableSchema = table(
         ),
         key("forward", "[[forward]]", Tables(&FORWARD), "", "Upstreams for a domain."),
         key("control", "[control]", Table(&CONTROL), "", "The control socket."),
-        key("metrics", "[metrics]", Table(&METRICS), "", "Metrics and health over HTTP."),
+        key("metrics", "[metrics]", Table(&METRICS), "", "Metrics, health and the page over HTTP."),
         key("log", "[log]", Table(&LOG), "", "The query log."),
     ],
 );
@@ -133,6 +135,13 @@ pub(in crate::source::config) static SERVER: TableSchema = table(
             "`1232`",
             "The largest reply over UDP, in octets.",
         ),
+        key(
+            "hosts",
+            "hosts = true",
+            Flag,
+            "`false`",
+            "Answer the names of the host's `/etc/hosts` to all containers that may forward. See [host.md](host.md#the-hosts-own-names-for-containers).",
+        ),
         key("limits", "[server.limits]", Table(&LIMITS), "", "Limits."),
     ],
 );
@@ -194,14 +203,14 @@ pub(in crate::source::config) static DOCKER: TableSchema = table(
             "socket = \"/var/run/docker.sock\"",
             Text,
             "`$DOCKER_HOST`, the current context, `/var/run/docker.sock`",
-            "The engine's socket.",
+            "The engine's socket; or `tcp://127.0.0.1:2375`, a socket proxy by plain HTTP.",
         ),
         key(
             "networks",
             "networks = [\"shop_*\", \"!secret\"]",
             Texts,
             "all",
-            "Patterns of the networks that are served; one with `!` in front excludes.",
+            "Patterns of the networks that are served: `*` stands for any characters, and `!` in front excludes. One that matches no network is a warning.",
         ),
         key(
             "listen",
@@ -216,9 +225,50 @@ pub(in crate::source::config) static DOCKER: TableSchema = table(
             "hold = \"2s\"",
             HOLD,
             "`0`",
-            "How long a query for a container that is about to start waits for it.",
+            "How long a query for a container that was created and does not run yet waits for it.",
         ),
     ],
+);
+
+pub(in crate::source::config) static HOST: TableSchema = table(
+    "[host]",
+    "The host view: the names of all containers, for the host itself. An empty table turns it on. See [host.md](host.md).",
+    &[
+        key(
+            "listen",
+            "listen = \"127.0.0.55\"",
+            TextOrTexts,
+            "`\"127.0.0.55\"`",
+            "Where it listens. An address may have a port: `\"127.0.0.55:5300\"`.",
+        ),
+        key(
+            "domain",
+            "domain = \"containers.internal\"",
+            Text,
+            "`\"containers.internal\"`",
+            "The domain that all names lie below: `web.shop.containers.internal`.",
+        ),
+        key(
+            "answer",
+            "answer = \"published\"",
+            Word(&["containers", "published"]),
+            "`\"containers\"`",
+            "What a name gives: the containers' addresses, or, for hosts that cannot route to these, the addresses that their ports are published on.",
+        ),
+        key("allow", "allow = [\"127.0.0.0/8\"]", Texts, "the host itself", "Subnets that may ask."),
+    ],
+);
+
+pub(in crate::source::config) static PODMAN: TableSchema = table(
+    "[podman]",
+    "Podman's networks, read for the host view alone, beside the server that answers them to containers. See [host.md](host.md#podman).",
+    &[key(
+        "directory",
+        "directory = \"/run/containers/networks/aardvark-dns\"",
+        RequiredText,
+        "",
+        "The directory that netavark writes them to.",
+    )],
 );
 
 pub(in crate::source::config) static NETWORK: TableSchema = table(
@@ -388,6 +438,13 @@ pub(in crate::source::config) static PORT: TableSchema = table(
         key("name", "name = \"http\"", Text, "none", "The service's name."),
         key("port", "port = 8080", RequiredNumber(1, u16::MAX as i64), "", "The port."),
         key("protocol", "protocol = \"tcp\"", Word(&["tcp", "udp", "sctp"]), "`\"tcp\"`", "The protocol."),
+        key(
+            "published",
+            "published = [\"127.0.0.1:8080\"]",
+            Texts,
+            "none",
+            "Where the host publishes it, for a host view that answers so.",
+        ),
     ],
 );
 
@@ -436,7 +493,7 @@ pub(in crate::source::config) static CONTROL: TableSchema = table(
 
 pub(in crate::source::config) static METRICS: TableSchema = table(
     "[metrics]",
-    "Metrics and health over HTTP.",
+    "Metrics, health and the page over HTTP.",
     &[
         key("listen", "listen = \"127.0.0.1:9153\"", Text, "none: they are off", "Address and port."),
         key(
@@ -445,6 +502,21 @@ pub(in crate::source::config) static METRICS: TableSchema = table(
             Word(&["coredns"]),
             "none",
             "Adds the metric names of CoreDNS, for its dashboards.",
+        ),
+        key("page", "page = false", Flag, "`true`", "Serves the page at `/`, too."),
+        key(
+            "token_file",
+            "token_file = \"/etc/callsign/token\"",
+            Text,
+            "none",
+            "The file with the token that the page asks for. Off loopback there is no page without one.",
+        ),
+        key(
+            "hosts",
+            "hosts = [\"dns.example.com\"]",
+            Texts,
+            "none",
+            "Names and addresses that the page may be reached by, besides `localhost` and the listener's address.",
         ),
     ],
 );
@@ -475,6 +547,14 @@ pub(in crate::source::config) static LOG: TableSchema = table(
             "The file. It is opened again on SIGHUP.",
         ),
         key("sample", "sample = 100", Number(1, 1_000_000), "`1`", "Log one query in so many."),
+        key(
+            "dnstap",
+            "dnstap = \"unix:/run/dnstap.sock\"",
+            Text,
+            "none",
+            "Where a reader of dnstap listens, `unix:PATH` or `tcp:ADDRESS:PORT`: it gets all queries and replies, of clients and of \
+             upstreams, whatever `queries` and `sample` say.",
+        ),
     ],
 );
 
@@ -488,7 +568,7 @@ pub(in crate::source::config) static PODMAN_ROOT: TableSchema = table(
         key("network", "[[network]]", Tables(&PODMAN_NETWORK), "", "What is added to a network of Podman's."),
         key("forward", "[[forward]]", Tables(&FORWARD), "", "Upstreams for a domain."),
         key("control", "[control]", Table(&CONTROL), "", "The control socket."),
-        key("metrics", "[metrics]", Table(&METRICS), "", "Metrics and health over HTTP."),
+        key("metrics", "[metrics]", Table(&METRICS), "", "Metrics, health and the page over HTTP."),
         key("log", "[log]", Table(&LOG), "", "The query log."),
     ],
 );
@@ -505,5 +585,7 @@ pub(in crate::source::config) static PODMAN_NETWORK: TableSchema = TableSchema {
 };
 
 /// All tables of the configuration file, in the order of its documentation.
-pub(super) static ALL: [&TableSchema; 13] =
-    [&ROOT, &SERVER, &LIMITS, &CACHE, &DOCKER, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD, &CONTROL, &METRICS, &LOG];
+pub(super) static ALL: [&TableSchema; 15] = [
+    &ROOT, &SERVER, &LIMITS, &CACHE, &DOCKER, &HOST, &PODMAN, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD, &CONTROL,
+    &METRICS, &LOG,
+];

@@ -22,17 +22,24 @@ impl State {
                 if let Ask::Container(id) = &ask {
                     self.listed.remove(id);
                 }
-                self.failed.insert(ask);
+                if !matches!(ask, Ask::Summary(_)) {
+                    self.failed.insert(ask);
+                }
             }
-            (Ask::Networks, Answer::Networks(list)) => self.take_networks(list, asked),
-            (Ask::Containers, Answer::Containers(list)) => self.take_containers(&list, asked),
+            (Ask::Networks, Answer::Networks(list)) => self.apply_networks(list, asked),
+            (Ask::Containers, Answer::Containers(list)) => self.apply_containers(&list, asked),
+            (Ask::Summary(id), Answer::Containers(list)) if !self.is_gone(id, asked) => {
+                if let Some(summary) = list.iter().find(|summary| summary.id == *id && summary.state == "created") {
+                    self.apply_created(summary, asked);
+                }
+            }
             (Ask::Network(id), Answer::Network(network, interfaces)) if !self.is_gone(id, asked) => {
-                self.take_network(&network, &interfaces, asked);
+                self.apply_network(&network, &interfaces, asked);
             }
-            (Ask::Services(id), Answer::Network(network, _)) => self.take_services(id, network.services),
+            (Ask::Services(id), Answer::Network(network, _)) => self.apply_services(id, network.services),
             (Ask::Network(id), Answer::Gone) => self.remove_network(id),
             (Ask::Container(id), Answer::Container(inspection)) if !self.is_gone(id, asked) => {
-                self.take_container(id, &inspection, asked);
+                self.apply_inspection(id, &inspection, asked);
             }
             (Ask::Container(id), Answer::Gone) if self.containers.get(id).is_none_or(|known| known.changed < asked) => {
                 self.remove_container(id);
@@ -44,7 +51,7 @@ impl State {
         self.gone.retain(|_, removed| oldest.is_some_and(|oldest| oldest < *removed));
     }
 
-    fn take_networks(&mut self, list: Vec<model::Network>, asked: u64) {
+    fn apply_networks(&mut self, list: Vec<model::Network>, asked: u64) {
         let listed: BTreeSet<String> = list.into_iter().map(|network| network.id).filter(|id| !id.is_empty()).collect();
         let is_gone = |(id, known): &(&String, &KnownNetwork)| known.asked < asked && !listed.contains(*id);
         let gone: Vec<String> = self.networks.iter().filter(is_gone).map(|(id, _)| id.clone()).collect();
@@ -53,7 +60,7 @@ impl State {
         self.dirty_networks.extend(here);
     }
 
-    fn take_containers(&mut self, list: &[Summary], asked: u64) {
+    fn apply_containers(&mut self, list: &[Summary], asked: u64) {
         let listed: BTreeSet<&str> = list.iter().map(|summary| summary.id.as_str()).collect();
         let is_gone = |(id, known): &(&String, &KnownContainer)| {
             known.asked < asked && known.changed < asked && !listed.contains(id.as_str())
@@ -72,22 +79,53 @@ impl State {
         }
     }
 
-    fn take_container(&mut self, id: &str, inspection: &Inspection, asked: u64) {
+    /// Takes in that a container was created: its names wait for it from now on. Its inspection knows better.
+    fn apply_created(&mut self, summary: &Summary, asked: u64) {
+        let mut container = Container::created(summary);
+        let known = self.containers.remove(&summary.id);
+        let known = match known {
+            Some(known) if known.is_inspected => known,
+            Some(mut known) => {
+                // It was connected meanwhile: the addresses are from its networks.
+                for attachment in &mut container.attachments {
+                    let network = self.resolve(attachment);
+                    let at = known.container.attachments.iter().find(|at| self.resolve(at) == network);
+                    if let (Some(_), Some(at)) = (network, at) {
+                        *attachment = Attachment { names: std::mem::take(&mut attachment.names), ..at.clone() };
+                    }
+                }
+                let is_new = |at: &&Attachment| {
+                    let network = self.resolve(at);
+                    !container.attachments.iter().any(|known| self.resolve(known) == network)
+                };
+                let others: Vec<Attachment> = known.container.attachments.iter().filter(is_new).cloned().collect();
+                container.attachments.extend(others);
+                known.container = container;
+                known
+            }
+            None => KnownContainer { container, asked, changed: 0, summary: None, is_inspected: false },
+        };
+        let container = known.container.clone();
+        self.containers.insert(summary.id.clone(), known);
+        self.mark_endpoints(&summary.id, &container);
+    }
+
+    fn apply_inspection(&mut self, id: &str, inspection: &Inspection, asked: u64) {
         // One that was asked before the list does not stand for its entry.
         let listed = self.listed.get(id).filter(|(_, listed)| *listed < asked).map(|(hash, _)| *hash);
         if listed.is_some() {
             self.listed.remove(id);
         }
         let mut container = Container::read(id, inspection);
-        let (changed, before) = match self.containers.remove(id) {
+        let (changed, was_inspected, before) = match self.containers.remove(id) {
             // It was asked too early to know of what has happened since.
             Some(known) if asked < known.changed => {
                 self.dirty.insert(id.to_owned());
                 self.containers.insert(id.to_owned(), known);
                 return;
             }
-            Some(known) => (known.changed, Some(known.container)),
-            None => (0, None),
+            Some(known) => (known.changed, known.is_inspected, Some(known.container)),
+            None => (0, false, None),
         };
         if let Some(before) = &before {
             // An inspection does not have the gateway bridge.
@@ -101,11 +139,11 @@ impl State {
             if let Some(known) = self.networks.get_mut(&network)
                 && known.network.learn(&attachment.gateways)
             {
-                self.renewed.insert(network);
+                self.changed_networks.insert(network);
             }
         }
         // Labels never change: said once.
-        if before.as_ref().is_none_or(|before| before.problems != container.problems) {
+        if !was_inspected || before.as_ref().is_some_and(|before| before.problems != container.problems) {
             let name = &container.name;
             self.notices.extend(container.problems.iter().map(|problem| format!("container {name}: {problem}")));
         }
@@ -115,18 +153,18 @@ impl State {
             self.linking.insert(id.to_owned());
         }
         let is_other = before.as_ref() != Some(&container);
-        let known = KnownContainer { container, asked, changed, summary: listed };
+        let known = KnownContainer { container, asked, changed, summary: listed, is_inspected: true };
         if is_other {
-            before.iter().for_each(|before| self.touch(id, before));
+            before.iter().for_each(|before| self.mark_endpoints(id, before));
             let container = known.container.clone();
             self.containers.insert(id.to_owned(), known);
-            self.touch(id, &container);
+            self.mark_endpoints(id, &container);
         } else {
             self.containers.insert(id.to_owned(), known);
         }
     }
 
-    fn take_network(&mut self, model: &model::Network, interfaces: &[Interface], asked: u64) {
+    fn apply_network(&mut self, model: &model::Network, interfaces: &[Interface], asked: u64) {
         let id = model.id.as_str();
         let Some(mut network) = Network::read(model, interfaces) else { return self.remove_network(id) };
         match self.networks.get_mut(id) {
@@ -135,7 +173,7 @@ impl State {
                 known.asked = asked;
                 if known.network != network {
                     known.network = network;
-                    self.renewed.insert(id.to_owned());
+                    self.changed_networks.insert(id.to_owned());
                 }
             }
             None => {
@@ -155,11 +193,11 @@ impl State {
                 self.rename(id);
             }
         }
-        self.take_connected(id, model, asked);
+        self.apply_connected(id, model, asked);
     }
 
     /// Takes in who is on a network, which is known before a container's first instruction.
-    fn take_connected(&mut self, id: &str, model: &model::Network, asked: u64) {
+    fn apply_connected(&mut self, id: &str, model: &model::Network, asked: u64) {
         let is_identity = self.networks[id].network.kind == Kind::Identity;
         // Others are no containers: an overlay network's load balancer, a sandbox.
         let is_container = |id: &str| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -171,10 +209,10 @@ impl State {
             let mut known = self.containers.remove(container_id).unwrap_or_else(|| {
                 self.dirty.insert(container_id.clone());
                 let container = Container::unseen(connected);
-                KnownContainer { container, asked, changed: 0, summary: None }
+                KnownContainer { container, asked, changed: 0, summary: None, is_inspected: false }
             });
             if known.changed < asked && known.asked <= asked {
-                let place = known.container.attachments.iter().position(|at| self.is_of(at, id));
+                let place = known.container.attachments.iter().position(|at| self.is_on(at, id));
                 let attachment = match place {
                     Some(place) => &mut known.container.attachments[place],
                     None => {
@@ -201,39 +239,39 @@ impl State {
                     attachment.addresses = addresses;
                     attachment.endpoint_id = connected.endpoint_id.clone();
                     let container = known.container.clone();
-                    self.touch(container_id, &container);
+                    self.mark_endpoints(container_id, &container);
                 }
             }
             self.containers.insert(container_id.clone(), known);
         }
         if is_identity {
-            self.take_out_of(id, model, asked);
+            self.detach_departed(id, model, asked);
         }
     }
 
     /// Takes those off the gateway bridge that are not on it any more: no event and no inspection tells.
-    fn take_out_of(&mut self, id: &str, model: &model::Network, asked: u64) {
+    fn detach_departed(&mut self, id: &str, model: &model::Network, asked: u64) {
         let is_left = |known: &KnownContainer, container: &str| {
             known.changed < asked
                 && !model.containers.contains_key(container)
-                && known.container.attachments.iter().any(|at| self.is_of(at, id))
+                && known.container.attachments.iter().any(|at| self.is_on(at, id))
         };
         let left: Vec<String> =
             self.containers.iter().filter(|(id, known)| is_left(known, id)).map(|(id, _)| id.clone()).collect();
         for container in left {
             if let Some(known) = self.containers.get_mut(&container) {
                 known.container.attachments.retain(|at| at.network_id != id);
-                self.touched.insert((id.to_owned(), container));
+                self.changed_endpoints.insert((id.to_owned(), container));
             }
         }
     }
 
-    fn take_services(&mut self, id: &str, services: BTreeMap<String, Service>) {
+    fn apply_services(&mut self, id: &str, services: BTreeMap<String, Service>) {
         if let Some(known) = self.networks.get_mut(id)
             && known.services != services
         {
             known.services = services;
-            self.renewed.insert(id.to_owned());
+            self.changed_networks.insert(id.to_owned());
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::settings::Address;
 use crate::source::docker::names::{Attachment, Condition, Container};
 use crate::source::docker::network::Network;
 use crate::source::docker::{pattern, swarm};
 use crate::table::{Clients, Endpoint, EndpointState, NetworkBuilder};
+use crate::wire::Name;
 
 use super::{Kind, KnownNetwork, State};
 
@@ -33,25 +34,30 @@ pub(in crate::source::docker) struct Delta {
 impl State {
     /// True if there is something to do to the table.
     pub(in crate::source::docker) fn has_changes(&self) -> bool {
-        !self.renewed.is_empty() || !self.touched.is_empty() || !self.removed.is_empty() || !self.notices.is_empty()
+        !self.changed_networks.is_empty()
+            || !self.changed_endpoints.is_empty()
+            || !self.removed.is_empty()
+            || !self.notices.is_empty()
     }
 
     /// What has changed since this was last called.
-    pub(in crate::source::docker) fn take(&mut self) -> Delta {
-        let renewed = std::mem::take(&mut self.renewed);
-        let touched = std::mem::take(&mut self.touched);
+    pub(in crate::source::docker) fn take_delta(&mut self) -> Delta {
+        let changed_networks = std::mem::take(&mut self.changed_networks);
+        let changed_endpoints = std::mem::take(&mut self.changed_endpoints);
+        changed_networks.iter().for_each(|id| self.note_taken_addresses(id));
         let mut delta = Delta {
             removed: std::mem::take(&mut self.removed),
             notices: std::mem::take(&mut self.notices),
             ..Delta::default()
         };
-        let members = self.members(&renewed);
-        for id in &renewed {
+        let members = self.members(&changed_networks);
+        for id in &changed_networks {
             if let Some((name, builder)) = self.build(id, members.get(id.as_str()).map_or(&[], Vec::as_slice)) {
                 delta.networks.push((name, builder));
             }
         }
-        for (network, container) in touched.iter().filter(|(network, _)| !renewed.contains(network)) {
+        for (network, container) in changed_endpoints.iter().filter(|(network, _)| !changed_networks.contains(network))
+        {
             let Some(known) = self.networks.get(network) else { continue };
             if let Some(name) = &known.served_as {
                 let endpoint = self.endpoint(known, container);
@@ -98,8 +104,8 @@ impl State {
         for gateway in &gateways {
             builder = builder.gateway(&gateway.to_string());
         }
-        for address in self.listen(network, &gateways) {
-            builder = builder.listen(&address);
+        for address in self.listen(network, &gateways).iter().filter(|address| self.taken_by(address).is_none()) {
+            builder = builder.listen(&address.to_string());
         }
         if self.is_served(network) {
             if let Some(domain) = &self.serving.domain {
@@ -123,19 +129,41 @@ impl State {
     }
 
     /// Where a network's clients ask.
-    fn listen(&self, network: &Network, gateways: &[IpAddr]) -> Vec<String> {
+    fn listen(&self, network: &Network, gateways: &[IpAddr]) -> Vec<Address> {
         if !self.serving.listen.is_empty() {
-            let is_of = |subnets: &[ipnet::IpNet], ip: IpAddr| subnets.iter().any(|subnet| subnet.contains(&ip));
             let is_own = |address: &&Address| {
                 let ip = address.ip();
-                is_of(&network.subnets, ip)
-                    || network.is_default && !self.networks.values().any(|known| is_of(&known.network.subnets, ip))
+                network.contains(ip)
+                    || network.is_default && !self.networks.values().any(|known| known.network.contains(ip))
             };
-            return self.serving.listen.iter().filter(is_own).map(ToString::to_string).collect();
+            return self.serving.listen.iter().filter(is_own).cloned().collect();
         }
         // The default bridge's gateway is the one that daemon.json names.
         let is_listened = self.is_served(network) || network.is_default && !self.is_excluded(network);
-        if is_listened { gateways.iter().map(ToString::to_string).collect() } else { Vec::new() }
+        if is_listened { gateways.iter().copied().map(Address::from).collect() } else { Vec::new() }
+    }
+
+    /// The network of the file that listens at an address.
+    fn taken_by(&self, address: &Address) -> Option<&String> {
+        let at = SocketAddr::new(address.ip(), address.port().unwrap_or(self.serving.port));
+        self.serving.taken_addresses.get(&at)
+    }
+
+    /// Says which addresses of a network are the file's.
+    fn note_taken_addresses(&mut self, id: &str) {
+        let Some(known) = self.networks.get(id) else { return };
+        let Some(name) = &known.served_as else { return };
+        let listen = self.listen(&known.network, &known.network.gateways());
+        let taken = listen.iter().filter_map(|address| Some((address, self.taken_by(address)?)));
+        let notices: Vec<String> = taken
+            .map(|(address, other)| {
+                format!(
+                    "network {name:?} does not listen on {address}: network {other:?} of the file does; containers of {name} \
+                     can ask at other gateways"
+                )
+            })
+            .collect();
+        notices.into_iter().for_each(|notice| self.note(notice));
     }
 
     /// True if a network's names are served. Of others it is known only whose subnets they are.
@@ -155,7 +183,7 @@ impl State {
         if !container.is_enabled || !self.is_served(network) {
             return None;
         }
-        let attachment = container.attachments.iter().find(|at| self.is_of(at, &network.id))?;
+        let attachment = container.attachments.iter().find(|at| self.is_on(at, &network.id))?;
         let mut builder = Endpoint::builder(id)
             .state(match container.condition {
                 // Docker itself gives the address of a container that is being started.
@@ -175,8 +203,17 @@ impl State {
         builder = services.into_iter().fold(builder, |builder, name| builder.relative_name(name));
         builder = attachment.addresses.iter().fold(builder, |builder, address| builder.ip(*address));
         builder = container.ports.iter().cloned().fold(builder, |builder, port| builder.port(port));
+        // A label may say anything.
+        if let Some(project) = container.project.as_ref().filter(|project| project.parse::<Name>().is_ok()) {
+            builder = builder.project(project);
+        }
         let built = builder.build();
         built.inspect_err(|error| tracing::warn!(container = id, network = network.name, %error, "left out")).ok()
+    }
+
+    /// The names of all networks, as Docker has them.
+    pub(in crate::source::docker) fn network_names(&self) -> impl Iterator<Item = &str> {
+        self.networks.values().map(|known| known.network.name.as_str())
     }
 
     /// Every container that is known: its id, and what is known of it.

@@ -12,11 +12,12 @@ mod requests;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::settings::Address;
 
-use super::events::{Event, What};
+use super::events::{Change, Event};
 use super::model::{self, Inspection, Service, Summary};
 use super::names::{Attachment, Condition, Container};
 use super::network::{Interface, Kind, Network};
@@ -24,13 +25,14 @@ use super::network::{Interface, Kind, Network};
 /// How networks are to be served.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Serving {
-    /// See [`super::DockerOptions::networks`].
+    /// These are as in [`super::DockerOptions`].
     pub(super) patterns: Vec<String>,
     pub(super) listen: Vec<Address>,
     pub(super) domain: Option<String>,
     pub(super) hold: Option<Duration>,
-    /// Names that networks of others have.
+    pub(super) port: u16,
     pub(super) taken: BTreeSet<String>,
+    pub(super) taken_addresses: BTreeMap<SocketAddr, String>,
 }
 
 /// What is asked of the engine.
@@ -41,6 +43,8 @@ pub(super) enum Ask {
     Network(String),
     /// With the services of other hosts.
     Services(String),
+    /// The list's entry of a container that was just created, which waits for nothing.
+    Summary(String),
     Container(String),
 }
 
@@ -83,6 +87,8 @@ struct KnownContainer {
     changed: u64,
     /// Its entry in the last list, unless something happened since.
     summary: Option<u64>,
+    /// False while all that is known is from lists and networks.
+    is_inspected: bool,
 }
 
 /// See the [module](self).
@@ -101,17 +107,22 @@ pub(super) struct State {
     lists: BTreeSet<Ask>,
     dirty_networks: BTreeSet<String>,
     dirty_services: BTreeSet<String>,
+    /// Containers that were just created.
+    created: BTreeSet<String>,
     dirty: BTreeSet<String>,
     /// Of a list, each with its entry, and when the list was asked for.
     listed: BTreeMap<String, (u64, u64)>,
     failed: BTreeSet<Ask>,
     in_flight: BTreeMap<u64, Ask>,
 
-    renewed: BTreeSet<String>,
-    touched: BTreeSet<(String, String)>,
+    changed_networks: BTreeSet<String>,
+    changed_endpoints: BTreeSet<(String, String)>,
     removed: Vec<String>,
     notices: Vec<String>,
+    /// Notices that were given already.
+    noted: BTreeSet<String>,
 }
+
 impl State {
     pub(super) fn new(serving: Serving) -> State {
         State { serving, ..State::default() }
@@ -121,6 +132,7 @@ impl State {
     pub(super) fn configure(&mut self, serving: Serving) {
         if serving != self.serving {
             self.serving = serving;
+            self.noted.clear();
             let ids: Vec<String> = self.networks.keys().cloned().collect();
             for id in ids {
                 self.rename(&id);
@@ -128,33 +140,44 @@ impl State {
         }
     }
 
+    /// Gives a notice to a person, once.
+    pub(super) fn note(&mut self, notice: String) {
+        if self.noted.insert(notice.clone()) {
+            self.notices.push(notice);
+        }
+    }
+
     /// Has every network made anew.
-    pub(super) fn renew_all(&mut self) {
-        self.renewed.extend(self.networks.keys().cloned());
+    pub(super) fn rebuild_all(&mut self) {
+        self.changed_networks.extend(self.networks.keys().cloned());
     }
 
     /// Takes in an event. What has an address no more loses it here and now.
     pub(super) fn event(&mut self, event: &Event) {
         self.clock += 1;
-        match &event.what {
-            What::Changed(id) => self.changed(id),
-            What::Ended(id) => {
+        match &event.change {
+            Change::Created(id) => {
+                self.created.insert(id.clone());
+                self.changed(id);
+            }
+            Change::Changed(id) => self.changed(id),
+            Change::Ended(id) => {
                 if !self.is_old(id, event.time) {
-                    self.take_off(id, None);
+                    self.clear_addresses(id, None);
                 }
                 self.changed(id);
             }
-            What::Disconnected { container, network } => {
+            Change::Disconnected { container, network } => {
                 if !self.is_old(container, event.time) {
-                    self.take_off(container, Some(network));
+                    self.clear_addresses(container, Some(network));
                 }
                 self.changed(container);
             }
-            What::Removed(id) => {
+            Change::Removed(id) => {
                 self.gone.insert(id.clone(), self.clock);
                 self.remove_container(id);
             }
-            What::Connected { container, network } => {
+            Change::Connected { container, network } => {
                 if let Some(known) = self.containers.get_mut(container) {
                     known.changed = self.clock;
                 }
@@ -164,8 +187,8 @@ impl State {
                     self.ask_gateway_bridge();
                 }
             }
-            What::NetworkChanged(id) => drop(self.dirty_networks.insert(id.clone())),
-            What::NetworkRemoved(id) => {
+            Change::NetworkChanged(id) => drop(self.dirty_networks.insert(id.clone())),
+            Change::NetworkRemoved(id) => {
                 self.gone.insert(id.clone(), self.clock);
                 self.remove_network(id);
                 // One of the same id may have been made since: Podman's ids come of the names.
@@ -188,28 +211,29 @@ impl State {
     }
 
     /// Takes the container's addresses off: on one network, or on all of them because it has ended.
-    fn take_off(&mut self, id: &str, network: Option<&str>) {
+    fn clear_addresses(&mut self, id: &str, network: Option<&str>) {
         let Some(mut known) = self.containers.remove(id) else { return };
         known.changed = self.clock;
         if network.is_none() {
             known.container.condition = Condition::Down;
         }
         for attachment in &mut known.container.attachments {
-            if network.is_none_or(|network| self.is_of(attachment, network)) {
+            if network.is_none_or(|network| self.is_on(attachment, network)) {
                 attachment.addresses.clear();
                 attachment.is_provisional |= known.container.condition == Condition::Pending;
             }
         }
-        self.touch(id, &known.container);
+        self.mark_endpoints(id, &known.container);
         self.containers.insert(id.to_owned(), known);
     }
 
     fn remove_container(&mut self, id: &str) {
         self.dirty.remove(id);
+        self.created.remove(id);
         self.listed.remove(id);
         self.linking.remove(id);
         if let Some(known) = self.containers.remove(id) {
-            self.touch(id, &known.container);
+            self.mark_endpoints(id, &known.container);
         }
     }
 
@@ -231,16 +255,16 @@ impl State {
     }
 
     /// Notes that a container's endpoints are to be made anew, and those that it gives names to.
-    fn touch(&mut self, id: &str, container: &Container) {
+    fn mark_endpoints(&mut self, id: &str, container: &Container) {
         for attachment in &container.attachments {
             if let Some(network) = self.resolve(attachment) {
-                self.touched.insert((network.to_owned(), id.to_owned()));
+                self.changed_endpoints.insert((network.to_owned(), id.to_owned()));
             }
         }
         for link in &container.links {
             let target = self.containers.iter().find(|(_, known)| known.container.name == link.target);
             if let (Some((target, _)), Some(network)) = (target, self.by_name.get(&link.network_name)) {
-                self.touched.insert((network.clone(), target.clone()));
+                self.changed_endpoints.insert((network.clone(), target.clone()));
             }
         }
     }
@@ -253,7 +277,7 @@ impl State {
         }
     }
 
-    fn is_of(&self, attachment: &Attachment, network: &str) -> bool {
+    fn is_on(&self, attachment: &Attachment, network: &str) -> bool {
         attachment.network_id == network || self.resolve(attachment) == Some(network)
     }
 
@@ -266,29 +290,30 @@ impl State {
         network.is_some_and(|known| known.network.kind == Kind::Identity)
     }
 
-    /// Gives a network its name in the table: its own, unless somebody else has it.
+    /// Gives a network its name in the table: its own, unless another network has it.
     fn rename(&mut self, id: &str) {
         let Some(known) = self.networks.get(id) else { return };
         let name = &known.network.name;
-        let is_first = self.by_name.get(name).is_some_and(|first| first == id);
-        let served_as = if self.serving.taken.contains(name) {
-            self.notices.push(format!(
+        if self.serving.taken.contains(name) {
+            let notice = format!(
                 "the file has a network {name:?} of its own, so Docker's of that name is not served; leave out `listen`, \
                  `subnets` and endpoints there to add to Docker's"
-            ));
-            None
-        } else if is_first {
-            Some(name.clone())
-        } else {
-            // Older engines allow two networks of one name.
-            Some(format!("{name}@{}", id.get(..12).unwrap_or(id)))
-        };
-        if served_as != known.served_as {
-            self.removed.extend(known.served_as.clone());
+            );
+            self.note(notice);
+            return self.serve_as(id, None);
         }
-        self.renewed.insert(id.to_owned());
-        if let Some(known) = self.networks.get_mut(id) {
-            known.served_as = served_as;
+        let is_first = self.by_name.get(name).is_some_and(|first| first == id);
+        // Older engines allow two networks of one name.
+        let name = if is_first { name.clone() } else { format!("{name}@{}", id.get(..12).unwrap_or(id)) };
+        self.serve_as(id, Some(name));
+    }
+
+    fn serve_as(&mut self, id: &str, name: Option<String>) {
+        let Some(known) = self.networks.get_mut(id) else { return };
+        if name != known.served_as {
+            self.removed.extend(known.served_as.take());
         }
+        known.served_as = name;
+        self.changed_networks.insert(id.to_owned());
     }
 }

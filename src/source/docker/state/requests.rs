@@ -39,7 +39,7 @@ impl State {
     fn overlays(&self) -> impl Iterator<Item = &str> {
         let overlays = self.networks.iter().filter(|(_, known)| known.network.kind == Kind::Overlay);
         overlays.map(|(id, _)| id.as_str()).filter(|id| {
-            let is_on = |known: &KnownContainer| known.container.attachments.iter().any(|at| self.is_of(at, id));
+            let is_on = |known: &KnownContainer| known.container.attachments.iter().any(|at| self.is_on(at, id));
             self.containers.values().any(is_on)
         })
     }
@@ -57,8 +57,8 @@ impl State {
             match ask {
                 Ask::Networks | Ask::Containers => drop(self.lists.insert(ask)),
                 Ask::Network(id) => drop(self.dirty_networks.insert(id)),
-                // They are asked for again anyway.
-                Ask::Services(_) => {}
+                // They are asked for again anyway, or inspected.
+                Ask::Services(_) | Ask::Summary(_) => {}
                 Ask::Container(id) => drop(self.dirty.insert(id)),
             }
         }
@@ -78,7 +78,8 @@ impl State {
     pub(in crate::source::docker) fn is_listed(&self) -> bool {
         self.lists.is_empty()
             && self.dirty_networks.is_empty()
-            && self.in_flight.values().all(|ask| matches!(ask, Ask::Container(_)))
+            && self.created.is_empty()
+            && self.in_flight.values().all(|ask| matches!(ask, Ask::Container(_) | Ask::Summary(_)))
             && !self.failed.iter().any(|ask| matches!(ask, Ask::Networks | Ask::Containers))
     }
 
@@ -97,6 +98,9 @@ impl State {
             return Some(list);
         }
         let count = |kind: fn(&Ask) -> bool| self.in_flight.values().filter(|ask| kind(ask)).count();
+        if let Some(id) = self.created.pop_first() {
+            return Some(Ask::Summary(id));
+        }
         if count(|ask| matches!(ask, Ask::Network(_) | Ask::Services(_))) < MAX_NETWORKS {
             let network = self.dirty_networks.iter().find(|id| !is_asked(&Ask::Network((*id).clone()))).cloned();
             if let Some(id) = network {

@@ -91,9 +91,9 @@ fn network_id(number: u8) -> String {
 }
 
 impl Engine {
-    fn event(&mut self, what: What) -> Event {
+    fn event(&mut self, change: Change) -> Event {
         self.time += 1;
-        Event { what, time: self.time }
+        Event { change, time: self.time }
     }
 
     fn id(&self, container: u8) -> String {
@@ -116,7 +116,7 @@ impl Engine {
         self.time += 1;
         let endpoint = format!("e{}", self.time);
         *self.containers.get_mut(id)?.networks.get_mut(network)? = Some((endpoint, host));
-        Some(self.event(What::Connected { container: id.to_owned(), network: network.to_owned() }))
+        Some(self.event(Change::Connected { container: id.to_owned(), network: network.to_owned() }))
     }
 
     /// Does a step, and gives the events that tell of it.
@@ -125,13 +125,13 @@ impl Engine {
         match step {
             Step::MakeNetwork(number) => {
                 self.networks.insert(network_id(*number), *number);
-                events.push(self.event(What::NetworkChanged(network_id(*number))));
+                events.push(self.event(Change::NetworkChanged(network_id(*number))));
             }
             Step::RemoveNetwork(number) => {
                 let id = network_id(*number);
                 let is_used = self.containers.values().any(|truth| truth.networks.contains_key(&id));
                 if !is_used && self.networks.remove(&id).is_some() {
-                    events.push(self.event(What::NetworkRemoved(id)));
+                    events.push(self.event(Change::NetworkRemoved(id)));
                 }
             }
             Step::Create { container, networks, link } => {
@@ -151,7 +151,7 @@ impl Engine {
                         links: link.iter().map(|target| format!("c{target}:link")).collect(),
                     };
                     self.containers.insert(id.clone(), truth);
-                    events.push(self.event(What::Changed(id)));
+                    events.push(self.event(Change::Created(id)));
                 }
             }
             Step::Start(container) => {
@@ -167,7 +167,7 @@ impl Engine {
                 if let Some(truth) = self.containers.get_mut(&id) {
                     (truth.status, truth.started) = ("running", started);
                 }
-                events.push(self.event(What::Changed(id)));
+                events.push(self.event(Change::Changed(id)));
             }
             Step::End(container) => {
                 let id = self.id(*container);
@@ -177,16 +177,16 @@ impl Engine {
                 truth.status = "exited";
                 truth.networks.values_mut().for_each(|at| *at = None);
                 let networks: Vec<String> = truth.networks.keys().cloned().collect();
-                events.push(self.event(What::Ended(id.clone())));
+                events.push(self.event(Change::Ended(id.clone())));
                 for network in networks {
-                    events.push(self.event(What::Disconnected { container: id.clone(), network }));
+                    events.push(self.event(Change::Disconnected { container: id.clone(), network }));
                 }
             }
             Step::Remove(container) => {
                 let id = self.id(*container);
                 if self.containers.get(&id).is_some_and(|truth| truth.status != "running") {
                     self.containers.remove(&id);
-                    events.push(self.event(What::Removed(id)));
+                    events.push(self.event(Change::Removed(id)));
                 }
             }
             Step::Connect(container, network) => {
@@ -205,21 +205,21 @@ impl Engine {
                 let (id, network) = (self.id(*container), network_id(*network));
                 let Some(truth) = self.containers.get_mut(&id) else { return events };
                 if truth.networks.remove(&network).is_some() {
-                    events.push(self.event(What::Disconnected { container: id, network }));
+                    events.push(self.event(Change::Disconnected { container: id, network }));
                 }
             }
             Step::Rename(container, name) => {
                 let id = self.id(*container);
                 if let Some(truth) = self.containers.get_mut(&id) {
                     truth.name = format!("n{name}");
-                    events.push(self.event(What::Changed(id)));
+                    events.push(self.event(Change::Changed(id)));
                 }
             }
             Step::Health(container) => {
                 let id = self.id(*container);
                 if let Some(truth) = self.containers.get_mut(&id) {
                     truth.is_healthy = !truth.is_healthy;
-                    events.push(self.event(What::Changed(id)));
+                    events.push(self.event(Change::Changed(id)));
                 }
             }
             _ => {}
@@ -272,15 +272,17 @@ impl Engine {
                     networks.map(|network| model::Network { containers: BTreeMap::new(), ..network }).collect(),
                 )
             }
-            Ask::Containers => {
+            Ask::Containers | Ask::Summary(_) => {
                 let summary = |(id, truth): (&String, &Truth)| Summary {
                     id: id.clone(),
                     names: vec![format!("/{}", truth.name)],
                     state: truth.status.to_owned(),
                     status: format!("Up ({})", truth.is_healthy),
-                    network_settings: model::NetworkSettings { networks: self.endpoints(truth) },
+                    network_settings: model::NetworkSettings { networks: self.endpoints(truth), ..Default::default() },
+                    ..Summary::default()
                 };
-                Answer::Containers(self.containers.iter().map(summary).collect())
+                let is_meant = |id: &String| !matches!(ask, Ask::Summary(wanted) if wanted != id);
+                Answer::Containers(self.containers.iter().filter(|(id, _)| is_meant(id)).map(summary).collect())
             }
             Ask::Network(id) | Ask::Services(id) => {
                 self.network(id).map_or(Answer::Gone, |network| Answer::Network(Box::new(network), Vec::new()))
@@ -309,7 +311,7 @@ struct Source {
 impl Source {
     /// Puts into the table what has changed.
     fn read(&mut self) {
-        let delta = self.state.take();
+        let delta = self.state.take_delta();
         for name in &delta.removed {
             let _ = self.table.remove(name);
         }
@@ -376,17 +378,17 @@ fn anew(engine: &Engine) -> Vec<String> {
 /// Takes in an event, and checks what goes off at once.
 fn deliver(source: &mut Source, event: &Event) {
     let is_old = |id: &str| source.state.is_old(id, event.time);
-    let off = match &event.what {
-        What::Ended(id) if !is_old(id) => Some((id.clone(), None)),
-        What::Removed(id) => Some((id.clone(), None)),
-        What::Disconnected { container, network } if !is_old(container) => {
+    let off = match &event.change {
+        Change::Ended(id) if !is_old(id) => Some((id.clone(), None)),
+        Change::Removed(id) => Some((id.clone(), None)),
+        Change::Disconnected { container, network } if !is_old(container) => {
             Some((container.clone(), source.state.networks.get(network).map(|known| known.network.name.clone())))
         }
         _ => None,
     };
     source.state.event(event);
     if let Some((id, network)) = off
-        && (network.is_some() || !matches!(event.what, What::Disconnected { .. }))
+        && (network.is_some() || !matches!(event.change, Change::Disconnected { .. }))
     {
         source.read();
         assert_eq!(source.addresses_of(&id, network.as_deref()), 0, "{event:?}");
