@@ -228,10 +228,12 @@ impl Steering {
     }
 
     fn write_dnstap(&self, target: Option<&DnstapConfig>) {
-        let target = target.map(|target| match target {
-            DnstapConfig::Unix(path) => DnstapTarget::Unix(path.clone()),
-            DnstapConfig::Tcp(address) => DnstapTarget::Tcp(*address),
-        });
+        let target = match target {
+            None => None,
+            Some(DnstapConfig::Unix(path)) => Some(DnstapTarget::Unix(path.clone())),
+            Some(DnstapConfig::Tcp(address)) => Some(DnstapTarget::Tcp(*address)),
+            Some(other) => return error!(?other, "dnstap cannot be sent there"),
+        };
         match target.map(Dnstap::start).transpose() {
             Ok(dnstap) => self.hub.set_dnstap(dnstap),
             Err(error) => error!(%error, "dnstap cannot be started"),

@@ -280,8 +280,10 @@ impl Server {
             drop(ended);
         };
         // A thread, for joining blocks. Without it the workers end all the same.
-        if std::thread::Builder::new().name("callsign-stop".into()).spawn(join).is_ok() {
+        if let Ok(joining) = std::thread::Builder::new().name("callsign-stop".into()).spawn(join) {
             let _ = all_ended.await;
+            // It has nothing left to do.
+            let _ = joining.join();
         }
     }
 

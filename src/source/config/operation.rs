@@ -72,6 +72,7 @@ pub struct LogConfig {
 
 /// `dnstap`: where a reader of it listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DnstapConfig {
     /// `"unix:PATH"`.
     Unix(PathBuf),
