@@ -283,7 +283,7 @@ mod tests {
                 Some(true),
             ),
         ] {
-            assert_eq!(dropped(&[rule.clone()]), expected, "{rule}");
+            assert_eq!(dropped(std::slice::from_ref(&rule)), expected, "{rule}");
         }
     }
 }
