@@ -50,7 +50,7 @@ impl<'p> Draft<'_, 'p, '_> {
             End::Unknown => (rcode::NXDOMAIN, None),
             End::Stopped(hit) => (rcode::NOERROR, Some(not_running(hit.entry))),
             End::Service { entry, .. } if entry.is_down() => (rcode::NOERROR, Some(not_running(entry))),
-            End::Host(HostEnd::Outside(_)) => return self.refuse(&place, out),
+            End::Host(end) if matches!(**end, HostEnd::Outside(_)) => return self.refuse(&place, out),
             End::Host(end) => (rcode::NOERROR, end.reason()),
             _ => (rcode::NOERROR, None),
         };

@@ -51,8 +51,8 @@ pub(super) enum End<'v> {
     AliasLoop,
     /// Somebody else's.
     Elsewhere,
-    /// An end that only the host view has (answers.md V6).
-    Host(HostEnd<'v>),
+    /// An end that only the host view has (answers.md V6). Boxed, so that the ends of all other queries are no larger for it.
+    Host(Box<HostEnd<'v>>),
 }
 
 /// A name on a network.

@@ -23,7 +23,7 @@ pub struct Limits {
     /// says why.
     pub forwards: usize,
     /// Queries of one client that wait for an upstream; fewer where the process may have few descriptors: see
-    /// [`Server`](super::Server#descriptors).
+    /// [`Server`](https://docs.rs/callsign/latest/callsign/server/struct.Server.html#descriptors).
     pub forwards_per_client: usize,
     /// How long a stop waits for queries that wait for an upstream.
     pub drain: Duration,

@@ -62,7 +62,7 @@ impl HostsFile {
         HostsFile { path: path.into(), stamp: None, content: None, names: None, told: BTreeSet::new() }
     }
 
-    /// The names, for [`ResponderOptions::hosts`](crate::responder::ResponderOptions::hosts); `None` until the file could be read.
+    /// The names, for [`Server::set_hosts`](https://docs.rs/callsign/latest/callsign/server/struct.Server.html#method.set_hosts); `None` until the file could be read.
     pub fn names(&self) -> Option<&Arc<Snapshot>> {
         self.names.as_ref()
     }

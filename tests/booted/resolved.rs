@@ -155,7 +155,7 @@ fn a_host(suite: &str, way: &str) {
     assert!(said.ends_with("\nNothing is wrong.\n"), "{said}");
     assert!(
         said.contains("ok       systemd-resolved ")
-            && said.contains("asks callsign for names below containers.internal\n"),
+            && said.contains("asks callsign for names below containers.internal, 1.10.10.in-addr.arpa\n"),
         "{said}"
     );
     servers.expect_none_asked();

@@ -92,7 +92,7 @@ impl<'s> Search<'s> {
 
     /// The end of a question that is none of the view's.
     pub(in crate::responder) fn outside(&self) -> End<'_> {
-        End::Host(HostEnd::Outside(self.host))
+        End::Host(Box::new(HostEnd::Outside(self.host)))
     }
 
     /// The networks that are searched for a name.
@@ -117,7 +117,7 @@ impl<'s> Search<'s> {
                 if trace.is_on() {
                     trace.address(seat, holders);
                 }
-                End::Host(HostEnd::Reverse { zone: self.zone(seat), holders })
+                End::Host(Box::new(HostEnd::Reverse { zone: self.zone(seat), holders }))
             }
             Sought::Subnet { is_address: true } => End::Unknown,
             Sought::Subnet { is_address: false } => End::Parent,
@@ -150,7 +150,7 @@ impl<'s> Search<'s> {
                     stopped.get_or_insert(End::Stopped(hit));
                 }
                 Some(Found::Service { entry, service, protocol }) => {
-                    let end = HostEnd::Service { zone: self.zone(seat), entry, service, protocol };
+                    let end = Box::new(HostEnd::Service { zone: self.zone(seat), entry, service, protocol });
                     if !entry.is_down() {
                         return End::Host(end);
                     }
@@ -179,9 +179,9 @@ impl<'s> Search<'s> {
             }
         }
         match (entry.alias(), alias) {
-            (Some(_), Some((target, ttl))) => End::Host(HostEnd::Alias { target, ttl }),
+            (Some(_), Some((target, ttl))) => End::Host(Box::new(HostEnd::Alias { target, ttl })),
             _ if self.host.answer == HostAnswer::Published && entry.endpoints().next().is_some() => {
-                End::Host(HostEnd::Published { zone: self.zone(seat), entry })
+                End::Host(Box::new(HostEnd::Published { zone: self.zone(seat), entry }))
             }
             _ => End::Names(SmallVec::from_iter([Hit { entry }])),
         }
