@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 
+use callsign::responder::HostView;
 use callsign::server::{Listen, ListenerState, Observed, Observer, Server, ServerError};
 use callsign::table::Network;
 use callsign::wire::message::Header;
@@ -128,6 +129,30 @@ async fn sockets_follow_the_listen_addresses_of_a_change() {
     // A network of another table is refused.
     let stranger = Arc::new(Network::builder("shop").build().unwrap());
     assert!(matches!(server.change(&stranger, |_| ()).await, Err(ServerError::Table(_))));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_host_view_and_a_listener_do_not_take_each_others_address() {
+    let (server, shop) = shop().await;
+    let port = crate::support::free_port(&["127.0.0.1".parse().unwrap()]);
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let view = || HostView::builder().listen(&address.to_string()).build().unwrap();
+    let listener = server.listen(&shop, Listen::address(address.into())).await.unwrap();
+    let taken = server.set_host_view(Some(view())).await;
+    assert!(matches!(taken, Err(ServerError::AddressTaken { .. })), "{taken:?}");
+    listener.close().await;
+    server.set_host_view(Some(view())).await.unwrap();
+    let db = || ask(address, "db.shop.containers.internal");
+    assert_eq!(db(), (rcode::NOERROR, vec![1]));
+    let taken = server.listen(&shop, Listen::address(address.into())).await.map(|_| ());
+    assert!(matches!(taken, Err(ServerError::AddressTaken { .. })), "{taken:?}");
+    let taken = server.change(&shop, |change| change.listen([address.into()])).await;
+    assert!(matches!(taken, Err(ServerError::AddressTaken { .. })), "{taken:?}");
+    // A network that says it listens there, and does not, does not close it either.
+    shop.change(|change| change.listen([address.into()])).unwrap();
+    server.change(&shop, |change| change.listen([])).await.unwrap();
+    assert_eq!(db(), (rcode::NOERROR, vec![1]));
     server.shutdown().await;
 }
 

@@ -38,6 +38,11 @@ async fn an_answer_has_records_a_response_code_and_why() {
     let types: Vec<_> = alias.records.iter().map(|record| record.rtype).collect();
     assert_eq!(types, [rtype::CNAME, rtype::A]);
 
+    let hosts = Network::builder("hosts").endpoint(endpoint("nas", "192.0.2.7")).build().unwrap();
+    server.set_hosts(Some(hosts.snapshot().clone()));
+    let of_host = resolve("10.10.1.3", "nas", rtype::A).await;
+    assert_eq!(of_host.records[0].ip(), Some("192.0.2.7".parse().unwrap()), "n13");
+
     let asked = upstream.queries().len();
     let explained = server.explain(&shop, "10.10.1.3".parse().unwrap(), &"other.example".parse().unwrap(), rtype::A);
     assert!(explained.unwrap().decision.starts_with("forwarded"));
