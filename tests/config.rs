@@ -372,7 +372,7 @@ fn docker_and_what_is_added_to_its_networks() {
         "#,
     );
     let docker = config.docker.as_ref().unwrap();
-    assert_eq!(docker.socket.as_deref(), Some("/run/user/1000/docker.sock"));
+    assert_eq!(docker.socket.as_deref(), Some("unix:///run/user/1000/docker.sock"));
     assert_eq!(docker.networks, ["shop_*", "!secret"]);
     assert_eq!((docker.listen[0].to_string(), docker.domain.as_deref()), ("172.17.0.1".to_owned(), Some("docker")));
     assert_eq!(docker.hold, Some(Duration::from_millis(1500)));
