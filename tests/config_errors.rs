@@ -106,11 +106,8 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         // [docker]
         (
             "[docker]\nsocket = \"docker.sock\"".to_owned(),
-            "2: `socket` is \"docker.sock\"; write socket = \"/var/run/docker.sock\"",
-        ),
-        (
-            "[docker]\nsocket = \"tcp://10.0.0.1:2375\"".to_owned(),
-            "2: `socket` is \"tcp://10.0.0.1:2375\"; write socket = \"/var/run/docker.sock\"",
+            "2: `socket` is \"docker.sock\"; write socket = \"/var/run/docker.sock\", or socket = \"tcp://127.0.0.1:2375\" for a socket \
+             proxy",
         ),
         (
             "[docker]\nnetworks = [\"!\"]".to_owned(),

@@ -10,7 +10,8 @@
 //! std::fs::write(&path, "127.0.0.1 localhost\n192.0.2.7 nas.example nas  # in the cellar\n")?;
 //! let mut hosts = HostsFile::new(&path);
 //! assert!(hosts.look());
-//! assert_eq!(hosts.names().map(|names| names.names().count()), Some(2));
+//! let names = hosts.names().expect("the file was read");
+//! assert!(names.names().any(|entry| entry.name().to_string() == "nas"));
 //! # std::fs::remove_file(&path)?;
 //! # Ok::<(), std::io::Error>(())
 //! ```

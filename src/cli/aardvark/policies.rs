@@ -142,6 +142,9 @@ impl Policies {
         needs.write(&job.directory);
         needs.upstreams(&self.config.server.settings.forward.upstreams);
         self.config.ca_files().for_each(|path| needs.follow(path));
+        if let Some(token) = &self.config.operation.metrics.token_file {
+            needs.follow(token);
+        }
         if self.config.server.hosts {
             needs.follow(hosts::system());
         }

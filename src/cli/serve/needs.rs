@@ -14,13 +14,17 @@ pub(super) fn needs(path: &Path, config: &Config, handed: &[(bool, SocketAddr)])
     needs.follow(path);
     needs.upstreams(&config.server.settings.forward.upstreams);
     config.ca_files().for_each(|path| needs.follow(path));
+    if let Some(token) = &config.operation.metrics.token_file {
+        needs.follow(token);
+    }
     if config.server.hosts {
         // Also after an editor has replaced it.
         needs.follow(hosts::system());
     }
     if let Some(podman) = &config.podman {
         needs.follow(&podman.directory);
-        needs.read(&podman.directory);
+        // Podman makes it, and what is above it, when its first container starts.
+        needs.read(podman.directory.ancestors().find(|path| path.is_dir()).unwrap_or(&podman.directory));
     }
     if config.docker.is_some() {
         // Its contexts. The socket itself is no file that is opened.
