@@ -111,7 +111,7 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
         ),
         (
             "[docker]\nnetworks = [\"!\"]".to_owned(),
-            "2: this pattern matches nothing; write networks = [\"shop_*\", \"!secret\"]",
+            "2: \"!\" is no pattern: only * stands for other characters; write networks = [\"shop_*\", \"!secret\"]",
         ),
         ("[docker]\nhold = \"2 minutes\"".to_owned(), "2: `hold` is \"2 minutes\"; write seconds, from 0 to 3.5"),
         ("[docker]\ndomain = \"a..b\"".to_owned(), "2: \"a..b\" has an empty label; write domain = \"docker\""),
