@@ -1,6 +1,6 @@
 //! The arguments of `callsign host`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use callsign::settings::Address;
@@ -11,10 +11,7 @@ use ipnet::IpNet;
 
 use crate::cli::arguments::CONFIG;
 
-/// What the host view answers below unless another domain is given.
-pub(super) const DOMAIN: &str = "containers.internal";
-/// Where the host view listens unless told otherwise.
-const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 55)), PORT);
+/// The port of an address that is given without one.
 const PORT: u16 = 53;
 
 /// Let this host look up the names of its containers
@@ -98,14 +95,13 @@ pub(super) struct Place {
 
 impl Place {
     /// The domain: as given, else as `[host]` says.
-    pub(super) fn domain(&self, host: Option<&HostConfig>) -> Name {
-        let configured = || host.and_then(|host| host.domain.parse().ok());
-        self.domain.clone().or_else(configured).unwrap_or_else(|| DOMAIN.parse().expect("a name"))
+    pub(super) fn domain(&self, host: &HostConfig) -> Name {
+        self.domain.clone().unwrap_or_else(|| host.domain.parse().expect("`[host]` was read"))
     }
 
     /// Where callsign listens: as given, else as `[host]` says.
-    pub(super) fn listen(&self, host: Option<&HostConfig>) -> SocketAddr {
-        let address = self.listen.as_ref().or_else(|| host.and_then(|host| host.listen.first()));
-        address.map_or(LISTEN, |address| SocketAddr::new(address.ip(), address.port().unwrap_or(PORT)))
+    pub(super) fn listen(&self, host: &HostConfig) -> SocketAddr {
+        let address = self.listen.as_ref().unwrap_or(&host.listen[0]);
+        SocketAddr::new(address.ip(), address.port().unwrap_or(PORT))
     }
 }

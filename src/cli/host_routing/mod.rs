@@ -35,9 +35,9 @@ fn enable(arguments: &Enable) -> Result<ExitCode, String> {
         true => Some(Config::load(&place.config).map_err(|error| error.to_string())?),
         false => None,
     };
-    let host = config.as_ref().and_then(|config| config.host.as_ref());
+    let host = config.as_ref().and_then(|config| config.host.clone()).unwrap_or_default();
     let mut routing =
-        Routing { domain: place.domain(host), listen: place.listen(host), reverse: arguments.reverse.clone() };
+        Routing { domain: place.domain(&host), listen: place.listen(&host), reverse: arguments.reverse.clone() };
     if arguments.boot {
         steps::take(&routing.boot_steps()?, arguments.dry_run)?;
         return Ok(ExitCode::SUCCESS);

@@ -1,6 +1,6 @@
 //! `[host]`, the host view (answers.md V6), and `[podman]`, whose networks it shows.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -15,6 +15,8 @@ use super::unique::Unique;
 
 /// Where the host view listens unless told otherwise: a loopback address that no other program is known to take.
 const LISTEN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 55);
+/// The domain of its names unless told otherwise.
+const DOMAIN: &str = "containers.internal";
 
 /// `[host]`: the names of all networks, for the host itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,17 @@ pub struct HostConfig {
     pub published: bool,
     /// Who may ask; `None` for the host itself.
     pub allow: Option<Vec<IpNet>>,
+}
+
+impl Default for HostConfig {
+    fn default() -> HostConfig {
+        HostConfig {
+            listen: vec![Address::from(IpAddr::from(LISTEN)).with_port(53)],
+            domain: DOMAIN.to_owned(),
+            published: false,
+            allow: None,
+        }
+    }
 }
 
 /// `[podman]`: the directory that netavark writes Podman's networks to, read for the host view.
@@ -44,7 +57,7 @@ pub(super) fn read(root: &Section<'_>, port: u16, listeners: &mut Unique<Address
     let answers = [("containers", false), ("published", true)];
     Some(HostConfig {
         listen: listen(&section, port, listeners),
-        domain: domain(&section).unwrap_or_else(|| "containers.internal".to_owned()),
+        domain: domain(&section).unwrap_or_else(|| DOMAIN.to_owned()),
         published: section.choice("answer", &answers).unwrap_or_default(),
         allow: section.value("allow").map(|_| allow(&section)),
     })
@@ -53,7 +66,7 @@ pub(super) fn read(root: &Section<'_>, port: u16, listeners: &mut Unique<Address
 fn listen(section: &Section<'_>, port: u16, listeners: &mut Unique<Address>) -> Vec<Address> {
     let mut given = section.one_or_more("listen", str::parse::<Address>);
     if section.value("listen").is_none() {
-        given.push(Spanned::new(section.at().clone(), Address::from(std::net::IpAddr::from(LISTEN))));
+        given.push(Spanned::new(section.at().clone(), Address::from(IpAddr::from(LISTEN))));
     }
     let mut listen = Vec::new();
     for address in given {
