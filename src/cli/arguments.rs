@@ -331,6 +331,8 @@ pub(super) struct PodmanStatus {
 
 /// Where Podman looks first, unless containers.conf says otherwise.
 pub(super) const PODMAN_DIRECTORY: &str = "/usr/local/libexec/podman";
+/// The link there by which callsign is its DNS server.
+pub(super) const PODMAN_LINK: &str = "/usr/local/libexec/podman/aardvark-dns";
 
 const PODMAN_EXAMPLES: &str = "\
 Examples:

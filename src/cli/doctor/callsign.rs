@@ -11,11 +11,9 @@ use callsign::server::Holders;
 use super::block_on;
 use super::facts::Facts;
 use super::finding::Finding;
+use crate::cli::arguments::PODMAN_LINK;
 use crate::cli::host_names::{Standing, Trouble};
 use crate::cli::system;
-
-/// Podman starts callsign by this name.
-const PODMAN_LINK: &str = "/usr/local/libexec/podman/aardvark-dns";
 
 pub(super) fn configuration(facts: &Facts) -> Vec<Finding> {
     const ID: &str = "configuration";
