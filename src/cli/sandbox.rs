@@ -13,6 +13,8 @@ use std::sync::{Arc, OnceLock};
 
 use callsign::control::shapes::Confined;
 use callsign::forward::Upstreams;
+use callsign::source::config::{OperationConfig, ServerConfig};
+use callsign::source::hosts;
 use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, LandlockStatus, Ruleset, RulesetAttr, RulesetCreated,
@@ -97,8 +99,25 @@ impl Needs {
         self.read.extend(places(path));
     }
 
+    /// Reads the files that the settings of every kind of server may name.
+    pub(super) fn configured<'c>(
+        &mut self,
+        server: &ServerConfig,
+        operation: &OperationConfig,
+        ca_files: impl Iterator<Item = &'c Path>,
+    ) {
+        self.upstreams(&server.settings.forward.upstreams);
+        ca_files.for_each(|path| self.follow(path));
+        if let Some(token) = &operation.metrics.token_file {
+            self.follow(token);
+        }
+        if server.hosts {
+            self.follow(hosts::system());
+        }
+    }
+
     /// Reads the resolv.conf of the host, and the one that is asked, if that is said, also after it was replaced.
-    pub(super) fn upstreams(&mut self, upstreams: &Upstreams) {
+    fn upstreams(&mut self, upstreams: &Upstreams) {
         // A reload may come back to it.
         self.read.push(RESOLV_CONF.into());
         if let Upstreams::System(path) = upstreams {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use callsign::forward::{ForwardOptions, Order, Unanswered};
 use callsign::source::config::{ConfigError, PodmanConfig, Surroundings};
 use callsign::source::file;
-use callsign::source::hosts;
 use callsign::table::NetworkBuilder;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -140,14 +139,7 @@ impl Policies {
         let mut needs = Needs::new((1..UNPRIVILEGED).contains(&job.port));
         needs.follow(&self.path);
         needs.write(&job.directory);
-        needs.upstreams(&self.config.server.settings.forward.upstreams);
-        self.config.ca_files().for_each(|path| needs.follow(path));
-        if let Some(token) = &self.config.operation.metrics.token_file {
-            needs.follow(token);
-        }
-        if self.config.server.hosts {
-            needs.follow(hosts::system());
-        }
+        needs.configured(&self.config.server, &self.config.operation, self.config.ca_files());
         needs
     }
 

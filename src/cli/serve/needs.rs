@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use callsign::source::config::Config;
-use callsign::source::hosts;
 
 use crate::cli::sandbox::{Needs, UNPRIVILEGED};
 
@@ -12,15 +11,7 @@ use crate::cli::sandbox::{Needs, UNPRIVILEGED};
 pub(super) fn needs(path: &Path, config: &Config, handed: &[(bool, SocketAddr)]) -> Needs {
     let mut needs = Needs::new(binds_low_ports(config, handed));
     needs.follow(path);
-    needs.upstreams(&config.server.settings.forward.upstreams);
-    config.ca_files().for_each(|path| needs.follow(path));
-    if let Some(token) = &config.operation.metrics.token_file {
-        needs.follow(token);
-    }
-    if config.server.hosts {
-        // Also after an editor has replaced it.
-        needs.follow(hosts::system());
-    }
+    needs.configured(&config.server, &config.operation, config.ca_files());
     if let Some(podman) = &config.podman {
         needs.follow(&podman.directory);
         // Podman makes it, and what is above it, when its first container starts.
