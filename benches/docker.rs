@@ -114,7 +114,7 @@ struct Table {
 }
 
 impl Table {
-    /// Prints a row; less is better. A row that has one cell, and a difference below a tenth, is no target.
+    /// Prints a row; less is better. A row with one cell, or with a difference below a tenth, is no target.
     fn row<T: Copy + Measure>(&mut self, what: &str, cells: [impl Into<Option<T>>; 2], show: impl Fn(&T) -> String) {
         let [alone, with] = cells.map(Into::into);
         let shown = |cell: &Option<T>| cell.as_ref().map_or_else(|| "–".to_owned(), &show);

@@ -1,4 +1,4 @@
-//! What it costs the server to be looked into: answers a second and processor time per answer, with nobody watching, with one
+//! What observing costs the server: answers per second and CPU time per answer, without an observer, with one
 //! `callsign watch`, and with metrics.
 //!
 //! ```sh
@@ -171,7 +171,7 @@ impl Counts {
     }
 }
 
-/// Somebody who watches all queries, and takes them as fast as they come.
+/// A watcher of all queries that reads as fast as they come.
 struct Watcher {
     stream: UnixStream,
     thread: JoinHandle<Counts>,
