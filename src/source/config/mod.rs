@@ -30,6 +30,7 @@
 
 mod cache;
 mod docker;
+mod duplicate_check;
 mod endpoint;
 mod error;
 mod forward;
@@ -46,7 +47,6 @@ mod server;
 mod split;
 mod text;
 mod tlds;
-mod unique;
 mod values;
 mod watch;
 
@@ -66,11 +66,11 @@ pub use values::{Config, ServerConfig};
 pub use watch::{WatchError, Watcher};
 
 use super::file;
+use duplicate_check::DuplicateCheck;
 use lint::Servers;
 use section::Section;
 use split::{Block, Split};
 use text::Text;
-use unique::Unique;
 
 /// The longest file, octets: that of a million endpoints is a tenth of it.
 const MAX_SIZE: u64 = 1 << 30;
@@ -130,7 +130,7 @@ impl Config {
         let root = Section::root(&source, &schema::ROOT, document.get_ref());
         let mut config = Config { server: server::read(&root, &schema::SERVER), ..Config::default() };
         config.docker = docker::read(&root);
-        let mut listeners = Unique::default();
+        let mut listeners = DuplicateCheck::default();
         config.host = host::read(&root, config.server.port, &mut listeners);
         config.podman = host::podman(&root);
         let mut servers = Servers::default();
