@@ -81,7 +81,9 @@ impl Outside {
             booted.prepare(to, &fs::read_to_string(Path::new(REPOSITORY).join(from)).unwrap());
         }
         // The machine's files are an overlay, on which only this one works.
-        booted.prepare("/etc/containers/storage.conf", "[storage]\ndriver = \"vfs\"\n");
+        booted.prepare("/etc/containers/storage.conf", STORAGE);
+        // The controllers of the machine's control groups are the host's.
+        booted.prepare("/etc/containers/containers.conf", "[containers]\npids_limit = 0\n");
         booted.prepare("/root/images", IMAGES);
         booted.boot(self.lab.host());
         booted.run(&["resolvectl", "dns", "link0", "10.99.0.1"]);
@@ -89,6 +91,9 @@ impl Outside {
         Machine { booted }
     }
 }
+
+const STORAGE: &str = "[storage]\ndriver = \"vfs\"\nrunroot = \"/run/containers/storage\"\n\
+                       graphroot = \"/var/lib/containers/storage\"\n";
 
 /// Makes an image with the programs that the pages use, in a directory of its own.
 const IMAGES: &str = r#"
