@@ -15,7 +15,7 @@ use crate::support::process::Finished;
 
 const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 /// Within this a machine shows what a page shows: images are unpacked and daemons started meanwhile.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the provider's name server knows.
 const NAMES: [(&str, &str); 2] = [("www.example.org", "192.0.2.1"), ("payments.dev.example.com", "192.0.2.80")];
