@@ -9,6 +9,7 @@ mod write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::settings::HOST_DOMAIN;
 use crate::table::{Address, Clients, NameTable, Network, NetworkBuilder, TableError};
 use crate::wire::Name;
 
@@ -161,7 +162,7 @@ impl HostViewBuilder {
     /// # Errors
     /// The first part that was not understood.
     pub fn build(self) -> Result<HostView, TableError> {
-        let network = self.network.domain(self.domain.as_deref().unwrap_or("containers.internal")).build()?;
+        let network = self.network.domain(self.domain.as_deref().unwrap_or(HOST_DOMAIN)).build()?;
         let domains = network.snapshot().settings().domains.clone().into();
         Ok(HostView { network: Arc::new(network), domains, answer: self.answer, tables: self.tables })
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use toml::Spanned;
 
-use crate::settings::Address;
+use crate::settings::{Address, HOST_DOMAIN};
 use crate::table::{Network, TableError};
 
 use super::duplicate_check::DuplicateCheck;
@@ -15,8 +15,6 @@ use super::section::Section;
 
 /// Where the host view listens unless told otherwise: a loopback address that no other program is known to take.
 const LISTEN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 55);
-/// The domain of its names unless told otherwise.
-const DOMAIN: &str = "containers.internal";
 
 /// `[host]`: the names of all networks, for the host itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +34,7 @@ impl Default for HostConfig {
     fn default() -> HostConfig {
         HostConfig {
             listen: vec![Address::from(IpAddr::from(LISTEN)).with_port(53)],
-            domain: DOMAIN.to_owned(),
+            domain: HOST_DOMAIN.to_owned(),
             published: false,
             allow: None,
         }
@@ -57,7 +55,7 @@ pub(super) fn read(root: &Section<'_>, port: u16, listeners: &mut DuplicateCheck
     let answers = [("containers", false), ("published", true)];
     Some(HostConfig {
         listen: listen(&section, port, listeners),
-        domain: domain(&section).unwrap_or_else(|| DOMAIN.to_owned()),
+        domain: domain(&section).unwrap_or_else(|| HOST_DOMAIN.to_owned()),
         published: section.choice("answer", &answers).unwrap_or_default(),
         allow: section.value("allow").map(|_| allow(&section)),
     })
