@@ -187,6 +187,12 @@ impl NetworkBuilder {
         self
     }
 
+    /// Says that the network is shared with other hosts, and how (answers.md N8b).
+    pub fn sharing(mut self, sharing: Option<super::Sharing>) -> NetworkBuilder {
+        self.settings.sharing = sharing.map(Arc::new);
+        self
+    }
+
     /// Sets what an endpoint's health does to its addresses.
     pub fn health(mut self, policy: HealthPolicy) -> NetworkBuilder {
         self.settings.health = policy;

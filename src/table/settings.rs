@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::wire::Name;
 
-use super::{Address, Upstream};
+use super::{Address, Sharing, Upstream};
 
 /// Several networks of a client's view know a name (answers.md V5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,6 +106,8 @@ pub struct Settings {
     /// How long a question for the address of an endpoint that is about to run waits for it (answers.md N11); zero for not
     /// at all. At most [`MAX_HOLD`].
     pub hold: Duration,
+    /// How the network is shared with other hosts; `None` if it is not.
+    pub sharing: Option<Arc<Sharing>>,
 }
 
 /// The longest [`Settings::hold`]: those who ask give up after 4 to 5 s (answers.md N11).
@@ -147,6 +149,7 @@ impl Default for Settings {
             reverse_names: ReverseNames::default(),
             health: HealthPolicy::default(),
             hold: Duration::ZERO,
+            sharing: None,
         }
     }
 }
