@@ -44,6 +44,9 @@ impl<'p> Draft<'_, 'p, '_> {
         let (rcode, error) = match &place.end {
             End::Elsewhere => return self.forward(place),
             End::AliasLoop => (rcode::SERVFAIL, Some((ede::OTHER, "aliases lead in a circle or are too many".into()))),
+            End::NotReady => {
+                (rcode::SERVFAIL, Some((ede::NOT_READY, "the names of other hosts are not known yet".into())))
+            }
             End::Blocked => {
                 (rcode::NXDOMAIN, Some((ede::BLOCKED, "this network is internal: nothing is forwarded".into())))
             }
@@ -243,7 +246,13 @@ impl Records<'_, '_> {
             }
             End::Loopback => self.pointer(&[b"\x09localhost\x00"], self.ttl(), writer),
             End::Host(end) => end.write(self, writer, turns),
-            End::Stopped(_) | End::Parent | End::Unknown | End::Blocked | End::AliasLoop | End::Elsewhere => {}
+            End::Stopped(_)
+            | End::Parent
+            | End::Unknown
+            | End::NotReady
+            | End::Blocked
+            | End::AliasLoop
+            | End::Elsewhere => {}
         }
     }
 

@@ -45,6 +45,8 @@ pub(super) enum End<'v> {
     Parent,
     /// It is ours, and does not exist.
     Unknown,
+    /// It is ours, and may be on another host: whose names are not known yet.
+    NotReady,
     /// It would be forwarded, but this client's questions may not be.
     Blocked,
     /// An alias leads nowhere.
@@ -159,6 +161,10 @@ fn end_of<'v>(
     if is_ours {
         let above_host =
             !settings.gateways.is_empty() && settings.host_names.iter().any(|host| is_below(host.as_wire(), name));
+        if !above_host && view.awaits_remote(name) {
+            trace.rule(Rule::N8b);
+            return End::NotReady;
+        }
         trace.rule(if above_host { Rule::N6 } else { Rule::N5 });
         return if above_host { End::Parent } else { End::Unknown };
     }

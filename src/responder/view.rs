@@ -334,6 +334,12 @@ impl<'s> View<'s> {
         self.seats.iter().filter_map(|seat| seat.snapshot.domain_of(name)).max_by_key(|name| name.as_wire().len())
     }
 
+    /// True if a network of the view may yet hear of a name of its domains from other hosts (answers.md N8b).
+    pub(super) fn awaits_remote(&self, name: &[u8]) -> bool {
+        let mut snapshots = self.seats.iter().map(Seat::snapshot);
+        snapshots.any(|snapshot| snapshot.awaits_remote() && snapshot.domain_of(name).is_some())
+    }
+
     /// The upstreams that the client's questions go to if no route takes them (answers.md F2).
     pub(super) fn upstreams(&self) -> (Preference, UpstreamLists) {
         if let Some(attachment) = self.endpoint() {

@@ -8,6 +8,7 @@ mod forward;
 mod limits;
 mod order;
 mod responder;
+mod store;
 mod upstream;
 
 pub use address::{Address, AddressError};
@@ -18,6 +19,7 @@ pub use forward::{Destination, ForwardOptions, Route, Unanswered, Upstreams};
 pub use limits::Limits;
 pub use order::Order;
 pub use responder::ResponderOptions;
+pub use store::{ClaimStatus, HostState, HostStatus, LinkStatus, StoreOptions, StoreReport, StoreStatus};
 pub use upstream::{Transport, Upstream, UpstreamError};
 
 /// What holds for all networks of a server. [`Server::configure`](https://docs.rs/callsign/latest/callsign/server/struct.Server.html#method.configure)

@@ -556,7 +556,9 @@ impl<'n> Change<'n> {
         }
         let endpoints: Vec<Endpoint> = self.next.endpoints().cloned().collect();
         endpoints.iter().for_each(|endpoint| self.went.add(endpoint, &self.next.settings));
-        self.next = Snapshot::new(self.next.revision, self.network, settings, records, added);
+        let awaits_remote = self.next.awaits_remote;
+        self.next =
+            Snapshot { awaits_remote, ..Snapshot::new(self.next.revision, self.network, settings, records, added) };
         self.settings_changed = true;
         for endpoint in endpoints {
             let attachment = self.insert(endpoint);
@@ -568,6 +570,14 @@ impl<'n> Change<'n> {
                 *attachment = present.clone();
             }
         }
+    }
+
+    /// Says that the names of other hosts are not known yet, or are now. Until then a name of the network's domains that nobody has
+    /// here is a failure, and not unknown (answers.md N8b). It stays when [`replace_with`](Network::replace_with) makes another
+    /// network of this one.
+    pub fn await_remote(&mut self, awaits: bool) {
+        self.settings_changed |= self.next.awaits_remote != awaits;
+        self.next.awaits_remote = awaits;
     }
 
     /// The endpoint with the given id, as changed so far.

@@ -26,6 +26,8 @@ pub struct Snapshot {
     pub(super) records: Arc<[super::Record]>,
     /// Records beside those: see [`Network::set_added_records`](super::Network::set_added_records).
     pub(super) added: Arc<[super::Record]>,
+    /// Names of other hosts are not known yet: see [`Change::await_remote`](super::Change::await_remote).
+    pub(super) awaits_remote: bool,
     pub(super) names: NameIndex,
     pub(super) v4: Shards<Holders<Ipv4Addr>>,
     pub(super) v6: Shards<Holders<Ipv6Addr>>,
@@ -214,6 +216,7 @@ impl Snapshot {
             suffixes,
             records,
             added,
+            awaits_remote: false,
             names,
             v4: Shards::default(),
             v6: Shards::default(),
@@ -239,6 +242,11 @@ impl Snapshot {
     /// The records that were added beside those.
     pub fn added_records(&self) -> &[super::Record] {
         &self.added
+    }
+
+    /// True while names of other hosts are not known yet (answers.md N8b).
+    pub fn awaits_remote(&self) -> bool {
+        self.awaits_remote
     }
 
     /// The endpoints, in no particular order.

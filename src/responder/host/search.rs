@@ -161,7 +161,17 @@ impl<'s> Search<'s> {
         if let Some(end) = &stopped {
             trace.rule(end.rule_of_stopped());
         }
-        stopped.unwrap_or(if exists { End::Parent } else { End::Unknown })
+        if let Some(stopped) = stopped {
+            return stopped;
+        }
+        match exists {
+            true => End::Parent,
+            false if candidates.iter().any(|candidate| candidate.seat.snapshot().awaits_remote()) => {
+                trace.rule(Rule::N8b);
+                End::NotReady
+            }
+            false => End::Unknown,
+        }
     }
 
     /// The end of a name that a network knows.
