@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::table::{Attachment, NameEntry, Protocol, RecordSet, ReverseNames, Snapshot};
+use crate::table::{Absence, Attachment, NameEntry, Protocol, RecordSet, ReverseNames, Snapshot};
 use crate::wire::message::{HEADER, Section, flag};
 use crate::wire::reply::{self, FailureReply, ReplyEdns};
 use crate::wire::{MAX_NAME, Name, Query, ReplyWriter, ede, fragment, rcode, rtype};
@@ -44,6 +44,9 @@ impl<'p> Draft<'_, 'p, '_> {
         let (rcode, error) = match &place.end {
             End::Elsewhere => return self.forward(place),
             End::AliasLoop => (rcode::SERVFAIL, Some((ede::OTHER, "aliases lead in a circle or are too many".into()))),
+            End::NotReady => {
+                (rcode::SERVFAIL, Some((ede::NOT_READY, "the names of other hosts are not known yet".into())))
+            }
             End::Blocked => {
                 (rcode::NXDOMAIN, Some((ede::BLOCKED, "this network is internal: nothing is forwarded".into())))
             }
@@ -100,9 +103,7 @@ impl<'p> Draft<'_, 'p, '_> {
         };
         let hold_of = |hit: &Hit<'_>| {
             let settings = self.view.settings_of(hit.entry);
-            settings
-                .filter(|settings| hit.entry.is_pending(settings.health))
-                .map_or(Duration::ZERO, |settings| settings.hold)
+            settings.filter(|settings| hit.entry.is_pending(settings)).map_or(Duration::ZERO, |settings| settings.hold)
         };
         let holds = hits.iter().map(hold_of);
         if holds.clone().any(|hold| hold.is_zero()) { Duration::ZERO } else { holds.max().unwrap_or_default() }
@@ -163,11 +164,16 @@ pub(super) fn push_soa((zone_at, len): (usize, usize), serial: u32, ttl: u32, wr
     writer.push_rdata(Section::Authority, zone_at, rtype::SOA, ttl, &[&pointer, hostmaster, &pointer, &times]);
 }
 
-/// The extended error of a name whose endpoints are stopped (answers.md N7).
+/// The extended error of a name whose endpoints are stopped, lost or not reached (answers.md N7, N8b).
 pub(super) fn not_running(entry: &NameEntry) -> (u16, SmallStr) {
     let mut text = SmallStr::default();
+    let name = entry.name();
     // Writing to memory does not fail.
-    let _ = write!(text, "{} is not running", entry.name());
+    let _ = match entry.absence() {
+        Absence::Stopped => write!(text, "{name} is not running"),
+        Absence::Lost(host) => write!(text, "{name} was on {host}, which is not reachable"),
+        Absence::Closed(host) => write!(text, "{name} runs on {host} and publishes no port"),
+    };
     (ede::OTHER, text)
 }
 
@@ -214,10 +220,13 @@ pub(super) struct Offer<'a, const PARTS: usize> {
 }
 
 /// Of those who hold an address those who count: what is stopped only if nothing else has it, and the last one first, as for
-/// clients (answers.md V2a, N7).
+/// clients (answers.md V2a, N7); and another host's only if nothing of this host has it (answers.md N8b).
 pub(super) fn counted(holders: &[Arc<Attachment>]) -> impl Iterator<Item = &Arc<Attachment>> {
     let is_held = holders.iter().any(|holder| !holder.endpoint().is_stopped());
-    holders.iter().rev().filter(move |holder| !is_held || !holder.endpoint().is_stopped())
+    let counts = move |holder: &&Arc<Attachment>| !is_held || !holder.endpoint().is_stopped();
+    let is_local = |holder: &Arc<Attachment>| !holder.endpoint().is_remote();
+    let has_local = holders.iter().filter(counts).any(is_local);
+    holders.iter().rev().filter(counts).filter(move |holder| !has_local || is_local(holder))
 }
 
 impl Records<'_, '_> {
@@ -237,7 +246,13 @@ impl Records<'_, '_> {
             }
             End::Loopback => self.pointer(&[b"\x09localhost\x00"], self.ttl(), writer),
             End::Host(end) => end.write(self, writer, turns),
-            End::Stopped(_) | End::Parent | End::Unknown | End::Blocked | End::AliasLoop | End::Elsewhere => {}
+            End::Stopped(_)
+            | End::Parent
+            | End::Unknown
+            | End::NotReady
+            | End::Blocked
+            | End::AliasLoop
+            | End::Elsewhere => {}
         }
     }
 
@@ -366,13 +381,14 @@ impl Records<'_, '_> {
         }
         let settings = snapshot.settings();
         let mut offers: SmallVec<[Offer<'_, 4>; 4]> = SmallVec::new();
-        for owner in entry.serving(settings.health) {
+        for owner in entry.serving(settings) {
             let Some(target) = owner.unique_name(settings) else { continue };
             let [name, domain] = target.parts();
             let ports = owner.endpoint().ports().iter();
             for port in ports.filter(|port| port.protocol() == protocol && port.is(service)) {
-                let addresses = owner.endpoint().addresses();
-                offers.push(Offer { target: [&[], &[], name, domain], port: port.number(), addresses });
+                let endpoint = owner.endpoint();
+                let offer = |port| Offer { target: [&[], &[], name, domain], port, addresses: endpoint.addresses() };
+                offers.extend(endpoint.numbers_of(port).into_iter().map(offer));
             }
         }
         self.offers(entry, service, protocol, offers, settings.ttl, writer, turns);

@@ -256,7 +256,7 @@ impl Trace for Recorder {
             Some(Found::Service { entry, .. }) => Finding::Service { name: entry.name().to_string() },
             Some(Found::Name { entry, how }) => {
                 let serving: Vec<&str> =
-                    entry.serving(seat.snapshot().settings().health).map(|owner| owner.endpoint().id()).collect();
+                    entry.serving(seat.snapshot().settings()).map(|owner| owner.endpoint().id()).collect();
                 let describe = |endpoint: &crate::table::Endpoint| match endpoint.id() {
                     id if serving.contains(&id) => id.to_owned(),
                     id if endpoint.state() == EndpointState::Starting => format!("{id} (starting)"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::table::{Attachment, Found, Matched, Merge, NameEntry, Protocol, ServiceName, Snapshot};
+use crate::table::{Absence, Attachment, Found, Matched, Merge, NameEntry, Protocol, ServiceName, Snapshot};
 use crate::wire::{Name, Query, is_below, reverse, rtype};
 
 use super::explain::Trace;
@@ -45,6 +45,8 @@ pub(super) enum End<'v> {
     Parent,
     /// It is ours, and does not exist.
     Unknown,
+    /// It is ours, and may be on another host: whose names are not known yet.
+    NotReady,
     /// It would be forwarded, but this client's questions may not be.
     Blocked,
     /// An alias leads nowhere.
@@ -53,6 +55,19 @@ pub(super) enum End<'v> {
     Elsewhere,
     /// An end that only the host view has (answers.md V6). Boxed, so that the ends of all other queries are no larger for it.
     Host(Box<HostEnd<'v>>),
+}
+
+impl End<'_> {
+    /// Why a name that is known does not answer.
+    pub(super) fn rule_of_stopped(&self) -> Rule {
+        let absence = match self {
+            End::Stopped(hit) => hit.entry.absence(),
+            End::Service { entry, .. } => entry.absence(),
+            End::Host(end) => end.absence(),
+            _ => Absence::Stopped,
+        };
+        if absence == Absence::Stopped { Rule::N7 } else { Rule::N8b }
+    }
 }
 
 /// A name on a network.
@@ -146,6 +161,10 @@ fn end_of<'v>(
     if is_ours {
         let above_host =
             !settings.gateways.is_empty() && settings.host_names.iter().any(|host| is_below(host.as_wire(), name));
+        if !above_host && view.awaits_remote(name) {
+            trace.rule(Rule::N8b);
+            return End::NotReady;
+        }
         trace.rule(if above_host { Rule::N6 } else { Rule::N5 });
         return if above_host { End::Parent } else { End::Unknown };
     }
@@ -252,8 +271,9 @@ fn on_networks<'v>(
         return match stopped {
             None => (None, parent),
             Some(snapshot) => {
-                trace.rule(Rule::N7);
-                (stopped_on(snapshot, name), parent)
+                let end = stopped_on(snapshot, name);
+                trace.rule(end.as_ref().map_or(Rule::N7, |(end, _)| end.rule_of_stopped()));
+                (end, parent)
             }
         };
     }
@@ -302,7 +322,7 @@ fn in_reverse_tree<'v>(view: &'v View<'_>, name: &[u8], trace: &mut impl Trace) 
         trace.rule(Rule::S);
         return Some(if address.is_some() { End::Loopback } else { End::Parent });
     }
-    let mut subnets = view.seats().iter().flat_map(|seat| &seat.snapshot().settings().subnets);
+    let mut subnets = view.seats().iter().flat_map(|seat| seat.snapshot().settings().all_subnets());
     if subnets.any(|subnet| subnet.contains(&prefix)) {
         trace.rule(Rule::T3);
         // A shorter prefix inside a subnet stands above addresses that may be known: it is a parent.

@@ -143,7 +143,7 @@ impl<'s> View<'s> {
     fn of_owner(client: &Client<'s>, id: &str) -> View<'s> {
         let listener = client.listener.network();
         let snapshot = client.snapshot.map_or_else(|| Held::Loaded(listener.snapshot()), Held::Lent);
-        let Some(attachment) = snapshot.attachment(id).cloned() else {
+        let Some(attachment) = snapshot.member(id).cloned() else {
             return View::of_one(snapshot, client.ip(), Who::Nobody);
         };
         let mut view = View::of_endpoint(attachment.clone(), None, snapshot, client.ip(), listener);
@@ -230,7 +230,7 @@ impl<'s> View<'s> {
         let mut seats: SmallVec<[Seat<'s>; 4]> = SmallVec::new();
         let mut gateway = Some(gateway);
         let at_listener = |own: &Snapshot| {
-            own.settings().clients != Clients::Identify && (home.is_none() || own.attachment(id).is_some())
+            own.settings().clients != Clients::Identify && (home.is_none() || own.member(id).is_some())
         };
         if let Some(snapshot) = gateway.take_if(|own| at_listener(own)) {
             seats.push(Seat { network: None, snapshot, priority: 0 });
@@ -334,6 +334,12 @@ impl<'s> View<'s> {
         self.seats.iter().filter_map(|seat| seat.snapshot.domain_of(name)).max_by_key(|name| name.as_wire().len())
     }
 
+    /// True if a network of the view may yet hear of a name of its domains from other hosts (answers.md N8b).
+    pub(super) fn awaits_remote(&self, name: &[u8]) -> bool {
+        let mut snapshots = self.seats.iter().map(Seat::snapshot);
+        snapshots.any(|snapshot| snapshot.awaits_remote() && snapshot.domain_of(name).is_some())
+    }
+
     /// The upstreams that the client's questions go to if no route takes them (answers.md F2).
     pub(super) fn upstreams(&self) -> (Preference, UpstreamLists) {
         if let Some(attachment) = self.endpoint() {
@@ -341,7 +347,7 @@ impl<'s> View<'s> {
             let own = self
                 .seats
                 .iter()
-                .filter_map(|seat| seat.snapshot.attachment(id))
+                .filter_map(|seat| seat.snapshot.member(id))
                 .map(|attachment| attachment.endpoint().upstreams())
                 .find(|upstreams| !upstreams.is_empty());
             if let Some(own) = own {
@@ -406,7 +412,7 @@ fn push_others(
         }
         let snapshot = network.snapshot();
         // The membership may be ahead of or behind the snapshot: what the snapshot says holds.
-        if let Some(there) = snapshot.attachment(attachment.endpoint().id()) {
+        if let Some(there) = snapshot.member(attachment.endpoint().id()) {
             let priority = there.endpoint().priority();
             let seat = Seat { network: Some(network), snapshot: Held::Loaded(snapshot), priority };
             if !seat.only_identifies() {

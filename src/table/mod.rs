@@ -12,9 +12,11 @@ mod feed;
 mod name_table;
 mod names;
 mod network;
+mod origin;
 mod record;
 mod settings;
 mod shards;
+mod sharing;
 mod snapshot;
 mod zones;
 
@@ -29,10 +31,15 @@ pub use endpoint::{Endpoint, EndpointBuilder, EndpointState, Health, Port, Proto
 pub use error::TableError;
 pub use feed::{Event, Feed};
 pub use name_table::NameTable;
+pub(crate) use names::Absence;
 pub use names::{NameEntry, RecordSet};
 pub use network::{Change, Network, SnapshotRef};
+pub use origin::{Origin, Reach, RefusedName};
 pub use record::Record;
 pub use settings::{Clients, HealthPolicy, MAX_HOLD, Merge, ReverseNames, Settings};
 #[doc(hidden)]
 pub use shards::fix_hash_seed;
+#[cfg(feature = "docker")]
+pub(crate) use sharing::matches;
+pub use sharing::{Sharing, Spread, Untaken};
 pub use snapshot::{Found, Matched, ServiceName, Snapshot, Suffix};

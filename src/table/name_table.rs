@@ -72,6 +72,10 @@ impl Registry {
     /// of both are told. Said before its snapshot is shown, so that its view is whole at once, and again afterwards: of two
     /// networks that it comes to at the same time, the later one then finds the earlier one's attachment.
     pub(super) fn join(&self, attachment: &Attachment, network: &Weak<Network>) {
+        // Another host's joins no views (answers.md V7).
+        if attachment.is_remote() {
+            return;
+        }
         let id = attachment.endpoint().id();
         let hash = hash_of(id);
         let place = || Place::One(network.clone());
@@ -86,7 +90,7 @@ impl Registry {
                         None => member.place = place(),
                         Some(other) => {
                             let membership = Arc::new(Membership::of([known.clone(), network.clone()]));
-                            if let Some(there) = other.snapshot().attachment(id) {
+                            if let Some(there) = other.snapshot().member(id) {
                                 there.join(membership.clone());
                             }
                             member.place = Place::Several(membership);

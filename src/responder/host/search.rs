@@ -158,10 +158,20 @@ impl<'s> Search<'s> {
                 }
             }
         }
-        if stopped.is_some() {
-            trace.rule(Rule::N7);
+        if let Some(end) = &stopped {
+            trace.rule(end.rule_of_stopped());
         }
-        stopped.unwrap_or(if exists { End::Parent } else { End::Unknown })
+        if let Some(stopped) = stopped {
+            return stopped;
+        }
+        match exists {
+            true => End::Parent,
+            false if candidates.iter().any(|candidate| candidate.seat.snapshot().awaits_remote()) => {
+                trace.rule(Rule::N8b);
+                End::NotReady
+            }
+            false => End::Unknown,
+        }
     }
 
     /// The end of a name that a network knows.
@@ -233,7 +243,7 @@ fn by_address<'s>(host: &HostView, prefix: IpNet) -> Sought<'s> {
             if snapshot.settings().clients == Clients::Identify {
                 return;
             }
-            is_in_subnet |= snapshot.settings().subnets.iter().any(|subnet| subnet.contains(&prefix));
+            is_in_subnet |= snapshot.settings().all_subnets().any(|subnet| subnet.contains(&prefix));
             if address.is_some_and(|address| !snapshot.holders(address).is_empty()) {
                 holders.push(Seat::of(network.clone()));
             }

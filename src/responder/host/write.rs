@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::responder::Turns;
 use crate::responder::answer::{self, Offer, Records, SmallStr};
 use crate::responder::view::Seat;
-use crate::table::{Attachment, NameEntry, Port, Protocol, ServiceName};
+use crate::table::{Absence, Attachment, NameEntry, Port, Protocol, ServiceName};
 use crate::wire::message::Section;
 use crate::wire::{MAX_NAME, Name, ReplyWriter, ede, rtype};
 
@@ -54,7 +54,7 @@ impl<'v> Zone<'v> {
 
     /// The endpoints that answer for a name.
     fn serving(self, entry: &'v NameEntry) -> impl Iterator<Item = &'v Arc<Attachment>> {
-        entry.serving(self.seat.snapshot().settings().health)
+        entry.serving(self.seat.snapshot().settings())
     }
 }
 
@@ -74,6 +74,14 @@ fn ports_of(owner: &Arc<Attachment>) -> &[Port] {
 }
 
 impl<'v> HostEnd<'v> {
+    /// Why a name of it that is stopped does not answer.
+    pub(in crate::responder) fn absence(&self) -> Absence<'v> {
+        match self {
+            HostEnd::Service { entry, .. } => entry.absence(),
+            _ => Absence::Stopped,
+        }
+    }
+
     /// Why there is nothing where something might be expected (answers.md H6).
     pub(in crate::responder) fn reason(&self) -> Option<(u16, SmallStr)> {
         let mut text = SmallStr::default();
@@ -141,9 +149,8 @@ impl<'v> Zone<'v> {
     }
 
     /// True if a matching port is published.
-    fn host_offers(self, entry: &NameEntry, service: &[u8], protocol: Protocol) -> bool {
-        let health = self.seat.snapshot().settings().health;
-        let mut ports = entry.serving(health).flat_map(|owner| Zone::matching(owner, service, protocol));
+    fn host_offers(self, entry: &'v NameEntry, service: &[u8], protocol: Protocol) -> bool {
+        let mut ports = self.serving(entry).flat_map(|owner| Zone::matching(owner, service, protocol));
         ports.any(|port| !port.published().is_empty())
     }
 
@@ -177,7 +184,7 @@ impl<'v> Zone<'v> {
                 let numbers: SmallVec<[u16; 2]> = if is_published {
                     port.reached().map(|socket: SocketAddr| socket.port()).collect()
                 } else {
-                    SmallVec::from_iter([port.number()])
+                    owner.endpoint().numbers_of(port)
                 };
                 for number in numbers {
                     let offer = Offer { target, port: number, addresses: &addresses[..] };

@@ -9,9 +9,9 @@ use toml::Spanned;
 use crate::settings::{Address, HOST_DOMAIN};
 use crate::table::{Network, TableError};
 
+use super::duplicate_check::DuplicateCheck;
 use super::schema::{HOST, PODMAN};
 use super::section::Section;
-use super::unique::Unique;
 
 /// Where the host view listens unless told otherwise: a loopback address that no other program is known to take.
 const LISTEN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 55);
@@ -50,7 +50,7 @@ pub struct PodmanDirectoryConfig {
 }
 
 /// `port`: of listen addresses without one; `listeners`: those of the whole file.
-pub(super) fn read(root: &Section<'_>, port: u16, listeners: &mut Unique<Address>) -> Option<HostConfig> {
+pub(super) fn read(root: &Section<'_>, port: u16, listeners: &mut DuplicateCheck<Address>) -> Option<HostConfig> {
     let section = root.table("host", &HOST)?;
     let answers = [("containers", false), ("published", true)];
     Some(HostConfig {
@@ -61,7 +61,7 @@ pub(super) fn read(root: &Section<'_>, port: u16, listeners: &mut Unique<Address
     })
 }
 
-fn listen(section: &Section<'_>, port: u16, listeners: &mut Unique<Address>) -> Vec<Address> {
+fn listen(section: &Section<'_>, port: u16, listeners: &mut DuplicateCheck<Address>) -> Vec<Address> {
     let mut given = section.one_or_more("listen", str::parse::<Address>);
     if section.value("listen").is_none() {
         given.push(Spanned::new(section.at().clone(), Address::from(IpAddr::from(LISTEN))));
