@@ -190,14 +190,14 @@ fn of_an_etc_no_more_is_read_than_where_the_link_resolv_conf_leads() {
     if !has_landlock(&program, "of_an_etc_no_more_is_read_than_where_the_link_resolv_conf_leads") {
         return;
     }
-    for (directory, said) in [(&etc, REMARK), (&run, "reloaded")] {
+    for (directory, said) in [(&etc, REMARK), (&run, "INFO reloaded")] {
         let mark = program.mark();
         let link = program.directory().join("link");
         symlink(directory.join("other.toml"), &link).unwrap();
         fs::rename(link, program.config_path()).unwrap();
         program.wait_after(mark, Source::Stderr, said);
     }
-    assert_eq!(asked(port, "db"), ["10.10.1.4"]);
+    assert_eq!(asked(port, "db"), ["10.10.1.4"], "{program:?}");
 }
 
 #[test]
