@@ -25,8 +25,8 @@ pub(super) struct Taker {
     reserved: Vec<Name>,
     /// By network as others call it and host: what is in force, by id.
     in_force: BTreeMap<(Box<str>, Arc<str>), BTreeSet<Box<str>>>,
-    /// What is wrong between networks here and there, by network and host.
-    conflicts: BTreeMap<(Box<str>, Arc<str>), String>,
+    /// Endpoints whose addresses collide with what this host has, by network and host, and how.
+    conflicts: BTreeMap<(Box<str>, Arc<str>), BTreeMap<Box<str>, Untaken>>,
 }
 
 impl Taker {
@@ -51,9 +51,13 @@ impl Taker {
         self.in_force.values().map(BTreeSet::len).sum()
     }
 
-    /// What is wrong between networks here and there.
-    pub(super) fn conflicts(&self) -> impl Iterator<Item = &String> {
-        self.conflicts.values()
+    /// What is wrong between networks here and there, for people.
+    pub(super) fn conflicts(&self) -> impl Iterator<Item = String> {
+        self.conflicts.iter().filter_map(|((network, host), ids)| {
+            let untaken = ids.values().next()?;
+            let count = ids.len();
+            Some(format!("network {network} of {host}: addresses of {count} of its endpoints are not taken: {untaken}"))
+        })
     }
 
     /// Puts into the table what has changed: one change for each network.
@@ -119,6 +123,7 @@ impl Taker {
         let now = Instant::now();
         for (host, id) in places {
             let place = Place { network: name.into(), id };
+            let mut conflict = None;
             let endpoint = hosts.shown(&host, &place).and_then(|shown| {
                 let reach: Reach = shown.host.networks.get(name)?.share.into();
                 let key = (host.clone(), reach == Reach::Host, shown.known.revision);
@@ -144,8 +149,7 @@ impl Taker {
                 if let Some(untaken) = untaken {
                     refuse(Refusal::Address);
                     if untaken != Untaken::Outside {
-                        let conflict = format!("{} of {host}: an address of {name} is not taken: {untaken}", place.id);
-                        self.conflicts.entry((name.into(), host.clone())).or_insert(conflict);
+                        conflict = Some(untaken);
                     }
                     if addresses.is_empty() {
                         return None;
@@ -176,7 +180,18 @@ impl Taker {
                 }
                 Some(endpoint.ok()?.with_lost(shown.is_lost))
             });
-            let in_force = self.in_force.entry((name.into(), host.clone())).or_default();
+            let key = (Box::from(name), host.clone());
+            match conflict {
+                Some(conflict) => {
+                    _ = self.conflicts.entry(key.clone()).or_default().insert(place.id.clone(), conflict);
+                }
+                None => {
+                    if let Some(ids) = self.conflicts.get_mut(&key) {
+                        ids.remove(&place.id);
+                    }
+                }
+            }
+            let in_force = self.in_force.entry(key.clone()).or_default();
             match endpoint {
                 Some(endpoint) => {
                     in_force.insert(place.id);
@@ -185,8 +200,7 @@ impl Taker {
                 None => {
                     in_force.remove(&place.id);
                     if in_force.is_empty() {
-                        self.in_force.remove(&(name.into(), host.clone()));
-                        self.conflicts.remove(&(name.into(), host.clone()));
+                        self.in_force.remove(&key);
                     }
                     detached.push(format!("{host}/{}", place.id));
                 }

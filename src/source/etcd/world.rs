@@ -347,7 +347,7 @@ impl World {
         status.host = self.host.clone();
         status.claim = claim;
         status.published = self.own.published();
-        status.conflicts = self.taker.conflicts().cloned().collect();
+        status.conflicts = self.taker.conflicts().collect();
         status.remote_endpoints = self.taker.in_force();
         status.refused = self.hosts.refused().iter().map(|(refusal, count)| (refusal.as_str(), *count)).collect();
         status.resyncs = self.resyncs.clone();
