@@ -8,6 +8,7 @@ mod forward;
 mod limits;
 mod order;
 mod responder;
+mod store;
 mod upstream;
 
 pub use address::{Address, AddressError};
@@ -17,7 +18,9 @@ pub(crate) use forward::RESOLV_CONF;
 pub use forward::{Destination, ForwardOptions, Route, Unanswered, Upstreams};
 pub use limits::Limits;
 pub use order::Order;
+pub(crate) use responder::HOST_DOMAIN;
 pub use responder::ResponderOptions;
+pub use store::{ClaimStatus, HostState, HostStatus, LinkStatus, StoreOptions, StoreReport, StoreStatus};
 pub use upstream::{Transport, Upstream, UpstreamError};
 
 /// What holds for all networks of a server. [`Server::configure`](https://docs.rs/callsign/latest/callsign/server/struct.Server.html#method.configure)

@@ -106,6 +106,8 @@ pub struct Settings {
     /// How long a question for the address of an endpoint that is about to run waits for it (answers.md N11); zero for not
     /// at all. At most [`MAX_HOLD`].
     pub hold: Duration,
+    /// True if the network itself spans hosts, as an overlay does: its subnets are the same on all of them.
+    pub spans_hosts: bool,
     /// How the network is shared with other hosts; `None` if it is not.
     pub sharing: Option<Arc<Sharing>>,
 }
@@ -149,6 +151,7 @@ impl Default for Settings {
             reverse_names: ReverseNames::default(),
             health: HealthPolicy::default(),
             hold: Duration::ZERO,
+            spans_hosts: false,
             sharing: None,
         }
     }

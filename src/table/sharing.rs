@@ -32,10 +32,9 @@ pub struct Sharing {
     pub spread: Spread,
     /// The hosts whose endpoints are taken: names, in which `*` stands for any characters.
     pub accept: Vec<Box<str>>,
-    /// Where containers of other hosts may have their addresses, besides the network's subnets if it spans hosts.
+    /// Where containers of other hosts may have their addresses, besides the network's subnets if it
+    /// [spans hosts](Settings::spans_hosts).
     pub remote_subnets: Vec<IpNet>,
-    /// True if the network itself spans hosts, as overlay and macvlan networks do: one subnet, on all of them.
-    pub spans_hosts: bool,
     /// This host's name, by which `NAME.HOST` finds its own endpoints; `None` for not at all.
     pub host: Option<Name>,
 }
@@ -49,7 +48,6 @@ impl Sharing {
             spread: Spread::Local,
             accept: vec!["*".into()],
             remote_subnets: Vec::new(),
-            spans_hosts: false,
             host: None,
         }
     }
@@ -118,7 +116,7 @@ impl Settings {
         match &self.sharing {
             Some(sharing) if sharing.reach == Reach::Container => match contains(&self.subnets) {
                 _ if contains(&sharing.remote_subnets) => Ok(()),
-                true if sharing.spans_hosts => Ok(()),
+                true if self.spans_hosts => Ok(()),
                 true => Err(Untaken::OwnSubnet),
                 false => Err(Untaken::Outside),
             },

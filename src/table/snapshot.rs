@@ -12,10 +12,10 @@ use crate::wire::{MAX_NAME, Name, is_label_start};
 
 use super::attachment::Attachment;
 use super::endpoint::{Endpoint, Protocol, spellings};
+use super::hamt::{Hamt, Keyed, hash_of};
 use super::names::{NameEntry, NameIndex, key_of};
 use super::origin::{Origin, RefusedName};
 use super::settings::Settings;
-use super::shards::{Keyed, Shards, hash_of};
 
 /// A network at one moment. A query sees exactly one of these a network (answers.md T7).
 #[derive(Debug, Clone)]
@@ -26,10 +26,12 @@ pub struct Snapshot {
     pub(super) records: Arc<[super::Record]>,
     /// Records beside those: see [`Network::set_added_records`](super::Network::set_added_records).
     pub(super) added: Arc<[super::Record]>,
+    /// Names of other hosts are not known yet: see [`Change::await_remote`](super::Change::await_remote).
+    pub(super) awaits_remote: bool,
     pub(super) names: NameIndex,
-    pub(super) v4: Shards<Holders<Ipv4Addr>>,
-    pub(super) v6: Shards<Holders<Ipv6Addr>>,
-    pub(super) endpoints: Shards<Arc<Attachment>>,
+    pub(super) v4: Hamt<Holders<Ipv4Addr>>,
+    pub(super) v6: Hamt<Holders<Ipv6Addr>>,
+    pub(super) endpoints: Hamt<Arc<Attachment>>,
 }
 
 /// What a name of the network may end in: the network's name, a domain, or both (answers.md N1).
@@ -214,10 +216,11 @@ impl Snapshot {
             suffixes,
             records,
             added,
+            awaits_remote: false,
             names,
-            v4: Shards::default(),
-            v6: Shards::default(),
-            endpoints: Shards::default(),
+            v4: Hamt::default(),
+            v6: Hamt::default(),
+            endpoints: Hamt::default(),
         }
     }
 
@@ -239,6 +242,11 @@ impl Snapshot {
     /// The records that were added beside those.
     pub fn added_records(&self) -> &[super::Record] {
         &self.added
+    }
+
+    /// True while names of other hosts are not known yet (answers.md N8b).
+    pub fn awaits_remote(&self) -> bool {
+        self.awaits_remote
     }
 
     /// The endpoints, in no particular order.
@@ -503,7 +511,7 @@ impl Snapshot {
     }
 }
 
-fn add_holder<A: Copy + Hash + Eq>(to: &mut Shards<Holders<A>>, address: A, attachment: &Arc<Attachment>) {
+fn add_holder<A: Copy + Hash + Eq>(to: &mut Hamt<Holders<A>>, address: A, attachment: &Arc<Attachment>) {
     to.edit(
         &address,
         || Some(Holders::nobody(address)),

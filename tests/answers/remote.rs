@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use callsign::responder::{HostAnswer, HostView, WhoAsks};
+use callsign::responder::{ClientIdentity, HostAnswer, HostView};
 use callsign::table::{
     Clients, Endpoint, EndpointBuilder, Event, Health, HealthPolicy, Merge, Network, NetworkBuilder, Origin, Port,
     Protocol, Reach, RefusedName, ReverseNames, Sharing, Spread, TableError, Untaken,
@@ -62,10 +62,13 @@ fn v7_an_endpoint_of_another_host_is_never_a_client() {
         ]);
         // host-b's queue asks from its own address: it is nobody, here and at the gateway of another network.
         let there = world.client("shop", "10.20.2.12");
-        assert!(!matches!(there.explain("db", A).client, WhoAsks::Endpoint(_) | WhoAsks::Elsewhere { .. }));
+        assert!(!matches!(
+            there.explain("db", A).client,
+            ClientIdentity::Endpoint(_) | ClientIdentity::Elsewhere { .. }
+        ));
         check(there.ask("own", A), "forward: own");
         let elsewhere = world.client("blog", "10.20.2.12").explain("site", A).client;
-        assert!(!matches!(elsewhere, WhoAsks::Endpoint(_) | WhoAsks::Elsewhere { .. }), "{elsewhere:?}");
+        assert!(!matches!(elsewhere, ClientIdentity::Endpoint(_) | ClientIdentity::Elsewhere { .. }), "{elsewhere:?}");
     }
 }
 
@@ -75,7 +78,7 @@ fn v7_an_address_of_this_host_stays_its_clients() {
     // Another host says that it has the proxy's address, and says so last.
     world.network("shop").attach(built(remote("host-b", "thief", "10.10.1.6", &["thief"]))).unwrap();
     let proxy = world.client("shop", "10.10.1.6");
-    assert_eq!(proxy.explain("db", A).client, WhoAsks::Endpoint("proxy-1".into()));
+    assert_eq!(proxy.explain("db", A).client, ClientIdentity::Endpoint("proxy-1".into()));
     check(proxy.ask("site", A), "NOERROR: site A 10.10.2.4");
     check(proxy.ask("6.1.10.10.in-addr.arpa", PTR), "NOERROR: 6.1.10.10.in-addr.arpa PTR proxy.internal");
 }
@@ -412,18 +415,17 @@ fn n8b_the_host_view_has_them_too() {
 
 #[test]
 fn n8b_which_addresses_are_taken() {
-    let settings = |change: fn(&mut Sharing)| {
-        let mut sharing = sharing(Spread::Local);
-        change(&mut sharing);
-        let network = shop().sharing(Some(sharing)).build().unwrap();
+    let settings = |spans, change: fn(&mut Sharing)| {
+        let network = shop().sharing(Some(sharing(Spread::Local))).edit_sharing(change).spans_hosts(spans).build();
+        let network = network.unwrap();
         let snapshot = network.snapshot();
         ["10.10.1.77", "10.20.2.77", "192.0.2.1"].map(|address| snapshot.settings().takes(address.parse().unwrap()))
     };
-    assert_eq!(settings(|_| ()), [Err(Untaken::OwnSubnet), Ok(()), Err(Untaken::Outside)]);
-    assert_eq!(settings(|sharing| sharing.spans_hosts = true), [Ok(()), Ok(()), Err(Untaken::Outside)]);
+    assert_eq!(settings(false, |_| ()), [Err(Untaken::OwnSubnet), Ok(()), Err(Untaken::Outside)]);
+    assert_eq!(settings(true, |_| ()), [Ok(()), Ok(()), Err(Untaken::Outside)]);
     let listed = |sharing: &mut Sharing| sharing.remote_subnets.push("10.10.0.0/16".parse().unwrap());
-    assert_eq!(settings(listed), [Ok(()), Ok(()), Err(Untaken::Outside)]);
-    assert_eq!(settings(|sharing| sharing.reach = Reach::Host), [Err(Untaken::NotShared); 3]);
+    assert_eq!(settings(false, listed), [Ok(()), Ok(()), Err(Untaken::Outside)]);
+    assert_eq!(settings(true, |sharing| sharing.reach = Reach::Host), [Err(Untaken::NotShared); 3]);
 }
 
 #[test]
@@ -445,4 +447,26 @@ fn an_origin_and_its_endpoints_have_plain_names() {
     assert_eq!(endpoint.ports()[0].published(), ["10.0.0.1:3".parse().unwrap()]);
     let (id, origin) = (endpoint.id(), endpoint.origin().unwrap());
     assert_eq!((id, origin.revision(), origin.learned_at().is_some()), ("host-b/x", 41, true));
+}
+
+#[test]
+fn n8b_until_other_hosts_are_known_nothing_is_unknown() {
+    let world = World::of([shared(), blog()]);
+    let (shop, client) = (world.network("shop"), world.client("shop", "10.10.1.2"));
+    let not_ready = "SERVFAIL [14 the names of other hosts are not known yet]";
+    shop.change(|change| change.await_remote(true)).unwrap();
+    check(client.ask("nothere.internal", A), not_ready);
+    assert_eq!(client.explain("nothere.internal", A).rule.letter(), "N8b");
+    // What is known, what is not ours, and what is elsewhere are as ever.
+    check(client.ask("db.internal", A), "NOERROR: db.internal A 10.10.1.3");
+    check(client.ask("nothere", A), "forward: nothere");
+    check(client.ask("shop.internal", A), "NOERROR (SOA internal)");
+    let host = world.host_view(HostView::builder().domain("test"), "127.0.0.1");
+    check(host.ask("nothere.shop.test", A), not_ready);
+    check(host.ask("nothere.blog.test", A), "NXDOMAIN (SOA test)");
+    // A reload is no reason to forget it.
+    shop.replace_with(&crate::kit::shop().build().unwrap()).unwrap();
+    check(client.ask("nothere.internal", A), not_ready);
+    shop.change(|change| change.await_remote(false)).unwrap();
+    check(client.ask("nothere.internal", A), "NXDOMAIN (SOA internal)");
 }
