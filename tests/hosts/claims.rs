@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use callsign::source::etcd::{ClaimStatus, Machine};
+use callsign::settings::{ClaimStatus, StoreOptions};
+use callsign::source::etcd::Machine;
 use nix::sys::signal::Signal;
 
 use crate::bed::{Cluster, Host, TTL, address_of, endpoint, machine, routed, wait, wait_or};
@@ -56,7 +57,7 @@ fn a8_a_reboot_takes_over_at_once_and_no_name_is_away_meanwhile() {
         routed("shop", 2).endpoint(keeps).endpoint(endpoint(id, "10.88.2.4", id).build().unwrap())
     };
     let a = cluster.host("host-a", vec![routed("shop", 1)]);
-    let long = |options: &mut callsign::source::etcd::StoreOptions| {
+    let long = |options: &mut StoreOptions| {
         options.ttl = Duration::from_secs(120);
         options.hold = Duration::from_secs(240);
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use callsign::source::etcd::{ClaimStatus, LinkStatus};
+use callsign::settings::{ClaimStatus, LinkStatus};
 use callsign::table::{Reach, Sharing};
 
 use crate::bed::{Cluster, address_of, endpoint, network, routed, wait, wait_or};
@@ -67,9 +67,10 @@ fn a12_hostile_values_cost_themselves_alone() {
     }
     // 10 MB by one host: it costs that host alone.
     let value = format!(r#"{{"n":["{}"],"a":["10.88.9.4"]}}"#, vec!["x".repeat(60); 60].join("\",\""));
+    let value = value.replace('"', "\\\"");
     for batch in 0..28 {
         let puts: String =
-            (0..100).map(|id| format!("put /callsign/v1/evil/e/shop/m{batch}x{id} '{value}'\n")).collect();
+            (0..100).map(|id| format!("put /callsign/v1/evil/e/shop/m{batch}x{id} \"{value}\"\n")).collect();
         let script = format!("\n{puts}\n\n");
         let member = &cluster.members[0];
         let mut command = member.namespace.command("env");

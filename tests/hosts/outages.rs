@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use callsign::source::etcd::{HostState, LinkStatus};
+use callsign::settings::{HostState, LinkStatus};
 use nix::sys::signal::Signal;
 
 use crate::bed::{Asking, Cluster, Host, TTL, address_of, endpoint, machine, routed, wait, wait_or};
@@ -142,8 +142,9 @@ fn a2_a_member_is_cut_from_its_peers() {
     let two = Two::of(3);
     let at = two.member_of(&two.a);
     let asking = two.asking();
-    let peers = two.peers_of(at);
-    two.cluster.drop_from(at, &peers, true);
+    let own = [two.cluster.members[at].address.clone()];
+    two.cluster.drop_from(at, &two.peers_of(at), true);
+    (0..3).filter(|other| *other != at).for_each(|other| two.cluster.drop_from(other, &own, true));
     two.change();
     // Without `hasleader` a watch there would be silent and look healthy.
     wait_or(

@@ -34,13 +34,13 @@ use tonic::metadata::{AsciiMetadataValue, MetadataValue};
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use super::options::StoreOptions;
 use super::proto::{
     AuthenticateRequest, AuthenticateResponse, LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest,
     LeaseKeepAliveResponse, LeaseRevokeRequest, LeaseRevokeResponse, RangeRequest, RangeResponse, TxnRequest,
     TxnResponse, WatchRequest, WatchResponse,
 };
 use super::state_file;
+use crate::settings::StoreOptions;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const CALL_TIMEOUT: Duration = Duration::from_secs(2);

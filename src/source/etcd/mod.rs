@@ -19,21 +19,18 @@ mod client;
 mod follow;
 mod host;
 mod link;
-mod options;
 mod own;
 mod proto;
 mod publish;
 mod record;
 mod replay;
 mod state_file;
-mod status;
 mod take;
 mod world;
 
 use std::fmt;
 use std::fs;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -42,15 +39,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::settings::{StoreOptions, StoreReport, StoreStatus};
 use crate::table::{NameTable, Origin, Reach};
 
 use client::Member;
-use follow::{Command, Follower};
-pub use options::StoreOptions;
+use follow::{Command, Follower, Talks};
 use own::Identity;
 #[doc(hidden)]
 pub use replay::{replay_values, replay_watch};
-pub use status::{ClaimStatus, HostState, HostStatus, LinkStatus, StoreStatus};
 use world::World;
 
 /// How long a stop waits for the store to hear of it.
@@ -84,6 +80,7 @@ pub struct Store {
     ready: watch::Receiver<bool>,
     task: JoinHandle<()>,
     options: StoreOptions,
+    report: StoreReport,
 }
 
 /// What tells this host from others of its name.
@@ -112,19 +109,25 @@ impl Machine {
 }
 
 impl Store {
-    /// Shares the networks of `table` that say so. Needs a tokio runtime, and stops when it is dropped.
+    /// Shares the networks of `table` that say so, and puts into `report` how it goes, each second. Needs a tokio runtime, and
+    /// stops when it is dropped.
     ///
     /// # Errors
     /// What is wrong with the options.
-    pub fn start(options: StoreOptions, table: &NameTable) -> Result<Store, StoreError> {
-        Store::start_on(&Machine::this(), options, table)
+    pub fn start(options: StoreOptions, table: &NameTable, report: &StoreReport) -> Result<Store, StoreError> {
+        Store::start_on(&Machine::this(), options, table, report)
     }
 
     /// The same for another machine than this one.
     ///
     /// # Errors
     /// As [`start`](Store::start).
-    pub fn start_on(machine: &Machine, options: StoreOptions, table: &NameTable) -> Result<Store, StoreError> {
+    pub fn start_on(
+        machine: &Machine,
+        options: StoreOptions,
+        table: &NameTable,
+        report: &StoreReport,
+    ) -> Result<Store, StoreError> {
         let members = check(&options)?;
         let mut octets = [0; 16];
         getrandom::fill(&mut octets).map_err(|error| StoreError::Random(error.to_string()))?;
@@ -138,10 +141,10 @@ impl Store {
         let world = Arc::new(Mutex::new(world));
         let (commands, received) = mpsc::unbounded_channel();
         let (is_ready, ready) = watch::channel(false);
-        let follower =
-            Follower::new(world.clone(), options.clone(), members, feed, received, is_ready, (random >> 64) as u64);
+        let talks = Talks { feed, commands: received, ready: is_ready, report: report.clone() };
+        let follower = Follower::new(world.clone(), options.clone(), members, talks, (random >> 64) as u64);
         let task = tokio::spawn(follower.run());
-        Ok(Store { world, commands, ready, task, options })
+        Ok(Store { world, commands, ready, task, options, report: report.clone() })
     }
 
     /// What it was told.
@@ -192,6 +195,7 @@ impl Store {
         self.task.abort();
         let _ = (&mut self.task).await;
         lock(&self.world).clear();
+        self.report.set(None);
     }
 }
 
@@ -234,14 +238,6 @@ fn addresses(options: &StoreOptions, local: IpAddr) -> Vec<IpAddr> {
     match options.address.as_slice() {
         [] => Some(local).filter(|local| record::is_reachable(*local)).into_iter().collect(),
         given => given.to_vec(),
-    }
-}
-
-/// Where files are written.
-impl StoreOptions {
-    /// The directory in which the state file is written.
-    pub fn state_directory(&self) -> Option<PathBuf> {
-        self.state.as_ref()?.parent().map(PathBuf::from)
     }
 }
 

@@ -6,11 +6,11 @@ use prost::Message;
 
 use crate::table::{NameTable, Network, Reach, Sharing};
 
-use super::options::StoreOptions;
 use super::own::{Answer, Call, Identity};
 use super::proto::{KeyValue, RangeResponse, ResponseHeader, WatchResponse};
 use super::record::{EndpointRecord, HostRecord, Key, Keys};
 use super::world::World;
+use crate::settings::StoreOptions;
 
 fn world() -> (World, NameTable) {
     let table = NameTable::new();

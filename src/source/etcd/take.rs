@@ -41,9 +41,13 @@ impl Taker {
         self.reserved = special.chain(reserved.iter().cloned()).collect();
     }
 
-    /// Endpoints in force of one host.
-    pub(super) fn in_force_of(&self, host: &str) -> usize {
-        self.in_force.iter().filter(|((_, of), _)| &**of == host).map(|(_, ids)| ids.len()).sum()
+    /// Endpoints in force, by host.
+    pub(super) fn in_force_by_host(&self) -> BTreeMap<&str, usize> {
+        let mut hosts = BTreeMap::new();
+        for ((_, host), ids) in &self.in_force {
+            *hosts.entry(&**host).or_default() += ids.len();
+        }
+        hosts
     }
 
     /// Endpoints in force.

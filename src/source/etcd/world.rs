@@ -8,14 +8,14 @@ use crate::table::{Event as TableEvent, NameTable};
 
 use super::host::{Event, Hosts, Item, Listing, Phase, Times};
 use super::link::{Position, Reason};
-use super::options::StoreOptions;
 use super::own::{Identity, Own, Standing};
 use super::proto::{EventType, KeyValue, ResponseHeader, WatchResponse};
 use super::publish::Publisher;
 use super::record::{HostRecord, Keys};
 use super::state_file::Saved;
-use super::status::{ClaimStatus, HostState, HostStatus, LinkStatus, StoreStatus};
 use super::take::Taker;
+use crate::settings::StoreOptions;
+use crate::settings::{ClaimStatus, HostState, HostStatus, LinkStatus, StoreStatus};
 
 /// See the module.
 #[derive(Debug)]
@@ -42,6 +42,8 @@ pub(super) struct World {
     /// True if the state file is older than this.
     is_unsaved: bool,
     notices: Vec<String>,
+    /// True if names of other hosts are not known, and are not waited for any longer.
+    is_awaiting: bool,
 }
 
 /// What a message of the watch comes to.
@@ -85,6 +87,7 @@ impl World {
             deleted: None,
             is_unsaved: false,
             notices: Vec::new(),
+            is_awaiting: false,
             keys,
         }
     }
@@ -108,6 +111,25 @@ impl World {
         self.followed + self.live_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
+    /// Nothing is known of other hosts, and nobody waits for it: their names are not said to be nobody's meanwhile.
+    pub(super) fn wait_no_longer(&mut self) {
+        self.is_awaiting = true;
+        self.tell_awaiting();
+    }
+
+    fn tell_awaiting(&self) {
+        for (network, _) in self.publisher.shared().values() {
+            // A network that is gone is asked for nothing.
+            let _ = network.change(|change| change.await_remote(self.is_awaiting));
+        }
+    }
+
+    fn known(&mut self) {
+        if std::mem::take(&mut self.is_awaiting) {
+            self.tell_awaiting();
+        }
+    }
+
     /// Notes what has happened in the table.
     pub(super) fn note(&mut self, event: TableEvent) {
         self.publisher.note(event);
@@ -128,6 +150,9 @@ impl World {
     pub(super) fn publish(&mut self, now: Instant) {
         let since_start = self.since_start(now);
         let changed = self.publisher.publish(&self.table, &mut self.own, since_start);
+        if self.is_awaiting && !changed.is_empty() {
+            self.tell_awaiting();
+        }
         for name in changed {
             self.taker.take_all(&name, &self.table, &mut self.hosts, self.publisher.shared());
         }
@@ -145,6 +170,7 @@ impl World {
         self.synced = Some(saved.time());
         self.is_from_file = true;
         self.take();
+        self.known();
     }
 
     /// What a state file is to have, if it has something else.
@@ -206,6 +232,7 @@ impl World {
         self.is_unsaved |= is_news;
         self.look_at_own(followed);
         self.take();
+        self.known();
         is_news
     }
 
@@ -353,6 +380,7 @@ impl World {
         status.resyncs = self.resyncs.clone();
         status.publishes = self.own.results().clone();
         status.propagation = self.own.propagation();
+        let in_force = self.taker.in_force_by_host();
         for (name, host) in self.hosts.iter() {
             let state = match host.phase() {
                 Phase::Live => HostState::Live,
@@ -373,7 +401,7 @@ impl World {
                     version: of(|record| record.version.clone()),
                     networks: record.map(|record| record.networks.keys().cloned().collect()).unwrap_or_default(),
                     endpoints: host.endpoints(),
-                    in_force: self.taker.in_force_of(name),
+                    in_force: in_force.get(&**name).copied().unwrap_or(0),
                     refused: host.refused(),
                     remark: host.trouble().map(|trouble| trouble.to_string()),
                 },
