@@ -44,6 +44,7 @@ pub mod schema;
 mod section;
 mod server;
 mod split;
+mod store;
 mod text;
 mod tlds;
 mod unique;
@@ -52,6 +53,7 @@ mod watch;
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
@@ -66,6 +68,7 @@ pub use values::{Config, ServerConfig};
 pub use watch::{WatchError, Watcher};
 
 use super::file;
+use crate::table::{Origin, Reach, Settings};
 use lint::Servers;
 use section::Section;
 use split::{Block, Split};
@@ -137,6 +140,10 @@ impl Config {
         if network::read(&root, endpoints, listeners, &mut servers, &mut config).is_none() {
             return Ok(None);
         }
+        config.store = store::read(&root, &config.server.settings.forward);
+        if let Some(host) = config.store.as_ref().map(|store| store.host.clone()).filter(|host| !host.is_empty()) {
+            config.name_host(&host);
+        }
         config.operation = operation::read(&root);
         let cache_size = config.server.settings.forward.cache_size;
         config.claims = lint::file(&root, lint::Kind::Own, config.server.port, cache_size, servers, &config.networks);
@@ -145,6 +152,25 @@ impl Config {
             Err(error) => return Err(error.with_claims(config.claims)),
         }
         Ok(Some(config))
+    }
+
+    /// Says what this host is called where networks are shared with others: mostly the system's host name, where `[store]` has no
+    /// `host` (answers.md N8b). Nothing comes of it without `[store]`, or if it is no host name; gives false then.
+    pub fn name_host(&mut self, host: &str) -> bool {
+        let (Some(store), Ok(origin)) = (&mut self.store, Origin::new(host, Reach::Host)) else { return false };
+        let host = origin.host();
+        store.host = host.to_string();
+        self.additions.name_host(host);
+        for network in &self.networks {
+            let name = |settings: &mut Settings| {
+                if let Some(sharing) = &mut settings.sharing {
+                    Arc::make_mut(sharing).host = Some(host.clone());
+                }
+            };
+            // It is in no table, so that nobody can have removed it.
+            _ = network.change(|change| change.settings(name));
+        }
+        true
     }
 
     /// Looks whether this machine has what the file relies on: files that it names, and memory for its cache.

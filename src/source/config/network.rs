@@ -63,7 +63,7 @@ pub(super) fn read(
         let endpoints = endpoint::read(section, blocks, servers)?;
         config.networks.extend(network(section, endpoints, &mut neighbours));
     }
-    config.additions = NetworkPolicies(additions);
+    config.additions = NetworkPolicies::new(additions);
     Some(())
 }
 

@@ -159,5 +159,5 @@ impl PodmanConfig {
 fn networks(root: &Section<'_>) -> NetworkPolicies {
     let mut names = Unique::default();
     let sections = root.tables("network", &PODMAN_NETWORK);
-    NetworkPolicies(sections.iter().filter_map(|section| policy::read(section, &mut names, "Podman")).collect())
+    NetworkPolicies::new(sections.iter().filter_map(|section| policy::read(section, &mut names, "Podman")).collect())
 }
