@@ -6,6 +6,7 @@
 //!
 //! A target panics where a promise is broken, and does nothing else that can be seen.
 
+pub mod access;
 pub mod cache;
 pub mod config;
 pub mod control;
@@ -22,6 +23,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
+    ("access", access::run),
     ("cache", cache::run),
     ("config", config::run),
     ("control", control::run),

@@ -50,6 +50,8 @@ pub use http::parameters;
 pub use hub::{Hub, Only};
 pub use metrics::{Metrics, MetricsOptions};
 pub use page::PageOptions;
+#[doc(hidden)]
+pub use page::{is_given, is_own};
 pub use query_log::{QueryLog, QueryLogOptions};
 pub use socket::{Place, directory, running};
 

@@ -18,6 +18,7 @@ pub(crate) use forward::RESOLV_CONF;
 pub use forward::{Destination, ForwardOptions, Route, Unanswered, Upstreams};
 pub use limits::Limits;
 pub use order::Order;
+pub(crate) use responder::HOST_DOMAIN;
 pub use responder::ResponderOptions;
 pub use store::{ClaimStatus, HostState, HostStatus, LinkStatus, StoreOptions, StoreStatus};
 pub use upstream::{Transport, Upstream, UpstreamError};

@@ -3,6 +3,9 @@
 use crate::wire::Name;
 use crate::wire::reply;
 
+/// The domain of the host view's names, unless another is said (answers.md V6).
+pub(crate) const HOST_DOMAIN: &str = "containers.internal";
+
 /// What a responder is told once, for all networks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -5,7 +5,7 @@ mod docker;
 mod needs;
 mod podman;
 mod reload;
-mod supervisor;
+mod systemd;
 
 use std::fmt::Display;
 use std::fs;
@@ -115,7 +115,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
     }
     let mut patience = std::pin::pin!(sleep(PATIENCE));
     let server = service.server().clone();
-    let mut watchdog = std::pin::pin!(supervisor::watchdog(&server));
+    let mut watchdog = std::pin::pin!(systemd::watchdog(&server));
     let (mut is_ready, mut is_incomplete) = (false, false);
     loop {
         if !is_ready && (!service.is_starting() || patience.is_elapsed()) {
@@ -152,7 +152,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
             _ = interrupt.recv() => break,
         }
     }
-    supervisor::stopping();
+    systemd::stopping();
     steering.stopping();
     tokio::select! {
         () = service.server().shutdown() => info!("stopped"),

@@ -25,7 +25,7 @@ use super::super::sandbox::UNPRIVILEGED;
 use super::super::steering::Steering;
 use super::docker::Engine;
 use super::podman::Podman;
-use super::supervisor::Supervisor;
+use super::systemd::Supervisor;
 
 /// How long a file that is being written is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) struct Service {
     server: Arc<Server>,
     steering: Arc<Steering>,
-    supervisor: Supervisor,
+    systemd: Supervisor,
     path: PathBuf,
     /// True if `--docker` asks for it.
     is_docker_asked: bool,
@@ -63,7 +63,7 @@ impl Service {
         Service {
             server: Arc::new(server),
             steering,
-            supervisor: Supervisor::default(),
+            systemd: Supervisor::default(),
             path,
             is_docker_asked,
             docker: None,
@@ -110,13 +110,13 @@ impl Service {
 
     /// Tells the service manager that the start is done. True if some socket could not be bound.
     pub(super) fn settled(&mut self) -> bool {
-        self.supervisor.settled(&self.server);
+        self.systemd.settled(&self.server);
         self.look()
     }
 
     /// Tells the service manager what is new of the sockets. True if some could not be bound.
     pub(super) fn look(&mut self) -> bool {
-        self.supervisor.look(&self.server)
+        self.systemd.look(&self.server)
     }
 
     /// Every socket is to be bound.
@@ -132,7 +132,7 @@ impl Service {
 
     /// Reads the file again. If it has an error nothing changes. True if some socket could not be bound.
     pub(super) async fn reload(&mut self, reason: &str, watcher: Option<&Watcher>) -> bool {
-        self.supervisor.reloading();
+        self.systemd.reloading();
         let content = settled(&self.path).await;
         if let Some(watcher) = watcher {
             watcher.note(content.as_ref().ok().cloned());
@@ -152,7 +152,7 @@ impl Service {
                 error.problems().first().map(Problem::to_string)
             }
         };
-        self.supervisor.reloaded(mistake, &self.server);
+        self.systemd.reloaded(mistake, &self.server);
         self.look()
     }
 

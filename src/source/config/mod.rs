@@ -30,6 +30,7 @@
 
 mod cache;
 mod docker;
+mod duplicate_check;
 mod endpoint;
 mod error;
 mod forward;
@@ -47,7 +48,6 @@ mod split;
 mod store;
 mod text;
 mod tlds;
-mod unique;
 mod values;
 mod watch;
 
@@ -69,11 +69,11 @@ pub use watch::{WatchError, Watcher};
 
 use super::file;
 use crate::table::{Origin, Reach, Settings};
+use duplicate_check::DuplicateCheck;
 use lint::Servers;
 use section::Section;
 use split::{Block, Split};
 use text::Text;
-use unique::Unique;
 
 /// The longest file, octets: that of a million endpoints is a tenth of it.
 const MAX_SIZE: u64 = 1 << 30;
@@ -133,7 +133,7 @@ impl Config {
         let root = Section::root(&source, &schema::ROOT, document.get_ref());
         let mut config = Config { server: server::read(&root, &schema::SERVER), ..Config::default() };
         config.docker = docker::read(&root);
-        let mut listeners = Unique::default();
+        let mut listeners = DuplicateCheck::default();
         config.host = host::read(&root, config.server.port, &mut listeners);
         config.podman = host::podman(&root);
         let mut servers = Servers::default();

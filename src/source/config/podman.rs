@@ -9,13 +9,13 @@ use toml::de::DeTable;
 use crate::source::file;
 use crate::table::{Network, NetworkBuilder};
 
+use super::duplicate_check::DuplicateCheck;
 use super::error::ConfigError;
 use super::lint::{self, Claim, Servers, Surroundings};
 use super::policy::{self, NetworkPolicies, NetworkPolicy};
 use super::schema::{PODMAN_NETWORK, PODMAN_ROOT, PODMAN_SERVER};
 use super::section::Section;
 use super::text::{self, Text};
-use super::unique::Unique;
 use super::values::ServerConfig;
 use super::{OperationConfig, Problem, operation, schema, server};
 
@@ -157,7 +157,7 @@ impl PodmanConfig {
 }
 
 fn networks(root: &Section<'_>) -> NetworkPolicies {
-    let mut names = Unique::default();
+    let mut names = DuplicateCheck::default();
     let sections = root.tables("network", &PODMAN_NETWORK);
     NetworkPolicies::new(sections.iter().filter_map(|section| policy::read(section, &mut names, "Podman")).collect())
 }

@@ -9,9 +9,9 @@ use toml::Spanned;
 use crate::table::{Clients, HealthPolicy, Merge, Network, NetworkBuilder, ReverseNames, TableError};
 use crate::wire::Name;
 
+use super::duplicate_check::DuplicateCheck;
 use super::error::Problem;
 use super::section::Section;
-use super::unique::Unique;
 use super::{record, store};
 
 /// The name that stands for every network of the engine.
@@ -97,7 +97,7 @@ impl NetworkPolicies {
 }
 
 /// Reads a section that adds to a network of an engine. `names` are those of the file's sections so far.
-pub(super) fn read(section: &Section<'_>, names: &mut Unique<String>, engine: &str) -> Option<NetworkPolicy> {
+pub(super) fn read(section: &Section<'_>, names: &mut DuplicateCheck<String>, engine: &str) -> Option<NetworkPolicy> {
     let steps = steps(section);
     let name = section.required("name")?;
     let text = (*name.get_ref()).to_owned();
