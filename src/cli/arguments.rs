@@ -51,6 +51,7 @@ pub(super) enum Command {
     Doctor(super::doctor::arguments::Doctor),
     Status(control::Status),
     Names(control::Names),
+    Hosts(control::Hosts),
     Upstreams(control::Upstreams),
     Cache(control::Cache),
     Watch(control::Watch),

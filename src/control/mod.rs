@@ -14,6 +14,7 @@ mod coredns;
 mod dnstap;
 mod explain;
 mod explain_host;
+mod hosts;
 mod http;
 mod hub;
 mod look;
@@ -40,6 +41,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::task::JoinHandle;
 
 use crate::server::Server;
+use crate::settings::StoreStatus;
 
 pub use dnstap::{Dnstap, DnstapStatus, DnstapTarget};
 pub use explain::{Inquiry, Outcome, World, explain};
@@ -83,6 +85,11 @@ pub trait Host: Send + Sync + 'static {
 
     /// What the process has given up. Nothing, unless said otherwise.
     fn confined(&self) -> Option<shapes::Confined> {
+        None
+    }
+
+    /// How the store stands that connects this host with others. There is none, unless said otherwise.
+    fn store(&self) -> Option<StoreStatus> {
         None
     }
 

@@ -20,7 +20,7 @@ pub use limits::Limits;
 pub use order::Order;
 pub(crate) use responder::HOST_DOMAIN;
 pub use responder::ResponderOptions;
-pub use store::{ClaimStatus, HostState, HostStatus, LinkStatus, StoreOptions, StoreReport, StoreStatus};
+pub use store::{ClaimStatus, HostState, HostStatus, LinkStatus, StoreOptions, StoreStatus};
 pub use upstream::{Transport, Upstream, UpstreamError};
 
 /// What holds for all networks of a server. [`Server::configure`](https://docs.rs/callsign/latest/callsign/server/struct.Server.html#method.configure)

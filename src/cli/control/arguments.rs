@@ -39,6 +39,13 @@ pub(in crate::cli) struct Names {
     pub(super) target: Target,
 }
 
+/// Show the other hosts that share names with this one, and how the store is that connects them
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Hosts {
+    #[command(flatten)]
+    pub(super) target: Target,
+}
+
 /// Show the upstreams: whether they answer, and how fast
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Upstreams {
