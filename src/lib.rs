@@ -66,7 +66,7 @@
 //! | `forward` (feature `server`) | the rest of the DNS: routes, cache, upstreams |
 //! | `server` (feature `server`) | sockets, workers, limits, graceful stop |
 //! | `control` (feature `control`) | looking into a running server and steering it, over a socket |
-//! | `source` (features `config`, `docker`, `podman`) | what keeps a table up to date: the configuration file, a Docker engine, Podman's directory |
+//! | `source` (features `config`, `docker`, `etcd`, `podman`) | what keeps a table up to date: the configuration file, a Docker engine, Podman's directory, other hosts |
 //!
 //! The library installs no logger, panic hook, allocator or signal handler, never ends the process, and stops whatever it
 //! started on [`shutdown`](https://docs.rs/callsign/latest/callsign/server/struct.Server.html#method.shutdown). Two
@@ -84,7 +84,7 @@ pub mod responder;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod settings;
-#[cfg(any(feature = "config", feature = "docker", feature = "podman"))]
+#[cfg(any(feature = "config", feature = "docker", feature = "etcd", feature = "podman"))]
 pub mod source;
 #[cfg(any(feature = "config", feature = "control"))]
 mod spelling;

@@ -7,7 +7,9 @@
 pub mod config;
 #[cfg(feature = "docker")]
 pub mod docker;
-#[cfg(feature = "config")]
+#[cfg(feature = "etcd")]
+pub mod etcd;
+#[cfg(any(feature = "config", feature = "etcd"))]
 pub mod file;
 #[cfg(feature = "config")]
 pub mod hosts;
