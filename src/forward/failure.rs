@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::ask::Reply;
-use super::attempt::AttemptError;
+use super::request::Reply;
+use super::transport::AttemptError;
 use crate::settings::Upstream;
 use crate::wire::{ede, rcode};
 

@@ -13,13 +13,13 @@ use crate::wire::message::flag;
 /// Not RD: upstreams are always asked to recurse (see [`Question`](crate::forward::Question)), so that a client that wants no
 /// recursion cannot leave a referral, or a refusal, where others look for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::forward) struct Bits(u8);
+pub(in crate::forward) struct QueryFlags(u8);
 
-impl Bits {
+impl QueryFlags {
     /// From a header's flag word and the DO bit.
-    pub(in crate::forward) fn of(flags: u16, dnssec_ok: bool) -> Bits {
+    pub(in crate::forward) fn of(flags: u16, dnssec_ok: bool) -> QueryFlags {
         let bit = |mask: u16, bit: u8| if flags & mask != 0 { bit } else { 0 };
-        Bits(bit(flag::CD, 1) | if dnssec_ok { 2 } else { 0 })
+        QueryFlags(bit(flag::CD, 1) | if dnssec_ok { 2 } else { 0 })
     }
 }
 
@@ -28,7 +28,7 @@ impl Bits {
 pub(in crate::forward) struct Kind {
     pub(in crate::forward) rtype: u16,
     pub(in crate::forward) class: u16,
-    pub(in crate::forward) bits: Bits,
+    pub(in crate::forward) bits: QueryFlags,
 }
 
 /// A key as it is looked up.

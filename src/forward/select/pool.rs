@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::health::{Health, Timing};
 use super::ranking::{self, Ranking, Servers};
 use super::state::{UpstreamState, UpstreamStatus};
-use super::tap::{Tap, TapSlot};
+use crate::forward::transport::{Tap, TapSlot};
 use crate::settings::{Order, Upstream};
 
 /// A list that was not used for so long is forgotten.
@@ -24,11 +24,11 @@ const MAX_POOLS: usize = 1024;
 
 /// A list of servers.
 #[derive(Debug)]
-pub(super) struct UpstreamPool {
+pub(in crate::forward) struct UpstreamPool {
     /// In the order of the list.
-    pub(super) servers: Box<[Arc<UpstreamState>]>,
+    pub(in crate::forward) servers: Box<[Arc<UpstreamState>]>,
     /// Told when something becomes known of a server, of whatever pool.
-    pub(super) changes: Arc<Notify>,
+    pub(in crate::forward) changes: Arc<Notify>,
     /// Counts the questions.
     turn: AtomicUsize,
     /// When the last one came, in milliseconds since the pools' epoch.
@@ -37,7 +37,7 @@ pub(super) struct UpstreamPool {
 
 impl UpstreamPool {
     /// Ranks the servers for a question that comes now.
-    pub(super) fn rank(&self, order: Order, now: Instant) -> Ranking {
+    pub(in crate::forward) fn rank(&self, order: Order, now: Instant) -> Ranking {
         ranking::rank(self, order, self.turn.fetch_add(1, Ordering::Relaxed), now)
     }
 }
@@ -58,7 +58,7 @@ impl Servers for UpstreamPool {
 
 /// All lists and all servers.
 #[derive(Debug)]
-pub(super) struct UpstreamPools {
+pub(in crate::forward) struct UpstreamPools {
     epoch: Instant,
     changes: Arc<Notify>,
     pools: DashMap<Arc<[Upstream]>, Arc<UpstreamPool>, foldhash::fast::RandomState>,
@@ -80,7 +80,7 @@ impl Default for UpstreamPools {
 
 impl UpstreamPools {
     /// The pool of a list.
-    pub(super) fn of(&self, list: &Arc<[Upstream]>) -> Arc<UpstreamPool> {
+    pub(in crate::forward) fn of(&self, list: &Arc<[Upstream]>) -> Arc<UpstreamPool> {
         let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
         if let Some(pool) = self.pools.get(list) {
             pool.used.store(now, Ordering::Relaxed);
@@ -94,7 +94,7 @@ impl UpstreamPools {
     }
 
     /// The same list as it is known already, so that equal lists take their memory once.
-    pub(super) fn known_list(&self, list: Arc<[Upstream]>) -> Arc<[Upstream]> {
+    pub(in crate::forward) fn known_list(&self, list: Arc<[Upstream]>) -> Arc<[Upstream]> {
         match self.pools.get(&list) {
             Some(pool) => pool.key().clone(),
             None => list,
@@ -102,12 +102,12 @@ impl UpstreamPools {
     }
 
     /// Shows all messages to a tap, if there is none yet.
-    pub(super) fn set_tap(&self, tap: Arc<dyn Tap>) {
+    pub(in crate::forward) fn set_tap(&self, tap: Arc<dyn Tap>) {
         let _ = self.tap.set(tap);
     }
 
     /// The state of every server of every list, each once.
-    pub(super) fn status(&self) -> Vec<UpstreamStatus> {
+    pub(in crate::forward) fn status(&self) -> Vec<UpstreamStatus> {
         let servers: Vec<_> = self.known().values().filter_map(Weak::upgrade).collect();
         let mut status: Vec<_> = servers.iter().map(|server| server.status()).collect();
         status.sort_by_cached_key(|status| status.upstream.to_string());

@@ -9,18 +9,19 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::Moment;
-use super::answer::{Answer, Mark, Verdict};
+use super::clock::Timestamp;
+use super::entry::{Answer, AnswerKind, TtlOffset};
 use super::key::KeyRef;
-use crate::forward::query::{extended_errors, same_question};
-use crate::wire::message::{HEADER, Header, RecordAt, Section, flag, question_end, records, skip_name};
+use crate::wire::message::{
+    HEADER, Header, RecordAt, Section, extended_errors, flag, question_end, records, same_question, skip_name,
+};
 use crate::wire::rewrite::{Rewriter, expand};
 use crate::wire::{class, is_below, rcode, rtype};
 
 /// The least and the most that a TTL counts, seconds. The least is not for negative answers: a name that comes into being
 /// is not to be hidden for longer than its zone says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::forward) struct Clamp {
+pub(in crate::forward) struct TtlBounds {
     pub(in crate::forward) least: u32,
     pub(in crate::forward) most: u32,
 }
@@ -32,7 +33,7 @@ const ALIASES: usize = 32;
 const DNAME: u16 = 39;
 const RRSIG: u16 = 46;
 
-impl Clamp {
+impl TtlBounds {
     /// What a TTL counts: one with its highest bit set is 0 (RFC 2181 §8).
     fn of(self, ttl: u32) -> u32 {
         let ttl = if ttl > i32::MAX as u32 { 0 } else { ttl };
@@ -46,7 +47,7 @@ impl Clamp {
         for record in found.iter().filter(|record| record.rtype != rtype::OPT) {
             let clamp = match record.rtype {
                 // Of a negative answer; see `admit`.
-                rtype::SOA if record.section == Section::Authority => Clamp { least: 0, ..self },
+                rtype::SOA if record.section == Section::Authority => TtlBounds { least: 0, ..self },
                 _ => self,
             };
             let ttl = clamp.of(record.ttl);
@@ -59,7 +60,7 @@ impl Clamp {
 
 /// Reads a reply to the question of `key`. `None` if it is not one to be kept: an error, truncated, a negative answer
 /// without SOA, of TTL 0, or not what it should be.
-pub(super) fn admit(reply: &[u8], key: KeyRef<'_>, clamp: Clamp, with_ad: bool, now: Moment) -> Option<Answer> {
+pub(super) fn admit(reply: &[u8], key: KeyRef<'_>, clamp: TtlBounds, with_ad: bool, now: Timestamp) -> Option<Answer> {
     let header = Header::read(reply)?;
     let code = header.rcode();
     if header.counts[0] != 1 || header.has(flag::TC) || !matches!(code, rcode::NOERROR | rcode::NXDOMAIN) {
@@ -120,10 +121,10 @@ pub(super) fn admit(reply: &[u8], key: KeyRef<'_>, clamp: Clamp, with_ad: bool, 
     }
     let flags = code | header.flags & flag::AD;
     copy.message[2..4].copy_from_slice(&flags.to_be_bytes());
-    let verdict = match (negative, code) {
-        (None, _) => Verdict::Records,
-        (Some(_), rcode::NXDOMAIN) => Verdict::NoName,
-        (Some(_), _) => Verdict::NoData,
+    let kind = match (negative, code) {
+        (None, _) => AnswerKind::Records,
+        (Some(_), rcode::NXDOMAIN) => AnswerKind::NoName,
+        (Some(_), _) => AnswerKind::NoData,
     };
     Some(Answer {
         message: copy.message.into(),
@@ -131,7 +132,7 @@ pub(super) fn admit(reply: &[u8], key: KeyRef<'_>, clamp: Clamp, with_ad: bool, 
         counts: copy.counts,
         question_end: HEADER + question.len(),
         errors: errors.into(),
-        verdict,
+        kind,
         stored: now,
         lifetime,
         extras_last,
@@ -145,7 +146,7 @@ pub(super) fn admit(reply: &[u8], key: KeyRef<'_>, clamp: Clamp, with_ad: bool, 
 /// The message being built.
 struct Copy {
     message: Vec<u8>,
-    marks: Vec<Mark>,
+    marks: Vec<TtlOffset>,
     counts: [u16; 3],
 }
 
@@ -166,7 +167,7 @@ impl Copy {
         }
         let ttl_at = skip_name(&self.message, start)? + 4;
         self.message[ttl_at..ttl_at + 4].copy_from_slice(&ttl.to_be_bytes());
-        let mark = Mark { ttl: ttl_at.try_into().ok()?, end: self.message.len().try_into().ok()? };
+        let mark = TtlOffset { ttl: ttl_at.try_into().ok()?, end: self.message.len().try_into().ok()? };
         self.marks.push(mark);
         self.counts[record.section as usize] += 1;
         Some(())

@@ -1,10 +1,10 @@
-//! Connected UDP sockets to one server, kept for a moment: to make one, to tell the runtime of it and to close it again costs
+//! PooledSocket UDP sockets to one server, kept for a moment: to make one, to tell the runtime of it and to close it again costs
 //! as much as all the rest of a question.
 //!
 //! # Why that does not make replies easier to forge
 //!
 //! Never more than one question waits at a socket, each with an ID of its own. A socket at which something came while none
-//! waited is not used again: what was sent there beforehand never meets a question. So whoever forges has to hit one port and one ID of 2^30.78 for each question as before (see `datagram`): that the
+//! waited is not used again: what was sent there beforehand never meets a question. So whoever forges has to hit one port and one ID of 2^30.78 for each question as before (see `udp`): that the
 //! next question may wait at the same port tells nothing to those who do not know the port, and what a guess at a port gains
 //! with the questions that come after, it loses with those that are at other ports.
 //!
@@ -29,9 +29,9 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::runtime::{Handle, Id};
 
-use super::datagram::{Permit, is_ours};
+use super::now;
 use super::random::random_u16;
-use super::state::now;
+use super::udp::{Permit, is_ours};
 use crate::settings::Dial;
 
 /// How long a socket is used.
@@ -40,24 +40,24 @@ const LIFE: Duration = Duration::from_secs(2);
 const USES: u32 = 64;
 /// Octets of the receive buffer; the kernel takes twice as many, and one datagram of any size in any case.
 const RECEIVED: usize = 4096;
-/// Sockets without a question that are kept of one server and one runtime.
+/// UdpPool without a question that are kept of one server and one runtime.
 const IDLE: usize = 256;
 
 /// The sockets to a server that no question waits at. Each belongs to the runtime that watches it.
 #[derive(Debug, Default)]
-pub(super) struct Sockets(Mutex<SmallVec<[Idle; 2]>>);
+pub(super) struct UdpPool(Mutex<SmallVec<[Idle; 2]>>);
 
 #[derive(Debug)]
 struct Idle {
     runtime: Id,
-    sockets: Vec<Connected>,
+    sockets: Vec<PooledSocket>,
     /// A task will close those that are too old.
     is_watched: bool,
 }
 
 /// A socket of one question's own, as long as that waits.
 #[derive(Debug)]
-pub(super) struct Connected {
+pub(super) struct PooledSocket {
     pub(super) socket: UdpSocket,
     pub(super) to: SocketAddr,
     made: Instant,
@@ -66,7 +66,7 @@ pub(super) struct Connected {
 }
 
 /// Those of all servers of the process.
-static ALL: Mutex<Vec<Weak<Sockets>>> = Mutex::new(Vec::new());
+static ALL: Mutex<Vec<Weak<UdpPool>>> = Mutex::new(Vec::new());
 
 /// After an error that says that no socket was to be had: closes those that are kept for later. True if there were any, and
 /// it is worth another attempt.
@@ -84,14 +84,14 @@ pub(super) fn make_room(error: &io::Error) -> bool {
     is_any
 }
 
-impl Connected {
+impl PooledSocket {
     /// A new one. The kernel chooses a random port as it connects.
-    pub(super) fn new(to: SocketAddr, dial: Option<&dyn Dial>) -> io::Result<Connected> {
-        let connect = || Connected::connect(to, dial);
+    pub(super) fn new(to: SocketAddr, dial: Option<&dyn Dial>) -> io::Result<PooledSocket> {
+        let connect = || PooledSocket::connect(to, dial);
         connect().or_else(|error| if make_room(&error) { connect() } else { Err(error) })
     }
 
-    fn connect(to: SocketAddr, dial: Option<&dyn Dial>) -> io::Result<Connected> {
+    fn connect(to: SocketAddr, dial: Option<&dyn Dial>) -> io::Result<PooledSocket> {
         let permit = Permit::take()?;
         let socket = match dial {
             None => Socket::new(Domain::for_address(to), Type::DGRAM.nonblocking(), None)?,
@@ -105,7 +105,7 @@ impl Connected {
         socket.set_recv_buffer_size(RECEIVED)?;
         socket.connect(&to.into())?;
         let socket = UdpSocket::from_std(socket.into())?;
-        Ok(Connected { socket, to, made: now(), uses: 0, _permit: permit })
+        Ok(PooledSocket { socket, to, made: now(), uses: 0, _permit: permit })
     }
 
     /// True if nothing came since the last reply, and no error.
@@ -120,10 +120,10 @@ impl Connected {
     }
 }
 
-impl Sockets {
+impl UdpPool {
     /// None as yet, to one server.
-    pub(super) fn new() -> Arc<Sockets> {
-        let sockets = Arc::new(Sockets::default());
+    pub(super) fn new() -> Arc<UdpPool> {
+        let sockets = Arc::new(UdpPool::default());
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() == all.capacity() {
             all.retain(|sockets| sockets.strong_count() > 0);
@@ -133,7 +133,7 @@ impl Sockets {
     }
 
     /// One of those that are there.
-    pub(super) fn take(&self, to: SocketAddr, now: Instant) -> io::Result<Option<Connected>> {
+    pub(super) fn take(&self, to: SocketAddr, now: Instant) -> io::Result<Option<PooledSocket>> {
         let runtime = Handle::current().id();
         let mut lists = self.lists();
         let Some(idle) = lists.iter_mut().find(|idle| idle.runtime == runtime) else { return Ok(None) };
@@ -148,13 +148,13 @@ impl Sockets {
     }
 
     /// Keeps a socket whose question was answered.
-    pub(super) fn put(self: &Arc<Sockets>, mut socket: Connected, now: Instant) {
+    pub(super) fn put(self: &Arc<UdpPool>, mut socket: PooledSocket, now: Instant) {
         socket.uses += 1;
         if !socket.is_usable(now) {
             return;
         }
         // What the runtime has heard is of the reply: without this the next question would find the socket ready and empty.
-        // Should more have come, [`Connected::is_silent`] sees it.
+        // Should more have come, [`PooledSocket::is_silent`] sees it.
         let _ = socket.socket.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
         let runtime = Handle::current().id();
         let mut lists = self.lists();
@@ -177,7 +177,7 @@ impl Sockets {
                 loop {
                     tokio::time::sleep(LIFE).await;
                     let Some(sockets) = sockets.upgrade() else { return };
-                    if !sockets.close_old(runtime, super::state::now()) {
+                    if !sockets.close_old(runtime, super::now()) {
                         return;
                     }
                 }
@@ -216,29 +216,29 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_is_used_for_two_seconds_or_64_questions() {
-        let (sockets, (_server, to), start) = (Sockets::new(), here(), now());
+        let (sockets, (_server, to), start) = (UdpPool::new(), here(), now());
         let mut uses = 0;
-        let mut socket = Some(Connected::new(to, None).unwrap());
+        let mut socket = Some(PooledSocket::new(to, None).unwrap());
         while let Some(used) = socket {
             uses += 1;
             sockets.put(used, start);
             socket = sockets.take(to, start).unwrap();
         }
         assert_eq!(uses, USES);
-        let (young, later) = (Connected::new(to, None).unwrap(), now() + LIFE);
+        let (young, later) = (PooledSocket::new(to, None).unwrap(), now() + LIFE);
         sockets.put(young, start);
         let young = sockets.take(to, start + LIFE - Duration::from_millis(1)).unwrap().expect("young enough");
         sockets.put(young, start);
         assert!(sockets.take(to, later).unwrap().is_none());
-        sockets.put(Connected::new(to, None).unwrap(), later + LIFE);
+        sockets.put(PooledSocket::new(to, None).unwrap(), later + LIFE);
         assert!(sockets.take(to, start).unwrap().is_none(), "too old to be kept");
     }
 
     #[tokio::test]
     async fn nothing_is_left_open_that_is_not_used() {
-        let (sockets, (_server, to), start) = (Sockets::new(), here(), now());
+        let (sockets, (_server, to), start) = (UdpPool::new(), here(), now());
         for _ in 0..IDLE + 10 {
-            sockets.put(Connected::new(to, None).unwrap(), start);
+            sockets.put(PooledSocket::new(to, None).unwrap(), start);
         }
         assert_eq!(sockets.lists()[0].sockets.len(), IDLE);
         assert!(sockets.close_old(Handle::current().id(), start), "they are young");
@@ -249,10 +249,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_is_used_for_its_own_address_and_runtime_only() {
-        let (sockets, (_server, to), (_other, elsewhere)) = (Sockets::new(), here(), here());
-        sockets.put(Connected::new(to, None).unwrap(), now());
+        let (sockets, (_server, to), (_other, elsewhere)) = (UdpPool::new(), here(), here());
+        sockets.put(PooledSocket::new(to, None).unwrap(), now());
         assert!(sockets.take(elsewhere, now()).unwrap().is_none());
-        sockets.put(Connected::new(to, None).unwrap(), now());
+        sockets.put(PooledSocket::new(to, None).unwrap(), now());
         let others = sockets.clone();
         let another = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -264,8 +264,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_came_while_no_question_waited_meets_no_question() {
-        let (sockets, (server, to)) = (Sockets::new(), here());
-        let socket = Connected::new(to, None).unwrap();
+        let (sockets, (server, to)) = (UdpPool::new(), here());
+        let socket = PooledSocket::new(to, None).unwrap();
         let port = socket.socket.local_addr().unwrap();
         sockets.put(socket, now());
         server.send_to(b"a forgery for whatever is asked next", port).unwrap();
@@ -274,8 +274,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_reply_to_one_question_does_not_wake_the_next_one() {
-        let (sockets, (server, to)) = (Sockets::new(), here());
-        let socket = Connected::new(to, None).unwrap();
+        let (sockets, (server, to)) = (UdpPool::new(), here());
+        let socket = PooledSocket::new(to, None).unwrap();
         server.send_to(b"a reply", socket.socket.local_addr().unwrap()).unwrap();
         let mut reply = [0; 16];
         assert_eq!(socket.socket.recv(&mut reply).await.unwrap(), 7);
@@ -287,9 +287,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_socket_is_drawn_at_random() {
-        let (sockets, (_server, to), start) = (Sockets::new(), here(), now());
+        let (sockets, (_server, to), start) = (UdpPool::new(), here(), now());
         for _ in 0..16 {
-            sockets.put(Connected::new(to, None).unwrap(), start);
+            sockets.put(PooledSocket::new(to, None).unwrap(), start);
         }
         let mut ports = std::collections::HashSet::new();
         for _ in 0..64 {

@@ -7,7 +7,7 @@
 //! from `net.ipv4.ip_local_port_range`: 28,232 ports where nobody changed it, 14.78 bits. That makes 2^30.78 combinations for
 //! each question and server, however long the server takes. The socket is connected, so that the kernel drops whatever has
 //! another source than the server's address and port. A socket is used for a few questions one after the other; see
-//! [`sockets`](super::sockets) for why that changes nothing here.
+//! [`udp_pool`](super::udp_pool) for why that changes nothing here.
 //!
 //! A question that is not answered is sent again out of the *same* socket with the *same* ID, so repeats add no combination
 //! that would be right: there is one, and not one for each datagram. What patience costs is time: the window for guesses is as
@@ -34,11 +34,10 @@ use nix::sys::socket::{MsgFlags, recv};
 use tokio::io::Interest;
 
 use super::attempt::{AttemptOptions, Received, said};
-use super::budget::Asker;
-use super::query::{Question, is_reply};
 use super::random::random_u16;
-use super::sockets::Connected;
-use super::state::{UpstreamState, now};
+use super::udp_pool::PooledSocket;
+use super::{Connections, now};
+use crate::forward::message::{Asker, Question, is_reply};
 use crate::wire::message::HEADER;
 
 /// Room for a datagram. We offer 1,232 octets; a server that sends more than fits here is asked over TCP.
@@ -51,9 +50,9 @@ thread_local! {
 
 /// A query and the socket at which it waits.
 #[derive(Debug)]
-pub(super) struct Exchange {
-    server: Arc<UpstreamState>,
-    connected: Connected,
+pub(super) struct UdpQuery {
+    server: Arc<Connections>,
+    connected: PooledSocket,
     query: Box<[u8]>,
     /// Where its question section ends.
     question_end: usize,
@@ -64,14 +63,14 @@ pub(super) struct Exchange {
     _share: Option<Share>,
 }
 
-impl Exchange {
+impl UdpQuery {
     /// Sends a query to a server from a socket that no other one waits at.
     pub(super) fn send(
-        server: &Arc<UpstreamState>,
+        server: &Arc<Connections>,
         to: SocketAddr,
         question: &Question,
         options: AttemptOptions,
-    ) -> io::Result<Arc<Exchange>> {
+    ) -> io::Result<Arc<UdpQuery>> {
         let mut query = question.query(random_u16()?, options.edns);
         let mut name = None;
         if options.randomize_case {
@@ -81,14 +80,15 @@ impl Exchange {
         let question_end = HEADER + question.question.len();
         let share = options.client.map(Share::take).transpose()?;
         let connected = connect_and_send(server, to, &query)?;
-        server.counters.tap.query(false, &query);
+        server.traffic.tap.query(false, &query);
         let (server, query, is_guessed_at) = (server.clone(), query.into(), AtomicBool::new(false));
-        Ok(Arc::new(Exchange { server, connected, query, question_end, name, is_guessed_at, _share: share }))
+        Ok(Arc::new(UdpQuery { server, connected, query, question_end, name, is_guessed_at, _share: share }))
     }
 
     /// Sends the same datagram again.
     pub(super) fn repeat(&self) -> io::Result<()> {
-        self.server.counters.tap.query(false, &self.query);
+        self.server.traffic.asked();
+        self.server.traffic.tap.query(false, &self.query);
         send_now(&self.connected, &self.query)
     }
 
@@ -144,7 +144,7 @@ impl Exchange {
     }
 
     fn note_a_guess(&self) {
-        self.server.mismatched();
+        self.server.traffic.mismatched();
         self.is_guessed_at.store(true, Ordering::Relaxed);
     }
 
@@ -170,22 +170,22 @@ impl Exchange {
     }
 }
 
-fn connect_and_send(server: &UpstreamState, to: SocketAddr, query: &[u8]) -> io::Result<Connected> {
+fn connect_and_send(server: &Connections, to: SocketAddr, query: &[u8]) -> io::Result<PooledSocket> {
     if let Some(connected) = server.sockets.take(to, now())?
         && send_now(&connected, query).is_ok()
     {
         return Ok(connected);
     }
-    let connected = Connected::new(to, server.upstream.dial())?;
+    let connected = PooledSocket::new(to, server.upstream.dial())?;
     send_now(&connected, query)?;
     Ok(connected)
 }
 
-fn send_now(connected: &Connected, query: &[u8]) -> io::Result<()> {
+fn send_now(connected: &PooledSocket, query: &[u8]) -> io::Result<()> {
     Ok(nix::sys::socket::send(connected.socket.as_raw_fd(), query, MsgFlags::MSG_DONTWAIT).map(drop)?)
 }
 
-/// The right to one more socket. Sockets to upstreams take three quarters of the descriptors that the process may have at
+/// The right to one more socket. UdpPool to upstreams take three quarters of the descriptors that the process may have at
 /// the most, whoever asks and whoever is silent: what is left is for its listeners, their connections, and its host.
 #[derive(Debug)]
 pub(super) struct Permit;
@@ -203,7 +203,7 @@ pub(crate) fn most_sockets() -> usize {
 }
 
 /// True while so few sockets are open that some can be kept for answers that no client waits for.
-pub(super) fn has_ample_sockets() -> bool {
+pub(in crate::forward) fn has_ample_sockets() -> bool {
     OPEN.load(Ordering::Relaxed) < *MOST / 4
 }
 
@@ -227,7 +227,7 @@ impl Drop for Permit {
 #[derive(Debug)]
 struct Share(Asker);
 
-/// Sockets at which clients' questions wait.
+/// UdpPool at which clients' questions wait.
 #[derive(Debug)]
 struct InUse {
     count: usize,
@@ -286,14 +286,14 @@ impl From<OutOfSockets> for io::Error {
 }
 
 /// True if an error is this process' or this host's own want, and says nothing of the server.
-pub(super) fn is_ours(error: &io::Error) -> bool {
+pub(in crate::forward) fn is_ours(error: &io::Error) -> bool {
     let is_want = |errno: Errno| matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM);
     error.get_ref().is_some_and(|cause| cause.is::<OutOfSockets>())
         || error.raw_os_error().is_some_and(|errno| is_want(Errno::from_raw(errno)))
 }
 
 /// Logs an error that [`is_ours`], once a minute (answers.md L4).
-pub(super) fn warn_of_want(error: &io::Error) {
+pub(in crate::forward) fn warn_of_want(error: &io::Error) {
     const INTERVAL: Duration = Duration::from_secs(60);
     static WARNED: Mutex<Option<Instant>> = Mutex::new(None);
     let now = now();

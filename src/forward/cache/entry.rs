@@ -3,16 +3,17 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use super::{Failed, Moment, STALE_TTL};
-use crate::forward::query::extended_errors;
-use crate::wire::message::{HEADER, Section, flag};
+use super::STALE_TTL;
+use super::clock::Timestamp;
+use super::store::CachedFailure;
+use crate::wire::message::{HEADER, Section, extended_errors, flag};
 use crate::wire::relay::Asked;
 use crate::wire::reply::{OPT_LEN, is_last_resort, opt};
 use crate::wire::{ede, option, rcode};
 
 /// What an answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::forward) enum Verdict {
+pub(in crate::forward) enum AnswerKind {
     /// There are such records.
     Records,
     /// The name has no such records (RFC 2308 §2.2).
@@ -23,7 +24,7 @@ pub(in crate::forward) enum Verdict {
 
 /// Where a record's TTL lies in the message, and where the record ends.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mark {
+pub(super) struct TtlOffset {
     pub(super) ttl: u16,
     pub(super) end: u16,
 }
@@ -33,15 +34,15 @@ pub(super) struct Mark {
 pub(in crate::forward) struct Answer {
     pub(super) message: Box<[u8]>,
     /// The records in order.
-    pub(super) marks: Box<[Mark]>,
+    pub(super) marks: Box<[TtlOffset]>,
     /// How many of them stand in each section.
     pub(super) counts: [u16; 3],
     /// Where the question ends.
     pub(super) question_end: usize,
     /// The upstream's extended errors, encoded options one behind the other.
     pub(super) errors: Box<[u8]>,
-    pub(super) verdict: Verdict,
-    pub(super) stored: Moment,
+    pub(super) kind: AnswerKind,
+    pub(super) stored: Timestamp,
     /// How long it is fresh, seconds.
     pub(super) lifetime: u32,
     /// The shortest TTL of the additional records, seconds.
@@ -68,14 +69,14 @@ pub(in crate::forward) enum Age {
 
 impl Answer {
     /// Its age, if it is within its lifetime.
-    pub(in crate::forward) fn fresh(&self, now: Moment) -> Option<Age> {
+    pub(in crate::forward) fn fresh(&self, now: Timestamp) -> Option<Age> {
         let age = now.since(self.stored).as_secs();
         (age < u64::from(self.lifetime)).then_some(Age::Fresh(age as u32))
     }
 
     /// True if it may be given for want of a better one (RFC 8767 §4).
-    pub(in crate::forward) fn is_usable_stale(&self, now: Moment, stale_for: Duration) -> bool {
-        self.verdict != Verdict::NoName
+    pub(in crate::forward) fn is_usable_stale(&self, now: Timestamp, stale_for: Duration) -> bool {
+        self.kind != AnswerKind::NoName
             && self.may_be_stale.load(Ordering::Relaxed)
             && now.since(self.stored) < Duration::from_secs(self.lifetime.into()).saturating_add(stale_for)
     }
@@ -85,13 +86,13 @@ impl Answer {
         self.with_ad
     }
 
-    pub(in crate::forward) fn verdict(&self) -> Verdict {
-        self.verdict
+    pub(in crate::forward) fn kind(&self) -> AnswerKind {
+        self.kind
     }
 
     /// Counts a hit. True for one of those who hit a popular answer in the last tenth of its time: that one is to ask for
     /// it again.
-    pub(in crate::forward) fn hit(&self, now: Moment) -> bool {
+    pub(in crate::forward) fn hit(&self, now: Timestamp) -> bool {
         // Written to a few times only, so that workers do not fight for the cache line of a popular answer.
         if self.hits.load(Ordering::Relaxed) < POPULAR {
             self.hits.fetch_add(1, Ordering::Relaxed);
@@ -180,7 +181,8 @@ impl Answer {
     /// How many records there are before the first additional one whose TTL is over: what follows it may point into it.
     fn before_expired(&self, age: u32) -> usize {
         let extras = usize::from(self.counts[0]) + usize::from(self.counts[1]);
-        let ttl = |mark: &Mark| self.message[mark.ttl.into()..].first_chunk().map_or(0, |ttl| u32::from_be_bytes(*ttl));
+        let ttl =
+            |mark: &TtlOffset| self.message[mark.ttl.into()..].first_chunk().map_or(0, |ttl| u32::from_be_bytes(*ttl));
         let expired = self.marks.iter().skip(extras).position(|mark| ttl(mark) <= age);
         expired.map_or(self.marks.len(), |index| extras + index)
     }
@@ -205,7 +207,7 @@ impl Answer {
 
 /// Writes the reply that says that asking failed a moment ago, with extended error 13, and gives its length. `None` if the
 /// buffer has no room for header, question and OPT.
-pub(in crate::forward) fn write_failed(failed: &Failed, asked: &Asked<'_>, out: &mut [u8]) -> Option<usize> {
+pub(in crate::forward) fn write_failed(failed: &CachedFailure, asked: &Asked<'_>, out: &mut [u8]) -> Option<usize> {
     let limit = asked.limit.min(out.len());
     let end = HEADER + asked.question.len();
     if end + asked.edns.map_or(0, |edns| OPT_LEN + edns.options.len()) > limit {

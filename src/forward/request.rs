@@ -11,19 +11,14 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 use tokio::time::{sleep_until, timeout};
 
-use super::attempt::{Attempt, AttemptError, AttemptOptions, Received, is_unreachable};
-use super::budget::Asker;
-use super::datagram::{has_ample_sockets, is_ours, warn_of_want};
 use super::failure::{Failure, best};
-use super::pool::UpstreamPool;
-use super::probe;
-use super::query::{Meaning, Question, meaning};
-use super::schedule::{Schedule, Step};
-use super::state::now;
-use super::strict::Strict;
-use super::system::SystemOptions;
-use crate::settings::Order;
-use crate::settings::{Transport, Upstream};
+use super::message::{Asker, Meaning, Question, meaning};
+use super::resolv_conf::SystemOptions;
+use super::select::{self, Schedule, Step, Strict, UpstreamPool};
+use super::transport::{
+    Attempt, AttemptError, AttemptOptions, Received, has_ample_sockets, is_ours, is_unreachable, now, warn_of_want,
+};
+use crate::settings::{Order, Transport, Upstream};
 use crate::wire::rcode;
 
 /// How long a reply is waited for that comes after the deadline (answers.md F6).
@@ -55,7 +50,7 @@ impl QueryOptions {
 }
 
 /// What came of a question.
-pub(super) struct Asked {
+pub(super) struct QueryOutcome {
     pub(super) outcome: Result<Reply, Failure>,
     /// The time was over, and there are sockets at which a reply may still come.
     pub(super) late: Option<Late>,
@@ -76,7 +71,7 @@ pub(super) fn ask<'q>(
     client: Option<Asker>,
     pool: Arc<UpstreamPool>,
     options: QueryOptions,
-) -> impl Future<Output = Asked> + Send + 'q {
+) -> impl Future<Output = QueryOutcome> + Send + 'q {
     let mut plan = Plan::new(question, client, &pool, options);
     let mut attempts = QueryAttempts::new(question, client, &pool, options);
     async move {
@@ -105,7 +100,7 @@ pub(super) fn ask<'q>(
                 }
                 Step::Give(server) => {
                     let reply = attempts.reply_of(server);
-                    return Asked { outcome: reply.map_or_else(|| attempts.best(), Ok), late: None };
+                    return QueryOutcome { outcome: reply.map_or_else(|| attempts.best(), Ok), late: None };
                 }
                 Step::Wait(until) => until,
                 Step::End => return attempts.end(),
@@ -155,13 +150,13 @@ impl Plan {
         }
         let ranking = pool.rank(options.order, now);
         for &(server, with_question) in &ranking.retries {
-            probe::retry(&pool.servers[server], with_question.then_some(question));
+            select::retry(&pool.servers[server], with_question.then_some(question));
         }
         for &server in &ranking.unknown {
             pool.servers[server].suspect();
         }
         if let Some(server) = ranking.copy {
-            probe::copy(&pool.servers[server], question);
+            select::copy(&pool.servers[server], question);
         }
         Plan::Scheduled(Schedule::new(options.order, &ranking, client, options.timeout, now))
     }
@@ -237,12 +232,11 @@ impl<'a> QueryAttempts<'a> {
 
     /// Asks a server again: the same datagram out of the same socket, or over a new connection.
     fn repeat(&mut self, server: usize) -> Event {
-        let state = &self.pool.servers[server];
         let Some(index) = self.pending.iter().rposition(|attempt| attempt.server == server && attempt.is_datagram())
         else {
             return self.ask(server);
         };
-        match self.pending[index].repeat(state) {
+        match self.pending[index].repeat() {
             Ok(()) => Event::Nothing,
             Err(error) => {
                 let attempt = self.pending.swap_remove(index);
@@ -254,7 +248,7 @@ impl<'a> QueryAttempts<'a> {
     fn attempt(&mut self, server: usize, options: AttemptOptions) -> Event {
         let sent = now();
         self.outcomes[server].first_sent.get_or_insert(sent);
-        match Attempt::start(server, &self.pool.servers[server], &self.question, options) {
+        match Attempt::start(server, &self.pool.servers[server].connections, &self.question, options) {
             Ok(attempt) => {
                 self.pending.push(attempt);
                 Event::Nothing
@@ -341,7 +335,7 @@ impl<'a> QueryAttempts<'a> {
 
     /// The server is done with.
     fn fail(&mut self, server: usize, error: AttemptError) -> Event {
-        tracing::debug!(upstream = %self.pool.servers[server].upstream, %error, "failed");
+        tracing::debug!(upstream = %self.pool.servers[server].upstream(), %error, "failed");
         self.pool.servers[server].failed();
         self.pending.retain(|attempt| attempt.server != server);
         let with_reply = self.truncated.is_some() || matches!(error, AttemptError::Failed { .. });
@@ -350,13 +344,13 @@ impl<'a> QueryAttempts<'a> {
     }
 
     /// The time is over, or nobody is left to wait for.
-    fn end(mut self) -> Asked {
+    fn end(mut self) -> QueryOutcome {
         let outcome = self.best();
         let late = (!self.pending.is_empty() && has_ample_sockets()).then(|| {
             let question = Cow::Owned(self.question.into_owned());
             Late(QueryAttempts { question, ..self })
         });
-        Asked { outcome, late }
+        QueryOutcome { outcome, late }
     }
 
     /// The answer of a server, if there is one.
@@ -370,7 +364,7 @@ impl<'a> QueryAttempts<'a> {
         if let Some(truncated) = self.truncated.take() {
             return Ok(truncated);
         }
-        let servers = self.pool.servers.iter().map(|server| &server.upstream);
+        let servers = self.pool.servers.iter().map(|server| server.upstream());
         best(self.outcomes.iter_mut().map(|outcome| outcome.error.take()).collect(), servers)
     }
 }
