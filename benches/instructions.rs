@@ -188,29 +188,42 @@ inputs! {
 /// queries is the same in every run.
 mod through {
     use std::net::UdpSocket;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use callsign::forward::ForwardOptions;
-    use callsign::server::{ListenerState, ListenerStatus, Server};
+    use callsign::server::{ListenerState, ListenerStatus, Observed, Observer, Server};
 
     use super::*;
 
     /// Queries between two dumps, and how many such windows there are of each input.
     pub(super) const WINDOW: u16 = 100;
     const WINDOWS: u16 = 12;
-    /// What the worker still does when the reply has come is done by then.
-    const SETTLED: Duration = Duration::from_millis(20);
 
-    /// Callgrind writes what each thread has done until then to a file of its own whenever this is called
-    /// (`--dump-before`).
+    /// Callgrind writes what the thread that calls this has done since it last did (`--dump-before`).
     #[inline(never)]
-    pub(super) fn window_ends(input: &str) {
+    fn window_ends(input: &str) {
         black_box(input);
-        println!("{input}");
+    }
+
+    /// Is asked by the worker for each batch of queries, before it answers them, and wants to see none.
+    #[derive(Debug, Default)]
+    struct Marker(AtomicBool);
+
+    impl Observer for Marker {
+        fn is_on(&self) -> bool {
+            if self.0.swap(false, Ordering::Relaxed) {
+                window_ends("window");
+            }
+            false
+        }
+
+        fn observe(&self, _: &Observed<'_>) {}
     }
 
     struct Bed {
         client: UdpSocket,
         upstream: UdpSocket,
+        marker: Arc<Marker>,
         reply: [u8; 1232],
     }
 
@@ -238,9 +251,10 @@ mod through {
                 for number in 0..WINDOW {
                     self.ask(&query(window * WINDOW + number), is_forwarded);
                 }
-                std::thread::sleep(SETTLED);
                 // What comes first of its kind is no measure.
-                window_ends(if window == 0 { "-" } else { input });
+                println!("{}", if window == 0 { "-" } else { input });
+                // With the next query.
+                self.marker.0.store(true, Ordering::Relaxed);
             }
         }
     }
@@ -250,11 +264,13 @@ mod through {
         let upstream = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let upstreams = vec![upstream.local_addr().expect("bound").to_string().parse().expect("an upstream")].into();
         let forwarding = ForwardOptions { upstreams, ..ForwardOptions::default() };
-        let server = Server::builder().port(0).workers(1).forwarding(forwarding);
+        let marker = Arc::new(Marker::default());
+        let server = Server::builder().port(0).workers(1).forwarding(forwarding).observer(marker.clone());
         let server = runtime.block_on(server.start()).expect("started");
         let endpoint = |name: &str, last| Endpoint::builder(name).ip([127, 0, 0, last].into()).name(name).build();
         let shop = Network::builder("shop").subnet("127.0.0.0/8").domain("internal").listen("127.0.0.1");
-        let shop = shop.endpoint(endpoint("web", 2).expect("an endpoint")).endpoint(endpoint("app", 3).expect("another"));
+        let shop =
+            shop.endpoint(endpoint("web", 2).expect("an endpoint")).endpoint(endpoint("app", 3).expect("another"));
         let shop = runtime.block_on(server.add_network(shop.build().expect("a network"))).expect("added");
         let listening = |listener: &ListenerStatus| match listener.state {
             ListenerState::Listening(address) if !listener.tcp => Some(address),
@@ -266,11 +282,11 @@ mod through {
         let patience = Some(Duration::from_secs(20));
         client.set_read_timeout(patience).expect("set");
         upstream.set_read_timeout(patience).expect("set");
-        let mut bed = Bed { client, upstream, reply: [0; 1232] };
-        window_ends("-");
+        let mut bed = Bed { client, upstream, marker, reply: [0; 1232] };
         bed.run("loop_local", false, |_| packet("web.internal", A, OPT));
         bed.run("loop_forwarded", true, |number| packet(&format!("n{number:05}.example.com"), A, OPT));
         bed.run("loop_cached", false, |_| packet("n00000.example.com", A, OPT));
+        bed.ask(&packet("web.internal", A, OPT), false);
         drop(shop);
         runtime.block_on(server.shutdown());
     }
