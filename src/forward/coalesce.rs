@@ -11,11 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::{DashMap, Entry};
-use foldhash::fast::RandomState;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::cache::{CacheState, Key};
+use super::cache::{BuildHashed, CacheState, Key, KeyRef};
 use super::failure::Failure;
 use crate::wire::{ede, rcode};
 
@@ -31,7 +30,7 @@ pub(super) type Outcome = Result<Resolved, Failure>;
 #[derive(Debug, Clone)]
 pub(crate) struct Resolved {
     /// The message, for [`relay`](super::relay).
-    pub(crate) message: Arc<Vec<u8>>,
+    pub(crate) message: Arc<[u8]>,
     /// Where it is from.
     pub(crate) from: ReplySource,
 }
@@ -80,7 +79,7 @@ impl Open {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
-    open: DashMap<Arc<Key>, Open, RandomState>,
+    open: DashMap<Key, Open, BuildHashed>,
     /// How many; the map's own count would look at all of its shards.
     count: AtomicUsize,
     /// Questions whose time is over, and whose late answers are waited for.
@@ -110,8 +109,13 @@ impl InFlight {
 
     /// Joins the question that is asked already, or opens it. `known` looks once more for an answer before: one may have
     /// come since the caller looked. There are never more than `most`, late ones included: of these the oldest gives way.
-    pub(super) fn join<T>(self: &Arc<InFlight>, key: Key, most: usize, known: impl FnOnce() -> Option<T>) -> Joined<T> {
-        match self.open.entry(Arc::new(key)) {
+    pub(super) fn join<T>(
+        self: &Arc<InFlight>,
+        key: KeyRef<'_>,
+        most: usize,
+        known: impl FnOnce() -> Option<T>,
+    ) -> Joined<T> {
+        match self.open.entry(key.to_key()) {
             Entry::Occupied(mut open) => Joined::Another(open.get_mut().join()),
             Entry::Vacant(vacant) => {
                 if let Some(known) = known() {
@@ -130,7 +134,7 @@ impl InFlight {
     }
 
     /// Opens the question ahead of need, unless it is asked already or too many are.
-    pub(super) fn prefetch(self: &Arc<InFlight>, key: Key, most: usize) -> Option<Leader> {
+    pub(super) fn prefetch(self: &Arc<InFlight>, key: KeyRef<'_>, most: usize) -> Option<Leader> {
         let is_room = self.prefetches.fetch_add(1, Ordering::Relaxed) < PREFETCHES;
         if is_room && let Joined::First(mut leader) = self.join::<()>(key, most, || None) {
             leader.is_prefetch = true;
@@ -175,7 +179,7 @@ impl InFlight {
 #[derive(Debug)]
 pub(super) struct LateWait {
     in_flight: Arc<InFlight>,
-    key: Arc<Key>,
+    key: Key,
     displaced: oneshot::Receiver<()>,
 }
 
@@ -209,7 +213,7 @@ impl Drop for LateWait {
 #[derive(Debug)]
 pub(super) struct Leader {
     in_flight: Arc<InFlight>,
-    key: Arc<Key>,
+    key: Key,
     is_finished: bool,
     is_prefetch: bool,
 }
@@ -258,12 +262,12 @@ impl Drop for Leader {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cache::{KeyRef, Kind, QueryFlags};
+    use super::super::cache::{Cache, Kind, QueryFlags};
     use super::*;
 
     fn join(in_flight: &Arc<InFlight>, name: &[u8], most: usize) -> Option<Leader> {
         let (kind, group) = (Kind { rtype: 1, class: 1, bits: QueryFlags::of(0, false) }, [].into());
-        match in_flight.join::<()>(KeyRef { name, kind, group: &group }.to_key(), most, || None) {
+        match in_flight.join::<()>(Cache::new(0).key(name, kind, &group), most, || None) {
             Joined::First(leader) => Some(leader),
             _ => None,
         }

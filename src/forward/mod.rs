@@ -151,7 +151,7 @@ impl Forwarder {
             Ok(asking) => asking,
             Err(failure) => return Err(failure),
         };
-        asking.await.outcome.map(|reply| reply.message)
+        asking.await.outcome.map(|reply| reply.message.to_vec())
     }
 
     /// As [`Forwarder::ask`], and which server the reply is from.
@@ -160,7 +160,7 @@ impl Forwarder {
     /// As [`Forwarder::ask`].
     pub async fn ask_naming(&self, question: &Question, choice: &Choice) -> Result<(Vec<u8>, Upstream), Failure> {
         let reply = self.start(question, choice, None)?.await.outcome?;
-        Ok((reply.message, choice.servers[reply.server].clone()))
+        Ok((reply.message.to_vec(), choice.servers[reply.server].clone()))
     }
 
     /// As [`Forwarder::ask`], with what is needed to wait for a late answer.
@@ -184,7 +184,8 @@ impl Forwarder {
             Some(system) => options.follow(system, &choice.servers),
             None => choice.servers.clone(),
         };
-        Ok(request::ask(question, client, self.pools.of(&servers), options))
+        let now = transport::now();
+        Ok(request::ask(question, client, self.pools.of(&servers, now), options, now))
     }
 
     /// Shows all messages to and from upstreams to a tap, probes among them; the first call counts. While the tap is

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use tokio::time::timeout_at;
 
 use super::cache::{Age, Answer, CachePolicy, KeyRef, Kind, Lookup, QueryFlags, TtlBounds, seconds, write_failed};
@@ -9,6 +10,7 @@ use super::coalesce::{Joined, LateWait, Leader, Outcome, ReplySource, Resolved, 
 use super::counters::{Counters, Event};
 use super::failure::Failure;
 use super::request::{Late, QueryOutcome, Reply};
+use super::route::CompiledOptions;
 use super::{Asked, AskedEdns};
 use super::{Asker, CacheEntry, CacheState, Choice, ForwardOptions, Forwarder, Order, Question, Unanswered};
 use crate::wire::message::{HEADER, Header, flag};
@@ -27,12 +29,18 @@ impl CachePolicy {
     }
 }
 
-/// The key of a question, its name given in lower case. `None` if it is none.
-fn key<'a>(name: &'a [u8], question: &[u8], flags: u16, dnssec_ok: bool, choice: &'a Choice) -> Option<KeyRef<'a>> {
+/// What kind of question it is. `None` if it is none.
+fn kind(question: &[u8], flags: u16, dnssec_ok: bool) -> Option<Kind> {
     let (_, &[t0, t1, c0, c1]) = question.split_last_chunk::<4>()?;
     let (rtype, class) = (u16::from_be_bytes([t0, t1]), u16::from_be_bytes([c0, c1]));
-    let kind = Kind { rtype, class, bits: QueryFlags::of(flags, dnssec_ok) };
-    Some(KeyRef { name, kind, group: &choice.servers })
+    Some(Kind { rtype, class, bits: QueryFlags::of(flags, dnssec_ok) })
+}
+
+/// A name in lower case, in memory of its own only where it is very long.
+fn lower_case(name: &[u8]) -> SmallVec<[u8; 256]> {
+    let mut name = SmallVec::from_slice(name);
+    name.make_ascii_lowercase();
+    name
 }
 
 /// True if the AD bit of the answer says something to who asks so (RFC 6840 §5.7, §5.8).
@@ -102,7 +110,7 @@ impl Forwarder {
             return None;
         }
         let dnssec_ok = asked.edns.is_some_and(|edns| edns.dnssec_ok);
-        let key = key(name, asked.question, asked.flags, dnssec_ok, choice)?;
+        let key = self.cache.key(name, kind(asked.question, asked.flags, dnssec_ok)?, &choice.servers);
         debug_assert!(asked.question[..asked.question.len() - 4].eq_ignore_ascii_case(name));
         let wants_ad = wants_ad(asked.flags, dnssec_ok);
         let now = self.clock.now();
@@ -143,7 +151,7 @@ impl Forwarder {
     /// # Errors
     /// As [`Forwarder::ask`]; and extended error 13 if the failure is one that was remembered.
     pub async fn resolve(self: &Arc<Self>, question: &Question, choice: &Choice) -> Result<Arc<Vec<u8>>, Failure> {
-        self.resolve_by(question, choice, None, false).await.map(|resolved| resolved.message)
+        self.resolve_by(question, choice, None, false).await.map(|resolved| Arc::new(resolved.message.to_vec()))
     }
 
     /// As [`Forwarder::resolve`], for a task that has nothing else to do and is never cut short: what has to be asked is
@@ -166,7 +174,7 @@ impl Forwarder {
         here: bool,
     ) -> Outcome {
         let wants_ad = wants_ad(question.flags, question.dnssec_ok);
-        let outcome = match self.begin(question, choice) {
+        let outcome = match self.begin(question, choice, here) {
             Begun::Known(outcome) => return outcome,
             Begun::Unkeyed => return self.ask_alone(question, choice).await,
             Begun::First(leader, None) if here => self.carry_out(question, choice, client, leader).await,
@@ -190,24 +198,37 @@ impl Forwarder {
         asking.await.outcome.map(Resolved::from)
     }
 
-    /// What there is to wait for. Apart from the wait, which holds nothing of what is needed here.
-    fn begin(self: &Arc<Self>, question: &Question, choice: &Choice) -> Begun {
-        let name = question.name().to_ascii_lowercase();
-        let key = key(&name, &question.question, question.flags, question.dnssec_ok, choice);
-        let Some(key) = key.filter(|_| !choice.servers.is_empty()) else { return Begun::Unkeyed };
+    /// What there is to wait for. Apart from the wait, which holds nothing of what is needed here. `is_missed`: the caller
+    /// has just looked into the cache, in vain.
+    fn begin(self: &Arc<Self>, question: &Question, choice: &Choice, is_missed: bool) -> Begun {
+        let kind = kind(&question.question, question.flags, question.dnssec_ok);
+        let Some(kind) = kind.filter(|_| !choice.servers.is_empty()) else { return Begun::Unkeyed };
+        let name = lower_case(question.name());
+        let key = self.cache.key(&name, kind, &choice.servers);
+        let settings = self.settings.load();
         let wants_ad = wants_ad(question.flags, question.dnssec_ok);
-        let at_hand = || self.outcome_at_hand(key, wants_ad, question, choice);
-        let expired = match at_hand() {
-            Ok(outcome) => return Begun::Known(outcome),
-            Err(expired) => expired,
+        let mut expired = None;
+        let mut at_hand = || match self.outcome_at_hand(key, wants_ad, question, choice, &settings) {
+            Ok(outcome) => Some(outcome),
+            Err(answer) => {
+                expired = answer;
+                None
+            }
         };
-        match self.in_flight.join(key.to_key(), self.settings.load().in_flight, || at_hand().ok()) {
+        if !is_missed && let Some(outcome) = at_hand() {
+            return Begun::Known(outcome);
+        }
+        match self.in_flight.join(key, settings.in_flight, &mut at_hand) {
             Joined::Known(outcome) => Begun::Known(outcome),
             Joined::First(leader) => {
                 self.counters.count(Event::Miss);
                 Begun::First(leader, expired)
             }
             Joined::Another(waiter) => {
+                // What is asked ahead of need is there as yet.
+                if is_missed && let Some(outcome) = at_hand() {
+                    return Begun::Known(outcome);
+                }
                 self.counters.count(Event::Coalesced);
                 Begun::Another(waiter, expired)
             }
@@ -228,8 +249,9 @@ impl Forwarder {
         wants_ad: bool,
         question: &Question,
         choice: &Choice,
+        settings: &CompiledOptions,
     ) -> Result<Outcome, Option<Arc<Answer>>> {
-        match self.cache.find(key, wants_ad, &self.settings.load().rules, self.clock.now()) {
+        match self.cache.find(key, wants_ad, &settings.rules, self.clock.now()) {
             Lookup::Fresh(answer, age) => {
                 self.counters.count(Event::Hit);
                 let message = whole(&answer, age, wants_ad && choice.trusts_ad(), question);
@@ -311,7 +333,7 @@ impl Forwarder {
             let clamp = settings.rules.clamp;
             let outcome = asked.outcome.map(|mut reply| {
                 // The first to ask hears of no other TTLs than those who come later (answers.md F8).
-                clamp.apply(&mut reply.message);
+                clamp.apply(Arc::make_mut(&mut reply.message));
                 Resolved::from(reply)
             });
             self.note(leader.key().borrowed(), question, choice, &outcome);
@@ -335,7 +357,7 @@ impl Forwarder {
                 () = lingering.displaced() => None,
             };
             if let Some(mut reply) = answer {
-                forwarder.settings.load().rules.clamp.apply(&mut reply.message);
+                forwarder.settings.load().rules.clamp.apply(Arc::make_mut(&mut reply.message));
                 let outcome = Ok(Resolved::from(reply));
                 forwarder.note(lingering.key().borrowed(), late.question(), &choice, &outcome);
                 lingering.finish(&outcome);
@@ -380,7 +402,7 @@ impl Forwarder {
             return;
         }
         let most = self.settings.load().in_flight;
-        if let Some(leader) = self.in_flight.prefetch(key.to_key(), most) {
+        if let Some(leader) = self.in_flight.prefetch(key, most) {
             self.counters.count(Event::Prefetched);
             self.launch(question, choice.clone(), None, leader);
         }
@@ -407,10 +429,10 @@ impl Forwarder {
     /// Takes note of a reply as if the question had been asked. For the fuzz target, whose upstream has no socket.
     #[doc(hidden)]
     pub fn take_reply(&self, question: &Question, choice: &Choice, reply: Vec<u8>) {
-        let name = question.name().to_ascii_lowercase();
-        if let Some(key) = key(&name, &question.question, question.flags, question.dnssec_ok, choice) {
-            let reply = Reply { message: reply, server: 0 };
-            self.note(key, question, choice, &Ok(reply.into()));
+        if let Some(kind) = kind(&question.question, question.flags, question.dnssec_ok) {
+            let name = lower_case(question.name());
+            let reply = Reply { message: reply.into(), server: 0 };
+            self.note(self.cache.key(&name, kind, &choice.servers), question, choice, &Ok(reply.into()));
         }
     }
 
@@ -422,7 +444,7 @@ impl Forwarder {
 }
 
 /// The message that an upstream would have sent: answer, TTLs, extended errors.
-fn whole(answer: &Answer, age: Age, authenticated: bool, question: &Question) -> Arc<Vec<u8>> {
+fn whole(answer: &Answer, age: Age, authenticated: bool, question: &Question) -> Arc<[u8]> {
     let mut out = vec![0; usize::from(u16::MAX)];
     let asked = Asked {
         id: 0,
@@ -433,9 +455,7 @@ fn whole(answer: &Answer, age: Age, authenticated: bool, question: &Question) ->
         aliases: &[],
     };
     let len = answer.write(age, authenticated, &asked, &mut out).unwrap_or(0);
-    out.truncate(len);
-    out.shrink_to_fit();
-    Arc::new(out)
+    out[..len].into()
 }
 
 /// The response code of a reply that says that the server cannot help.
@@ -451,19 +471,17 @@ fn given(reply: Resolved, authenticated: bool) -> Resolved {
 
 impl From<Reply> for Resolved {
     fn from(reply: Reply) -> Resolved {
-        Resolved { message: Arc::new(reply.message), from: ReplySource::Upstream(reply.server) }
+        Resolved { message: reply.message, from: ReplySource::Upstream(reply.server) }
     }
 }
 
 /// The reply with AD=0.
-fn without_ad(reply: Arc<Vec<u8>>) -> Arc<Vec<u8>> {
+fn without_ad(mut reply: Arc<[u8]>) -> Arc<[u8]> {
     let has_ad = reply.len() >= HEADER && reply[3] & flag::AD as u8 != 0;
-    if !has_ad {
-        return reply;
+    if has_ad {
+        Arc::make_mut(&mut reply)[3] &= !(flag::AD as u8);
     }
-    let mut reply = Arc::unwrap_or_clone(reply);
-    reply[3] &= !(flag::AD as u8);
-    Arc::new(reply)
+    reply
 }
 
 /// Asks while somebody else still waits for an answer to the same question. The error is the outcome if that comes first.

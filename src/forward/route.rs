@@ -95,7 +95,7 @@ enum Fallback {
 }
 
 impl CompiledOptions {
-    /// CompiledOptions from options; what `previous` has read of the same resolv.conf is kept.
+    /// From options; what `previous` has read of the same resolv.conf is kept.
     pub(super) fn new(options: ForwardOptions, previous: Option<&CompiledOptions>) -> CompiledOptions {
         let query =
             QueryOptions { timeout: options.timeout, order: options.order, randomize_case: options.case_randomization };

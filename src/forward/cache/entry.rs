@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::STALE_TTL;
 use super::clock::Timestamp;
 use super::store::CachedFailure;
@@ -29,12 +31,15 @@ pub(super) struct TtlOffset {
     pub(super) end: u16,
 }
 
+/// Those of the records of an answer, most of which have few.
+pub(super) type Offsets = SmallVec<[TtlOffset; 4]>;
+
 /// An upstream's answer, ready to be copied: the header's flags, the question in lower case, and all records but the OPT.
 #[derive(Debug)]
 pub(in crate::forward) struct Answer {
     pub(super) message: Box<[u8]>,
     /// The records in order.
-    pub(super) marks: Box<[TtlOffset]>,
+    pub(super) offsets: Offsets,
     /// How many of them stand in each section.
     pub(super) counts: [u16; 3],
     /// Where the question ends.
@@ -106,7 +111,8 @@ impl Answer {
 
     /// Octets that it takes.
     pub(super) fn size(&self) -> usize {
-        size_of::<Answer>() + self.message.len() + size_of_val(&*self.marks) + self.errors.len()
+        let spilled = if self.offsets.spilled() { size_of_val(&*self.offsets) } else { 0 };
+        size_of::<Answer>() + self.message.len() + spilled + self.errors.len()
     }
 
     /// Writes the reply for a client, as [`relay`](crate::forward::relay) would, and gives its length. `None` if the buffer
@@ -128,8 +134,8 @@ impl Answer {
             let reserved = opt_len + own_options.len();
             let room = limit.checked_sub(reserved).filter(|&room| room >= self.question_end)?;
             let count = match self.message.len() <= room {
-                true => self.marks.len(),
-                false => self.marks.partition_point(|mark| usize::from(mark.end) <= room),
+                true => self.offsets.len(),
+                false => self.offsets.partition_point(|offset| usize::from(offset.end) <= room),
             };
             let (_, cut) = self.sections(count);
             let cut = cut == Some(Section::Answer) || cut == Some(Section::Authority) && self.counts[0] == 0;
@@ -143,15 +149,15 @@ impl Answer {
             _ => count,
         };
         let (counts, _) = self.sections(count);
-        let marks = &self.marks[..count];
-        let end = marks.last().map_or(self.question_end, |mark| mark.end.into());
+        let offsets = &self.offsets[..count];
+        let end = offsets.last().map_or(self.question_end, |offset| offset.end.into());
         out[..end].copy_from_slice(&self.message[..end]);
         if HEADER + asked.question.len() != self.question_end {
             return None;
         }
         out[HEADER..self.question_end].copy_from_slice(asked.question);
-        for mark in marks {
-            let ttl = &mut out[usize::from(mark.ttl)..usize::from(mark.ttl) + 4];
+        for offset in offsets {
+            let ttl = &mut out[usize::from(offset.ttl)..usize::from(offset.ttl) + 4];
             let left = match age {
                 Age::Fresh(age) => u32::from_be_bytes([ttl[0], ttl[1], ttl[2], ttl[3]]).saturating_sub(age),
                 Age::Stale => STALE_TTL,
@@ -181,10 +187,11 @@ impl Answer {
     /// How many records there are before the first additional one whose TTL is over: what follows it may point into it.
     fn before_expired(&self, age: u32) -> usize {
         let extras = usize::from(self.counts[0]) + usize::from(self.counts[1]);
-        let ttl =
-            |mark: &TtlOffset| self.message[mark.ttl.into()..].first_chunk().map_or(0, |ttl| u32::from_be_bytes(*ttl));
-        let expired = self.marks.iter().skip(extras).position(|mark| ttl(mark) <= age);
-        expired.map_or(self.marks.len(), |index| extras + index)
+        let ttl = |offset: &TtlOffset| {
+            self.message[offset.ttl.into()..].first_chunk().map_or(0, |ttl| u32::from_be_bytes(*ttl))
+        };
+        let expired = self.offsets.iter().skip(extras).position(|offset| ttl(offset) <= age);
+        expired.map_or(self.offsets.len(), |index| extras + index)
     }
 
     /// How many of the first `count` records stand in each section, and the section of the one behind them.

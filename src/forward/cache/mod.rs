@@ -15,7 +15,7 @@ pub(super) use admission::{TtlBounds, seconds};
 pub(super) use clock::Clock;
 pub(super) use entry::{Age, Answer, write_failed};
 pub use inspect::{CacheEntry, CacheState};
-pub(super) use key::{Key, KeyRef, Kind, QueryFlags};
+pub(super) use key::{BuildHashed, Key, KeyRef, Kind, QueryFlags};
 pub(super) use store::{Cache, CachePolicy, Lookup};
 
 /// The TTL of what is given past its TTL, seconds (RFC 8767 §4).

@@ -4,17 +4,17 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use foldhash::quality::RandomState;
 use quick_cache::sync::{Cache as Store, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 
+use crate::settings::Upstream;
 use crate::wire::message::Header;
 use crate::wire::rcode;
 
 use super::admission::{TtlBounds, admit};
 use super::clock::Timestamp;
 use super::entry::{Age, Answer, AnswerKind};
-use super::key::{Key, KeyRef, Kind};
+use super::key::{BuildHashed, Key, KeyHasher, KeyRef, Kind};
 
 /// How long a failure is remembered: at first, and at most (RFC 9520 §3.2).
 const FIRST_FAILURE: Duration = Duration::from_secs(1);
@@ -89,8 +89,9 @@ pub(in crate::forward) struct CachePolicy {
 /// See the module.
 #[derive(Debug)]
 pub(in crate::forward) struct Cache {
-    pub(super) store: Store<Key, Entry, Weight, RandomState, DefaultLifecycle<Key, Entry>>,
+    pub(super) store: Store<Key, Entry, Weight, BuildHashed, DefaultLifecycle<Key, Entry>>,
     kinds: RwLock<Vec<Kind>>,
+    hasher: KeyHasher,
 }
 
 impl Cache {
@@ -102,11 +103,16 @@ impl Cache {
             .weight_capacity(size as u64)
             .build();
         let store = match options {
-            Ok(options) => Store::with_options(options, Weight, RandomState::default(), DefaultLifecycle::default()),
+            Ok(options) => Store::with_options(options, Weight, BuildHashed::default(), DefaultLifecycle::default()),
             // Both that it needs are given.
-            Err(_) => Store::with(0, size as u64, Weight, RandomState::default(), DefaultLifecycle::default()),
+            Err(_) => Store::with(0, size as u64, Weight, BuildHashed::default(), DefaultLifecycle::default()),
         };
-        Cache { store, kinds: RwLock::default() }
+        Cache { store, kinds: RwLock::default(), hasher: KeyHasher::default() }
+    }
+
+    /// The key of a question. `name` is in wire form, lower case.
+    pub(in crate::forward) fn key<'a>(&self, name: &'a [u8], kind: Kind, group: &'a Arc<[Upstream]>) -> KeyRef<'a> {
+        self.hasher.key(name, kind, group)
     }
 
     /// Changes the size; what does not fit goes.
@@ -204,7 +210,7 @@ impl Cache {
     /// further ones are never given stale.
     fn forget_stale(&self, key: KeyRef<'_>) {
         for &kind in self.kinds.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            if let Some(answer) = self.store.peek(&KeyRef { kind, ..key }).and_then(|entry| entry.answer) {
+            if let Some(answer) = self.store.peek(&self.key(key.name, kind, key.group)).and_then(|entry| entry.answer) {
                 answer.may_be_stale.store(false, Ordering::Relaxed);
             }
         }

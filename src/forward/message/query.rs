@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::wire::message::HEADER;
-use crate::wire::relay::upstream_query;
+use crate::wire::relay::{UpstreamQuery, upstream_query};
 
 /// A client's question, as much of it as an upstream gets to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Question {
     }
 
     /// The query in wire form. Its header and its OPT are ours: what the client sent in options was for us (hop by hop).
-    pub(in crate::forward) fn query(&self, id: u16, edns: bool) -> Vec<u8> {
+    pub(in crate::forward) fn query(&self, id: u16, edns: bool) -> UpstreamQuery {
         upstream_query(id, &self.question, self.flags, edns.then_some(self.dnssec_ok))
     }
 }
@@ -61,7 +61,7 @@ mod tests {
         let mut expected = vec![0, 7, 0x01, 0x30, 0, 1, 0, 0, 0, 0, 0, 1];
         expected.extend_from_slice(&question().question);
         expected.extend_from_slice(&[0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 0]);
-        assert_eq!(question().query(7, true), expected);
+        assert_eq!(question().query(7, true).to_vec(), expected);
         let without = question().query(7, false);
         assert_eq!((without.len(), without[11]), (expected.len() - OPT_LEN, 0));
     }

@@ -88,7 +88,7 @@ mod tests {
     }
 
     fn reply(change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
-        let mut reply = question().query(7, true);
+        let mut reply = question().query(7, true).to_vec();
         reply[2] |= 0x80;
         change(&mut reply);
         reply

@@ -67,8 +67,8 @@ struct Query(Attempt);
 impl Query {
     /// Asks; over a connection that is no older than said. `None` if it could not be sent, which is dealt with.
     fn send(server: &Arc<UpstreamState>, question: &Question, newer_than: Option<Instant>) -> Option<Query> {
-        let sent = now();
-        match Attempt::start(0, &server.connections, question, AttemptOptions { newer_than, ..AttemptOptions::USUAL }) {
+        let (sent, options) = (now(), AttemptOptions { newer_than, ..AttemptOptions::USUAL });
+        match Attempt::start(0, &server.connections, question, options, sent) {
             Ok(attempt) => Some(Query(attempt)),
             Err(error) => {
                 match is_ours(&error) {
@@ -109,7 +109,7 @@ impl Query {
         match result {
             Ok(received) => {
                 server.answered(&attempt, &received);
-                attempt.finish();
+                attempt.finish(received.at);
             }
             Err(error) if is_ours(&error) => warn_of_want(&error),
             Err(error) => {

@@ -110,7 +110,7 @@ pub(in crate::forward) struct Schedule {
     /// Whose question it is.
     client: Option<Asker>,
     /// In the order of the list.
-    turns: Box<[Turn]>,
+    turns: SmallVec<[Turn; 2]>,
     /// In the order in which they are asked.
     queue: SmallVec<[usize; 4]>,
     /// How many of these are not demoted, and how many were asked.
@@ -149,7 +149,7 @@ impl Schedule {
             patience: Duration::ZERO,
             patience_ends: now,
         };
-        let mut turns: Box<[Turn]> = ranking.servers.iter().map(|_| turn.clone()).collect();
+        let mut turns: SmallVec<[Turn; 2]> = ranking.servers.iter().map(|_| turn.clone()).collect();
         for &server in &ranking.servers[ranking.in_use..] {
             turns[server].is_demoted = true;
         }

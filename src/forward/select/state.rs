@@ -90,8 +90,8 @@ impl UpstreamState {
     /// It replied to an attempt, whatever it said.
     pub(in crate::forward) fn answered(&self, attempt: &Attempt, received: &Received) {
         self.replies.fetch_add(1, Ordering::Relaxed);
-        let now = now();
-        let rtt = now - attempt.sent;
+        let now = received.at;
+        let rtt = now.saturating_duration_since(attempt.sent);
         let reused = received.reused;
         // The way over TCP, after a datagram, does not say how fast the datagrams are.
         let is_measure = !attempt.options.connected;

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::tcp::{self, NotConnected};
 use super::udp::{UdpQuery, is_ours};
-use super::{Connections, Traffic, now};
+use super::{Connections, now};
 use crate::forward::message::{Asker, Question};
 use crate::settings::{Address, Transport};
 use crate::wire::rcode;
@@ -27,7 +27,7 @@ pub(in crate::forward) enum AttemptError {
         /// The response code.
         rcode: u16,
         /// The whole message.
-        reply: Vec<u8>,
+        reply: Arc<[u8]>,
     },
     /// Its reply makes no sense.
     #[error("sent a malformed reply")]
@@ -87,7 +87,9 @@ pub(in crate::forward) fn is_unreachable(error: &io::Error, is_datagram: bool) -
 #[derive(Debug)]
 pub(in crate::forward) struct Received {
     /// As it came.
-    pub(in crate::forward) message: Vec<u8>,
+    pub(in crate::forward) message: Arc<[u8]>,
+    /// When.
+    pub(in crate::forward) at: Instant,
     /// There may be more of it than there was room for.
     pub(in crate::forward) cut: bool,
     /// The name was not spelled as it was sent: not to be trusted.
@@ -127,14 +129,18 @@ pub(in crate::forward) struct Attempt {
     /// When it was first sent, and last.
     pub(in crate::forward) first_sent: Instant,
     pub(in crate::forward) sent: Instant,
-    traffic: Arc<Traffic>,
-    receiving: Receiving,
-    /// What is sent again, if it is a datagram.
-    exchange: Option<Arc<UdpQuery>>,
+    connections: Arc<Connections>,
+    waiting: Waiting,
+}
+
+/// At what it waits.
+enum Waiting {
+    Datagram(UdpQuery),
+    Connection(Receiving),
 }
 
 impl Attempt {
-    /// Asks the server of this place, to which these connections are.
+    /// Asks the server of this place, to which these connections are. `now` is the time.
     ///
     /// # Errors
     /// Those of the system, if a datagram cannot be sent.
@@ -143,23 +149,21 @@ impl Attempt {
         connections: &Arc<Connections>,
         question: &Question,
         options: AttemptOptions,
+        now: Instant,
     ) -> io::Result<Attempt> {
-        let sent = now();
         connections.traffic.asked();
-        let (receiving, exchange): (Receiving, _) = if connections.is_datagram() && !options.connected {
+        let waiting = if connections.is_datagram() && !options.connected {
             let to = socket_address(connections.upstream.address())?;
-            let exchange = UdpQuery::send(connections, to, question, options)?;
-            (Box::pin(exchange.clone().receive()), Some(exchange))
+            Waiting::Datagram(UdpQuery::send(connections, to, question, options, now)?)
         } else {
-            (Box::pin(connected(connections.clone(), question.clone(), options)), None)
+            Waiting::Connection(Box::pin(connected(connections.clone(), question.clone(), options)))
         };
-        let traffic = connections.traffic.clone();
-        Ok(Attempt { server, options, first_sent: sent, sent, traffic, receiving, exchange })
+        Ok(Attempt { server, options, first_sent: now, sent: now, connections: connections.clone(), waiting })
     }
 
     /// True if it is a datagram.
     pub(in crate::forward) fn is_datagram(&self) -> bool {
-        self.exchange.is_some()
+        matches!(self.waiting, Waiting::Datagram(_))
     }
 
     /// True if the datagram was sent more than once.
@@ -169,28 +173,33 @@ impl Attempt {
 
     /// Sends the same datagram again, out of the same socket.
     pub(in crate::forward) fn repeat(&mut self) -> io::Result<()> {
-        let Some(exchange) = &self.exchange else { return Ok(()) };
+        let Waiting::Datagram(query) = &self.waiting else { return Ok(()) };
+        self.connections.traffic.asked();
         self.sent = now();
-        exchange.repeat()
+        query.repeat(&self.connections.traffic)
     }
 
     /// The end of the wait.
     pub(in crate::forward) fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Received>> {
-        let ended = ready!(self.receiving.as_mut().poll(context));
-        if let Ok(received) = &ended {
-            self.traffic.tap.reply(!self.is_datagram(), &received.message, now() - self.sent);
-        }
-        Poll::Ready(ended)
+        let traffic = &self.connections.traffic;
+        let ended = ready!(match &mut self.waiting {
+            Waiting::Datagram(query) => query.poll_reply(traffic, context),
+            Waiting::Connection(receiving) => receiving.as_mut().poll(context),
+        });
+        Poll::Ready(ended.map(|message| {
+            let received = Received { at: now(), ..message };
+            let after = received.at.saturating_duration_since(self.sent);
+            traffic.tap.reply(!self.is_datagram(), &received.message, after);
+            received
+        }))
     }
 
     /// After its reply: the socket may serve another question.
-    pub(in crate::forward) fn finish(self) {
-        let is_repeated = self.is_repeated();
-        drop(self.receiving);
-        if let Some(exchange) = self.exchange.and_then(Arc::into_inner)
-            && !is_repeated
+    pub(in crate::forward) fn finish(self, now: Instant) {
+        if !self.is_repeated()
+            && let Waiting::Datagram(query) = self.waiting
         {
-            exchange.recycle();
+            query.recycle(&self.connections.sockets, now);
         }
     }
 }

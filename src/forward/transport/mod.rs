@@ -10,6 +10,7 @@ mod multiplexer;
 mod random;
 mod tap;
 mod tcp;
+mod timer;
 #[cfg(feature = "encrypted")]
 mod tls;
 mod udp;
@@ -23,6 +24,7 @@ pub(crate) use attempt::zone_index;
 pub(super) use attempt::{Attempt, AttemptError, AttemptOptions, Received, is_unreachable};
 pub(super) use tap::TapSlot;
 pub use tap::{Tap, Tapped};
+pub(super) use timer::Timer;
 pub(crate) use udp::most_sockets;
 pub(super) use udp::{has_ample_sockets, is_ours, warn_of_want};
 

@@ -141,7 +141,13 @@ pub(super) async fn exchange(
     question: &Question,
     options: AttemptOptions,
 ) -> io::Result<Received> {
-    let whole = |message, reused| Received { message, cut: false, respelled: false, reused };
+    let whole = |message: Vec<u8>, reused| Received {
+        message: message.into(),
+        at: now(),
+        cut: false,
+        respelled: false,
+        reused,
+    };
     let streams = &server.streams;
     let mut newer_than = options.newer_than;
     let mut again = true;
