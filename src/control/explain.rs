@@ -603,7 +603,9 @@ impl Teller<'_> {
             (_, []) => {
                 let ids = ids(&local);
                 let others = other_hosts();
-                format!("{name} is {ids} of this host on network {network}. It is on {others}, too; this host comes first.")
+                format!(
+                    "{name} is {ids} of this host on network {network}. It is on {others}, too; this host comes first."
+                )
             }
             ([], remote) => {
                 let places: Vec<String> = remote.iter().map(|endpoint| learned(endpoint)).collect();
@@ -640,13 +642,19 @@ impl Teller<'_> {
                 let lost = holders.iter().find(|holder| holder.is_lost()).map(learned).unwrap_or_default();
                 (
                     format!("its host {host} is not reachable"),
-                    format!("{name} on network {} was on {lost}. etcd has not heard of {host} for too long.", network.name()),
+                    format!(
+                        "{name} on network {} was on {lost}. etcd has not heard of {host} for too long.",
+                        network.name()
+                    ),
                     format!("See how the hosts are, and whether callsign runs on {host}: callsign hosts"),
                 )
             }
             Absence::Closed(host) => (
                 format!("it runs on {host} and publishes no port"),
-                format!("Network {} is shared by the addresses of hosts, so only published ports are reached.", network.name()),
+                format!(
+                    "Network {} is shared by the addresses of hosts, so only published ports are reached.",
+                    network.name()
+                ),
                 format!("Publish its port on {host}, or share the network there with share = \"container\"."),
             ),
         };

@@ -36,7 +36,8 @@ fn answers(name: &Name, style: Style) -> Cell {
     if !parts.is_empty() {
         return parts.join(" ").into();
     }
-    let are_all = |state| !name.containers.is_empty() && name.containers.iter().all(|container| container.state == state);
+    let are_all =
+        |state| !name.containers.is_empty() && name.containers.iter().all(|container| container.state == state);
     let word = ["stopped", "unreachable"].into_iter().find(|state| are_all(*state));
     Cell::painted(word.unwrap_or("no address"), |text| style.bad(text))
 }

@@ -26,7 +26,7 @@ use super::record::Keys;
 use super::state_file::Saved;
 use super::world::{Heard, World};
 use super::{addresses, lock};
-use crate::settings::{StoreOptions, StoreReport};
+use crate::settings::StoreOptions;
 
 /// Keys of one page of a full reading.
 const PAGE: i64 = 2_000;
@@ -39,8 +39,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Between two lines that say that the store is away.
 const REMIND_INTERVAL: Duration = Duration::from_secs(600);
-/// Between two reports, if nothing much happens.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// A stop does not wait longer for each of its two calls.
 const STOP_CALL: Duration = Duration::from_secs(1);
 
@@ -57,7 +55,6 @@ pub(super) struct Talks {
     pub feed: Feed,
     pub commands: mpsc::UnboundedReceiver<Command>,
     pub ready: watch::Sender<bool>,
-    pub report: StoreReport,
 }
 
 type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -70,10 +67,6 @@ pub(super) struct Follower {
     feed: Feed,
     commands: mpsc::UnboundedReceiver<Command>,
     ready: watch::Sender<bool>,
-    report: StoreReport,
-    report_at: Instant,
-    /// The store came or went.
-    is_report_due: bool,
     pacer: Pacer,
     random: u64,
     /// The connection that is being made, or when the next one is tried.
@@ -134,7 +127,7 @@ impl Follower {
         talks: Talks,
         random: u64,
     ) -> Follower {
-        let Talks { feed, commands, ready, report } = talks;
+        let Talks { feed, commands, ready } = talks;
         let now = Instant::now();
         let keys = lock(&world).keys.clone();
         Follower {
@@ -146,9 +139,6 @@ impl Follower {
             feed,
             commands,
             ready,
-            report,
-            report_at: now,
-            is_report_due: true,
             random,
             opening: None,
             open_at: now,
@@ -221,14 +211,8 @@ impl Follower {
                 }
                 () = sleep_until(wake.into()) => self.wake(),
             }
-            let now = Instant::now();
-            let mut world = lock(&self.world);
-            for notice in world.take_notices() {
+            for notice in lock(&self.world).take_notices() {
                 warn!("{notice}");
-            }
-            if now >= self.report_at || std::mem::take(&mut self.is_report_due) {
-                self.report_at = now + REPORT_INTERVAL;
-                self.report.set(Some(world.status(now)));
             }
         }
     }
@@ -291,7 +275,6 @@ impl Follower {
         let mut wake = now + SAVE_INTERVAL;
         let mut by = |at: Option<Instant>| wake = at.map_or(wake, |at| wake.min(at));
         by(self.publish_at);
-        by(Some(self.report_at));
         by(self.wait_until.filter(|_| !*self.ready.borrow()));
         by(world.deadline());
         by(Some(self.save_at).filter(|_| world.is_unsaved() && self.saving.is_none()));
@@ -395,7 +378,6 @@ impl Follower {
         debug!("{text}");
         self.open_at = now + self.pacer.failed();
         let was_live = lock(&self.world).away(&text, now);
-        self.is_report_due = true;
         // One member that fails is nobody's business, if another one does not.
         let is_due = self.reminded.is_none_or(|when| now.saturating_duration_since(when) >= REMIND_INTERVAL);
         if was_live {
@@ -470,7 +452,6 @@ impl Follower {
                 let was_away = self.reminded.take().is_some();
                 self.pacer.succeeded();
                 lock(&self.world).live(&session.member, now);
-                self.is_report_due = true;
                 if was_away {
                     info!(member = session.member, "etcd is followed again");
                 } else {
