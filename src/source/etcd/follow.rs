@@ -92,6 +92,8 @@ struct Session {
     /// When the watch last said something, and whether it was asked to since.
     heard_at: Instant,
     is_asked: bool,
+    /// True if the watch was begun just after a full reading.
+    is_fresh: bool,
     keep: Keep,
     call: Option<Later<(Answer, Option<ClientError>)>>,
     reconcile_at: Instant,
@@ -351,6 +353,7 @@ impl Follower {
             watch: Watch::None,
             heard_at: now,
             is_asked: false,
+            is_fresh: false,
             keep: Keep::None,
             call: None,
             reconcile_at: now + spread(self.options.reconcile, &mut self.random),
@@ -402,7 +405,7 @@ impl Follower {
                 // A watch that has missed something is not to be believed.
                 if is_missed || !matches!(session.watch, Watch::Open(_)) {
                     session.watch = watch_from(&self.keys, &session.connection, revision + 1);
-                    session.heard_at = now;
+                    (session.heard_at, session.is_asked, session.is_fresh) = (now, false, true);
                 }
             }
             Err(error) => {
@@ -445,7 +448,7 @@ impl Follower {
         };
         session.heard_at = now;
         session.is_asked = false;
-        let heard = lock(&self.world).heard(message, now);
+        let heard = lock(&self.world).heard(message, session.is_fresh, now);
         match heard {
             Heard::News => {}
             Heard::Created => {
