@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use callsign::responder::{Client, Listener, Responder, ResponderOptions, Verdict};
-use callsign::settings::{ClaimStatus, LinkStatus, StoreOptions, StoreReport, StoreStatus};
+use callsign::settings::{ClaimStatus, LinkStatus, StoreOptions, StoreStatus};
 use callsign::source::etcd::{Machine, Store};
 use callsign::table::{Endpoint, EndpointBuilder, NameTable, Network, NetworkBuilder, Reach, Sharing};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
@@ -275,7 +275,7 @@ impl Host {
             setns(file, CloneFlags::CLONE_NEWNET).expect("root may enter");
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let started = Store::start_on(&machine, options, &inside, &StoreReport::default()).unwrap();
+                let started = Store::start_on(&machine, options, &inside).unwrap();
                 *shared.lock().unwrap() = Some(started);
                 if stopped.await.unwrap_or(false) {
                     let store = shared.lock().unwrap_or_else(PoisonError::into_inner).take();

@@ -26,7 +26,7 @@ use super::record::Keys;
 use super::state_file::Saved;
 use super::world::{Heard, World};
 use super::{addresses, lock};
-use crate::settings::{StoreOptions, StoreReport};
+use crate::settings::StoreOptions;
 
 /// Keys of one page of a full reading.
 const PAGE: i64 = 2_000;
@@ -39,8 +39,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 /// Between two lines that say that the store is away.
 const REMIND_INTERVAL: Duration = Duration::from_secs(600);
-/// Between two reports, if nothing much happens.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// A stop does not wait longer for each of its two calls.
 const STOP_CALL: Duration = Duration::from_secs(1);
 
@@ -57,7 +55,6 @@ pub(super) struct Talks {
     pub feed: Feed,
     pub commands: mpsc::UnboundedReceiver<Command>,
     pub ready: watch::Sender<bool>,
-    pub report: StoreReport,
 }
 
 type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -70,10 +67,6 @@ pub(super) struct Follower {
     feed: Feed,
     commands: mpsc::UnboundedReceiver<Command>,
     ready: watch::Sender<bool>,
-    report: StoreReport,
-    report_at: Instant,
-    /// The store came or went.
-    is_report_due: bool,
     pacer: Pacer,
     random: u64,
     /// The connection that is being made, or when the next one is tried.
@@ -99,6 +92,8 @@ struct Session {
     /// When the watch last said something, and whether it was asked to since.
     heard_at: Instant,
     is_asked: bool,
+    /// True if the watch was begun just after a full reading.
+    is_fresh: bool,
     keep: Keep,
     call: Option<Later<(Answer, Option<ClientError>)>>,
     reconcile_at: Instant,
@@ -134,7 +129,7 @@ impl Follower {
         talks: Talks,
         random: u64,
     ) -> Follower {
-        let Talks { feed, commands, ready, report } = talks;
+        let Talks { feed, commands, ready } = talks;
         let now = Instant::now();
         let keys = lock(&world).keys.clone();
         Follower {
@@ -146,9 +141,6 @@ impl Follower {
             feed,
             commands,
             ready,
-            report,
-            report_at: now,
-            is_report_due: true,
             random,
             opening: None,
             open_at: now,
@@ -221,14 +213,8 @@ impl Follower {
                 }
                 () = sleep_until(wake.into()) => self.wake(),
             }
-            let now = Instant::now();
-            let mut world = lock(&self.world);
-            for notice in world.take_notices() {
+            for notice in lock(&self.world).take_notices() {
                 warn!("{notice}");
-            }
-            if now >= self.report_at || std::mem::take(&mut self.is_report_due) {
-                self.report_at = now + REPORT_INTERVAL;
-                self.report.set(Some(world.status(now)));
             }
         }
     }
@@ -291,7 +277,6 @@ impl Follower {
         let mut wake = now + SAVE_INTERVAL;
         let mut by = |at: Option<Instant>| wake = at.map_or(wake, |at| wake.min(at));
         by(self.publish_at);
-        by(Some(self.report_at));
         by(self.wait_until.filter(|_| !*self.ready.borrow()));
         by(world.deadline());
         by(Some(self.save_at).filter(|_| world.is_unsaved() && self.saving.is_none()));
@@ -368,6 +353,7 @@ impl Follower {
             watch: Watch::None,
             heard_at: now,
             is_asked: false,
+            is_fresh: false,
             keep: Keep::None,
             call: None,
             reconcile_at: now + spread(self.options.reconcile, &mut self.random),
@@ -395,7 +381,6 @@ impl Follower {
         debug!("{text}");
         self.open_at = now + self.pacer.failed();
         let was_live = lock(&self.world).away(&text, now);
-        self.is_report_due = true;
         // One member that fails is nobody's business, if another one does not.
         let is_due = self.reminded.is_none_or(|when| now.saturating_duration_since(when) >= REMIND_INTERVAL);
         if was_live {
@@ -420,7 +405,7 @@ impl Follower {
                 // A watch that has missed something is not to be believed.
                 if is_missed || !matches!(session.watch, Watch::Open(_)) {
                     session.watch = watch_from(&self.keys, &session.connection, revision + 1);
-                    session.heard_at = now;
+                    (session.heard_at, session.is_asked, session.is_fresh) = (now, false, true);
                 }
             }
             Err(error) => {
@@ -463,14 +448,13 @@ impl Follower {
         };
         session.heard_at = now;
         session.is_asked = false;
-        let heard = lock(&self.world).heard(message, now);
+        let heard = lock(&self.world).heard(message, session.is_fresh, now);
         match heard {
             Heard::News => {}
             Heard::Created => {
                 let was_away = self.reminded.take().is_some();
                 self.pacer.succeeded();
                 lock(&self.world).live(&session.member, now);
-                self.is_report_due = true;
                 if was_away {
                     info!(member = session.member, "etcd is followed again");
                 } else {

@@ -39,7 +39,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::settings::{StoreOptions, StoreReport, StoreStatus};
+use crate::settings::{StoreOptions, StoreStatus};
 use crate::table::{NameTable, Origin, Reach};
 
 use client::Member;
@@ -80,7 +80,23 @@ pub struct Store {
     ready: watch::Receiver<bool>,
     task: JoinHandle<()>,
     options: StoreOptions,
-    report: StoreReport,
+}
+
+/// Looks at how a [`Store`] stands, for as long as it likes.
+#[derive(Clone)]
+pub struct StoreView(Arc<Mutex<World>>);
+
+impl StoreView {
+    /// How it stands; how it stood, once it has stopped.
+    pub fn status(&self) -> StoreStatus {
+        lock(&self.0).status(Instant::now())
+    }
+}
+
+impl fmt::Debug for StoreView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreView").finish_non_exhaustive()
+    }
 }
 
 /// What tells this host from others of its name.
@@ -109,25 +125,19 @@ impl Machine {
 }
 
 impl Store {
-    /// Shares the networks of `table` that say so, and puts into `report` how it goes, each second. Needs a tokio runtime, and
-    /// stops when it is dropped.
+    /// Shares the networks of `table` that say so. Needs a tokio runtime, and stops when it is dropped.
     ///
     /// # Errors
     /// What is wrong with the options.
-    pub fn start(options: StoreOptions, table: &NameTable, report: &StoreReport) -> Result<Store, StoreError> {
-        Store::start_on(&Machine::this(), options, table, report)
+    pub fn start(options: StoreOptions, table: &NameTable) -> Result<Store, StoreError> {
+        Store::start_on(&Machine::this(), options, table)
     }
 
     /// The same for another machine than this one.
     ///
     /// # Errors
     /// As [`start`](Store::start).
-    pub fn start_on(
-        machine: &Machine,
-        options: StoreOptions,
-        table: &NameTable,
-        report: &StoreReport,
-    ) -> Result<Store, StoreError> {
+    pub fn start_on(machine: &Machine, options: StoreOptions, table: &NameTable) -> Result<Store, StoreError> {
         let members = check(&options)?;
         let mut octets = [0; 16];
         getrandom::fill(&mut octets).map_err(|error| StoreError::Random(error.to_string()))?;
@@ -141,10 +151,10 @@ impl Store {
         let world = Arc::new(Mutex::new(world));
         let (commands, received) = mpsc::unbounded_channel();
         let (is_ready, ready) = watch::channel(false);
-        let talks = Talks { feed, commands: received, ready: is_ready, report: report.clone() };
+        let talks = Talks { feed, commands: received, ready: is_ready };
         let follower = Follower::new(world.clone(), options.clone(), members, talks, (random >> 64) as u64);
         let task = tokio::spawn(follower.run());
-        Ok(Store { world, commands, ready, task, options, report: report.clone() })
+        Ok(Store { world, commands, ready, task, options })
     }
 
     /// What it was told.
@@ -175,6 +185,11 @@ impl Store {
         lock(&self.world).status(Instant::now())
     }
 
+    /// How it stands, for others to look at.
+    pub fn view(&self) -> StoreView {
+        StoreView(self.world.clone())
+    }
+
     /// True once it is known what other hosts have, or has been [waited](StoreOptions::wait) for.
     pub fn is_ready(&self) -> bool {
         *self.ready.borrow()
@@ -195,7 +210,6 @@ impl Store {
         self.task.abort();
         let _ = (&mut self.task).await;
         lock(&self.world).clear();
-        self.report.set(None);
     }
 }
 

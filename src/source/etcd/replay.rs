@@ -90,7 +90,7 @@ pub fn replay_watch(input: &[u8]) {
             world.begin_list();
             world.listed(kvs, &header.unwrap_or_default(), super::link::Reason::Reconcile, now);
         } else if let Ok(message) = WatchResponse::decode(message) {
-            world.heard(message, now);
+            world.heard(message, kind & 2 == 2, now);
         }
         // The store agrees with all that we want.
         let since_start = world.since_start(now);

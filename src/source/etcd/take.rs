@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::table::{Endpoint, NameTable, Network, Origin, Port, Reach, Sharing, Untaken};
+use crate::table::{Change, Endpoint, NameTable, Network, Origin, Port, Reach, Sharing, Untaken};
 use crate::wire::Name;
 
 use super::host::{Hosts, Shown};
@@ -97,7 +97,7 @@ impl Taker {
                 .collect();
             if !remote.is_empty() {
                 // A network that is removed has none.
-                let _ = network.change(|change| remote.iter().for_each(|id| _ = change.detach(id)));
+                let _ = network.change(|change| remote.iter().for_each(|id| detach(change, id)));
             }
         }
     }
@@ -106,7 +106,8 @@ impl Taker {
     pub(super) fn clear(&mut self, shared: &SharedNetworks) {
         for ((name, host), ids) in std::mem::take(&mut self.in_force) {
             if let Some((network, _)) = shared.get(&name) {
-                let _ = network.change(|change| ids.iter().for_each(|id| _ = change.detach(&format!("{host}/{id}"))));
+                let ids = ids.iter().map(|id| format!("{host}/{id}"));
+                let _ = network.change(|change| ids.for_each(|id| detach(change, &id)));
             }
         }
         self.conflicts.clear();
@@ -212,12 +213,19 @@ impl Taker {
         }
         // A network that was removed has nothing, and is noticed.
         let _ = network.change(|change| {
-            detached.iter().for_each(|id| _ = change.detach(id));
+            detached.iter().for_each(|id| detach(change, id));
             attached.into_iter().for_each(|endpoint| change.attach(endpoint));
         });
         for (host, place, refusal) in refusals {
             hosts.refuse(Some(&host), format!("{place} of {host}").as_bytes(), refusal);
         }
+    }
+}
+
+/// An endpoint of this host may have such an id, too.
+fn detach(change: &mut Change<'_>, id: &str) {
+    if change.endpoint(id).is_some_and(Endpoint::is_remote) {
+        change.detach(id);
     }
 }
 

@@ -236,8 +236,9 @@ impl World {
         is_news
     }
 
-    /// What the watch said.
-    pub(super) fn heard(&mut self, message: WatchResponse, now: Instant) -> Heard {
+    /// What the watch said. `is_fresh`: all was read just before it was begun, so that it is believed however much has happened
+    /// since.
+    pub(super) fn heard(&mut self, message: WatchResponse, is_fresh: bool, now: Instant) -> Heard {
         let WatchResponse { header, created, canceled, compact_revision, cancel_reason, events } = message;
         if canceled {
             return match compact_revision {
@@ -248,7 +249,8 @@ impl World {
         let header = header.unwrap_or_default();
         let Some(position) = &mut self.position else { return Heard::List(Reason::Start) };
         if created {
-            if let Err(reason) = position.judge(&header) {
+            let judged = if is_fresh { position.judge_store(&header) } else { position.judge(&header) };
+            if let Err(reason) = judged {
                 return Heard::List(reason);
             }
             position.term = position.term.max(header.raft_term);
