@@ -95,7 +95,8 @@ impl Gateway {
     }
 
     fn is_ready(&mut self) -> bool {
-        TcpStream::connect(&self.authority).is_ok() && self.post("/v3/kv/range", &json!({ "key": base64(b"x") })).is_ok()
+        TcpStream::connect(&self.authority).is_ok()
+            && self.post("/v3/kv/range", &json!({ "key": base64(b"x") })).is_ok()
     }
 
     fn post(&mut self, path: &str, body: &Value) -> std::io::Result<Value> {
@@ -192,10 +193,11 @@ impl Publisher {
         let mut puts = vec![put(&format!("/callsign/v1/{name}/host"), &record)];
         for &container in containers {
             let service = container % 50;
-            let names = [format!("s{service}"), format!("s{service}.p{}", number % 20), format!("p{number}-s{container}")];
+            let names =
+                [format!("s{service}"), format!("s{service}.p{}", number % 20), format!("p{number}-s{container}")];
             let moved = u8::from(seq > 10 && containers.len() == 1);
             let address = format!("10.{}.{}.{}", number >> 8 | usize::from(moved) << 7, number & 255, container);
-            let record = json!({ "n": names, "a": [address], "p": [["http", 8080, "tcp", 0]], "s": "up", "h": "healthy", "since": seq });
+            let record = json!({ "n": names, "a": [address], "p": [["http", 8080, "tcp", 30080]], "s": "up", "h": "healthy", "since": seq });
             puts.push(put(&format!("/callsign/v1/{name}/e/shop/{}", id(number, container)), &record));
         }
         let answer = self.gateway.post("/v3/kv/txn", &json!({ "success": puts })).expect("etcd takes it");
@@ -219,7 +221,8 @@ fn put(key: &str, value: &Value) -> Value {
 fn base64(octets: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let of_three = |three: &[u8]| {
-        let number = three.iter().fold(0, |number: u32, &octet| number << 8 | u32::from(octet)) << (8 * (3 - three.len()));
+        let number =
+            three.iter().fold(0, |number: u32, &octet| number << 8 | u32::from(octet)) << (8 * (3 - three.len()));
         let digit = |place: usize| match place <= three.len() {
             true => char::from(DIGITS[(number >> (18 - 6 * place)) as usize & 63]),
             false => '=',

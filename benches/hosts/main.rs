@@ -133,9 +133,18 @@ impl fmt::Display for Measured {
         let most = self.latencies.last().copied().unwrap_or_default();
         writeln!(f, "  written to etcd in     {:.1} s", self.loading.as_secs_f64())?;
         writeln!(f, "  all names served after {:.2} s", self.sync.as_secs_f64())?;
-        writeln!(f, "  resident memory        {:.1} MiB above a server without a store", self.resident as f64 / 1_048_576.0)?;
+        writeln!(
+            f,
+            "  resident memory        {:.1} MiB above a server without a store",
+            self.resident as f64 / 1_048_576.0
+        )?;
         writeln!(f, "  CPU while quiet        {:.2} % of a core", self.quiet * 100.0)?;
-        writeln!(f, "  CPU with changes       {:.2} % of a core, etcd's members {:.0} %", self.busy * 100.0, self.etcd * 100.0)?;
+        writeln!(
+            f,
+            "  CPU with changes       {:.2} % of a core, etcd's members {:.0} %",
+            self.busy * 100.0,
+            self.etcd * 100.0
+        )?;
         writeln!(
             f,
             "  changes in force after p50 {}, p99 {}, at most {} ({} of {} at {CHANGES} a second)",
@@ -169,10 +178,7 @@ fn measure(hosts: usize, containers: usize, time: Duration) -> Measured {
     let all = hosts * containers;
 
     let idle = resident(&Program::with(&config("")).start());
-    let store = format!(
-        "[store]\netcd = {:?}\nhost = \"reader\"\nttl = 600\nstate = \"\"\n",
-        cluster.urls()
-    );
+    let store = format!("[store]\netcd = {:?}\nhost = \"reader\"\nttl = 600\nstate = \"\"\n", cluster.urls());
     let started = Instant::now();
     let program = Program::with(&config(&store)).start();
     wait_for(&program, all);

@@ -8,6 +8,9 @@ mod support;
 
 mod bed;
 mod claims;
+#[cfg(feature = "cli")]
+mod commands;
 mod hostile;
 mod outages;
+mod roles;
 mod sharing;
