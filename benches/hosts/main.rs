@@ -160,9 +160,9 @@ impl fmt::Display for Measured {
 fn measure(hosts: usize, containers: usize, time: Duration) -> Measured {
     let cluster = Cluster::start(3);
     let started = Instant::now();
-    let publishers: Vec<Publisher> = (0..PUBLISHERS)
+    let publishers: Vec<Publisher> = (0..PUBLISHERS.min(hosts))
         .map(|at| {
-            let own = (0..hosts).filter(|host| host % PUBLISHERS == at);
+            let own = (0..hosts).filter(move |host| host % PUBLISHERS == at);
             Publisher::new(cluster.url(at), own, containers)
         })
         .collect();
@@ -194,11 +194,12 @@ fn measure(hosts: usize, containers: usize, time: Duration) -> Measured {
     let (before, members) = (cpu(program.pid()), cluster.pids().iter().map(|pid| cpu(*pid)).sum::<Duration>());
     let began = Instant::now();
     let sent: Arc<Mutex<HashMap<String, Instant>>> = Arc::default();
+    let count = publishers.len() as u32;
     let makers = publishers.into_iter().enumerate().map(|(at, mut publisher)| {
         let sent = sent.clone();
         thread::spawn(move || {
-            let every = Duration::from_secs(1) * PUBLISHERS as u32 / CHANGES;
-            let mut next = began + every * at as u32 / PUBLISHERS as u32;
+            let every = Duration::from_secs(1) * count / CHANGES;
+            let mut next = began + every * at as u32 / count;
             while next < began + time {
                 thread::sleep(next.saturating_duration_since(Instant::now()));
                 let id = publisher.next_change();
