@@ -96,7 +96,7 @@ impl Forward<'_> {
     pub fn upstream_query(&self, id: u16) -> Vec<u8> {
         let question = self.upstream_question();
         let dnssec_ok = self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
-        relay::upstream_query(id, &question, self.query.header().flags, Some(dnssec_ok))
+        relay::upstream_query(id, &question, self.query.header().flags, Some(dnssec_ok)).into_vec()
     }
 
     /// Writes the reply for the client, made of the upstream's reply to [`upstream_query`](Forward::upstream_query): our header

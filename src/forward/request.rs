@@ -9,21 +9,17 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::timeout;
 
-use super::attempt::{Attempt, AttemptError, AttemptOptions, Received, is_unreachable};
-use super::budget::Asker;
-use super::datagram::{has_ample_sockets, is_ours, warn_of_want};
 use super::failure::{Failure, best};
-use super::pool::UpstreamPool;
-use super::probe;
-use super::query::{Meaning, Question, meaning};
-use super::schedule::{Schedule, Step};
-use super::state::now;
-use super::strict::Strict;
-use super::system::SystemOptions;
-use crate::settings::Order;
-use crate::settings::{Transport, Upstream};
+use super::message::{Asker, Meaning, Question, meaning};
+use super::resolv_conf::SystemOptions;
+use super::select::{self, Schedule, Step, Strict, UpstreamPool};
+use super::transport::{
+    Attempt, AttemptError, AttemptOptions, Received, Timer, has_ample_sockets, is_ours, is_unreachable, now,
+    warn_of_want,
+};
+use crate::settings::{Order, Transport, Upstream};
 use crate::wire::rcode;
 
 /// How long a reply is waited for that comes after the deadline (answers.md F6).
@@ -55,7 +51,7 @@ impl QueryOptions {
 }
 
 /// What came of a question.
-pub(super) struct Asked {
+pub(super) struct QueryOutcome {
     pub(super) outcome: Result<Reply, Failure>,
     /// The time was over, and there are sockets at which a reply may still come.
     pub(super) late: Option<Late>,
@@ -64,7 +60,7 @@ pub(super) struct Asked {
 /// A reply.
 #[derive(Debug)]
 pub(super) struct Reply {
-    pub(super) message: Vec<u8>,
+    pub(super) message: Arc<[u8]>,
     /// The place in the list of the server that gave it.
     pub(super) server: usize,
 }
@@ -76,23 +72,26 @@ pub(super) fn ask<'q>(
     client: Option<Asker>,
     pool: Arc<UpstreamPool>,
     options: QueryOptions,
-) -> impl Future<Output = Asked> + Send + 'q {
-    let mut plan = Plan::new(question, client, &pool, options);
+    start: Instant,
+) -> impl Future<Output = QueryOutcome> + Send + 'q {
+    let mut plan = Plan::new(question, client, &pool, options, start);
     let mut attempts = QueryAttempts::new(question, client, &pool, options);
     async move {
-        let mut timer = pin!(sleep_until(now().into()));
+        let mut timer = Timer::new();
+        // Read again after each wait.
+        let mut time = start;
         loop {
             // Before the schedule looks at the servers, so that no change is missed.
             let mut change = pin!(plan.is_watching().then(|| pool.changes.notified()));
-            let until = match plan.next(now(), &pool) {
+            let until = match plan.next(time, &pool) {
                 Step::Ask(server) => {
-                    let event = attempts.ask(server);
-                    plan.take(server, event);
+                    let event = attempts.ask(server, time);
+                    plan.take(server, event, time);
                     continue;
                 }
                 Step::Repeat(server) => {
-                    let event = attempts.repeat(server);
-                    plan.take(server, event);
+                    let event = attempts.repeat(server, time);
+                    plan.take(server, event, time);
                     continue;
                 }
                 Step::Suspect(server) => {
@@ -105,25 +104,28 @@ pub(super) fn ask<'q>(
                 }
                 Step::Give(server) => {
                     let reply = attempts.reply_of(server);
-                    return Asked { outcome: reply.map_or_else(|| attempts.best(), Ok), late: None };
+                    return QueryOutcome { outcome: reply.map_or_else(|| attempts.best(), Ok), late: None };
                 }
                 Step::Wait(until) => until,
                 Step::End => return attempts.end(),
             };
-            timer.as_mut().reset(until.into());
             // By hand: this is the larger part of what a question holds while it waits, and there may be thousands.
             let ended = poll_fn(|context| {
                 if let Poll::Ready(ended) = first(&mut attempts.pending, context) {
                     return Poll::Ready(Some(ended));
                 }
                 let change = change.as_mut().as_pin_mut().map(|change| change.poll(context));
-                let is_over = change.is_some_and(|change| change.is_ready()) || timer.as_mut().poll(context).is_ready();
+                let is_over = change.is_some_and(|change| change.is_ready()) || timer.poll(until, context).is_ready();
                 if is_over { Poll::Ready(None) } else { Poll::Pending }
             });
-            let Some((attempt, result)) = ended.await else { continue };
+            let Some((attempt, result)) = ended.await else {
+                time = now();
+                continue;
+            };
+            time = result.as_ref().map_or_else(|_| now(), |received| received.at);
             let server = attempt.server;
-            let event = attempts.classify(attempt, result);
-            plan.take(server, event);
+            let event = attempts.classify(attempt, result, time);
+            plan.take(server, event, time);
         }
     }
 }
@@ -148,20 +150,25 @@ enum Plan {
 }
 
 impl Plan {
-    fn new(question: &Question, client: Option<Asker>, pool: &Arc<UpstreamPool>, options: QueryOptions) -> Plan {
-        let now = now();
+    fn new(
+        question: &Question,
+        client: Option<Asker>,
+        pool: &Arc<UpstreamPool>,
+        options: QueryOptions,
+        now: Instant,
+    ) -> Plan {
         if options.order == Order::Strict {
             return Plan::Strict(Strict::new(pool.servers.len(), client, options.timeout, now));
         }
         let ranking = pool.rank(options.order, now);
         for &(server, with_question) in &ranking.retries {
-            probe::retry(&pool.servers[server], with_question.then_some(question));
+            select::retry(&pool.servers[server], with_question.then_some(question));
         }
         for &server in &ranking.unknown {
             pool.servers[server].suspect();
         }
         if let Some(server) = ranking.copy {
-            probe::copy(&pool.servers[server], question);
+            select::copy(&pool.servers[server], question);
         }
         Plan::Scheduled(Schedule::new(options.order, &ranking, client, options.timeout, now))
     }
@@ -180,12 +187,12 @@ impl Plan {
         }
     }
 
-    fn take(&mut self, server: usize, event: Event) {
+    fn take(&mut self, server: usize, event: Event, now: Instant) {
         match (self, event) {
             (_, Event::Nothing) => {}
             (Plan::Scheduled(schedule), Event::Answered { negative }) => schedule.answered(server, negative),
-            (Plan::Scheduled(schedule), Event::Heard { .. }) => schedule.heard(server, now()),
-            (Plan::Scheduled(schedule), Event::Failed { with_reply }) => schedule.failed(server, with_reply, now()),
+            (Plan::Scheduled(schedule), Event::Heard { .. }) => schedule.heard(server, now),
+            (Plan::Scheduled(schedule), Event::Failed { with_reply }) => schedule.failed(server, with_reply, now),
             (Plan::Strict(strict), Event::Answered { .. }) => strict.answered(server),
             (Plan::Strict(strict), Event::Heard { with_reply }) => strict.heard(server, with_reply),
             (Plan::Strict(strict), Event::Failed { .. }) => strict.failed(server),
@@ -198,7 +205,7 @@ impl Plan {
 struct ServerOutcome {
     first_sent: Option<Instant>,
     no_edns: bool,
-    reply: Option<Vec<u8>>,
+    reply: Option<Arc<[u8]>>,
     error: Option<AttemptError>,
 }
 
@@ -208,7 +215,7 @@ struct QueryAttempts<'a> {
     client: Option<Asker>,
     pool: Arc<UpstreamPool>,
     options: QueryOptions,
-    outcomes: Box<[ServerOutcome]>,
+    outcomes: SmallVec<[ServerOutcome; 2]>,
     pending: SmallVec<[Attempt; 1]>,
     /// A truncated reply, kept while the whole one is fetched: all that there is to say if that fails.
     truncated: Option<Reply>,
@@ -227,56 +234,54 @@ impl<'a> QueryAttempts<'a> {
     }
 
     /// Asks a server in the way that its transport begins with.
-    fn ask(&mut self, server: usize) -> Event {
+    fn ask(&mut self, server: usize, now: Instant) -> Event {
         let outcome = &self.outcomes[server];
         let (edns, randomize_case) = (!outcome.no_edns, self.options.randomize_case);
         let newer_than = outcome.first_sent;
         let client = self.client;
-        self.attempt(server, AttemptOptions { edns, randomize_case, newer_than, client, ..AttemptOptions::USUAL })
+        self.attempt(server, AttemptOptions { edns, randomize_case, newer_than, client, ..AttemptOptions::USUAL }, now)
     }
 
     /// Asks a server again: the same datagram out of the same socket, or over a new connection.
-    fn repeat(&mut self, server: usize) -> Event {
-        let state = &self.pool.servers[server];
+    fn repeat(&mut self, server: usize, now: Instant) -> Event {
         let Some(index) = self.pending.iter().rposition(|attempt| attempt.server == server && attempt.is_datagram())
         else {
-            return self.ask(server);
+            return self.ask(server, now);
         };
-        match self.pending[index].repeat(state) {
+        match self.pending[index].repeat() {
             Ok(()) => Event::Nothing,
             Err(error) => {
                 let attempt = self.pending.swap_remove(index);
-                self.classify(attempt, Err(error))
+                self.classify(attempt, Err(error), now)
             }
         }
     }
 
-    fn attempt(&mut self, server: usize, options: AttemptOptions) -> Event {
-        let sent = now();
-        self.outcomes[server].first_sent.get_or_insert(sent);
-        match Attempt::start(server, &self.pool.servers[server], &self.question, options) {
+    fn attempt(&mut self, server: usize, options: AttemptOptions, now: Instant) -> Event {
+        self.outcomes[server].first_sent.get_or_insert(now);
+        match Attempt::start(server, &self.pool.servers[server].connections, &self.question, options, now) {
             Ok(attempt) => {
                 self.pending.push(attempt);
                 Event::Nothing
             }
-            Err(error) => self.break_off(server, sent, options, true, error),
+            Err(error) => self.break_off(server, now, options, true, error),
         }
     }
 
     /// What an attempt's end means, and what is done next.
-    fn classify(&mut self, attempt: Attempt, result: io::Result<Received>) -> Event {
+    fn classify(&mut self, attempt: Attempt, result: io::Result<Received>, now: Instant) -> Event {
         let (server, options, is_datagram) = (attempt.server, attempt.options, attempt.is_datagram());
         let received = match result {
             Ok(received) => received,
             Err(error) => return self.break_off(server, attempt.sent, options, is_datagram, error),
         };
         self.pool.servers[server].answered(&attempt, &received);
-        attempt.finish();
+        attempt.finish(now);
         let reply = received.message;
         match meaning(&reply) {
             Meaning::NoEdns if options.edns => {
                 self.outcomes[server].no_edns = true;
-                self.attempt(server, AttemptOptions { edns: false, newer_than: None, ..options })
+                self.attempt(server, AttemptOptions { edns: false, newer_than: None, ..options }, now)
             }
             found
                 if is_datagram
@@ -286,7 +291,7 @@ impl<'a> QueryAttempts<'a> {
                 if whole {
                     self.truncated.get_or_insert(Reply { message: reply, server });
                 }
-                match self.attempt(server, AttemptOptions { connected: true, newer_than: None, ..options }) {
+                match self.attempt(server, AttemptOptions { connected: true, newer_than: None, ..options }, now) {
                     Event::Nothing => Event::Heard { with_reply: whole },
                     event => event,
                 }
@@ -303,7 +308,7 @@ impl<'a> QueryAttempts<'a> {
         }
     }
 
-    fn answer(&mut self, server: usize, reply: Vec<u8>, negative: bool) -> Event {
+    fn answer(&mut self, server: usize, reply: Arc<[u8]>, negative: bool) -> Event {
         self.pending.retain(|attempt| attempt.server != server);
         self.outcomes[server].reply = Some(reply);
         Event::Answered { negative }
@@ -341,7 +346,7 @@ impl<'a> QueryAttempts<'a> {
 
     /// The server is done with.
     fn fail(&mut self, server: usize, error: AttemptError) -> Event {
-        tracing::debug!(upstream = %self.pool.servers[server].upstream, %error, "failed");
+        tracing::debug!(upstream = %self.pool.servers[server].upstream(), %error, "failed");
         self.pool.servers[server].failed();
         self.pending.retain(|attempt| attempt.server != server);
         let with_reply = self.truncated.is_some() || matches!(error, AttemptError::Failed { .. });
@@ -350,13 +355,13 @@ impl<'a> QueryAttempts<'a> {
     }
 
     /// The time is over, or nobody is left to wait for.
-    fn end(mut self) -> Asked {
+    fn end(mut self) -> QueryOutcome {
         let outcome = self.best();
         let late = (!self.pending.is_empty() && has_ample_sockets()).then(|| {
             let question = Cow::Owned(self.question.into_owned());
             Late(QueryAttempts { question, ..self })
         });
-        Asked { outcome, late }
+        QueryOutcome { outcome, late }
     }
 
     /// The answer of a server, if there is one.
@@ -370,7 +375,7 @@ impl<'a> QueryAttempts<'a> {
         if let Some(truncated) = self.truncated.take() {
             return Ok(truncated);
         }
-        let servers = self.pool.servers.iter().map(|server| &server.upstream);
+        let servers = self.pool.servers.iter().map(|server| server.upstream());
         best(self.outcomes.iter_mut().map(|outcome| outcome.error.take()).collect(), servers)
     }
 }
@@ -389,7 +394,7 @@ impl Late {
             while !attempts.pending.is_empty() {
                 let (attempt, result) = poll_fn(|context| first(&mut attempts.pending, context)).await;
                 let server = attempt.server;
-                match attempts.classify(attempt, result) {
+                match attempts.classify(attempt, result, now()) {
                     Event::Answered { negative: true } if is_listed && server > first_server => {}
                     Event::Answered { .. } => return attempts.reply_of(server),
                     _ => {}

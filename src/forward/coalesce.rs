@@ -11,11 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::{DashMap, Entry};
-use foldhash::fast::RandomState;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::cache::{CacheState, Key};
+use super::cache::{BuildHashed, CacheState, Key, KeyRef};
 use super::failure::Failure;
 use crate::wire::{ede, rcode};
 
@@ -31,7 +30,7 @@ pub(super) type Outcome = Result<Resolved, Failure>;
 #[derive(Debug, Clone)]
 pub(crate) struct Resolved {
     /// The message, for [`relay`](super::relay).
-    pub(crate) message: Arc<Vec<u8>>,
+    pub(crate) message: Arc<[u8]>,
     /// Where it is from.
     pub(crate) from: ReplySource,
 }
@@ -47,13 +46,13 @@ pub(crate) enum ReplySource {
 
 /// A question that is being asked, as those see it who wait for it.
 #[derive(Debug)]
-pub(super) struct Flight {
+pub(super) struct Waiter {
     /// When it was first asked.
     pub(super) started: Instant,
     outcome: oneshot::Receiver<Outcome>,
 }
 
-impl Flight {
+impl Waiter {
     /// Waits for what comes of it.
     pub(super) async fn outcome(&mut self) -> Outcome {
         // Without one the runtime that it was asked on has ended.
@@ -70,17 +69,17 @@ struct Open {
 }
 
 impl Open {
-    fn join(&mut self) -> Flight {
+    fn join(&mut self) -> Waiter {
         let (sender, outcome) = oneshot::channel();
         self.waiting.push(sender);
-        Flight { started: self.started, outcome }
+        Waiter { started: self.started, outcome }
     }
 }
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Flights {
-    open: DashMap<Arc<Key>, Open, RandomState>,
+pub(super) struct InFlight {
+    open: DashMap<Key, Open, BuildHashed>,
     /// How many; the map's own count would look at all of its shards.
     count: AtomicUsize,
     /// Questions whose time is over, and whose late answers are waited for.
@@ -92,17 +91,17 @@ pub(super) struct Flights {
 
 /// What becomes of a question that wants to be asked.
 pub(super) enum Joined<T> {
-    /// It is the first: whoever holds the landing has to ask.
-    First(Landing),
+    /// It is the first: whoever holds the leader has to ask.
+    First(Leader),
     /// It is asked already.
-    Another(Flight),
+    Another(Waiter),
     /// It was answered in the meantime.
     Known(T),
     /// There are too many.
     Full,
 }
 
-impl Flights {
+impl InFlight {
     /// How many questions are being asked.
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
@@ -110,8 +109,13 @@ impl Flights {
 
     /// Joins the question that is asked already, or opens it. `known` looks once more for an answer before: one may have
     /// come since the caller looked. There are never more than `most`, late ones included: of these the oldest gives way.
-    pub(super) fn join<T>(self: &Arc<Flights>, key: Key, most: usize, known: impl FnOnce() -> Option<T>) -> Joined<T> {
-        match self.open.entry(Arc::new(key)) {
+    pub(super) fn join<T>(
+        self: &Arc<InFlight>,
+        key: KeyRef<'_>,
+        most: usize,
+        known: impl FnOnce() -> Option<T>,
+    ) -> Joined<T> {
+        match self.open.entry(key.to_key()) {
             Entry::Occupied(mut open) => Joined::Another(open.get_mut().join()),
             Entry::Vacant(vacant) => {
                 if let Some(known) = known() {
@@ -124,27 +128,27 @@ impl Flights {
                 }
                 let key = vacant.key().clone();
                 vacant.insert(Open { started: Instant::now(), waiting: Vec::new() });
-                Joined::First(Landing { flights: self.clone(), key, is_landed: false, is_prefetch: false })
+                Joined::First(Leader { in_flight: self.clone(), key, is_finished: false, is_prefetch: false })
             }
         }
     }
 
     /// Opens the question ahead of need, unless it is asked already or too many are.
-    pub(super) fn prefetch(self: &Arc<Flights>, key: Key, most: usize) -> Option<Landing> {
+    pub(super) fn prefetch(self: &Arc<InFlight>, key: KeyRef<'_>, most: usize) -> Option<Leader> {
         let is_room = self.prefetches.fetch_add(1, Ordering::Relaxed) < PREFETCHES;
-        if is_room && let Joined::First(mut landing) = self.join::<()>(key, most, || None) {
-            landing.is_prefetch = true;
-            return Some(landing);
+        if is_room && let Joined::First(mut leader) = self.join::<()>(key, most, || None) {
+            leader.is_prefetch = true;
+            return Some(leader);
         }
         self.prefetches.fetch_sub(1, Ordering::Relaxed);
         None
     }
 
-    /// The right to wait for the late answer to a question that lands now. None if many do already, or if `most` questions
+    /// The right to wait for the late answer to a question that ends now. `None` if many do already, or if `most` questions
     /// are under way: questions that clients wait for come first.
-    pub(super) fn linger(self: &Arc<Flights>, landing: &Landing, most: usize) -> Option<Lingering> {
+    pub(super) fn linger(self: &Arc<InFlight>, leader: &Leader, most: usize) -> Option<LateWait> {
         let (place, displaced) = oneshot::channel();
-        let lingering = Lingering { flights: self.clone(), key: landing.key.clone(), displaced };
+        let lingering = LateWait { in_flight: self.clone(), key: leader.key.clone(), displaced };
         // Dropping it takes back what is added here.
         let late = self.late.fetch_add(1, Ordering::Relaxed);
         if late >= MAX_LATE || late + self.count() > most {
@@ -173,13 +177,13 @@ impl Flights {
 
 /// The wait for a late answer.
 #[derive(Debug)]
-pub(super) struct Lingering {
-    flights: Arc<Flights>,
-    key: Arc<Key>,
+pub(super) struct LateWait {
+    in_flight: Arc<InFlight>,
+    key: Key,
     displaced: oneshot::Receiver<()>,
 }
 
-impl Lingering {
+impl LateWait {
     /// Which question it is.
     pub(super) fn key(&self) -> &Key {
         &self.key
@@ -191,47 +195,47 @@ impl Lingering {
     }
 
     /// Gives the answer to those who wait for the same question, which was asked again meanwhile.
-    pub(super) fn land(self, outcome: &Outcome) {
-        let waiting = self.flights.open.get_mut(&self.key).map(|mut open| std::mem::take(&mut open.waiting));
+    pub(super) fn finish(self, outcome: &Outcome) {
+        let waiting = self.in_flight.open.get_mut(&self.key).map(|mut open| std::mem::take(&mut open.waiting));
         for waiting in waiting.into_iter().flatten() {
             let _ = waiting.send(outcome.clone());
         }
     }
 }
 
-impl Drop for Lingering {
+impl Drop for LateWait {
     fn drop(&mut self) {
-        self.flights.late.fetch_sub(1, Ordering::Relaxed);
+        self.in_flight.late.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 /// The end of a question: with an outcome, or dropped without one. Either way the next identical one is asked anew.
 #[derive(Debug)]
-pub(super) struct Landing {
-    flights: Arc<Flights>,
-    key: Arc<Key>,
-    is_landed: bool,
+pub(super) struct Leader {
+    in_flight: Arc<InFlight>,
+    key: Key,
+    is_finished: bool,
     is_prefetch: bool,
 }
 
-impl Landing {
+impl Leader {
     /// Which question it is.
     pub(super) fn key(&self) -> &Key {
         &self.key
     }
 
-    /// As [`Landing::wait`], if the answer may come without this question: late, to an earlier one (answers.md F6).
-    pub(super) fn wait_for_late(&self) -> Option<Flight> {
-        if self.flights.late.load(Ordering::Relaxed) > 0 { self.wait() } else { None }
+    /// As [`Leader::wait`], if the answer may come without this question: late, to an earlier one (answers.md F6).
+    pub(super) fn wait_for_late(&self) -> Option<Waiter> {
+        if self.in_flight.late.load(Ordering::Relaxed) > 0 { self.wait() } else { None }
     }
 
     /// Waits for the outcome, like all others who want it.
-    pub(super) fn wait(&self) -> Option<Flight> {
-        self.flights.open.get_mut(&self.key).map(|mut open| open.join())
+    pub(super) fn wait(&self) -> Option<Waiter> {
+        self.in_flight.open.get_mut(&self.key).map(|mut open| open.join())
     }
 
     /// Gives the outcome to all who wait.
-    pub(super) fn land(mut self, outcome: &Outcome) {
+    pub(super) fn finish(mut self, outcome: &Outcome) {
         for waiting in self.close() {
             // Whoever does not wait any more does not care.
             let _ = waiting.send(outcome.clone());
@@ -239,18 +243,18 @@ impl Landing {
     }
 
     fn close(&mut self) -> Vec<oneshot::Sender<Outcome>> {
-        if std::mem::replace(&mut self.is_landed, true) {
+        if std::mem::replace(&mut self.is_finished, true) {
             return Vec::new();
         }
-        self.flights.count.fetch_sub(1, Ordering::Relaxed);
+        self.in_flight.count.fetch_sub(1, Ordering::Relaxed);
         if self.is_prefetch {
-            self.flights.prefetches.fetch_sub(1, Ordering::Relaxed);
+            self.in_flight.prefetches.fetch_sub(1, Ordering::Relaxed);
         }
-        self.flights.open.remove(&self.key).map_or_else(Vec::new, |(_, open)| open.waiting)
+        self.in_flight.open.remove(&self.key).map_or_else(Vec::new, |(_, open)| open.waiting)
     }
 }
 
-impl Drop for Landing {
+impl Drop for Leader {
     fn drop(&mut self) {
         self.close();
     }
@@ -258,42 +262,43 @@ impl Drop for Landing {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cache::{Bits, KeyRef, Kind};
+    use super::super::cache::{Cache, Kind, QueryFlags};
     use super::*;
 
-    fn join(flights: &Arc<Flights>, name: &[u8], most: usize) -> Option<Landing> {
-        let (kind, group) = (Kind { rtype: 1, class: 1, bits: Bits::of(0, false) }, [].into());
-        match flights.join::<()>(KeyRef { name, kind, group: &group }.to_key(), most, || None) {
-            Joined::First(landing) => Some(landing),
+    fn join(in_flight: &Arc<InFlight>, name: &[u8], most: usize) -> Option<Leader> {
+        let (kind, group) = (Kind { rtype: 1, class: 1, bits: QueryFlags::of(0, false) }, [].into());
+        match in_flight.join::<()>(Cache::new(0).key(name, kind, &group), most, || None) {
+            Joined::First(leader) => Some(leader),
             _ => None,
         }
     }
 
     #[test]
     fn f6_late_waits_give_way_to_questions_the_oldest_first() {
-        let flights = Arc::new(Flights::default());
+        let in_flight = Arc::new(InFlight::default());
         let mut late = [b"\x01a\0", b"\x01b\0", b"\x01c\0"]
-            .map(|name| flights.linger(&join(&flights, name, 4).unwrap(), 4).expect("there is room"));
-        let is_displaced = |late: &mut Lingering| late.displaced.try_recv().is_ok();
-        let first = join(&flights, b"\x01d\0", 4).unwrap();
+            .map(|name| in_flight.linger(&join(&in_flight, name, 4).unwrap(), 4).expect("there is room"));
+        let is_displaced = |late: &mut LateWait| late.displaced.try_recv().is_ok();
+        let first = join(&in_flight, b"\x01d\0", 4).unwrap();
         assert_eq!(late.each_mut().map(is_displaced), [false; 3]);
-        let second = join(&flights, b"\x01e\0", 4).unwrap();
+        let second = join(&in_flight, b"\x01e\0", 4).unwrap();
         assert_eq!(late.each_mut().map(is_displaced), [true, false, false]);
         // One that is over need not give way.
         let [first_late, second_late, third_late] = late;
         drop((first_late, second_late));
-        let third = join(&flights, b"\x01f\0", 4).expect("three and one");
+        let third = join(&in_flight, b"\x01f\0", 4).expect("three and one");
         let mut late = third_late;
         assert!(!is_displaced(&mut late));
-        let fourth = join(&flights, b"\x01g\0", 4).expect("the last one gives way");
+        let fourth = join(&in_flight, b"\x01g\0", 4).expect("the last one gives way");
         assert!(is_displaced(&mut late));
-        assert!(join(&flights, b"\x01h\0", 4).is_none(), "four are asked");
+        assert!(join(&in_flight, b"\x01h\0", 4).is_none(), "four are asked");
         drop((first, second, third, fourth, late));
-        assert_eq!((flights.count(), flights.late.load(Ordering::Relaxed)), (0, 0));
+        assert_eq!((in_flight.count(), in_flight.late.load(Ordering::Relaxed)), (0, 0));
         // No more than so many wait.
-        let late: Vec<_> =
-            (0..MAX_LATE).map(|_| flights.linger(&join(&flights, b"\0", usize::MAX).unwrap(), usize::MAX)).collect();
+        let late: Vec<_> = (0..MAX_LATE)
+            .map(|_| in_flight.linger(&join(&in_flight, b"\0", usize::MAX).unwrap(), usize::MAX))
+            .collect();
         assert!(late.iter().all(Option::is_some));
-        assert!(flights.linger(&join(&flights, b"\0", usize::MAX).unwrap(), usize::MAX).is_none());
+        assert!(in_flight.linger(&join(&in_flight, b"\0", usize::MAX).unwrap(), usize::MAX).is_none());
     }
 }

@@ -1,5 +1,5 @@
-//! An upstream server as this process knows it: its health, what was counted, and the connections to it. Shared by all
-//! pools that it stands in.
+//! An upstream server as this process knows it: its health, what was counted, and how to reach it. Shared by all pools that
+//! it stands in.
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,13 +8,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::attempt::{Attempt, Received};
 use super::health::{Change, Health, Timing};
 use super::probe;
-use super::sockets::Sockets;
-use super::stream::Streams;
-use super::tap::{TapPoint, TapSlot};
-use crate::settings::{Transport, Upstream};
+use crate::forward::transport::{Attempt, Connections, Received, TapSlot, now};
+use crate::settings::Upstream;
 
 /// What making a connection adds to what is usual, until that was measured: a handshake or two.
 const HANDSHAKES: u32 = 3;
@@ -49,107 +46,53 @@ pub struct UpstreamStatus {
     pub connections: u64,
 }
 
-/// What is counted, and where the messages can be seen.
+/// See the module.
 #[derive(Debug)]
-pub(super) struct Counters {
-    pub(super) tap: TapPoint,
-    queries: AtomicU64,
+pub(in crate::forward) struct UpstreamState {
+    pub(in crate::forward) connections: Arc<Connections>,
+    health: Mutex<Health>,
     replies: AtomicU64,
     failures: AtomicU64,
     late: AtomicU64,
-    mismatches: AtomicU64,
-    connections: AtomicU64,
-}
-
-impl Counters {
-    fn new(tap: TapPoint) -> Counters {
-        Counters {
-            tap,
-            queries: AtomicU64::new(0),
-            replies: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            late: AtomicU64::new(0),
-            mismatches: AtomicU64::new(0),
-            connections: AtomicU64::new(0),
-        }
-    }
-
-    /// A message that was not the reply.
-    pub(super) fn mismatched(&self) {
-        self.mismatches.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// A connection is being made.
-    pub(super) fn connecting(&self) {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// See the module.
-#[derive(Debug)]
-pub(super) struct UpstreamState {
-    pub(super) upstream: Upstream,
-    pub(super) counters: Arc<Counters>,
-    /// The connection to it.
-    pub(super) streams: Streams,
-    /// The UDP sockets to it that no question waits at.
-    pub(super) sockets: Arc<Sockets>,
-    /// What TLS needs to know, whatever runs over it.
-    #[cfg(feature = "encrypted")]
-    pub(super) tls: Arc<super::tls::Client>,
-    health: Mutex<Health>,
     /// Told when something becomes known of it.
     changes: Arc<Notify>,
 }
 
 impl UpstreamState {
     /// A server that nothing is known of.
-    pub(super) fn new(upstream: Upstream, changes: Arc<Notify>, tap: TapSlot) -> UpstreamState {
-        UpstreamState {
-            #[cfg(feature = "encrypted")]
-            tls: Arc::new(super::tls::Client::new(&upstream)),
-            counters: Arc::new(Counters::new(TapPoint::new(upstream.clone(), tap))),
-            upstream,
-            streams: Streams::default(),
-            sockets: Sockets::new(),
-            health: Mutex::new(Health::new()),
-            changes,
-        }
+    pub(in crate::forward) fn new(upstream: Upstream, changes: Arc<Notify>, tap: TapSlot) -> UpstreamState {
+        let [replies, failures, late] = [const { AtomicU64::new(0) }; 3];
+        let connections = Arc::new(Connections::new(upstream, tap));
+        UpstreamState { connections, health: Mutex::new(Health::new()), replies, failures, late, changes }
+    }
+
+    /// Which server it is.
+    pub(in crate::forward) fn upstream(&self) -> &Upstream {
+        self.connections.upstream()
     }
 
     /// Looks at its health.
-    pub(super) fn with<T>(&self, look: impl FnOnce(&mut Health) -> T) -> T {
+    pub(in crate::forward) fn with<T>(&self, look: impl FnOnce(&mut Health) -> T) -> T {
         look(&mut self.health.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// It as a question sees it.
-    pub(super) fn timing(&self) -> Timing {
-        let stream = self.upstream.transport() != Transport::Plain;
+    pub(in crate::forward) fn timing(&self) -> Timing {
+        let stream = !self.connections.is_datagram();
         let (mut timing, connecting) = self.with(|health| (health.timing(stream), health.expected_connecting()));
-        if stream && !self.streams.is_open() {
+        if stream && !self.connections.is_open() {
             let with_handshakes = |expected: Duration| (expected * HANDSHAKES).min(expected + MAX_HANDSHAKE);
             timing.expected_rtt = connecting.or(timing.expected_rtt.map(with_handshakes));
         }
         timing
     }
 
-    /// A message that was not the reply.
-    pub(super) fn mismatched(&self) {
-        self.counters.mismatched();
-    }
-
-    /// A query goes out.
-    pub(super) fn asked(&self) {
-        self.counters.queries.fetch_add(1, Ordering::Relaxed);
-    }
-
     /// It replied to an attempt, whatever it said.
-    pub(super) fn answered(&self, attempt: &Attempt, received: &Received) {
-        self.counters.replies.fetch_add(1, Ordering::Relaxed);
-        let now = now();
-        let rtt = now - attempt.sent;
+    pub(in crate::forward) fn answered(&self, attempt: &Attempt, received: &Received) {
+        self.replies.fetch_add(1, Ordering::Relaxed);
+        let now = received.at;
+        let rtt = now.saturating_duration_since(attempt.sent);
         let reused = received.reused;
-        self.counters.tap.reply(!attempt.is_datagram(), &received.message, rtt);
         // The way over TCP, after a datagram, does not say how fast the datagrams are.
         let is_measure = !attempt.options.connected;
         let change = self.with(|health| {
@@ -163,13 +106,13 @@ impl UpstreamState {
     }
 
     /// It failed a question, whatever others say to that.
-    pub(super) fn failed(&self) {
-        self.counters.failures.fetch_add(1, Ordering::Relaxed);
+    pub(in crate::forward) fn failed(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
     }
 
     /// It is later than usual with a question: a probe tells whether it replies at all.
-    pub(super) fn suspect(self: &Arc<Self>) {
-        self.counters.late.fetch_add(1, Ordering::Relaxed);
+    pub(in crate::forward) fn suspect(self: &Arc<Self>) {
+        self.late.fetch_add(1, Ordering::Relaxed);
         let now = now();
         if let Some(at) = self.with(|health| health.suspect(now)) {
             probe::suspected(self, now, at);
@@ -177,19 +120,19 @@ impl UpstreamState {
     }
 
     /// What was sent at `sent` showed that it cannot be reached, and why.
-    pub(super) fn unreachable(&self, sent: Instant, why: &dyn Display) {
+    pub(in crate::forward) fn unreachable(&self, sent: Instant, why: &dyn Display) {
         let change = self.with(|health| health.unreachable(sent, now()));
         self.tell(change, &format_args!("does not answer: {why}"));
     }
 
     /// The probe that was sent at `sent` was not answered, and what is said of that.
-    pub(super) fn probe_unanswered(&self, sent: Instant, what: &dyn Display) {
+    pub(in crate::forward) fn probe_unanswered(&self, sent: Instant, what: &dyn Display) {
         let change = self.with(|health| health.probe_unanswered(sent, now()));
         self.tell(change, what);
     }
 
     /// It failed where nothing is remembered of that: it is only logged.
-    pub(super) fn warn(&self, what: &dyn Display) {
+    pub(in crate::forward) fn warn(&self, what: &dyn Display) {
         let change = self.with(|health| health.warn(now())).then_some(Change::Demoted { log: true });
         self.tell(change, what);
     }
@@ -198,39 +141,35 @@ impl UpstreamState {
     fn tell(&self, change: Option<Change>, what: &dyn Display) {
         let Some(change) = change else { return };
         self.changes.notify_waiters();
-        let address = self.upstream.address();
+        let upstream = self.upstream();
+        let address = upstream.address();
         match change {
             Change::Demoted { log: true } => {
-                tracing::warn!(upstream = %self.upstream, "upstream {address} {what}");
+                tracing::warn!(upstream = %upstream, "upstream {address} {what}");
             }
-            Change::Back { log: true } => tracing::info!(upstream = %self.upstream, "upstream {address} answers again"),
-            Change::Demoted { .. } => tracing::debug!(upstream = %self.upstream, "{what}"),
-            Change::Back { .. } | Change::Met => tracing::debug!(upstream = %self.upstream, "answers"),
+            Change::Back { log: true } => tracing::info!(upstream = %upstream, "upstream {address} answers again"),
+            Change::Demoted { .. } => tracing::debug!(upstream = %upstream, "{what}"),
+            Change::Back { .. } | Change::Met => tracing::debug!(upstream = %upstream, "answers"),
         }
     }
 
     /// Its state, for people and metrics.
-    pub(super) fn status(&self) -> UpstreamStatus {
+    pub(in crate::forward) fn status(&self) -> UpstreamStatus {
         let timing = self.with(|health| health.timing(false));
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let counters = &self.counters;
+        let traffic = self.connections.traffic();
         UpstreamStatus {
-            upstream: self.upstream.clone(),
+            upstream: self.upstream().clone(),
             well: timing.is_up(),
             demoted: timing.is_demoted(),
             rtt: timing.rtt,
             usual: timing.expected_rtt,
-            queries: count(&counters.queries),
-            replies: count(&counters.replies),
-            failures: count(&counters.failures),
-            late: count(&counters.late),
-            mismatches: count(&counters.mismatches),
-            connections: count(&counters.connections),
+            queries: traffic.queries(),
+            replies: count(&self.replies),
+            failures: count(&self.failures),
+            late: count(&self.late),
+            mismatches: traffic.mismatches(),
+            connections: traffic.connections(),
         }
     }
-}
-
-/// The runtime's clock, which tests may hold.
-pub(super) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ask::QueryOptions;
-use super::cache::Rules;
-use super::system::{NameServers, System, SystemOptions};
+use super::cache::CachePolicy;
+use super::request::QueryOptions;
+use super::resolv_conf::{NameServers, ResolvConf, SystemOptions};
 use crate::settings::Upstream;
 use crate::settings::{Destination, ForwardOptions, Unanswered, Upstreams};
 use crate::wire::Name;
@@ -76,10 +76,10 @@ impl fmt::Display for Choice {
 
 /// The options in the form that questions are looked up in.
 #[derive(Debug)]
-pub(super) struct Settings {
+pub(super) struct CompiledOptions {
     /// How a question is asked.
     pub(super) query: QueryOptions,
-    pub(super) rules: Rules,
+    pub(super) rules: CachePolicy,
     pub(super) stale_after: Duration,
     pub(super) in_flight: usize,
     pub(super) unanswered: Unanswered,
@@ -90,26 +90,26 @@ pub(super) struct Settings {
 /// The default servers, at hand.
 #[derive(Debug)]
 enum Fallback {
-    System(Arc<System>),
+    System(Arc<ResolvConf>),
     List(Arc<[Upstream]>),
 }
 
-impl Settings {
-    /// Settings from options; what `previous` has read of the same resolv.conf is kept.
-    pub(super) fn new(options: ForwardOptions, previous: Option<&Settings>) -> Settings {
+impl CompiledOptions {
+    /// From options; what `previous` has read of the same resolv.conf is kept.
+    pub(super) fn new(options: ForwardOptions, previous: Option<&CompiledOptions>) -> CompiledOptions {
         let query =
             QueryOptions { timeout: options.timeout, order: options.order, randomize_case: options.case_randomization };
-        let rules = Rules::new(&options);
+        let rules = CachePolicy::new(&options);
         let fallback = match options.upstreams {
             Upstreams::List(list) => Fallback::List(distinct(list.iter())),
             Upstreams::System(path) => {
                 let known = match previous {
-                    Some(Settings { fallback: Fallback::System(system), .. }) if *system.path == path => {
+                    Some(CompiledOptions { fallback: Fallback::System(system), .. }) if *system.path == path => {
                         (**system.known()).clone()
                     }
                     _ => NameServers::default(),
                 };
-                Fallback::System(Arc::new(System::follow(path.into(), options.recheck, known)))
+                Fallback::System(Arc::new(ResolvConf::follow(path.into(), options.recheck, known)))
             }
         };
         let routes = options.routes.into_iter().map(|route| {
@@ -119,7 +119,7 @@ impl Settings {
             };
             (route.domain.clone(), (Arc::new(route.domain), to))
         });
-        Settings {
+        CompiledOptions {
             query,
             rules,
             stale_after: options.stale_after,
@@ -188,7 +188,7 @@ impl Settings {
     fn fallback(&self) -> Choice {
         match &self.fallback {
             Fallback::System(system) => {
-                let read = system.look();
+                let read = system.refresh();
                 let (servers, options) = (read.servers.clone(), Some(read.options));
                 Choice { reason: Reason::System(system.path.clone()), servers, system: options }
             }

@@ -32,9 +32,9 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use crate::forward::message::Asker;
 use crate::settings::Order;
 
-use super::budget::Asker;
 use super::ranking::{Ranking, Servers};
 
 /// Repeats of one question to one server: datagrams, and over connections.
@@ -49,7 +49,7 @@ const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(in crate::forward) enum Step {
     /// Ask the server.
     Ask(usize),
     /// Ask it once more in the same way: the same datagram out of the same socket.
@@ -105,12 +105,12 @@ impl Turn {
 
 /// The state of one question.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub(in crate::forward) struct Schedule {
     is_listed: bool,
     /// Whose question it is.
     client: Option<Asker>,
     /// In the order of the list.
-    turns: Box<[Turn]>,
+    turns: SmallVec<[Turn; 2]>,
     /// In the order in which they are asked.
     queue: SmallVec<[usize; 4]>,
     /// How many of these are not demoted, and how many were asked.
@@ -129,7 +129,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// A question that begins `now` and may take `timeout`.
-    pub(super) fn new(
+    pub(in crate::forward) fn new(
         order: Order,
         ranking: &Ranking,
         client: Option<Asker>,
@@ -149,7 +149,7 @@ impl Schedule {
             patience: Duration::ZERO,
             patience_ends: now,
         };
-        let mut turns: Box<[Turn]> = ranking.servers.iter().map(|_| turn.clone()).collect();
+        let mut turns: SmallVec<[Turn; 2]> = ranking.servers.iter().map(|_| turn.clone()).collect();
         for &server in &ranking.servers[ranking.in_use..] {
             turns[server].is_demoted = true;
         }
@@ -171,7 +171,7 @@ impl Schedule {
     }
 
     /// What to do `now`.
-    pub(super) fn next(&mut self, now: Instant, servers: &impl Servers) -> Step {
+    pub(in crate::forward) fn next(&mut self, now: Instant, servers: &impl Servers) -> Step {
         self.look(servers, now);
         if let Some(server) = self.decided(now) {
             return Step::Give(server);
@@ -202,7 +202,7 @@ impl Schedule {
     }
 
     /// True if [`Schedule::next`] has to be called, too, when something becomes known of a server.
-    pub(super) fn is_watching(&self) -> bool {
+    pub(in crate::forward) fn is_watching(&self) -> bool {
         let is_watched = |turn: &Turn| match turn.progress {
             Progress::Waiting => turn.is_unknown,
             Progress::Answered { .. } => true,
@@ -212,13 +212,13 @@ impl Schedule {
     }
 
     /// The server has an answer, which is in hand. `negative`: it says that there is no such name or record.
-    pub(super) fn answered(&mut self, server: usize, negative: bool) {
+    pub(in crate::forward) fn answered(&mut self, server: usize, negative: bool) {
         self.turns[server].progress = Progress::Answered { negative };
         self.stop(server);
     }
 
     /// The server failed for good; `with_reply` if it sent something that can be relayed.
-    pub(super) fn failed(&mut self, server: usize, with_reply: bool, now: Instant) {
+    pub(in crate::forward) fn failed(&mut self, server: usize, with_reply: bool, now: Instant) {
         self.turns[server].progress = Progress::Failed;
         self.stop(server);
         self.next_at = self.next_at.min(now);
@@ -226,7 +226,7 @@ impl Schedule {
     }
 
     /// The server replied, and the rest of its answer is being fetched: that has a patience of its own.
-    pub(super) fn heard(&mut self, server: usize, now: Instant) {
+    pub(in crate::forward) fn heard(&mut self, server: usize, now: Instant) {
         let turn = &mut self.turns[server];
         turn.progress = Progress::Fetching;
         turn.patience_ends = now + turn.patience;

@@ -1,40 +1,11 @@
-//! What is sent to an upstream, what counts as the reply to it, and what that reply means (answers.md F3).
+//! What counts as the reply to a question, and what that reply means (answers.md F3).
 
-use std::ops::Range;
-
-use crate::wire::message::{HEADER, Header, Section, flag, question_end, records};
-pub(super) use crate::wire::message::{extended_errors, is_reply, same_question};
-use crate::wire::relay::upstream_query;
+use super::Question;
+pub(in crate::forward) use crate::wire::message::is_reply;
+use crate::wire::message::{Header, Section, flag, question_end, records};
 use crate::wire::{rcode, rtype};
 
-/// A client's question, as much of it as an upstream gets to see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
-    /// QNAME as the client spelled it (uncompressed), QTYPE and QCLASS, in wire form: at most 259 octets.
-    pub question: Vec<u8>,
-    /// The flag word of the client's header, of which CD and AD count; see [`flag`]. RD does not: an upstream is always
-    /// asked to recurse, so that the same answer is right for all who ask the question, whatever their RD (answers.md F9).
-    pub flags: u16,
-    /// The client's DO bit (RFC 3225).
-    pub dnssec_ok: bool,
-}
-
 impl Question {
-    /// QNAME as spelled; all there is if it is no question.
-    pub(crate) fn name(&self) -> &[u8] {
-        self.question.split_last_chunk::<4>().map_or(&self.question, |(name, _)| name)
-    }
-
-    /// Where the name stands in its query.
-    pub(super) fn name_at(&self) -> Range<usize> {
-        HEADER..HEADER + self.question.len().saturating_sub(4)
-    }
-
-    /// The query in wire form. Its header and its OPT are ours: what the client sent in options was for us (hop by hop).
-    pub(super) fn query(&self, id: u16, edns: bool) -> Vec<u8> {
-        upstream_query(id, &self.question, self.flags, edns.then_some(self.dnssec_ok))
-    }
-
     /// What becomes of a message that comes while this question waits for the reply to `id`: `None` if it is ignored, else
     /// whether it is an answer, or as good as one, and so relayed. For the fuzzer.
     #[doc(hidden)]
@@ -44,14 +15,14 @@ impl Question {
     }
 
     /// True if `message` is the reply to this question asked with `id`.
-    pub(super) fn is_answered_by(&self, message: &[u8], id: u16) -> bool {
+    pub(in crate::forward) fn is_answered_by(&self, message: &[u8], id: u16) -> bool {
         is_reply(message, id, &self.question)
     }
 }
 
 /// What a matching reply means for the question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(in crate::forward) enum Meaning {
     /// The reply, good or bad news.
     Final {
         /// There is no such name, or it has no such records.
@@ -71,7 +42,7 @@ pub(super) enum Meaning {
 }
 
 /// Reads a reply that [`Question::is_answered_by`] let through.
-pub(super) fn meaning(reply: &[u8]) -> Meaning {
+pub(in crate::forward) fn meaning(reply: &[u8]) -> Meaning {
     let Some(header) = Header::read(reply) else { return Meaning::Malformed };
     let mut edns = None;
     let mut whole = true;
@@ -109,6 +80,7 @@ pub(super) fn meaning(reply: &[u8]) -> Meaning {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::message::{HEADER, same_question};
     use crate::wire::reply::OPT_LEN;
 
     fn question() -> Question {
@@ -116,22 +88,10 @@ mod tests {
     }
 
     fn reply(change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
-        let mut reply = question().query(7, true);
+        let mut reply = question().query(7, true).to_vec();
         reply[2] |= 0x80;
         change(&mut reply);
         reply
-    }
-
-    #[test]
-    fn f3_the_query_is_of_our_making() {
-        let unrecursive = Question { flags: 0, ..question() };
-        assert_eq!(unrecursive.query(7, true)[2..4], [0x01, 0x00], "f9: asked to recurse always");
-        let mut expected = vec![0, 7, 0x01, 0x30, 0, 1, 0, 0, 0, 0, 0, 1];
-        expected.extend_from_slice(&question().question);
-        expected.extend_from_slice(&[0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 0]);
-        assert_eq!(question().query(7, true), expected);
-        let without = question().query(7, false);
-        assert_eq!((without.len(), without[11]), (expected.len() - OPT_LEN, 0));
     }
 
     #[test]

@@ -27,14 +27,14 @@ const REREAD: Duration = Duration::from_secs(3600);
 
 /// What is needed to connect to one server.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct TlsContext {
     upstream: Upstream,
     config: Mutex<Option<(Instant, Arc<ClientConfig>)>>,
 }
 
-impl Client {
-    pub(super) fn new(upstream: &Upstream) -> Client {
-        Client { upstream: upstream.clone(), config: Mutex::default() }
+impl TlsContext {
+    pub(super) fn new(upstream: &Upstream) -> TlsContext {
+        TlsContext { upstream: upstream.clone(), config: Mutex::default() }
     }
 
     /// The TLS configuration, with what it trusts. It keeps the tickets that make the next handshake shorter.

@@ -19,7 +19,7 @@ use super::health::{Health, Standing, Timing};
 const EXPLORATION: u32 = 32;
 
 /// The servers of a list. Their state is shared with other lists, and looked at one at a time.
-pub(super) trait Servers {
+pub(in crate::forward) trait Servers {
     /// How many there are.
     fn count(&self) -> usize;
     /// Looks at one.
@@ -30,23 +30,23 @@ pub(super) trait Servers {
 
 /// The servers for one question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ranking {
+pub(in crate::forward) struct Ranking {
     /// The places in the list of all servers, the first to be asked first.
-    pub(super) servers: SmallVec<[usize; 4]>,
+    pub(in crate::forward) servers: SmallVec<[usize; 4]>,
     /// How many of them, from the front, are not demoted.
-    pub(super) in_use: usize,
+    pub(in crate::forward) in_use: usize,
     /// The first of them is known to be up.
-    pub(super) is_led: bool,
+    pub(in crate::forward) is_led: bool,
     /// Demoted servers that are due for a retry, and whether a copy of the question goes along with the probe.
-    pub(super) retries: SmallVec<[(usize, bool); 1]>,
+    pub(in crate::forward) retries: SmallVec<[(usize, bool); 1]>,
     /// Servers that nothing is known of and that this question does not begin with: a probe tells.
-    pub(super) unknown: SmallVec<[usize; 1]>,
+    pub(in crate::forward) unknown: SmallVec<[usize; 1]>,
     /// The server that gets a copy of the question, to see how fast it is.
-    pub(super) copy: Option<usize>,
+    pub(in crate::forward) copy: Option<usize>,
 }
 
 /// Ranks the servers for one question. `turn` counts the questions to this list.
-pub(super) fn rank(servers: &impl Servers, order: Order, turn: usize, now: Instant) -> Ranking {
+pub(in crate::forward) fn rank(servers: &impl Servers, order: Order, turn: usize, now: Instant) -> Ranking {
     let count = servers.count();
     let mut sorted: SmallVec<[(usize, Timing); 4]> = SmallVec::new();
     for index in 0..count {
@@ -101,7 +101,7 @@ pub(super) mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     /// Servers without sockets, whose transport is a datagram.
-    pub(in crate::forward) struct Fake(pub(in crate::forward) RefCell<Vec<Health>>);
+    pub(in crate::forward::select) struct Fake(pub(in crate::forward::select) RefCell<Vec<Health>>);
 
     impl Servers for Fake {
         fn count(&self) -> usize {
@@ -116,7 +116,7 @@ pub(super) mod tests {
     }
 
     /// Servers with these round-trip times in milliseconds; 0 was never heard of.
-    pub(in crate::forward) fn servers_of(rtts: &[u32]) -> Fake {
+    pub(in crate::forward::select) fn servers_of(rtts: &[u32]) -> Fake {
         let server = |&rtt: &u32| {
             let mut health = Health::new();
             for _ in 0..if rtt > 0 { 50 } else { 0 } {

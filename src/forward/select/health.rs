@@ -11,7 +11,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::budget::{Asker, Budget};
+use super::budget::Budget;
+use crate::forward::message::Asker;
 
 /// The shortest expected round-trip time. It bounds the first repeat (50 ms) from below.
 const MIN_EXPECTED_RTT: Duration = Duration::from_millis(25);
@@ -38,7 +39,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub(super) struct Health {
+pub(in crate::forward) struct Health {
     /// Smoothed round-trip time and its mean deviation (RFC 6298 §2), once there was a reply.
     rtt: Option<(Duration, Duration)>,
     /// The same over a new connection, which had to be made first.
@@ -67,7 +68,7 @@ enum State {
 
 /// Whether a server replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(in crate::forward) enum Standing {
     Unknown,
     Up,
     Demoted,
@@ -75,7 +76,7 @@ pub(super) enum Standing {
 
 /// What became of a server, where that is news.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Change {
+pub(in crate::forward) enum Change {
     /// Its first reply.
     Met,
     /// It was demoted. `log`: say so.
@@ -86,49 +87,49 @@ pub(super) enum Change {
 
 /// A server as one question sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Timing {
-    pub(super) standing: Standing,
+pub(in crate::forward) struct Timing {
+    pub(in crate::forward) standing: Standing,
     /// The smoothed round-trip time, once there was a reply.
-    pub(super) rtt: Option<Duration>,
+    pub(in crate::forward) rtt: Option<Duration>,
     /// The time within which it usually replies, once there was a reply.
-    pub(super) expected_rtt: Option<Duration>,
+    pub(in crate::forward) expected_rtt: Option<Duration>,
     /// What is sent to it arrives, or is known not to: no datagrams.
-    pub(super) stream: bool,
+    pub(in crate::forward) stream: bool,
 }
 
 impl Timing {
-    pub(super) fn is_up(&self) -> bool {
+    pub(in crate::forward) fn is_up(&self) -> bool {
         self.standing == Standing::Up
     }
 
-    pub(super) fn is_demoted(&self) -> bool {
+    pub(in crate::forward) fn is_demoted(&self) -> bool {
         self.standing == Standing::Demoted
     }
 
     /// The time from a query to its first repeat: twice the expected round-trip time.
-    pub(super) fn repeat(&self) -> Duration {
+    pub(in crate::forward) fn repeat(&self) -> Duration {
         self.expected_rtt.map_or(UNKNOWN_REPEAT, |expected| (2 * expected).min(MAX_REPEAT))
     }
 
     /// The time after which a reply is late enough to be a reason for a probe.
-    pub(super) fn late(&self) -> Duration {
+    pub(in crate::forward) fn late(&self) -> Duration {
         let [least, _] = LISTED_HEDGE;
         self.expected_rtt.map_or(least, |expected| (3 * expected).max(least))
     }
 
     /// The time after which the next server of a list is asked as well.
-    pub(super) fn listed_hedge(&self) -> Duration {
+    pub(in crate::forward) fn listed_hedge(&self) -> Duration {
         self.late().min(LISTED_HEDGE[1])
     }
 
     /// The same where the servers are equals.
-    pub(super) fn equals_hedge(&self) -> Duration {
+    pub(in crate::forward) fn equals_hedge(&self) -> Duration {
         let [least, most] = EQUALS_HEDGE;
         self.expected_rtt.map_or(UNKNOWN_EQUALS_HEDGE, |expected| (2 * expected).clamp(least, most))
     }
 
     /// How long it is waited for while a later server has an answer.
-    pub(super) fn patience(&self) -> Duration {
+    pub(in crate::forward) fn patience(&self) -> Duration {
         let [least, most] = PATIENCE;
         self.expected_rtt.map_or(UNKNOWN_PATIENCE, |expected| (4 * expected).clamp(least, most))
     }
@@ -136,7 +137,7 @@ impl Timing {
 
 impl Health {
     /// A server that nothing is known of.
-    pub(super) fn new() -> Health {
+    pub(in crate::forward) fn new() -> Health {
         Health {
             rtt: None,
             connecting: None,
@@ -152,7 +153,7 @@ impl Health {
     }
 
     /// It as a question sees it.
-    pub(super) fn timing(&self, stream: bool) -> Timing {
+    pub(in crate::forward) fn timing(&self, stream: bool) -> Timing {
         let standing = match self.state {
             State::Unknown => Standing::Unknown,
             State::Up => Standing::Up,
@@ -163,18 +164,23 @@ impl Health {
     }
 
     /// The time within which it usually replies over a new connection, once it has.
-    pub(super) fn expected_connecting(&self) -> Option<Duration> {
+    pub(in crate::forward) fn expected_connecting(&self) -> Option<Duration> {
         self.connecting.map(expected)
     }
 
     /// A reply over a new connection took so long, the making of the connection among it.
-    pub(super) fn connected(&mut self, sample: Duration) {
+    pub(in crate::forward) fn connected(&mut self, sample: Duration) {
         self.connecting = Some(smoothed(self.connecting, sample));
     }
 
     /// It replied, whatever it said. `rtt`: how long that took, where that tells how fast it is. `repeated`: the query was
     /// sent more than once, and `rtt` counts from the last time.
-    pub(super) fn answered(&mut self, rtt: Option<Duration>, repeated: bool, now: Instant) -> Option<Change> {
+    pub(in crate::forward) fn answered(
+        &mut self,
+        rtt: Option<Duration>,
+        repeated: bool,
+        now: Instant,
+    ) -> Option<Change> {
         self.repeated_in_a_row = if repeated { self.repeated_in_a_row.saturating_add(1) } else { 0 };
         match (rtt, self.rtt) {
             // The reply may be that to an earlier datagram, and so is no measure (Karn's algorithm), but of a server that is
@@ -196,17 +202,17 @@ impl Health {
 
     /// Takes one repeat for a client out of the server's budget. False if it is used up, as it soon is with a server that
     /// never replies.
-    pub(super) fn take_repeat(&mut self, client: Option<Asker>, now: Instant) -> bool {
+    pub(in crate::forward) fn take_repeat(&mut self, client: Option<Asker>, now: Instant) -> bool {
         self.repeats.take(client, self.state == State::Up, now)
     }
 
     /// A reply to the client's question has earned a repeat.
-    pub(super) fn earn_repeat(&mut self, client: Option<Asker>, now: Instant) {
+    pub(in crate::forward) fn earn_repeat(&mut self, client: Option<Asker>, now: Instant) {
         self.repeats.earn(client, now);
     }
 
     /// It is later than usual with a question. If it is to be sent a probe, when: now, or one patience after the last one.
-    pub(super) fn suspect(&mut self, now: Instant) -> Option<Instant> {
+    pub(in crate::forward) fn suspect(&mut self, now: Instant) -> Option<Instant> {
         if matches!(self.state, State::Demoted { .. }) || self.probe.is_some() {
             return None;
         }
@@ -217,34 +223,34 @@ impl Health {
     }
 
     /// True if it has replied to anything since then.
-    pub(super) fn has_replied_since(&self, then: Instant) -> bool {
+    pub(in crate::forward) fn has_replied_since(&self, then: Instant) -> bool {
         self.last_reply.is_some_and(|at| at > then)
     }
 
     /// The probe of that time had no reply within one patience. Demotes the server unless somebody else had one meanwhile.
-    pub(super) fn probe_unanswered(&mut self, sent: Instant, now: Instant) -> Option<Change> {
+    pub(in crate::forward) fn probe_unanswered(&mut self, sent: Instant, now: Instant) -> Option<Change> {
         self.probe = self.probe.filter(|&probe| probe != sent);
         if self.last_reply.is_some_and(|at| at >= sent) { None } else { self.demote(now) }
     }
 
     /// The probe is over.
-    pub(super) fn probe_ended(&mut self) {
+    pub(in crate::forward) fn probe_ended(&mut self) {
         self.probe = None;
     }
 
     /// A probe is under way.
     #[cfg(test)]
-    pub(super) fn is_probed(&self) -> bool {
+    pub(in crate::forward) fn is_probed(&self) -> bool {
         self.probe.is_some()
     }
 
     /// What was sent at `sent` showed that it cannot be reached.
-    pub(super) fn unreachable(&mut self, sent: Instant, now: Instant) -> Option<Change> {
+    pub(in crate::forward) fn unreachable(&mut self, sent: Instant, now: Instant) -> Option<Change> {
         if self.has_replied_since(sent) { None } else { self.demote(now) }
     }
 
     /// Takes note that its failing is logged; true if it is to be. A mode that remembers nothing else remembers this.
-    pub(super) fn warn(&mut self, now: Instant) -> bool {
+    pub(in crate::forward) fn warn(&mut self, now: Instant) -> bool {
         let log = self.warned.is_none_or(|at| now.saturating_duration_since(at) >= LOG_INTERVAL);
         if log {
             (self.warned, self.is_warned) = (Some(now), true);
@@ -253,7 +259,7 @@ impl Health {
     }
 
     /// True each time that a demoted server is to be tried: after 1, 2, 4 … 30 s.
-    pub(super) fn take_retry(&mut self, now: Instant) -> bool {
+    pub(in crate::forward) fn take_retry(&mut self, now: Instant) -> bool {
         let State::Demoted { retries, retry_at } = &mut self.state else { return false };
         let is_due = now >= *retry_at;
         if is_due {

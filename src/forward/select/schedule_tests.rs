@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use super::super::budget::Asker;
 use super::super::health::{Change, Health, Timing};
 use super::super::ranking::tests::{Fake, servers_of};
 use super::super::ranking::{Ranking, rank};

@@ -4,7 +4,7 @@
 //! UDP, TCP and TLS, a reply with a record whose data is not what its type says does not come through: it counts as
 //! malformed, at once, and the next server is asked. Types that hickory does not know do come through.
 //!
-//! As with `stream` one connection carries all questions and is kept for a while. The ID is 0 in both protocols, for it is
+//! As with `tcp` one connection carries all questions and is kept for a while. The ID is 0 in both protocols, for it is
 //! the HTTP or QUIC stream that tells which reply is whose.
 
 use std::future::Future;
@@ -26,9 +26,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::attempt::socket_address;
-use super::pipeline::STALLED;
-use super::state::{Counters, UpstreamState};
-use super::stream::{Asked, CONNECT, connect, copy, not_connected};
+use super::multiplexer::STALLED;
+use super::tcp::{CONNECT, PipelinedQuery, connect, copy, not_connected};
+use super::{Connections, Traffic};
 use crate::settings::{Transport, Upstream};
 
 /// How long a connection stays open with nothing to do: it was costlier to make than one of TCP.
@@ -44,7 +44,7 @@ pub(super) enum Session {
 }
 
 /// What makes a connection to the server.
-pub(super) fn dial(server: &UpstreamState) -> impl Future<Output = io::Result<Session>> + Send + 'static {
+pub(super) fn dial(server: &Connections) -> impl Future<Output = io::Result<Session>> + Send + 'static {
     let upstream = server.upstream.clone();
     let tls = server.tls.clone();
     async move {
@@ -77,7 +77,7 @@ pub(super) fn dial(server: &UpstreamState) -> impl Future<Output = io::Result<Se
     }
 }
 
-/// Connects as `stream` does.
+/// Connects as `tcp` does.
 #[derive(Clone)]
 struct Provider {
     upstream: Upstream,
@@ -113,15 +113,15 @@ impl RuntimeProvider for Provider {
     }
 }
 
-/// The task of a connection: as in `stream`.
+/// The task of a connection: as in `tcp`.
 pub(super) async fn run(
     dial: impl Future<Output = io::Result<Session>> + Send,
-    mut asks: mpsc::Receiver<Asked>,
-    counters: Arc<Counters>,
+    mut asks: mpsc::Receiver<PipelinedQuery>,
+    traffic: Arc<Traffic>,
 ) {
     let connected = timeout(CONNECT, dial).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let error = match connected {
-        Ok(session) => serve(session, &mut asks, &counters).await,
+        Ok(session) => serve(session, &mut asks, &traffic).await,
         Err(error) => not_connected(error),
     };
     asks.close();
@@ -131,13 +131,13 @@ pub(super) async fn run(
 }
 
 /// Serves until nobody needs it or the connection breaks.
-async fn serve(session: Session, asks: &mut mpsc::Receiver<Asked>, counters: &Arc<Counters>) -> io::Error {
+async fn serve(session: Session, asks: &mut mpsc::Receiver<PipelinedQuery>, traffic: &Arc<Traffic>) -> io::Error {
     let mut requests = JoinSet::new();
     let mut wanted = true;
     while wanted || !requests.is_empty() {
         tokio::select! {
             asked = asks.recv(), if wanted && requests.len() < WAITING => match asked {
-                Some(asked) => _ = requests.spawn(answer(session.clone(), asked, counters.clone())),
+                Some(asked) => _ = requests.spawn(answer(session.clone(), asked, traffic.clone())),
                 None => wanted = false,
             },
             Some(ended) = requests.join_next(), if !requests.is_empty() => match ended {
@@ -152,9 +152,9 @@ async fn serve(session: Session, asks: &mut mpsc::Receiver<Asked>, counters: &Ar
 }
 
 /// Asks one question for one who waits; `Err` if the connection is of no more use.
-async fn answer(session: Session, mut asked: Asked, counters: Arc<Counters>) -> io::Result<()> {
+async fn answer(session: Session, mut asked: PipelinedQuery, traffic: Arc<Traffic>) -> io::Result<()> {
     let query = asked.question.query(0, asked.edns);
-    counters.tap.query(true, &query);
+    traffic.tap.query(true, &query);
     let result = tokio::select! {
         result = timeout(STALLED, session.exchange(&query)) => result.unwrap_or(Err(NetError::Timeout)),
         () = asked.reply.closed() => return Ok(()),
@@ -162,7 +162,7 @@ async fn answer(session: Session, mut asked: Asked, counters: Arc<Counters>) -> 
     let (result, broken) = match result {
         Ok(message) if asked.question.is_answered_by(&message, 0) => (Ok(message), None),
         Ok(_) => {
-            counters.mismatched();
+            traffic.mismatched();
             (Err(io::Error::other("sent the reply to another question")), None)
         }
         Err(error) => {

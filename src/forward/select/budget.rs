@@ -23,16 +23,7 @@ use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 
-/// Who asks, where that matters: a number that stands for a client. The forwarder does not know what is behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Asker(u64);
-
-impl Asker {
-    /// Different clients have different numbers.
-    pub(crate) fn new(number: u64) -> Asker {
-        Asker(number)
-    }
-}
+use crate::forward::message::Asker;
 
 /// Repeats that nobody has to earn: of each client, and of all together at a server that is not up.
 const FREE: u32 = 10;
@@ -107,8 +98,8 @@ impl Budget {
 mod tests {
     use super::*;
 
-    const MODEST: Option<Asker> = Some(Asker(1));
-    const GREEDY: Option<Asker> = Some(Asker(2));
+    const MODEST: Option<Asker> = Some(Asker::new(1));
+    const GREEDY: Option<Asker> = Some(Asker::new(2));
 
     fn spend(budget: &mut Budget, client: Option<Asker>, is_up: bool, now: Instant) -> usize {
         std::iter::from_fn(|| budget.take(client, is_up, now).then_some(())).count()

@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
 use super::random::random_u16;
-use super::state::{Counters, now};
-use super::stream::{Asked, Stream, copy};
+use super::tcp::{PipelinedQuery, Stream, copy};
+use super::{Traffic, now};
 
 /// How long a connection stays open with nothing to do (RFC 7766 §6.2.3: a few seconds).
 const IDLE: Duration = Duration::from_secs(10);
@@ -32,9 +32,9 @@ pub(super) const STALLED: Duration = Duration::from_secs(10);
 pub(super) struct Unanswered;
 
 /// Serves a connection until it ends or nobody needs it; says how it ended.
-pub(super) async fn serve(stream: Stream, asks: &mut mpsc::Receiver<Asked>, counters: &Counters) -> io::Error {
+pub(super) async fn serve(stream: Stream, asks: &mut mpsc::Receiver<PipelinedQuery>, traffic: &Traffic) -> io::Error {
     let (read, write) = tokio::io::split(stream);
-    let mut exchange = Pipeline {
+    let mut exchange = Multiplexer {
         read,
         write,
         received: Vec::new(),
@@ -44,7 +44,7 @@ pub(super) async fn serve(stream: Stream, asks: &mut mpsc::Receiver<Asked>, coun
         answered: false,
         heard: now(),
     };
-    let error = match exchange.run(asks, counters).await {
+    let error = match exchange.run(asks, traffic).await {
         Ok(()) => ErrorKind::ConnectionAborted.into(),
         Err(error) => error,
     };
@@ -58,22 +58,22 @@ pub(super) async fn serve(stream: Stream, asks: &mut mpsc::Receiver<Asked>, coun
 }
 
 /// A connection and the questions that wait at it.
-struct Pipeline {
+struct Multiplexer {
     read: ReadHalf<Stream>,
     write: WriteHalf<Stream>,
     /// Octets of a message that is not whole yet: at most one message and one read more.
     received: Vec<u8>,
     unsent: Vec<u8>,
     unflushed: bool,
-    waiting: HashMap<u16, Asked, foldhash::fast::RandomState>,
+    waiting: HashMap<u16, PipelinedQuery, foldhash::fast::RandomState>,
     /// There was a reply.
     answered: bool,
     /// When something last came or went: a reply, a question, the connection itself.
     heard: Instant,
 }
 
-impl Pipeline {
-    async fn run(&mut self, asks: &mut mpsc::Receiver<Asked>, counters: &Counters) -> io::Result<()> {
+impl Multiplexer {
+    async fn run(&mut self, asks: &mut mpsc::Receiver<PipelinedQuery>, traffic: &Traffic) -> io::Result<()> {
         let mut wanted = true;
         loop {
             if !wanted && self.waiting.is_empty() {
@@ -88,7 +88,7 @@ impl Pipeline {
             let flushing = self.unsent.is_empty();
             tokio::select! {
                 asked = asks.recv(), if wanted && is_room => match asked {
-                    Some(asked) => self.ask(asked, counters)?,
+                    Some(asked) => self.ask(asked, traffic)?,
                     None => wanted = false,
                 },
                 read = self.read.read_buf(&mut self.received) => {
@@ -96,7 +96,7 @@ impl Pipeline {
                         return Err(ErrorKind::UnexpectedEof.into());
                     }
                     self.heard = now();
-                    self.take_messages(counters);
+                    self.take_messages(traffic);
                 }
                 written = push(&mut self.write, &self.unsent), if self.unflushed || !self.unsent.is_empty() => {
                     self.unsent.drain(..written?);
@@ -111,7 +111,7 @@ impl Pipeline {
     }
 
     /// Writes a question, with an ID that no other one has.
-    fn ask(&mut self, asked: Asked, counters: &Counters) -> io::Result<()> {
+    fn ask(&mut self, asked: PipelinedQuery, traffic: &Traffic) -> io::Result<()> {
         if self.waiting.is_empty() {
             self.heard = now();
         }
@@ -121,7 +121,7 @@ impl Pipeline {
             }
         };
         let query = asked.question.query(*place.key(), asked.edns);
-        counters.tap.query(true, &query);
+        traffic.tap.query(true, &query);
         self.unsent.extend_from_slice(&(query.len() as u16).to_be_bytes());
         self.unsent.extend_from_slice(&query);
         place.insert(asked);
@@ -129,7 +129,7 @@ impl Pipeline {
     }
 
     /// Gives each whole message to who asked for it. What nobody asked for is counted and left out.
-    fn take_messages(&mut self, counters: &Counters) {
+    fn take_messages(&mut self, traffic: &Traffic) {
         let mut at = 0;
         while let Some(message) = framed(&self.received[at..]) {
             at += 2 + message.len();
@@ -141,7 +141,7 @@ impl Pipeline {
                         let _ = asked.reply.send(Ok(message.to_vec()));
                     }
                 }
-                _ => counters.mismatched(),
+                _ => traffic.mismatched(),
             }
         }
         self.received.drain(..at);

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use super::attempt::zone_index;
+use super::transport::zone_index;
 use crate::settings::Upstream;
 
 /// Our own listeners, and which upstreams were logged for being one.
 #[derive(Debug, Default)]
-pub(super) struct Own {
+pub(super) struct SelfGuard {
     listeners: ArcSwap<Listeners>,
     warned: Mutex<HashSet<Upstream>>,
 }
@@ -26,7 +26,7 @@ struct Listeners {
     wildcard_ports: Vec<u16>,
 }
 
-impl Own {
+impl SelfGuard {
     /// Replaces our own addresses.
     pub(super) fn replace(&self, own: Vec<SocketAddr>) {
         self.listeners.store(Arc::new(Listeners::new(own)));
@@ -39,7 +39,7 @@ impl Own {
     }
 
     /// `servers` without those that are our own listeners, each of which is logged once.
-    pub(super) fn refuse(&self, servers: Arc<[Upstream]>) -> Arc<[Upstream]> {
+    pub(super) fn filter(&self, servers: Arc<[Upstream]>) -> Arc<[Upstream]> {
         let listeners = self.listeners.load();
         if !servers.iter().any(|server| listeners.have(server)) {
             return servers;

@@ -3,16 +3,19 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use super::{Failed, Moment, STALE_TTL};
-use crate::forward::query::extended_errors;
-use crate::wire::message::{HEADER, Section, flag};
+use smallvec::SmallVec;
+
+use super::STALE_TTL;
+use super::clock::Timestamp;
+use super::store::CachedFailure;
+use crate::wire::message::{HEADER, Section, extended_errors, flag};
 use crate::wire::relay::Asked;
 use crate::wire::reply::{OPT_LEN, is_last_resort, opt};
 use crate::wire::{ede, option, rcode};
 
 /// What an answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::forward) enum Verdict {
+pub(in crate::forward) enum AnswerKind {
     /// There are such records.
     Records,
     /// The name has no such records (RFC 2308 §2.2).
@@ -23,25 +26,28 @@ pub(in crate::forward) enum Verdict {
 
 /// Where a record's TTL lies in the message, and where the record ends.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Mark {
+pub(super) struct TtlOffset {
     pub(super) ttl: u16,
     pub(super) end: u16,
 }
+
+/// Those of the records of an answer, most of which have few.
+pub(super) type Offsets = SmallVec<[TtlOffset; 4]>;
 
 /// An upstream's answer, ready to be copied: the header's flags, the question in lower case, and all records but the OPT.
 #[derive(Debug)]
 pub(in crate::forward) struct Answer {
     pub(super) message: Box<[u8]>,
     /// The records in order.
-    pub(super) marks: Box<[Mark]>,
+    pub(super) offsets: Offsets,
     /// How many of them stand in each section.
     pub(super) counts: [u16; 3],
     /// Where the question ends.
     pub(super) question_end: usize,
     /// The upstream's extended errors, encoded options one behind the other.
     pub(super) errors: Box<[u8]>,
-    pub(super) verdict: Verdict,
-    pub(super) stored: Moment,
+    pub(super) kind: AnswerKind,
+    pub(super) stored: Timestamp,
     /// How long it is fresh, seconds.
     pub(super) lifetime: u32,
     /// The shortest TTL of the additional records, seconds.
@@ -68,14 +74,14 @@ pub(in crate::forward) enum Age {
 
 impl Answer {
     /// Its age, if it is within its lifetime.
-    pub(in crate::forward) fn fresh(&self, now: Moment) -> Option<Age> {
+    pub(in crate::forward) fn fresh(&self, now: Timestamp) -> Option<Age> {
         let age = now.since(self.stored).as_secs();
         (age < u64::from(self.lifetime)).then_some(Age::Fresh(age as u32))
     }
 
     /// True if it may be given for want of a better one (RFC 8767 §4).
-    pub(in crate::forward) fn is_usable_stale(&self, now: Moment, stale_for: Duration) -> bool {
-        self.verdict != Verdict::NoName
+    pub(in crate::forward) fn is_usable_stale(&self, now: Timestamp, stale_for: Duration) -> bool {
+        self.kind != AnswerKind::NoName
             && self.may_be_stale.load(Ordering::Relaxed)
             && now.since(self.stored) < Duration::from_secs(self.lifetime.into()).saturating_add(stale_for)
     }
@@ -85,13 +91,13 @@ impl Answer {
         self.with_ad
     }
 
-    pub(in crate::forward) fn verdict(&self) -> Verdict {
-        self.verdict
+    pub(in crate::forward) fn kind(&self) -> AnswerKind {
+        self.kind
     }
 
     /// Counts a hit. True for one of those who hit a popular answer in the last tenth of its time: that one is to ask for
     /// it again.
-    pub(in crate::forward) fn hit(&self, now: Moment) -> bool {
+    pub(in crate::forward) fn hit(&self, now: Timestamp) -> bool {
         // Written to a few times only, so that workers do not fight for the cache line of a popular answer.
         if self.hits.load(Ordering::Relaxed) < POPULAR {
             self.hits.fetch_add(1, Ordering::Relaxed);
@@ -105,7 +111,8 @@ impl Answer {
 
     /// Octets that it takes.
     pub(super) fn size(&self) -> usize {
-        size_of::<Answer>() + self.message.len() + size_of_val(&*self.marks) + self.errors.len()
+        let spilled = if self.offsets.spilled() { size_of_val(&*self.offsets) } else { 0 };
+        size_of::<Answer>() + self.message.len() + spilled + self.errors.len()
     }
 
     /// Writes the reply for a client, as [`relay`](crate::forward::relay) would, and gives its length. `None` if the buffer
@@ -127,8 +134,8 @@ impl Answer {
             let reserved = opt_len + own_options.len();
             let room = limit.checked_sub(reserved).filter(|&room| room >= self.question_end)?;
             let count = match self.message.len() <= room {
-                true => self.marks.len(),
-                false => self.marks.partition_point(|mark| usize::from(mark.end) <= room),
+                true => self.offsets.len(),
+                false => self.offsets.partition_point(|offset| usize::from(offset.end) <= room),
             };
             let (_, cut) = self.sections(count);
             let cut = cut == Some(Section::Answer) || cut == Some(Section::Authority) && self.counts[0] == 0;
@@ -142,15 +149,15 @@ impl Answer {
             _ => count,
         };
         let (counts, _) = self.sections(count);
-        let marks = &self.marks[..count];
-        let end = marks.last().map_or(self.question_end, |mark| mark.end.into());
+        let offsets = &self.offsets[..count];
+        let end = offsets.last().map_or(self.question_end, |offset| offset.end.into());
         out[..end].copy_from_slice(&self.message[..end]);
         if HEADER + asked.question.len() != self.question_end {
             return None;
         }
         out[HEADER..self.question_end].copy_from_slice(asked.question);
-        for mark in marks {
-            let ttl = &mut out[usize::from(mark.ttl)..usize::from(mark.ttl) + 4];
+        for offset in offsets {
+            let ttl = &mut out[usize::from(offset.ttl)..usize::from(offset.ttl) + 4];
             let left = match age {
                 Age::Fresh(age) => u32::from_be_bytes([ttl[0], ttl[1], ttl[2], ttl[3]]).saturating_sub(age),
                 Age::Stale => STALE_TTL,
@@ -180,9 +187,11 @@ impl Answer {
     /// How many records there are before the first additional one whose TTL is over: what follows it may point into it.
     fn before_expired(&self, age: u32) -> usize {
         let extras = usize::from(self.counts[0]) + usize::from(self.counts[1]);
-        let ttl = |mark: &Mark| self.message[mark.ttl.into()..].first_chunk().map_or(0, |ttl| u32::from_be_bytes(*ttl));
-        let expired = self.marks.iter().skip(extras).position(|mark| ttl(mark) <= age);
-        expired.map_or(self.marks.len(), |index| extras + index)
+        let ttl = |offset: &TtlOffset| {
+            self.message[offset.ttl.into()..].first_chunk().map_or(0, |ttl| u32::from_be_bytes(*ttl))
+        };
+        let expired = self.offsets.iter().skip(extras).position(|offset| ttl(offset) <= age);
+        expired.map_or(self.offsets.len(), |index| extras + index)
     }
 
     /// How many of the first `count` records stand in each section, and the section of the one behind them.
@@ -205,7 +214,7 @@ impl Answer {
 
 /// Writes the reply that says that asking failed a moment ago, with extended error 13, and gives its length. `None` if the
 /// buffer has no room for header, question and OPT.
-pub(in crate::forward) fn write_failed(failed: &Failed, asked: &Asked<'_>, out: &mut [u8]) -> Option<usize> {
+pub(in crate::forward) fn write_failed(failed: &CachedFailure, asked: &Asked<'_>, out: &mut [u8]) -> Option<usize> {
     let limit = asked.limit.min(out.len());
     let end = HEADER + asked.question.len();
     if end + asked.edns.map_or(0, |edns| OPT_LEN + edns.options.len()) > limit {

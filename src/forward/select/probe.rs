@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{sleep_until, timeout};
 
-use super::attempt::{Attempt, AttemptError, AttemptOptions, Received, is_unreachable};
-use super::datagram::{is_ours, warn_of_want};
 use super::health::Health;
-use super::query::Question;
-use super::state::{UpstreamState, now};
+use super::state::UpstreamState;
+use crate::forward::message::Question;
+use crate::forward::transport::{
+    Attempt, AttemptError, AttemptOptions, Received, is_ours, is_unreachable, now, warn_of_want,
+};
 use crate::wire::message::flag;
 
 /// How long a reply is listened to: also a late one says that the server is there.
@@ -34,7 +35,7 @@ pub(super) fn suspected(server: &Arc<UpstreamState>, since: Instant, at: Instant
 }
 
 /// Tries whether a demoted server is back, by a probe and by a copy of a question.
-pub(super) fn retry(server: &Arc<UpstreamState>, copied: Option<&Question>) {
+pub(in crate::forward) fn retry(server: &Arc<UpstreamState>, copied: Option<&Question>) {
     for question in copied.cloned().into_iter().chain([question()]) {
         let server = server.clone();
         tokio::spawn(async move {
@@ -48,7 +49,7 @@ pub(super) fn retry(server: &Arc<UpstreamState>, copied: Option<&Question>) {
 }
 
 /// Sends a server a copy of a question, to see how fast it is.
-pub(super) fn copy(server: &Arc<UpstreamState>, question: &Question) {
+pub(in crate::forward) fn copy(server: &Arc<UpstreamState>, question: &Question) {
     let (server, question) = (server.clone(), question.clone());
     tokio::spawn(async move {
         let Some(mut query) = Query::send(&server, &question, None) else { return };
@@ -66,8 +67,8 @@ struct Query(Attempt);
 impl Query {
     /// Asks; over a connection that is no older than said. `None` if it could not be sent, which is dealt with.
     fn send(server: &Arc<UpstreamState>, question: &Question, newer_than: Option<Instant>) -> Option<Query> {
-        let sent = now();
-        match Attempt::start(0, server, question, AttemptOptions { newer_than, ..AttemptOptions::USUAL }) {
+        let (sent, options) = (now(), AttemptOptions { newer_than, ..AttemptOptions::USUAL });
+        match Attempt::start(0, &server.connections, question, options, sent) {
             Ok(attempt) => Some(Query(attempt)),
             Err(error) => {
                 match is_ours(&error) {
@@ -85,13 +86,13 @@ impl Query {
 
     /// Waits, and sends the datagram again at doubling intervals. It decides about the server: whether it is repeated is not
     /// a matter of what clients have left of the server's budget.
-    async fn wait_and_repeat(&mut self, server: &UpstreamState, first: Duration) -> io::Result<Received> {
+    async fn wait_and_repeat(&mut self, first: Duration) -> io::Result<Received> {
         let mut interval = first;
         while self.0.is_datagram() {
             if let Ok(result) = timeout(interval, self.wait()).await {
                 return result;
             }
-            self.0.repeat(server)?;
+            self.0.repeat()?;
             interval *= 2;
         }
         self.wait().await
@@ -100,7 +101,7 @@ impl Query {
     /// Waits for as long as the server is worth; `None` if it says nothing until then.
     async fn wait_patiently(&mut self, server: &UpstreamState) -> Option<io::Result<Received>> {
         let timing = server.timing();
-        timeout(timing.patience(), self.wait_and_repeat(server, timing.repeat())).await.ok()
+        timeout(timing.patience(), self.wait_and_repeat(timing.repeat())).await.ok()
     }
 
     fn end(self, server: &UpstreamState, result: io::Result<Received>) {
@@ -108,11 +109,11 @@ impl Query {
         match result {
             Ok(received) => {
                 server.answered(&attempt, &received);
-                attempt.finish();
+                attempt.finish(received.at);
             }
             Err(error) if is_ours(&error) => warn_of_want(&error),
             Err(error) => {
-                tracing::debug!(upstream = %server.upstream, %error, "still not there");
+                tracing::debug!(upstream = %server.upstream(), %error, "still not there");
                 if is_unreachable(&error, attempt.is_datagram()) {
                     server.unreachable(attempt.sent, &AttemptError::Network(error));
                 }
@@ -138,7 +139,7 @@ impl Suspicion {
         }
         let Some(mut query) = Query::send(&server, &question(), None) else { return };
         let mut result = query.wait_patiently(&server).await;
-        if !matches!(result, Some(Ok(_))) && !query.0.is_datagram() && server.streams.is_open() {
+        if !matches!(result, Some(Ok(_))) && !query.0.is_datagram() && server.connections.is_open() {
             // It may be the connection that is dead, and not the server.
             let Some(another) = Query::send(&server, &question(), Some(query.0.sent)) else { return };
             query = another;

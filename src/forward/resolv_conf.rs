@@ -18,8 +18,8 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::{ArcSwap, Guard};
 use resolv_conf::{Config, ParseError};
 
-use super::choice::distinct;
-use crate::settings::{Address, Upstream};
+use super::route::distinct;
+use crate::settings::{Address, RESOLV_CONF, Upstream, Upstreams};
 
 /// Where systemd-resolved writes the servers that it asks.
 const UPLINKS: &str = "/run/systemd/resolve/resolv.conf";
@@ -35,7 +35,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 
 /// The name servers of a followed file.
 #[derive(Debug)]
-pub(super) struct System {
+pub(super) struct ResolvConf {
     /// The file.
     pub(super) path: Arc<Path>,
     /// What counts instead where the file names resolved's stub alone.
@@ -100,23 +100,23 @@ struct Look {
 
 /// What differs when the file was replaced or written to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stamp {
+struct Stamp {
     dev: u64,
     ino: u64,
     size: u64,
     modified: (i64, i64),
 }
 
-impl System {
+impl ResolvConf {
     /// Starts to follow `path`. `known`: what it says until it can be read.
-    pub(super) fn follow(path: Arc<Path>, recheck: Duration, known: NameServers) -> System {
-        System::follow_beside(path, UPLINKS.into(), recheck, known)
+    pub(super) fn follow(path: Arc<Path>, recheck: Duration, known: NameServers) -> ResolvConf {
+        ResolvConf::follow_beside(path, UPLINKS.into(), recheck, known)
     }
 
     /// The same with another file of resolved's servers.
-    fn follow_beside(path: Arc<Path>, uplinks: PathBuf, recheck: Duration, known: NameServers) -> System {
-        let system = System { path, uplinks, recheck, read: ArcSwap::from_pointee(known), look: Mutex::default() };
-        system.look();
+    fn follow_beside(path: Arc<Path>, uplinks: PathBuf, recheck: Duration, known: NameServers) -> ResolvConf {
+        let system = ResolvConf { path, uplinks, recheck, read: ArcSwap::from_pointee(known), look: Mutex::default() };
+        system.refresh();
         system
     }
 
@@ -125,14 +125,14 @@ impl System {
         self.read.load()
     }
 
-    /// Lets the next [`System::look`] look at the file, however long ago the last look was.
+    /// Lets the next [`ResolvConf::refresh`] look at the file, however long ago the last look was.
     pub(super) fn look_again(&self) {
         self.look.lock().unwrap_or_else(PoisonError::into_inner).at = None;
     }
 
     /// What it says, after a look at the file if the last one is long enough ago. While another thread looks, this one
     /// takes what is known.
-    pub(super) fn look(&self) -> Guard<Arc<NameServers>> {
+    pub(super) fn refresh(&self) -> Guard<Arc<NameServers>> {
         let mut look = match self.look.try_lock() {
             Ok(look) => look,
             Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
@@ -236,8 +236,45 @@ impl Stamp {
     }
 }
 
+/// Why an option cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForwardError {
+    /// The file with the name servers exists and cannot be read.
+    #[error("{}: cannot be read; check its permissions, or list the upstreams in the configuration", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+impl Upstreams {
+    /// The host's name servers: `/etc/resolv.conf`, followed as it changes. It may be absent as yet.
+    ///
+    /// # Errors
+    /// [`ForwardError::Unreadable`] if it is there and cannot be read.
+    pub fn system() -> Result<Upstreams, ForwardError> {
+        Upstreams::resolv_conf(RESOLV_CONF)
+    }
+
+    /// The same for another file in the form of resolv.conf(5).
+    ///
+    /// # Errors
+    /// [`ForwardError::Unreadable`] if it is there and cannot be read.
+    pub fn resolv_conf(path: impl AsRef<Path>) -> Result<Upstreams, ForwardError> {
+        let path = path.as_ref().to_owned();
+        match read(&path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(ForwardError::Unreadable { path, cause }),
+            _ => Ok(Upstreams::System(path)),
+        }
+    }
+}
+
 /// The file's content, its stamp as of before it was read, and whether the stamp will tell the next change.
-pub(super) fn read(path: &Path) -> io::Result<(Vec<u8>, Stamp, bool)> {
+fn read(path: &Path) -> io::Result<(Vec<u8>, Stamp, bool)> {
     // Not waiting for a writer, should it be a pipe since it was looked at.
     let file = File::options().read(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits()).open(path)?;
     let metadata = file.metadata()?;
@@ -334,12 +371,12 @@ mod tests {
         };
         write(&path, "nameserver 127.0.0.53\noptions edns0 trust-ad\n");
         let known = NameServers::default();
-        let system = System::follow_beside(path.as_path().into(), uplinks.clone(), Duration::ZERO, known);
-        let servers = || system.look().servers.iter().map(Upstream::to_string).collect::<Vec<_>>();
+        let system = ResolvConf::follow_beside(path.as_path().into(), uplinks.clone(), Duration::ZERO, known);
+        let servers = || system.refresh().servers.iter().map(Upstream::to_string).collect::<Vec<_>>();
         assert_eq!(servers(), ["127.0.0.53:53"], "there is nothing else yet");
         write(&uplinks, "nameserver 10.0.0.53\nnameserver fe80::1%eth0\n");
         assert_eq!(servers(), ["10.0.0.53:53", "[fe80::1%eth0]:53"]);
-        assert!(!system.look().options.trust_ad, "options are of the file that counts");
+        assert!(!system.refresh().options.trust_ad, "options are of the file that counts");
         write(&uplinks, "nameserver 10.0.0.54\n");
         assert_eq!(servers(), ["10.0.0.54:53"], "followed as it changes");
         write(&path, "nameserver 127.0.0.54\n");

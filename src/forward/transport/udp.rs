@@ -7,7 +7,7 @@
 //! from `net.ipv4.ip_local_port_range`: 28,232 ports where nobody changed it, 14.78 bits. That makes 2^30.78 combinations for
 //! each question and server, however long the server takes. The socket is connected, so that the kernel drops whatever has
 //! another source than the server's address and port. A socket is used for a few questions one after the other; see
-//! [`sockets`](super::sockets) for why that changes nothing here.
+//! [`udp_pool`](super::udp_pool) for why that changes nothing here.
 //!
 //! A question that is not answered is sent again out of the *same* socket with the *same* ID, so repeats add no combination
 //! that would be right: there is one, and not one for each datagram. What patience costs is time: the window for guesses is as
@@ -19,27 +19,25 @@
 //! What does not match is counted and ignored, and the wait goes on: a wrong guess ends nothing.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::socket::{MsgFlags, recv};
-use tokio::io::Interest;
 
 use super::attempt::{AttemptOptions, Received, said};
-use super::budget::Asker;
-use super::query::{Question, is_reply};
 use super::random::random_u16;
-use super::sockets::Connected;
-use super::state::{UpstreamState, now};
+use super::udp_pool::{PooledSocket, UdpPool};
+use super::{Connections, Traffic, now};
+use crate::forward::message::{Asker, Question, is_reply};
 use crate::wire::message::HEADER;
+use crate::wire::relay::UpstreamQuery;
 
 /// Room for a datagram. We offer 1,232 octets; a server that sends more than fits here is asked over TCP.
 const DATAGRAM: usize = 4096;
@@ -51,27 +49,27 @@ thread_local! {
 
 /// A query and the socket at which it waits.
 #[derive(Debug)]
-pub(super) struct Exchange {
-    server: Arc<UpstreamState>,
-    connected: Connected,
-    query: Box<[u8]>,
+pub(super) struct UdpQuery {
+    socket: PooledSocket,
+    query: UpstreamQuery,
     /// Where its question section ends.
     question_end: usize,
     /// The name as the client spelled it, if the query spells it at random.
     name: Option<Box<[u8]>>,
     /// Something came that is not the reply.
-    is_guessed_at: AtomicBool,
+    is_guessed_at: bool,
     _share: Option<Share>,
 }
 
-impl Exchange {
+impl UdpQuery {
     /// Sends a query to a server from a socket that no other one waits at.
     pub(super) fn send(
-        server: &Arc<UpstreamState>,
+        server: &Connections,
         to: SocketAddr,
         question: &Question,
         options: AttemptOptions,
-    ) -> io::Result<Arc<Exchange>> {
+        now: Instant,
+    ) -> io::Result<UdpQuery> {
         let mut query = question.query(random_u16()?, options.edns);
         let mut name = None;
         if options.randomize_case {
@@ -80,72 +78,42 @@ impl Exchange {
         }
         let question_end = HEADER + question.question.len();
         let share = options.client.map(Share::take).transpose()?;
-        let connected = connect_and_send(server, to, &query)?;
-        server.counters.tap.query(false, &query);
-        let (server, query, is_guessed_at) = (server.clone(), query.into(), AtomicBool::new(false));
-        Ok(Arc::new(Exchange { server, connected, query, question_end, name, is_guessed_at, _share: share }))
+        let socket = connect_and_send(server, to, &query, now)?;
+        server.traffic.tap.query(false, &query);
+        Ok(UdpQuery { socket, query, question_end, name, is_guessed_at: false, _share: share })
     }
 
     /// Sends the same datagram again.
-    pub(super) fn repeat(&self) -> io::Result<()> {
-        self.server.counters.tap.query(false, &self.query);
-        send_now(&self.connected, &self.query)
+    pub(super) fn repeat(&self, traffic: &Traffic) -> io::Result<()> {
+        traffic.tap.query(false, &self.query);
+        self.socket.send(&self.query)
     }
 
-    /// The first datagram back that is the reply. No `async fn`, whose future has its arguments twice: there may be thousands.
-    #[expect(clippy::manual_async_fn, reason = "its future has the arguments twice")]
-    pub(super) fn receive(self: Arc<Self>) -> impl Future<Output = io::Result<Received>> + Send {
-        async move {
-            let socket = &self.connected.socket;
-            loop {
-                let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
-                // `try_io` knows no two interests at once. An error is what the system says of the server.
-                for (is_ready, interest) in
-                    [(ready.is_readable(), Interest::READABLE), (ready.is_error(), Interest::ERROR)]
-                {
-                    if !is_ready {
-                        continue;
-                    }
-                    match socket.try_io(interest, || self.take()) {
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        Ok(received) => {
-                            if received.respelled {
-                                self.note_a_guess();
-                            }
-                            return Ok(received);
-                        }
-                        Err(error) => return Err(error),
-                    }
+    /// The first datagram back that is the reply.
+    pub(super) fn poll_reply(&mut self, traffic: &Traffic, context: &mut Context<'_>) -> Poll<io::Result<Received>> {
+        RECEIVED.with_borrow_mut(|buffer| {
+            buffer.resize(DATAGRAM, 0);
+            let mut guesses = 0;
+            let polled = self.socket.poll_receive(buffer, context, |datagram| {
+                let received = self.examine(datagram);
+                guesses += u32::from(received.as_ref().is_none_or(|received| received.respelled));
+                if received.is_none() {
+                    let len = datagram.len();
+                    tracing::debug!(upstream = %self.socket.to, len, "a datagram that is not the reply; ignored");
                 }
-            }
-        }
-    }
-
-    /// The reply, if it is among what is there.
-    fn take(&self) -> io::Result<Received> {
-        RECEIVED.with_borrow_mut(|datagram| {
-            datagram.resize(DATAGRAM, 0);
-            loop {
-                let len = recv(self.connected.socket.as_raw_fd(), datagram, MsgFlags::MSG_DONTWAIT)?;
-                if let Some(received) = self.examine(&datagram[..len]) {
-                    return Ok(received);
-                }
-                self.note_a_guess();
-                tracing::debug!(upstream = %self.connected.to, len, "a datagram that is not the reply; ignored");
-            }
+                received
+            });
+            (0..guesses).for_each(|_| traffic.mismatched());
+            self.is_guessed_at |= guesses > 0;
+            polled
         })
     }
 
     /// Keeps the socket for another question, where nobody guesses.
-    pub(super) fn recycle(self) {
-        if !self.is_guessed_at.into_inner() {
-            self.server.sockets.put(self.connected, now());
+    pub(super) fn recycle(self, sockets: &Arc<UdpPool>, now: Instant) {
+        if !self.is_guessed_at {
+            sockets.put(self.socket, now);
         }
-    }
-
-    fn note_a_guess(&self) {
-        self.server.mismatched();
-        self.is_guessed_at.store(true, Ordering::Relaxed);
     }
 
     /// The reply, if a datagram is that.
@@ -154,7 +122,7 @@ impl Exchange {
         if !is_reply(datagram, id, &self.query[HEADER..self.question_end]) {
             return None;
         }
-        let mut message = datagram.to_vec();
+        let mut message: Arc<[u8]> = datagram.into();
         let cut = message.len() == DATAGRAM;
         let mut respelled = false;
         if let Some(asked) = &self.name {
@@ -163,26 +131,22 @@ impl Exchange {
             if asked.len() > 1 && message.len() >= at.end {
                 // A server that changes the spelling, or somebody who does not know it: TCP tells.
                 respelled = message.get(4..6) == Some(&[0, 1]) && message[at] != *sent;
-                restore(&mut message, sent, asked);
+                restore(Arc::make_mut(&mut message), sent, asked);
             }
         }
-        Some(Received { message, cut, respelled, reused: true })
+        Some(Received { message, at: now(), cut, respelled, reused: true })
     }
 }
 
-fn connect_and_send(server: &UpstreamState, to: SocketAddr, query: &[u8]) -> io::Result<Connected> {
-    if let Some(connected) = server.sockets.take(to, now())?
-        && send_now(&connected, query).is_ok()
+fn connect_and_send(server: &Connections, to: SocketAddr, query: &[u8], now: Instant) -> io::Result<PooledSocket> {
+    if let Some(socket) = server.sockets.take(to, now)?
+        && socket.send(query).is_ok()
     {
-        return Ok(connected);
+        return Ok(socket);
     }
-    let connected = Connected::new(to, server.upstream.dial())?;
-    send_now(&connected, query)?;
-    Ok(connected)
-}
-
-fn send_now(connected: &Connected, query: &[u8]) -> io::Result<()> {
-    Ok(nix::sys::socket::send(connected.socket.as_raw_fd(), query, MsgFlags::MSG_DONTWAIT).map(drop)?)
+    let socket = PooledSocket::new(to, server.upstream.dial(), now)?;
+    socket.send(query)?;
+    Ok(socket)
 }
 
 /// The right to one more socket. Sockets to upstreams take three quarters of the descriptors that the process may have at
@@ -203,7 +167,7 @@ pub(crate) fn most_sockets() -> usize {
 }
 
 /// True while so few sockets are open that some can be kept for answers that no client waits for.
-pub(super) fn has_ample_sockets() -> bool {
+pub(in crate::forward) fn has_ample_sockets() -> bool {
     OPEN.load(Ordering::Relaxed) < *MOST / 4
 }
 
@@ -228,35 +192,37 @@ impl Drop for Permit {
 struct Share(Asker);
 
 /// Sockets at which clients' questions wait.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct InUse {
     count: usize,
-    clients: BTreeMap<Asker, usize>,
+    /// Those that have none are forgotten now and then.
+    clients: HashMap<Asker, usize, RandomState>,
 }
 
-static IN_USE: Mutex<InUse> = Mutex::new(InUse::NONE);
+/// Clients without a socket that are remembered, so that their next one takes no memory.
+const MAX_IDLE_CLIENTS: usize = 1024;
+
+static IN_USE: LazyLock<Mutex<InUse>> = LazyLock::new(Mutex::default);
 
 impl InUse {
-    const NONE: InUse = InUse { count: 0, clients: BTreeMap::new() };
-
     /// True if the client may have one more, of `most` in all.
     fn add(&mut self, client: Asker, most: usize) -> bool {
-        let own = self.clients.get(&client).copied().unwrap_or(0);
-        let may = own < most.saturating_sub(self.count);
+        if self.clients.len() >= self.count + MAX_IDLE_CLIENTS {
+            self.clients.retain(|_, own| *own > 0);
+        }
+        let own = self.clients.entry(client).or_default();
+        let may = *own < most.saturating_sub(self.count);
         if may {
             self.count += 1;
-            self.clients.insert(client, own + 1);
+            *own += 1;
         }
         may
     }
 
     fn remove(&mut self, client: Asker) {
-        self.count -= 1;
-        if let Entry::Occupied(mut own) = self.clients.entry(client) {
-            *own.get_mut() -= 1;
-            if *own.get() == 0 {
-                own.remove();
-            }
+        if let Some(own) = self.clients.get_mut(&client) {
+            self.count -= 1;
+            *own -= 1;
         }
     }
 }
@@ -286,14 +252,14 @@ impl From<OutOfSockets> for io::Error {
 }
 
 /// True if an error is this process' or this host's own want, and says nothing of the server.
-pub(super) fn is_ours(error: &io::Error) -> bool {
+pub(in crate::forward) fn is_ours(error: &io::Error) -> bool {
     let is_want = |errno: Errno| matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM);
     error.get_ref().is_some_and(|cause| cause.is::<OutOfSockets>())
         || error.raw_os_error().is_some_and(|errno| is_want(Errno::from_raw(errno)))
 }
 
 /// Logs an error that [`is_ours`], once a minute (answers.md L4).
-pub(super) fn warn_of_want(error: &io::Error) {
+pub(in crate::forward) fn warn_of_want(error: &io::Error) {
     const INTERVAL: Duration = Duration::from_secs(60);
     static WARNED: Mutex<Option<Instant>> = Mutex::new(None);
     let now = now();
@@ -352,15 +318,15 @@ mod tests {
     #[test]
     fn l4_a_client_has_no_more_sockets_than_are_left() {
         let fill = |in_use: &mut InUse, client| (0..1000).filter(|_| in_use.add(Asker::new(client), 100)).count();
-        let mut in_use = InUse::NONE;
+        let mut in_use = InUse::default();
         assert_eq!([0, 1, 2].map(|client| fill(&mut in_use, client)), [50, 25, 13]);
         assert!(in_use.add(Asker::new(99), 100), "one that has none");
         for (client, count) in [(0, 50), (1, 25), (2, 13), (99, 1)] {
             (0..count).for_each(|_| in_use.remove(Asker::new(client)));
         }
-        assert!(in_use.count == 0 && in_use.clients.is_empty());
+        assert!(in_use.count == 0 && in_use.clients.values().all(|own| *own == 0));
         for greedy in [1, 2, 9, 20] {
-            let mut in_use = InUse::NONE;
+            let mut in_use = InUse::default();
             for _ in 0..100 {
                 (0..greedy).for_each(|client| _ = in_use.add(Asker::new(client), 100));
             }

@@ -1,5 +1,5 @@
 //! When one question goes to which server, where they are strictly asked one after the other
-//! ([`Order::Strict`](super::Order::Strict)): a state machine without sockets and without a clock.
+//! ([`Order::Strict`](crate::settings::Order::Strict)): a state machine without sockets and without a clock.
 //!
 //! Each server has an equal share of the time, in the order of the list, whatever is known of it. The next one has its turn
 //! when that is over, or when the one before cannot be reached or sends something malformed. All that were asked are
@@ -13,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::budget::Asker;
 use super::ranking::Servers;
 use super::schedule::Step;
+use crate::forward::message::Asker;
 
 /// Repeats of one question to one server.
 const MAX_REPEATS: u32 = 3;
@@ -26,7 +26,7 @@ const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The state of one question.
 #[derive(Debug)]
-pub(super) struct Strict {
+pub(in crate::forward) struct Strict {
     count: usize,
     /// Whose question it is.
     client: Option<Asker>,
@@ -56,7 +56,7 @@ struct Turn {
 
 impl Strict {
     /// A question that begins `now` and may take `timeout`, to so many servers.
-    pub(super) fn new(count: usize, client: Option<Asker>, timeout: Duration, now: Instant) -> Strict {
+    pub(in crate::forward) fn new(count: usize, client: Option<Asker>, timeout: Duration, now: Instant) -> Strict {
         let share = (timeout / u32::try_from(count.max(1)).unwrap_or(u32::MAX)).min(A_DAY);
         let ends = now.checked_add(timeout).unwrap_or(now + A_DAY);
         Strict {
@@ -73,7 +73,7 @@ impl Strict {
     }
 
     /// What to do `now`.
-    pub(super) fn next(&mut self, now: Instant, servers: &impl Servers) -> Step {
+    pub(in crate::forward) fn next(&mut self, now: Instant, servers: &impl Servers) -> Step {
         if let Some(server) = self.reply {
             return Step::Give(server);
         }
@@ -116,12 +116,12 @@ impl Strict {
     }
 
     /// The server replied, whatever it said, and its reply is in hand.
-    pub(super) fn answered(&mut self, server: usize) {
+    pub(in crate::forward) fn answered(&mut self, server: usize) {
         self.reply = Some(server);
     }
 
     /// The server failed.
-    pub(super) fn failed(&mut self, server: usize) {
+    pub(in crate::forward) fn failed(&mut self, server: usize) {
         self.listening.retain(|other| *other != server);
         if self.turn.as_ref().is_some_and(|turn| turn.server == server) {
             self.turn = None;
@@ -129,7 +129,7 @@ impl Strict {
     }
 
     /// The server replied, and the rest of its answer is being fetched; `with_reply` if what there is can be relayed.
-    pub(super) fn heard(&mut self, server: usize, with_reply: bool) {
+    pub(in crate::forward) fn heard(&mut self, server: usize, with_reply: bool) {
         if let Some(turn) = self.turn.as_mut().filter(|turn| turn.server == server) {
             turn.repeat_at = None;
         }

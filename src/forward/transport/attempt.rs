@@ -5,20 +5,19 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use super::budget::Asker;
-use super::datagram::{Exchange, is_ours};
-use super::query::Question;
-use super::state::{UpstreamState, now};
-use super::stream::{self, NotConnected};
+use super::tcp::{self, NotConnected};
+use super::udp::{UdpQuery, is_ours};
+use super::{Connections, now};
+use crate::forward::message::{Asker, Question};
 use crate::settings::{Address, Transport};
 use crate::wire::rcode;
 
 /// Why a server is done with. `Display` is for the log: it may name paths, and quote certificates.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AttemptError {
+pub(in crate::forward) enum AttemptError {
     /// It cannot be reached, did not prove who it is, or hung up.
     #[error("{}", said(.0))]
     Network(#[from] io::Error),
@@ -28,7 +27,7 @@ pub(super) enum AttemptError {
         /// The response code.
         rcode: u16,
         /// The whole message.
-        reply: Vec<u8>,
+        reply: Arc<[u8]>,
     },
     /// Its reply makes no sense.
     #[error("sent a malformed reply")]
@@ -37,7 +36,7 @@ pub(super) enum AttemptError {
 
 impl AttemptError {
     /// What a client is told (answers.md H6): nothing that a path, a URL or a certificate says.
-    pub(super) fn brief(&self) -> &'static str {
+    pub(in crate::forward) fn brief(&self) -> &'static str {
         let error = match self {
             AttemptError::Network(error) => error,
             AttemptError::Failed { rcode, .. } => return failed(*rcode),
@@ -80,123 +79,136 @@ fn is_not_connected(error: &io::Error) -> bool {
 
 /// True if an error says that the server cannot be reached: all do that come for a datagram, and over a connection those of
 /// making it. One that ended at work says nothing: that may be because of what was asked.
-pub(super) fn is_unreachable(error: &io::Error, is_datagram: bool) -> bool {
+pub(in crate::forward) fn is_unreachable(error: &io::Error, is_datagram: bool) -> bool {
     is_datagram || is_not_connected(error)
 }
 
 /// A message that is the reply to what was asked.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(in crate::forward) struct Received {
     /// As it came.
-    pub(super) message: Vec<u8>,
+    pub(in crate::forward) message: Arc<[u8]>,
+    /// When.
+    pub(in crate::forward) at: Instant,
     /// There may be more of it than there was room for.
-    pub(super) cut: bool,
+    pub(in crate::forward) cut: bool,
     /// The name was not spelled as it was sent: not to be trusted.
-    pub(super) respelled: bool,
+    pub(in crate::forward) respelled: bool,
     /// No connection had to be made for it, so that the time that it took says how fast the server is.
-    pub(super) reused: bool,
+    pub(in crate::forward) reused: bool,
 }
 
 /// How one attempt goes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct AttemptOptions {
+pub(in crate::forward) struct AttemptOptions {
     /// Over a connection, also where the server's transport begins with a datagram.
-    pub(super) connected: bool,
+    pub(in crate::forward) connected: bool,
     /// With an OPT.
-    pub(super) edns: bool,
+    pub(in crate::forward) edns: bool,
     /// With the name spelled at random, in a datagram.
-    pub(super) randomize_case: bool,
+    pub(in crate::forward) randomize_case: bool,
     /// Over a connection that was made later than this: an older one is taken to be dead.
-    pub(super) newer_than: Option<Instant>,
+    pub(in crate::forward) newer_than: Option<Instant>,
     /// Whose question it is; `None` for our own, and where nobody says.
-    pub(super) client: Option<Asker>,
+    pub(in crate::forward) client: Option<Asker>,
 }
 
 impl AttemptOptions {
     /// With an OPT, in the way that the transport begins with.
-    pub(super) const USUAL: AttemptOptions =
+    pub(in crate::forward) const USUAL: AttemptOptions =
         AttemptOptions { connected: false, edns: true, randomize_case: false, newer_than: None, client: None };
 }
 
 type Receiving = Pin<Box<dyn Future<Output = io::Result<Received>> + Send>>;
 
 /// A query that was sent to a server, and the wait for its reply. It waits for ever; dropping it ends the wait.
-pub(super) struct Attempt {
+pub(in crate::forward) struct Attempt {
     /// The server's place in its list.
-    pub(super) server: usize,
-    pub(super) options: AttemptOptions,
+    pub(in crate::forward) server: usize,
+    pub(in crate::forward) options: AttemptOptions,
     /// When it was first sent, and last.
-    pub(super) first_sent: Instant,
-    pub(super) sent: Instant,
-    receiving: Receiving,
-    /// What is sent again, if it is a datagram.
-    exchange: Option<Arc<Exchange>>,
+    pub(in crate::forward) first_sent: Instant,
+    pub(in crate::forward) sent: Instant,
+    connections: Arc<Connections>,
+    waiting: Waiting,
+}
+
+/// At what it waits.
+enum Waiting {
+    Datagram(UdpQuery),
+    Connection(Receiving),
 }
 
 impl Attempt {
-    /// Asks `state`, the server of this place.
+    /// Asks the server of this place, to which these connections are. `now` is the time.
     ///
     /// # Errors
     /// Those of the system, if a datagram cannot be sent.
-    pub(super) fn start(
+    pub(in crate::forward) fn start(
         server: usize,
-        state: &Arc<UpstreamState>,
+        connections: &Arc<Connections>,
         question: &Question,
         options: AttemptOptions,
+        now: Instant,
     ) -> io::Result<Attempt> {
-        let sent = now();
-        state.asked();
-        let (receiving, exchange): (Receiving, _) =
-            if state.upstream.transport() == Transport::Plain && !options.connected {
-                let to = socket_address(state.upstream.address())?;
-                let exchange = Exchange::send(state, to, question, options)?;
-                (Box::pin(exchange.clone().receive()), Some(exchange))
-            } else {
-                (Box::pin(connected(state.clone(), question.clone(), options)), None)
-            };
-        Ok(Attempt { server, options, first_sent: sent, sent, receiving, exchange })
+        connections.traffic.asked();
+        let waiting = if connections.is_datagram() && !options.connected {
+            let to = socket_address(connections.upstream.address())?;
+            Waiting::Datagram(UdpQuery::send(connections, to, question, options, now)?)
+        } else {
+            Waiting::Connection(Box::pin(connected(connections.clone(), question.clone(), options)))
+        };
+        Ok(Attempt { server, options, first_sent: now, sent: now, connections: connections.clone(), waiting })
     }
 
     /// True if it is a datagram.
-    pub(super) fn is_datagram(&self) -> bool {
-        self.exchange.is_some()
+    pub(in crate::forward) fn is_datagram(&self) -> bool {
+        matches!(self.waiting, Waiting::Datagram(_))
     }
 
     /// True if the datagram was sent more than once.
-    pub(super) fn is_repeated(&self) -> bool {
+    pub(in crate::forward) fn is_repeated(&self) -> bool {
         self.sent > self.first_sent
     }
 
     /// Sends the same datagram again, out of the same socket.
-    pub(super) fn repeat(&mut self, state: &UpstreamState) -> io::Result<()> {
-        let Some(exchange) = &self.exchange else { return Ok(()) };
-        state.asked();
+    pub(in crate::forward) fn repeat(&mut self) -> io::Result<()> {
+        let Waiting::Datagram(query) = &self.waiting else { return Ok(()) };
+        self.connections.traffic.asked();
         self.sent = now();
-        exchange.repeat()
+        query.repeat(&self.connections.traffic)
     }
 
     /// The end of the wait.
-    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Received>> {
-        self.receiving.as_mut().poll(context)
+    pub(in crate::forward) fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Received>> {
+        let traffic = &self.connections.traffic;
+        let ended = ready!(match &mut self.waiting {
+            Waiting::Datagram(query) => query.poll_reply(traffic, context),
+            Waiting::Connection(receiving) => receiving.as_mut().poll(context),
+        });
+        Poll::Ready(ended.map(|message| {
+            let received = Received { at: now(), ..message };
+            let after = received.at.saturating_duration_since(self.sent);
+            traffic.tap.reply(!self.is_datagram(), &received.message, after);
+            received
+        }))
     }
 
     /// After its reply: the socket may serve another question.
-    pub(super) fn finish(self) {
-        let is_repeated = self.is_repeated();
-        drop(self.receiving);
-        if let Some(exchange) = self.exchange.and_then(Arc::into_inner)
-            && !is_repeated
+    pub(in crate::forward) fn finish(self, now: Instant) {
+        if !self.is_repeated()
+            && let Waiting::Datagram(query) = self.waiting
         {
-            exchange.recycle();
+            query.recycle(&self.connections.sockets, now);
         }
     }
 }
 
-async fn connected(state: Arc<UpstreamState>, question: Question, options: AttemptOptions) -> io::Result<Received> {
-    match state.upstream.transport() {
-        Transport::Plain | Transport::Tcp => stream::exchange(&state, &question, options).await,
+async fn connected(connections: Arc<Connections>, question: Question, options: AttemptOptions) -> io::Result<Received> {
+    match connections.upstream.transport() {
+        Transport::Plain | Transport::Tcp => tcp::exchange(&connections, &question, options).await,
         #[cfg(feature = "encrypted")]
-        Transport::Tls | Transport::Https | Transport::Quic => stream::exchange(&state, &question, options).await,
+        Transport::Tls | Transport::Https | Transport::Quic => tcp::exchange(&connections, &question, options).await,
         #[cfg(not(feature = "encrypted"))]
         Transport::Tls | Transport::Https | Transport::Quic => {
             Err(io::Error::other("this build has no encrypted transports (feature `encrypted`)"))

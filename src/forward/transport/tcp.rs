@@ -20,11 +20,11 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::attempt::{AttemptOptions, Received, said, socket_address};
-use super::datagram::is_ours;
-use super::pipeline::{Unanswered, serve};
-use super::query::Question;
-use super::sockets::make_room;
-use super::state::{Counters, UpstreamState, now};
+use super::multiplexer::{Unanswered, serve};
+use super::udp::is_ours;
+use super::udp_pool::make_room;
+use super::{Connections, Traffic, now};
+use crate::forward::message::Question;
 use crate::settings::{Transport, Upstream};
 
 /// How long a connection may take to be made, its handshake among it.
@@ -42,7 +42,7 @@ pub(super) type Stream = Box<dyn Duplex>;
 
 /// A question on its way to a connection.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct PipelinedQuery {
     pub(super) question: Question,
     /// With an OPT.
     pub(super) edns: bool,
@@ -73,7 +73,7 @@ impl Default for Streams {
 
 #[derive(Debug, Clone)]
 struct Connection {
-    asks: mpsc::Sender<Asked>,
+    asks: mpsc::Sender<PipelinedQuery>,
     opened: Instant,
 }
 
@@ -88,7 +88,7 @@ impl Streams {
     }
 
     /// The connection in use and whether it was there already; or a new one, if there is none made later than said.
-    fn get(&self, server: &UpstreamState, newer_than: Option<Instant>) -> (Connection, bool) {
+    fn get(&self, server: &Connections, newer_than: Option<Instant>) -> (Connection, bool) {
         let mut slot = self.slot();
         if let Some(connection) = slot.connection.as_ref()
             && !connection.asks.is_closed()
@@ -109,23 +109,23 @@ impl Streams {
 
 impl Connection {
     /// Starts the task that makes the connection.
-    fn open(server: &UpstreamState) -> Connection {
+    fn open(server: &Connections) -> Connection {
         let (asks, receiver) = mpsc::channel(QUEUE);
-        server.counters.connecting();
-        let counters = server.counters.clone();
+        server.traffic.connecting();
+        let traffic = server.traffic.clone();
         match server.upstream.transport() {
             #[cfg(feature = "encrypted")]
             Transport::Https | Transport::Quic => {
-                tokio::spawn(super::session::run(super::session::dial(server), receiver, counters))
+                tokio::spawn(super::doh_doq::run(super::doh_doq::dial(server), receiver, traffic))
             }
-            _ => tokio::spawn(run(dial(server), receiver, counters)),
+            _ => tokio::spawn(run(dial(server), receiver, traffic)),
         };
         Connection { asks, opened: now() }
     }
 
     async fn ask(&self, question: &Question, edns: bool) -> io::Result<Vec<u8>> {
         let (reply, received) = oneshot::channel();
-        let asked = Asked { question: question.clone(), edns, reply };
+        let asked = PipelinedQuery { question: question.clone(), edns, reply };
         match self.asks.send(asked).await {
             Ok(()) => received.await.unwrap_or_else(|_| Err(ErrorKind::ConnectionAborted.into())),
             Err(_) => Err(ErrorKind::ConnectionAborted.into()),
@@ -137,11 +137,17 @@ impl Connection {
 /// servers do with idle ones (RFC 7766 §6.2.4). A server that hangs up on questions is asked each over a connection of its
 /// own for a while.
 pub(super) async fn exchange(
-    server: &UpstreamState,
+    server: &Connections,
     question: &Question,
     options: AttemptOptions,
 ) -> io::Result<Received> {
-    let whole = |message, reused| Received { message, cut: false, respelled: false, reused };
+    let whole = |message: Vec<u8>, reused| Received {
+        message: message.into(),
+        at: now(),
+        cut: false,
+        respelled: false,
+        reused,
+    };
     let streams = &server.streams;
     let mut newer_than = options.newer_than;
     let mut again = true;
@@ -165,7 +171,7 @@ pub(super) async fn exchange(
 }
 
 /// What makes a connection to the server.
-fn dial(server: &UpstreamState) -> impl Future<Output = io::Result<Stream>> + Send + 'static {
+fn dial(server: &Connections) -> impl Future<Output = io::Result<Stream>> + Send + 'static {
     let upstream = server.upstream.clone();
     #[cfg(feature = "encrypted")]
     let tls = server.tls.clone();
@@ -201,12 +207,12 @@ async fn connect_once(upstream: &Upstream, to: SocketAddr) -> io::Result<TcpStre
 /// The task of a connection: makes it and serves it; those who ask meanwhile wait, and hear of it when it fails.
 async fn run(
     dial: impl Future<Output = io::Result<Stream>> + Send,
-    mut asks: mpsc::Receiver<Asked>,
-    counters: Arc<Counters>,
+    mut asks: mpsc::Receiver<PipelinedQuery>,
+    traffic: Arc<Traffic>,
 ) {
     let connected = timeout(CONNECT, dial).await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()));
     let error = match connected {
-        Ok(stream) => serve(stream, &mut asks, &counters).await,
+        Ok(stream) => serve(stream, &mut asks, &traffic).await,
         Err(error) => not_connected(error),
     };
     asks.close();

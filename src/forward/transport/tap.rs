@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::settings::{Transport, Upstream};
 
-/// Sees the messages to and from upstreams; see [`Forwarder::set_tap`](super::Forwarder::set_tap).
+/// Sees the messages to and from upstreams; see [`Forwarder::set_tap`](crate::forward::Forwarder::set_tap).
 ///
 /// It is called by whoever sends or receives: what it does delays the question.
 pub trait Tap: fmt::Debug + Send + Sync {
@@ -34,7 +34,7 @@ pub struct Tapped<'m> {
 }
 
 /// The tap of a forwarder, once there is one.
-pub(super) type TapSlot = Arc<OnceLock<Arc<dyn Tap>>>;
+pub(in crate::forward) type TapSlot = Arc<OnceLock<Arc<dyn Tap>>>;
 
 /// Where the messages of one server can be seen.
 #[derive(Debug)]
