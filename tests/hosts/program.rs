@@ -1,4 +1,4 @@
-//! 1, 3 and 4 with the program: two hosts with bridges and containers, routes between them, `dig` and `wget`.
+//! 1, 3 and 4 with the program: two hosts with bridges and containers, routes between them, `dig` and `curl`.
 
 use std::time::{Duration, Instant};
 
@@ -87,14 +87,15 @@ remote_subnets = ["10.88.0.0/16"]
         wait_or(DEADLINE, || self.dig(&[name]) == address, || format!("{name}: {:?}", self.dig(&[name])));
     }
 
-    fn wget(&self, url: &str) -> String {
-        self.container.run(&["busybox", "wget", "-q", "-T", "5", "-O", "-", url]).stdout
+    fn curl(&self, url: &str) -> String {
+        let done = self.container.run(&["curl", "--silent", "--show-error", "--max-time", "5", url]);
+        (done.stdout + &done.stderr).trim().to_owned()
     }
 }
 
 #[test]
 fn a1_containers_of_two_hosts_find_and_reach_each_other() {
-    needs_root!("etcd", "etcdctl", "dig", "busybox");
+    needs_root!("etcd", "etcdctl", "dig", "busybox", "curl");
     let mut cluster = Cluster::of(1);
     let (one, two) = (Machine::new(&cluster, 1), Machine::new(&cluster, 2));
     let state = format!("state = {:?}", cluster.path().join("one/store.json"));
@@ -105,13 +106,13 @@ fn a1_containers_of_two_hosts_find_and_reach_each_other() {
     let _servers = [one.serve(cluster.path(), "this is web"), two.serve(cluster.path(), "this is queue")];
     wait_or(
         DEADLINE,
-        || one.wget("http://queue.internal:8080/") == "this is queue",
-        || one.wget("http://queue.internal:8080/"),
+        || one.curl("http://queue.internal:8080/") == "this is queue",
+        || one.curl("http://queue.internal:8080/"),
     );
     wait_or(
         DEADLINE,
-        || two.wget("http://web.internal:8080/") == "this is web",
-        || two.wget("http://web.internal:8080/"),
+        || two.curl("http://web.internal:8080/") == "this is web",
+        || two.curl("http://web.internal:8080/"),
     );
     assert_eq!(one.dig(&["-x", "10.88.2.10"]), "queue.internal.");
     assert_eq!(one.dig(&["_http._tcp.queue.internal", "SRV"]), "0 1 8080 queue-1.host-b.internal.");
