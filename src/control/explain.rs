@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::forward::{Choice, Forwarder, Question, Reason};
-use crate::responder::{Client, Explanation, Finding, HostView, Responder, ResponderOptions, Verdict, WhoAsks};
+use crate::responder::{Client, ClientIdentity, Explanation, Finding, HostView, Responder, ResponderOptions, Verdict};
 use crate::server::listener;
 use crate::table::{Clients, Endpoint, Found, NameTable, Network, Snapshot};
 use crate::wire::message::flag;
@@ -452,7 +452,7 @@ struct Teller<'t> {
 impl Teller<'_> {
     fn tell(&self) -> Told {
         let (name, who) = (self.inquiry.name.to_string(), self.who());
-        if matches!(self.explanation.client, WhoAsks::Forbidden) {
+        if matches!(self.explanation.client, ClientIdentity::Forbidden) {
             return Told {
                 result: "refused",
                 conclusion: format!("{who} gets no answer: it may not ask on network {}.", self.asker.network.name()),

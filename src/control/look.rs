@@ -7,7 +7,7 @@ use crate::forward::{CacheEntry, CacheState, UpstreamStatus};
 use crate::responder::{HostAnswer, HostView};
 use crate::server::{ListenerState, ListenerStatus, Server};
 use crate::table::{NameEntry, NameTable, Network};
-use crate::wire::{fragment, rcode, rtype};
+use crate::wire::{rcode, rrset, rtype};
 
 use super::dnstap::{Dnstap, DnstapStatus};
 use super::records::Said;
@@ -213,7 +213,7 @@ fn chosen(table: &NameTable, only: Option<&str>) -> Option<Vec<Arc<Network>>> {
 }
 
 fn name(entry: &NameEntry) -> shapes::Name {
-    let addresses = [entry.a(), entry.aaaa()].into_iter().flat_map(fragment::iter).filter_map(fragment::address_of);
+    let addresses = [entry.a(), entry.aaaa()].into_iter().flat_map(rrset::iter).filter_map(rrset::address_of);
     let others = entry.record_sets().iter().filter(|set| !matches!(set.rtype, rtype::A | rtype::AAAA));
     shapes::Name {
         name: entry.name().to_string(),

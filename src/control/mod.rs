@@ -1,4 +1,4 @@
-//! Looking into a running server, and steering it: HTTP/1.1 and JSON on a unix socket, described by `docs/openapi.json`.
+//! Inspecting and controlling a running server: HTTP/1.1 and JSON on a unix socket, described by `docs/openapi.json`.
 //!
 //! [`Control::start`] serves a [`Server`] beside its queries, on the runtime that it is called in, which should not be one of
 //! the server's own. Whoever may open the socket may look; changing something takes root, the server's own user, or the

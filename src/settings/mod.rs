@@ -1,4 +1,4 @@
-//! What a server is told, as plain values with defaults: no I/O, and in every build. The configuration file is read straight
+//! A server's settings, as plain values with defaults: no I/O, and in every build. The configuration file is read straight
 //! into them, and embedders fill them by hand. Knows nothing of networks, which have settings of their own in
 //! [`table`](crate::table).
 
@@ -28,10 +28,10 @@ pub use upstream::{Transport, Upstream, UpstreamError};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerSettings {
-    /// Where questions are forwarded to, and the cache.
+    /// Where queries are forwarded to, and the cache.
     pub forward: ForwardOptions,
     /// What is answered beside the names of networks.
     pub responder: ResponderOptions,
-    /// What clients may have at a time.
+    /// The limits on clients.
     pub limits: Limits,
 }

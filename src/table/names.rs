@@ -6,19 +6,19 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::wire::{Name, fragment, rtype};
+use crate::wire::{Name, rrset, rtype};
 
 use super::attachment::Attachment;
 use super::endpoint::{Endpoint, EndpointState, Health};
+use super::hamt::{Hamt, Keyed, hash_of};
 use super::record::Record;
 use super::settings::{HealthPolicy, Settings};
-use super::shards::{Keyed, Shards, hash_of};
 use super::sharing::Spread;
 
 /// All forward names of one network.
 #[derive(Debug, Clone, Default)]
 pub(super) struct NameIndex {
-    entries: Shards<NameEntry>,
+    entries: Hamt<NameEntry>,
     /// How many of the names are wildcards.
     wildcards: usize,
 }
@@ -49,7 +49,7 @@ enum Body {
     /// Nothing: it is about to change.
     Empty,
     /// The common name: one endpoint, at most one IPv4 address that answers, nothing below it.
-    Lone { owner: Arc<Attachment>, a: Option<[u8; fragment::A_LEN]> },
+    Lone { owner: Arc<Attachment>, a: Option<[u8; rrset::A_LEN]> },
     /// Any other. Shared, so that the records stay where they are in memory when the map is copied.
     Full(Arc<Full>),
 }
@@ -292,15 +292,12 @@ impl NameEntry {
                 _ => {}
             }
         }
-        let mut seen: HashSet<IpAddr, RandomState> = [&a, &aaaa]
-            .into_iter()
-            .flat_map(|records| fragment::iter(records))
-            .filter_map(fragment::address_of)
-            .collect();
+        let mut seen: HashSet<IpAddr, RandomState> =
+            [&a, &aaaa].into_iter().flat_map(|records| rrset::iter(records)).filter_map(rrset::address_of).collect();
         for owner in self.serving(settings) {
             for &address in owner.endpoint().addresses().iter().filter(|address| seen.insert(**address)) {
                 let records = if address.is_ipv4() { &mut a } else { &mut aaaa };
-                fragment::push_address(records, settings.ttl, address);
+                rrset::push_address(records, settings.ttl, address);
             }
         }
         if self.a() != a || self.aaaa() != aaaa {
@@ -311,7 +308,7 @@ impl NameEntry {
     }
 
     /// The A record of a name that is [`Body::Lone`], if it answers with one; `None` if the name is more than that.
-    fn lone_record(&self, settings: &Settings) -> Option<Option<[u8; fragment::A_LEN]>> {
+    fn lone_record(&self, settings: &Settings) -> Option<Option<[u8; rrset::A_LEN]>> {
         let [owner] = self.owners() else { return None };
         if self.statics().is_some() || self.children() > 0 {
             return None;
@@ -322,7 +319,7 @@ impl NameEntry {
             _ => return None,
         };
         let serves = self.serving(settings).next().is_some();
-        Some(serves.then(|| fragment::a(settings.ttl, v4)))
+        Some(serves.then(|| rrset::a(settings.ttl, v4)))
     }
 }
 
@@ -376,7 +373,7 @@ impl NameIndex {
                     return;
                 }
                 let mut bytes = Vec::new();
-                fragment::push(&mut bytes, record.rtype(), record.ttl().unwrap_or(ttl), &[record.rdata()]);
+                rrset::push(&mut bytes, record.rtype(), record.ttl().unwrap_or(ttl), &[record.rdata()]);
                 match statics.sets.iter_mut().find(|set| set.rtype == record.rtype()) {
                     Some(set) => set.records = [&set.records, &bytes[..]].concat().into(),
                     None => statics.sets.push(RecordSet { rtype: record.rtype(), records: bytes.into() }),

@@ -13,11 +13,11 @@ use super::builder::{NetworkBuilder, gateways_of};
 use super::endpoint::Endpoint;
 use super::error::TableError;
 use super::feed::Event;
+use super::hamt::Keyed;
 use super::name_table::Registry;
 use super::names::key_of;
 use super::record::Record;
 use super::settings::Settings;
-use super::shards::Keyed;
 use super::snapshot::{Snapshot, zones_of};
 use crate::settings::Address;
 use crate::wire::Name;
@@ -46,7 +46,7 @@ pub struct Network {
     snapshot: ArcSwap<Snapshot>,
     writer: Mutex<Writer>,
     /// Set once, when the network joins a table.
-    home: OnceLock<Home>,
+    home: OnceLock<TableRef>,
 }
 
 /// A network's [`Snapshot`], as it was when it was asked for. Cheaper than an `Arc`, and not to be kept: its clone is an `Arc`.
@@ -63,7 +63,7 @@ impl Deref for SnapshotRef {
 
 /// The table that a network belongs to, and the network's own place in it.
 #[derive(Debug)]
-struct Home {
+struct TableRef {
     registry: Arc<Registry>,
     this: Weak<Network>,
 }
@@ -240,7 +240,7 @@ impl Network {
             return Err(TableError::NetworkRemoved(self.name.to_string()).into());
         }
         let old = self.snapshot.load_full();
-        let meetings = self.home.get().map_or(0, |home| home.registry.meetings());
+        let join_epoch = self.home.get().map_or(0, |home| home.registry.join_epoch());
         let mut change = Change::new(&self.name, &old, self.home.get());
         make(&mut change)?;
         change.renew_if_pending();
@@ -263,7 +263,7 @@ impl Network {
         subnets.inspect(|settings| home.join_subnets(settings));
         self.snapshot.store(Arc::new(next));
         // Once more, if another network may have come by meanwhile, and found the old snapshot's attachment.
-        if home.registry.meetings() != meetings {
+        if home.registry.join_epoch() != join_epoch {
             attached.iter().chain(&renewed).for_each(|attachment| home.registry.join(attachment, &home.this));
         }
         home.leave(&left, &went);
@@ -282,14 +282,14 @@ impl Network {
 
     /// The other networks of the table that may have an endpoint with this address; their snapshots have the last word.
     pub(crate) fn networks_near(&self, address: IpAddr) -> impl Iterator<Item = Arc<Network>> {
-        let near = self.home.get().map(|home| home.registry.blocks.near(address)).unwrap_or_default();
+        let near = self.home.get().map(|home| home.registry.addresses.near(address)).unwrap_or_default();
         near.into_iter().filter(|network| !std::ptr::eq(&**network, self))
     }
 
     /// The networks of the table in whose subnets an address lies, those with the longest prefix first; their snapshots have
     /// the last word.
     pub(crate) fn networks_around(&self, address: IpAddr) -> impl Iterator<Item = Arc<Network>> {
-        self.home.get().into_iter().flat_map(move |home| home.registry.blocks.around(address))
+        self.home.get().into_iter().flat_map(move |home| home.registry.addresses.around(address))
     }
 
     /// Joins a table, before anybody else has the network: the endpoints' memberships become the table's.
@@ -297,7 +297,7 @@ impl Network {
         self.lock().base = None;
         let _writer = self.lock();
         let this = Arc::downgrade(self);
-        if self.home.set(Home { registry: registry.clone(), this: this.clone() }).is_err() {
+        if self.home.set(TableRef { registry: registry.clone(), this: this.clone() }).is_err() {
             return;
         }
         let snapshot = self.snapshot.load();
@@ -338,10 +338,10 @@ fn ids(attachments: &[Arc<Attachment>]) -> impl Iterator<Item = Box<str>> {
     attachments.iter().map(|attachment| attachment.endpoint().id().into())
 }
 
-impl Home {
+impl TableRef {
     /// Notes what the network's snapshot is about to have.
     fn join(&self, marks: &Marks) {
-        marks.addresses.iter().for_each(|&address| self.registry.blocks.join(address, &self.this));
+        marks.addresses.iter().for_each(|&address| self.registry.addresses.join(address, &self.this));
         marks.projects.iter().for_each(|project| self.registry.zones.join_project(project, &self.this));
     }
 
@@ -350,7 +350,7 @@ impl Home {
         for attachment in endpoints.iter().filter(|attachment| !attachment.is_remote()) {
             self.registry.leave(attachment.endpoint().id(), &self.this);
         }
-        marks.addresses.iter().for_each(|&address| self.registry.blocks.leave(address, &self.this));
+        marks.addresses.iter().for_each(|&address| self.registry.addresses.leave(address, &self.this));
         marks.projects.iter().for_each(|project| self.registry.zones.leave_project(project, &self.this));
     }
 
@@ -358,14 +358,14 @@ impl Home {
         settings
             .subnets_with_strangers()
             .iter()
-            .for_each(|&subnet| self.registry.blocks.join_subnet(subnet, &self.this));
+            .for_each(|&subnet| self.registry.addresses.join_subnet(subnet, &self.this));
     }
 
     fn leave_subnets(&self, settings: &Settings) {
         settings
             .subnets_with_strangers()
             .iter()
-            .for_each(|&subnet| self.registry.blocks.leave_subnet(subnet, &self.this));
+            .for_each(|&subnet| self.registry.addresses.leave_subnet(subnet, &self.this));
     }
 }
 
@@ -404,7 +404,7 @@ pub struct Change<'n> {
     next: Snapshot,
     /// Settings and records that the network is to have; made part of `next` once, at the end.
     pending: Option<Pending>,
-    home: Option<&'n Home>,
+    home: Option<&'n TableRef>,
     /// Names whose records are still to be made.
     touched: Vec<Name>,
     attached: Vec<Arc<Attachment>>,
@@ -425,7 +425,7 @@ struct Pending {
 }
 
 impl<'n> Change<'n> {
-    fn new(network: &'n str, old: &Snapshot, home: Option<&'n Home>) -> Change<'n> {
+    fn new(network: &'n str, old: &Snapshot, home: Option<&'n TableRef>) -> Change<'n> {
         Change {
             network,
             next: old.clone(),

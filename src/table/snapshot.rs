@@ -12,10 +12,10 @@ use crate::wire::{MAX_NAME, Name, is_label_start};
 
 use super::attachment::Attachment;
 use super::endpoint::{Endpoint, Protocol, spellings};
+use super::hamt::{Hamt, Keyed, hash_of};
 use super::names::{NameEntry, NameIndex, key_of};
 use super::origin::{Origin, RefusedName};
 use super::settings::Settings;
-use super::shards::{Keyed, Shards, hash_of};
 
 /// A network at one moment. A query sees exactly one of these a network (answers.md T7).
 #[derive(Debug, Clone)]
@@ -29,9 +29,9 @@ pub struct Snapshot {
     /// Names of other hosts are not known yet: see [`Change::await_remote`](super::Change::await_remote).
     pub(super) awaits_remote: bool,
     pub(super) names: NameIndex,
-    pub(super) v4: Shards<Holders<Ipv4Addr>>,
-    pub(super) v6: Shards<Holders<Ipv6Addr>>,
-    pub(super) endpoints: Shards<Arc<Attachment>>,
+    pub(super) v4: Hamt<Holders<Ipv4Addr>>,
+    pub(super) v6: Hamt<Holders<Ipv6Addr>>,
+    pub(super) endpoints: Hamt<Arc<Attachment>>,
 }
 
 /// What a name of the network may end in: the network's name, a domain, or both (answers.md N1).
@@ -218,9 +218,9 @@ impl Snapshot {
             added,
             awaits_remote: false,
             names,
-            v4: Shards::default(),
-            v6: Shards::default(),
-            endpoints: Shards::default(),
+            v4: Hamt::default(),
+            v6: Hamt::default(),
+            endpoints: Hamt::default(),
         }
     }
 
@@ -511,7 +511,7 @@ impl Snapshot {
     }
 }
 
-fn add_holder<A: Copy + Hash + Eq>(to: &mut Shards<Holders<A>>, address: A, attachment: &Arc<Attachment>) {
+fn add_holder<A: Copy + Hash + Eq>(to: &mut Hamt<Holders<A>>, address: A, attachment: &Arc<Attachment>) {
     to.edit(
         &address,
         || Some(Holders::nobody(address)),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use callsign::responder::{HostAnswer, HostView, WhoAsks};
+use callsign::responder::{ClientIdentity, HostAnswer, HostView};
 use callsign::table::{
     Clients, Endpoint, EndpointBuilder, Event, Health, HealthPolicy, Merge, Network, NetworkBuilder, Origin, Port,
     Protocol, Reach, RefusedName, ReverseNames, Sharing, Spread, TableError, Untaken,
@@ -62,10 +62,13 @@ fn v7_an_endpoint_of_another_host_is_never_a_client() {
         ]);
         // host-b's queue asks from its own address: it is nobody, here and at the gateway of another network.
         let there = world.client("shop", "10.20.2.12");
-        assert!(!matches!(there.explain("db", A).client, WhoAsks::Endpoint(_) | WhoAsks::Elsewhere { .. }));
+        assert!(!matches!(
+            there.explain("db", A).client,
+            ClientIdentity::Endpoint(_) | ClientIdentity::Elsewhere { .. }
+        ));
         check(there.ask("own", A), "forward: own");
         let elsewhere = world.client("blog", "10.20.2.12").explain("site", A).client;
-        assert!(!matches!(elsewhere, WhoAsks::Endpoint(_) | WhoAsks::Elsewhere { .. }), "{elsewhere:?}");
+        assert!(!matches!(elsewhere, ClientIdentity::Endpoint(_) | ClientIdentity::Elsewhere { .. }), "{elsewhere:?}");
     }
 }
 
@@ -75,7 +78,7 @@ fn v7_an_address_of_this_host_stays_its_clients() {
     // Another host says that it has the proxy's address, and says so last.
     world.network("shop").attach(built(remote("host-b", "thief", "10.10.1.6", &["thief"]))).unwrap();
     let proxy = world.client("shop", "10.10.1.6");
-    assert_eq!(proxy.explain("db", A).client, WhoAsks::Endpoint("proxy-1".into()));
+    assert_eq!(proxy.explain("db", A).client, ClientIdentity::Endpoint("proxy-1".into()));
     check(proxy.ask("site", A), "NOERROR: site A 10.10.2.4");
     check(proxy.ask("6.1.10.10.in-addr.arpa", PTR), "NOERROR: 6.1.10.10.in-addr.arpa PTR proxy.internal");
 }

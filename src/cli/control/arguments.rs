@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 /// Which server, and how its answer is written.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct Target {
-    /// The server's control socket, by its path or its name (podman); without it the one that runs
+    /// The server's control socket, by path or name (podman) [default: the running server's]
     #[arg(long, value_name = "SOCKET")]
     pub(in crate::cli) socket: Option<String>,
     /// Write JSON
@@ -125,9 +125,9 @@ pub(super) enum Only {
     Failed,
     /// Those that this server does not answer
     Refused,
-    /// Those for names outside
+    /// Those that went to an upstream
     Forwarded,
-    /// Those for names of containers
+    /// Those answered here, without an upstream
     Local,
 }
 
@@ -162,7 +162,7 @@ pub(super) enum NameCommand {
 
 /// Add a name to a network, or replace one that was added
 ///
-/// It stays over a reload, and goes at a restart unless --persist is given.
+/// It survives a reload, and with --persist a restart, too.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -180,7 +180,7 @@ pub(super) struct NameAdd {
     /// Its TTL in seconds; the network's unless given
     #[arg(long, value_name = "SECONDS")]
     pub(super) ttl: Option<u32>,
-    /// How long it stays: 90s, 10m, 2h, 7d; until it is removed unless given
+    /// How long to keep it: 90s, 10m, 2h, 7d [default: until it is removed]
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub(super) time: Option<Duration>,
     /// Keep it over a restart
@@ -202,9 +202,9 @@ pub(super) struct NameRemove {
     pub(super) target: Target,
 }
 
-/// Let the server read its configuration again, and show what changed
+/// Make the server reread its configuration, and show what changed
 ///
-/// Waits until it is done. Exits with 1 if there are mistakes: then everything stays as it is.
+/// Waits until it is done. Exits with 1 if there are errors; then nothing changes.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Reload {
     #[command(flatten)]

@@ -13,7 +13,7 @@ use super::Moment;
 use super::answer::{Answer, Mark, Verdict};
 use super::key::KeyRef;
 use crate::forward::query::{extended_errors, same_question};
-use crate::wire::message::{HEADER, Header, RecordAt, Section, flag, question_end, records, skip_name};
+use crate::wire::message::{HEADER, Header, RecordRef, Section, flag, question_end, records, skip_name};
 use crate::wire::rewrite::{Rewriter, expand};
 use crate::wire::{class, is_below, rcode, rtype};
 
@@ -42,7 +42,7 @@ impl Clamp {
     /// Gives a message the TTLs that its records have when they are given from the cache. One whose records do not lie
     /// within it is left as it is.
     pub(in crate::forward) fn apply(self, message: &mut [u8]) {
-        let Ok(found) = records(message).collect::<Result<SmallVec<[RecordAt; 8]>, _>>() else { return };
+        let Ok(found) = records(message).collect::<Result<SmallVec<[RecordRef; 8]>, _>>() else { return };
         for record in found.iter().filter(|record| record.rtype != rtype::OPT) {
             let clamp = match record.rtype {
                 // Of a negative answer; see `admit`.
@@ -153,7 +153,7 @@ impl Copy {
     fn record(
         &mut self,
         reply: &[u8],
-        record: &RecordAt,
+        record: &RecordRef,
         ttl: u32,
         in_place: bool,
         rewriter: &mut Rewriter,
@@ -184,14 +184,14 @@ struct Chain {
 }
 
 impl Chain {
-    fn read(reply: &[u8], records: &[RecordAt], key: KeyRef<'_>) -> Option<Chain> {
+    fn read(reply: &[u8], records: &[RecordRef], key: KeyRef<'_>) -> Option<Chain> {
         let answers = records.iter().filter(|record| record.section == Section::Answer);
         let answers = answers.map(|record| Some((name_at(reply, record.range.start)?, record)));
         let answers = answers.collect::<Option<Vec<_>>>()?;
-        let is_class = |record: &RecordAt| record.class == key.kind.class || key.kind.class == class::ANY;
+        let is_class = |record: &RecordRef| record.class == key.kind.class || key.kind.class == class::ANY;
         // ANY, MAILA and MAILB ask for several types (RFC 1035 §3.2.3); an OPT is no answer to anything.
         let is_any = matches!(key.kind.rtype, 253..=255);
-        let is_type = |record: &RecordAt| record.rtype != rtype::OPT && (record.rtype == key.kind.rtype || is_any);
+        let is_type = |record: &RecordRef| record.rtype != rtype::OPT && (record.rtype == key.kind.rtype || is_any);
 
         let mut chain = vec![key.name.to_vec()];
         while let Some(last) = chain.last().filter(|_| chain.len() <= ALIASES) {
@@ -205,7 +205,7 @@ impl Chain {
             }
             chain.push(target);
         }
-        let is_kept = |owner: &Vec<u8>, record: &RecordAt| {
+        let is_kept = |owner: &Vec<u8>, record: &RecordRef| {
             if !is_class(record) {
                 return false;
             }
@@ -230,7 +230,7 @@ impl Chain {
 
 /// How long a negative answer holds: the lesser of the SOA's TTL and its MINIMUM (RFC 2308 §5). The SOA has to be that of
 /// a zone that `name` can be in.
-fn soa_ttl(reply: &[u8], records: &[RecordAt], name: &[u8], class: u16) -> Option<u32> {
+fn soa_ttl(reply: &[u8], records: &[RecordRef], name: &[u8], class: u16) -> Option<u32> {
     records
         .iter()
         .filter(|record| record.section == Section::Authority && record.rtype == rtype::SOA && record.class == class)

@@ -14,7 +14,7 @@ use crate::table::{Address, Clients, NameTable, Network, NetworkBuilder, TableEr
 use crate::wire::Name;
 
 pub(super) use search::Search;
-pub(super) use write::HostEnd;
+pub(super) use write::HostDisposition;
 
 /// What the host view is called where networks are listed.
 pub const HOST_VIEW: &str = "host view";

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::responder::Turns;
+use crate::responder::Rotation;
 use crate::responder::answer::{self, Offer, Records, SmallStr};
-use crate::responder::view::Seat;
+use crate::responder::view::VisibleNetwork;
 use crate::table::{Absence, Attachment, NameEntry, Port, Protocol, ServiceName};
 use crate::wire::message::Section;
 use crate::wire::{MAX_NAME, Name, ReplyWriter, ede, rtype};
@@ -16,7 +16,7 @@ use crate::wire::{MAX_NAME, Name, ReplyWriter, ede, rtype};
 use super::{HostAnswer, HostView};
 
 /// The end of a question to the host view, where it differs from that of other questions.
-pub(in crate::responder) enum HostEnd<'v> {
+pub(in crate::responder) enum HostDisposition<'v> {
     /// Not of the view.
     Outside(&'v HostView),
     /// An alias that leads elsewhere.
@@ -33,7 +33,7 @@ pub(in crate::responder) enum HostEnd<'v> {
 #[derive(Clone, Copy)]
 pub(in crate::responder) struct Zone<'v> {
     pub(super) host: &'v HostView,
-    pub(super) seat: &'v Seat<'v>,
+    pub(super) seat: &'v VisibleNetwork<'v>,
 }
 
 /// Addresses of the host; mostly one of each family.
@@ -73,11 +73,11 @@ fn ports_of(owner: &Arc<Attachment>) -> &[Port] {
     owner.endpoint().ports()
 }
 
-impl<'v> HostEnd<'v> {
+impl<'v> HostDisposition<'v> {
     /// Why a name of it that is stopped does not answer.
     pub(in crate::responder) fn absence(&self) -> Absence<'v> {
         match self {
-            HostEnd::Service { entry, .. } => entry.absence(),
+            HostDisposition::Service { entry, .. } => entry.absence(),
             _ => Absence::Stopped,
         }
     }
@@ -87,19 +87,19 @@ impl<'v> HostEnd<'v> {
         let mut text = SmallStr::default();
         // Writing to memory does not fail.
         match self {
-            HostEnd::Outside(host) => {
+            HostDisposition::Outside(host) => {
                 let _ = write!(text, "the host view has names below {} only, and forwards nothing", host.domain());
                 return Some((ede::NOT_AUTHORITATIVE, text));
             }
-            HostEnd::Service { entry, .. } if entry.is_down() => return Some(answer::not_running(entry)),
-            HostEnd::Published { zone, entry } => {
+            HostDisposition::Service { entry, .. } if entry.is_down() => return Some(answer::not_running(entry)),
+            HostDisposition::Published { zone, entry } => {
                 let mut ports = zone.serving(entry).flat_map(ports_of);
                 if zone.serving(entry).next().is_none() || ports.any(|port| !port.published().is_empty()) {
                     return None;
                 }
                 let _ = write!(text, "{} publishes no port that is known here", entry.name());
             }
-            HostEnd::Service { zone, entry, service, protocol }
+            HostDisposition::Service { zone, entry, service, protocol }
                 if zone.host.answer == HostAnswer::Published && !zone.host_offers(entry, service, *protocol) =>
             {
                 let service = String::from_utf8_lossy(service);
@@ -115,25 +115,25 @@ impl<'v> HostEnd<'v> {
         &self,
         records: &Records<'_, '_>,
         writer: &mut ReplyWriter<'_>,
-        turns: &mut Turns,
+        rotation: &mut Rotation,
     ) {
         match self {
-            HostEnd::Outside(_) => {}
-            HostEnd::Alias { target, ttl } => {
+            HostDisposition::Outside(_) => {}
+            HostDisposition::Alias { target, ttl } => {
                 writer.push_rdata(Section::Answer, records.owner, rtype::CNAME, *ttl, &[target.as_wire()]);
             }
-            HostEnd::Published { zone, entry } => {
+            HostDisposition::Published { zone, entry } => {
                 let addresses = published(zone.serving(entry).flat_map(ports_of));
                 records.addresses_of(&addresses, zone.ttl(), writer);
             }
-            HostEnd::Reverse { zone, holders } => {
+            HostDisposition::Reverse { zone, holders } => {
                 let name = answer::counted(holders).find_map(|holder| zone.qualify(holder.bare_names().next()?));
                 if let Some(name) = name {
                     records.pointer(&name, zone.ttl(), writer);
                 }
             }
-            HostEnd::Service { zone, entry, service, protocol } => {
-                zone.write_service(entry, service, *protocol, records, writer, turns);
+            HostDisposition::Service { zone, entry, service, protocol } => {
+                zone.write_service(entry, service, *protocol, records, writer, rotation);
             }
         }
     }
@@ -162,7 +162,7 @@ impl<'v> Zone<'v> {
         protocol: Protocol,
         records: &Records<'_, '_>,
         writer: &mut ReplyWriter<'_>,
-        turns: &mut Turns,
+        rotation: &mut Rotation,
     ) {
         let is_published = self.host.answer == HostAnswer::Published;
         let owners: SmallVec<[(&Arc<Attachment>, Addresses); 4]> = self
@@ -195,6 +195,6 @@ impl<'v> Zone<'v> {
                 }
             }
         }
-        records.offers(entry, service, protocol, offers, self.ttl(), writer, turns);
+        records.offers(entry, service, protocol, offers, self.ttl(), writer, rotation);
     }
 }
