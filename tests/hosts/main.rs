@@ -10,4 +10,6 @@ mod bed;
 mod claims;
 mod hostile;
 mod outages;
+#[cfg(feature = "cli")]
+mod program;
 mod sharing;
