@@ -12,5 +12,7 @@ mod claims;
 mod commands;
 mod hostile;
 mod outages;
+#[cfg(feature = "cli")]
+mod program;
 mod roles;
 mod sharing;
