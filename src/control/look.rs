@@ -168,6 +168,7 @@ pub(super) fn problems(status: &shapes::Status) -> Vec<String> {
     if let Some(shapes::Dnstap { target, connected: false, error: Some(error), .. }) = &status.dnstap {
         problems.push(format!("dnstap has no reader at {target}: {error}"));
     }
+    problems.extend(status.store.iter().flat_map(super::hosts::problems));
     let down = status.upstreams.iter().filter(|upstream| upstream.state == "down");
     problems.extend(down.map(|upstream| format!("upstream {} does not answer", upstream.address)));
     problems
