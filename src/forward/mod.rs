@@ -132,6 +132,12 @@ impl Forwarder {
         choice
     }
 
+    /// The servers that [`choose`](Forwarder::choose) leaves out for a question, as they are this process itself
+    /// (answers.md F4).
+    pub fn left_out(&self, name: &[u8], preferred: &[Arc<[Upstream]>]) -> Vec<Upstream> {
+        self.self_guard.among(&self.settings.load().choose(name, preferred).servers)
+    }
+
     /// Asks the chosen servers in their [`Order`], and returns the reply that counts: the message as it came. Its records are
     /// known to lie within it.
     ///
