@@ -77,7 +77,7 @@ impl World {
     fn ask(&mut self, packet: &[u8], host: [u8; 2]) {
         let snapshot = self.listener.network().snapshot();
         let client = Client::udp(&self.listener, SocketAddr::from(([10, 1, host[0], host[1]], 40_000)));
-        let client = client.seeing(&snapshot);
+        let client = client.with_snapshot(&snapshot);
         for _ in 0..TIMES {
             let verdict = self.responder.respond(black_box(packet), &client, &mut self.out.0);
             black_box(&verdict);
@@ -89,7 +89,7 @@ impl World {
     fn ask_counted(&mut self, packet: &[u8], host: [u8; 2]) {
         let snapshot = self.listener.network().snapshot();
         let client = Client::udp(&self.listener, SocketAddr::from(([10, 1, host[0], host[1]], 40_000)));
-        let client = client.seeing(&snapshot);
+        let client = client.with_snapshot(&snapshot);
         let counting = Counting::default();
         for _ in 0..TIMES {
             let (verdict, notes) = self.responder.respond_noting(black_box(packet), &client, &mut self.out.0);
@@ -110,7 +110,7 @@ impl World {
     fn ask_general(&mut self, packet: &[u8], host: [u8; 2]) {
         let snapshot = self.listener.network().snapshot();
         let client = Client::udp(&self.listener, SocketAddr::from(([10, 1, host[0], host[1]], 40_000)));
-        let client = client.seeing(&snapshot);
+        let client = client.with_snapshot(&snapshot);
         for _ in 0..TIMES {
             let verdict = self.responder.respond_general(black_box(packet), &client, &mut self.out.0);
             black_box(&verdict);

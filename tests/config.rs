@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use callsign::settings::{Destination, ForwardOptions, Limits, Order, Route, Unanswered, Upstreams};
 use callsign::source::config::{Config, DnstapConfig, LoggedQueries, OperationConfig, ServerConfig};
-use callsign::table::{Clients, Health, HealthPolicy, Merge, Network, Protocol, ReverseNames};
+use callsign::table::{Clients, Health, HealthPolicy, Merge, Network, Protocol, Reach, ReverseNames, Spread};
 use callsign::wire::Name;
 
 fn name(text: &str) -> Name {
@@ -421,4 +421,143 @@ fn n12_names_outside_ascii_are_read_in_both_spellings() {
     let records: Vec<_> = snapshot.records().iter().map(|record| (record.name().clone(), record.rdata())).collect();
     let target = name("xn--mnchen-3ya.example");
     assert_eq!(records, ["xn--nave-6pa", "naïve"].map(|alias| (name(alias), target.as_wire())));
+}
+
+#[test]
+fn the_store_and_what_networks_say_of_being_shared() {
+    let text = r#"
+        [store]
+        etcd = ["https://10.77.0.1:2379", "https://etcd-2.example.net", "http://localhost:2379/", "https://[fd00::1]:2379"]
+        ca = "/etc/callsign/etcd-ca.pem"
+        cert = "/etc/callsign/host-a.pem"
+        key = "/etc/callsign/host-a.key"
+        host = "Host-A"
+        address = "10.77.0.11"
+        ttl = 20
+        linger = "60s"
+        wait = 1.5
+
+        [[forward]]
+        domain = "corp.example"
+        to = ["10.0.0.53"]
+
+        [[forward]]
+        domain = "."
+        to = ["10.0.0.54"]
+
+        [[network]]
+        name = "shop"
+        listen = ["10.88.1.1"]
+        subnets = ["10.88.1.0/24"]
+        share = "container"
+        share_as = "store"
+        spread = "all"
+        accept = ["host-b", "db-*"]
+        remote_subnets = ["10.88.0.0/16"]
+
+          [[network.endpoint]]
+          id = "shop-db-1"
+          addresses = ["10.88.1.3"]
+          names = ["db"]
+
+        [[network]]
+        name = "own"
+        listen = ["10.88.2.1"]
+
+        [[network]]
+        name = "*"
+        share = "host"
+
+        [[network]]
+        name = "secret"
+        share = "none"
+    "#;
+    let mut config = Config::parse(text, "callsign.toml").unwrap();
+    let store = config.store.clone().unwrap();
+    assert_eq!(
+        store.etcd,
+        ["https://10.77.0.1:2379", "https://etcd-2.example.net", "http://localhost:2379", "https://[fd00::1]:2379"]
+    );
+    assert_eq!((&*store.host, &*store.prefix, store.user), ("host-a", "/callsign", None));
+    assert_eq!(store.certificate, Some(("/etc/callsign/host-a.pem".into(), "/etc/callsign/host-a.key".into())));
+    assert_eq!(store.address, ["10.77.0.11".parse::<std::net::IpAddr>().unwrap()]);
+    let seconds = [store.ttl, store.hold, store.linger, store.wait].map(|time| time.as_secs_f64());
+    assert_eq!(seconds, [20.0, 60.0, 60.0, 1.5]);
+    assert_eq!(store.state.as_deref(), Some(std::path::Path::new("/var/lib/callsign/store.json")));
+    assert_eq!(store.reserved, ["corp.example".parse().unwrap()]);
+    let sharing = |config: &Config| config.networks[0].snapshot().settings().sharing.clone().unwrap();
+    let shop = sharing(&config);
+    assert_eq!((shop.reach, shop.name.as_deref(), shop.spread), (Reach::Container, Some("store"), Spread::All));
+    assert_eq!((shop.accepts("host-b"), shop.accepts("db-7"), shop.accepts("host-c")), (true, true, false));
+    assert_eq!(shop.remote_subnets, ["10.88.0.0/16".parse().unwrap()]);
+    assert_eq!(shop.host, "host-a".parse().ok());
+    assert_eq!(config.networks[1].snapshot().settings().sharing, None);
+    // Another name for the host: the endpoints are found by it.
+    assert!(config.name_host("other"));
+    assert_eq!(sharing(&config).host, "other".parse().ok());
+    assert!(config.networks[0].snapshot().find(b"\x02db\x05other\x00").is_some());
+    assert!(!config.name_host("no_host"));
+    // What a network of Docker's gets.
+    let added = |name: &str| {
+        let network = config.additions.apply(name, Network::builder(name)).build().unwrap();
+        let snapshot = network.snapshot();
+        snapshot.settings().sharing.as_ref().map(|sharing| (sharing.reach, sharing.host.clone()))
+    };
+    assert_eq!(added("any"), Some((Reach::Host, "other".parse().ok())));
+    assert_eq!(added("secret"), None);
+    // Without a name in the file the host has none, until somebody gives it one.
+    let mut config = Config::parse(&text.replace("host = \"Host-A\"", ""), "callsign.toml").unwrap();
+    assert_eq!((config.store.as_ref().unwrap().host.as_str(), sharing(&config).host.clone()), ("", None));
+    assert!(config.name_host("host-b"));
+    assert_eq!(
+        (config.store.as_ref().unwrap().host.as_str(), sharing(&config).host.clone()),
+        ("host-b", "host-b".parse().ok())
+    );
+    assert!(!Config::default().name_host("host-b"), "there is no store");
+}
+
+#[test]
+fn warnings_of_what_cannot_be_shared() {
+    let warnings = |text: &str| {
+        let config = Config::parse(text, "callsign.toml").unwrap();
+        let all = config.warnings.iter().map(|warning| warning.to_string());
+        all.map(|warning| warning.strip_prefix("callsign.toml:").unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let store = "[store]\netcd = [\"https://10.77.0.1:2379\"]\n";
+    let shop = "[[network]]\nname = \"shop\"\nlisten = [\"10.88.1.1\"]\nsubnets = [\"10.88.1.0/24\"]\n";
+    assert_eq!(
+        warnings(store),
+        ["1: no network is shared, so no name is; write share = \"container\" in a [[network]]"]
+    );
+    let shared = format!("{shop}share = \"container\"\n");
+    assert_eq!(
+        warnings(&format!("{shared}remote_subnets = [\"10.88.2.0/24\"]")),
+        [
+            "5: `share` means nothing without [store]; write [store], and below it etcd = [\"https://10.77.0.1:2379\", \"https://10.77.0.2:2379\"]"
+        ]
+    );
+    assert_eq!(
+        warnings(&format!("{shop}spread = \"all\"")),
+        ["5: `spread` means nothing without `share`; write share = \"container\""]
+    );
+    assert_eq!(
+        warnings(&format!("{store}{shared}")),
+        [
+            "7: no container of another host is taken without the subnets that those have; write remote_subnets = [\"10.88.0.0/16\"]"
+        ]
+    );
+    for bridge in [
+        "[[network]]\nname = \"bridge\"\nshare = \"container\"".to_owned(),
+        shared.replace("10.88.1.0/24", "172.17.0.0/16"),
+    ] {
+        let warnings = warnings(&format!("{store}{bridge}"));
+        assert!(warnings.len() == 1 && warnings[0].contains("has the same subnet on every host"), "{warnings:?}");
+    }
+    let network = "[[network]]\nname = \"*\"\nshare = \"host\"\n";
+    assert_eq!(
+        warnings(&format!("{store}ttl = 60\nhold = 100\n{network}")),
+        ["4: `hold` is less than twice `ttl`, so it counts as 120 s; write 120 or more"]
+    );
+    // What all networks of Docker's have, one of them may have otherwise.
+    assert_eq!(warnings(&format!("{store}{network}[[network]]\nname = \"shop\"\nspread = \"all\"")), [""; 0]);
 }

@@ -25,6 +25,7 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
     let network = |lines: &str| format!("[[network]]\nname = \"shop\"\nlisten = [\"10.0.0.1\"]\n{lines}");
     let endpoint = |lines: &str| network(&format!("[[network.endpoint]]\nid = \"a\"\n{lines}"));
     let server = |line: &str| format!("[server]\n{line}");
+    let store = |line: &str| format!("[store]\netcd = [\"https://10.77.0.1:2379\"]\n{line}");
     let route = |lines: &str| format!("[[forward]]\n{lines}");
     for (text, expected) in [
         // The shape of the file.
@@ -42,6 +43,52 @@ fn each_mistake_is_told_with_its_line_and_what_to_write() {
             "1: `network` cannot have a whole number in it; write [[network]], with two brackets, as there can be several",
         ),
         ("[server\n".to_owned(), "1: this is not TOML: unclosed table, expected `]`"),
+        // [store]
+        (
+            "[store]".to_owned(),
+            "1: [store] has no `etcd`; write etcd = [\"https://10.77.0.1:2379\", \"https://10.77.0.2:2379\"]",
+        ),
+        (
+            "[store]\netcd = []".to_owned(),
+            "2: `etcd` is empty; write etcd = [\"https://10.77.0.1:2379\", \"https://10.77.0.2:2379\"]",
+        ),
+        (
+            "[store]\netcd = [\"10.77.0.1:2379\"]".to_owned(),
+            "2: \"10.77.0.1:2379\" is no member of etcd; write etcd = [\"https://10.77.0.1:2379\", \"https://10.77.0.2:2379\"]",
+        ),
+        (
+            "[store]\netcd = [\"https://u:p@10.77.0.1:2379\"]".to_owned(),
+            "2: a password does not belong into an address: use user and password_file; write etcd = [\"https://10.77.0.1:2379\", \"https://10.77.0.2:2379\"]",
+        ),
+        (
+            "[store]\netcd = [\"http://10.77.0.1:2379\"]".to_owned(),
+            "2: http://10.77.0.1:2379 is asked without TLS, and whoever can read or change packets on the way can change names; use https, or, on a network of your own that is encrypted already, insecure = true; write etcd = [\"https://10.77.0.1:2379\", \"https://10.77.0.2:2379\"]",
+        ),
+        (
+            store("password = \"secret\""),
+            "3: unknown key `password` in [store]; a password does not belong into this file; write password_file = \"/etc/callsign/etcd-password\"",
+        ),
+        (store("cert = \"/a\""), "3: `cert` needs `key`; write key = \"/etc/callsign/host-a.key\", too"),
+        (store("password_file = \"/a\""), "3: `password_file` needs `user`; write user = \"host-a\", too"),
+        (store("prefix = \"callsign\""), "3: `prefix` is \"callsign\"; write prefix = \"/callsign\""),
+        (
+            store("host = \"host_a\""),
+            "3: \"host_a\" is no host name; write letters, digits, hyphens and dots, as in host-b",
+        ),
+        (
+            store("address = \"127.0.0.1\""),
+            "3: no other host reaches this one at 127.0.0.1; write address = \"10.77.0.11\"",
+        ),
+        (store("ttl = 1"), "3: `ttl` is 1; write seconds, from 5 to 600"),
+        (network("share = \"yes\""), "4: `share` is \"yes\"; write \"container\" or \"host\" or \"none\""),
+        (
+            network("share = \"host\"\naccept = [\"host b\"]"),
+            "5: \"host b\" is no host name; write letters, digits, hyphens and dots, as in host-b",
+        ),
+        (
+            "[[network]]\nname = \"*\"\nshare = \"host\"\nshare_as = \"x\"".to_owned(),
+            "4: networks of different names cannot be one elsewhere; write `share_as` at the network that is meant",
+        ),
         // [server]
         (server("port = 0"), "2: `port` is 0; write a number from 1 to 65535"),
         (server("port = 65536"), "2: `port` is 65536; write a number from 1 to 65535"),

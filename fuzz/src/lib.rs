@@ -6,6 +6,7 @@
 //!
 //! A target panics where a promise is broken, and does nothing else that can be seen.
 
+pub mod access;
 pub mod cache;
 pub mod config;
 pub mod control;
@@ -14,6 +15,8 @@ pub mod name;
 mod paths;
 pub mod podman;
 pub mod query;
+pub mod store_values;
+pub mod store_watch;
 pub mod table;
 pub mod upstream_reply;
 
@@ -22,6 +25,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
 pub const TARGETS: &[Target] = &[
+    ("access", access::run),
     ("cache", cache::run),
     ("config", config::run),
     ("control", control::run),
@@ -29,6 +33,8 @@ pub const TARGETS: &[Target] = &[
     ("name", name::run),
     ("podman", podman::run),
     ("query", query::run),
+    ("store_values", store_values::run),
+    ("store_watch", store_watch::run),
     ("table", table::run),
     ("upstream_reply", upstream_reply::run),
 ];

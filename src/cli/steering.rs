@@ -13,8 +13,10 @@ use callsign::control::{
     QueryLog, QueryLogOptions, SourceActivity,
 };
 use callsign::server::Server;
+use callsign::settings::StoreStatus;
 use callsign::source::config::{ControlConfig, DnstapConfig, LogConfig, LoggedQueries, MetricsConfig, OperationConfig};
 use callsign::source::docker::Activity;
+use callsign::source::etcd::StoreView;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
@@ -44,6 +46,8 @@ struct State {
     read: Option<SystemTime>,
     /// What following Docker comes to.
     docker: Option<Arc<Activity>>,
+    /// How other hosts are followed.
+    store: Option<StoreView>,
     /// Readings that succeeded, and that failed.
     counts: (u64, u64),
     is_stopping: bool,
@@ -81,6 +85,11 @@ impl Steering {
     /// What following Docker comes to, where it is followed.
     pub(super) fn set_docker_activity(&self, activity: Option<Arc<Activity>>) {
         self.lock().docker = activity;
+    }
+
+    /// How other hosts are followed, where they are.
+    pub(super) fn set_store(&self, store: Option<StoreView>) {
+        self.lock().store = store;
     }
 
     /// Takes note of whether the Docker engine answers. What it says was just read, if it does.
@@ -301,6 +310,11 @@ impl Host for Steering {
 
     fn confined(&self) -> Option<Confined> {
         sandbox::in_force().cloned()
+    }
+
+    fn store(&self) -> Option<StoreStatus> {
+        let store = self.lock().store.clone();
+        store.map(|store| store.status())
     }
 
     fn set_log_level(&self, level: &str) -> Result<(), String> {

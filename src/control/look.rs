@@ -7,7 +7,7 @@ use crate::forward::{CacheEntry, CacheState, UpstreamStatus};
 use crate::responder::{HostAnswer, HostView};
 use crate::server::{ListenerState, ListenerStatus, Server};
 use crate::table::{NameEntry, NameTable, Network};
-use crate::wire::{fragment, rcode, rtype};
+use crate::wire::{rcode, rrset, rtype};
 
 use super::dnstap::{Dnstap, DnstapStatus};
 use super::records::Said;
@@ -168,6 +168,7 @@ pub(super) fn problems(status: &shapes::Status) -> Vec<String> {
     if let Some(shapes::Dnstap { target, connected: false, error: Some(error), .. }) = &status.dnstap {
         problems.push(format!("dnstap has no reader at {target}: {error}"));
     }
+    problems.extend(status.store.iter().flat_map(super::hosts::problems));
     let down = status.upstreams.iter().filter(|upstream| upstream.state == "down");
     problems.extend(down.map(|upstream| format!("upstream {} does not answer", upstream.address)));
     problems
@@ -213,7 +214,7 @@ fn chosen(table: &NameTable, only: Option<&str>) -> Option<Vec<Arc<Network>>> {
 }
 
 fn name(entry: &NameEntry) -> shapes::Name {
-    let addresses = [entry.a(), entry.aaaa()].into_iter().flat_map(fragment::iter).filter_map(fragment::address_of);
+    let addresses = [entry.a(), entry.aaaa()].into_iter().flat_map(rrset::iter).filter_map(rrset::address_of);
     let others = entry.record_sets().iter().filter(|set| !matches!(set.rtype, rtype::A | rtype::AAAA));
     shapes::Name {
         name: entry.name().to_string(),

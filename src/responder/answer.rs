@@ -7,23 +7,23 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::table::{Attachment, NameEntry, Protocol, RecordSet, ReverseNames, Snapshot};
+use crate::table::{Absence, Attachment, NameEntry, Protocol, RecordSet, ReverseNames, Snapshot};
 use crate::wire::message::{HEADER, Section, flag};
 use crate::wire::reply::{self, FailureReply, ReplyEdns};
-use crate::wire::{MAX_NAME, Name, Query, ReplyWriter, ede, fragment, rcode, rtype};
+use crate::wire::{MAX_NAME, Name, Query, ReplyWriter, ede, rcode, rrset, rtype};
 
 use super::explain::Trace;
-use super::host::HostEnd;
-use super::place::{End, Hit, Place};
+use super::host::HostDisposition;
+use super::lookup::{Disposition, Lookup, Match};
 use super::rule::Rule;
 use super::view::View;
-use super::{Forward, Turns, Verdict};
+use super::{Forward, Rotation, Verdict};
 
 /// The labels in front of a zone's name in its SOA's RNAME.
 const HOSTMASTER: &[u8] = b"\x0ahostmaster";
 
 /// A reply about to be written.
-pub(super) struct Draft<'v, 'p, 's> {
+pub(super) struct ReplyDraft<'v, 'p, 's> {
     pub(super) query: &'v Query<'p>,
     pub(super) view: &'v View<'s>,
     pub(super) edns: Option<ReplyEdns>,
@@ -33,25 +33,30 @@ pub(super) struct Draft<'v, 'p, 's> {
     pub(super) may_hold: bool,
 }
 
-impl<'p> Draft<'_, 'p, '_> {
+impl<'p> ReplyDraft<'_, 'p, '_> {
     pub(super) fn write(
         mut self,
-        place: Place<'_>,
-        turns: &mut Turns,
+        place: Lookup<'_>,
+        rotation: &mut Rotation,
         out: &mut [u8],
         trace: &mut impl Trace,
     ) -> Verdict<'p> {
         let (rcode, error) = match &place.end {
-            End::Elsewhere => return self.forward(place),
-            End::AliasLoop => (rcode::SERVFAIL, Some((ede::OTHER, "aliases lead in a circle or are too many".into()))),
-            End::Blocked => {
+            Disposition::Elsewhere => return self.forward(place),
+            Disposition::AliasLoop => {
+                (rcode::SERVFAIL, Some((ede::OTHER, "aliases lead in a circle or are too many".into())))
+            }
+            Disposition::NotReady => {
+                (rcode::SERVFAIL, Some((ede::NOT_READY, "the names of other hosts are not known yet".into())))
+            }
+            Disposition::Blocked => {
                 (rcode::NXDOMAIN, Some((ede::BLOCKED, "this network is internal: nothing is forwarded".into())))
             }
-            End::Unknown => (rcode::NXDOMAIN, None),
-            End::Stopped(hit) => (rcode::NOERROR, Some(not_running(hit.entry))),
-            End::Service { entry, .. } if entry.is_down() => (rcode::NOERROR, Some(not_running(entry))),
-            End::Host(end) if matches!(**end, HostEnd::Outside(_)) => return self.refuse(&place, out),
-            End::Host(end) => (rcode::NOERROR, end.reason()),
+            Disposition::Unknown => (rcode::NXDOMAIN, None),
+            Disposition::Stopped(hit) => (rcode::NOERROR, Some(not_running(hit.entry))),
+            Disposition::Service { entry, .. } if entry.is_down() => (rcode::NOERROR, Some(not_running(entry))),
+            Disposition::Host(end) if matches!(**end, HostDisposition::Outside(_)) => return self.refuse(&place, out),
+            Disposition::Host(end) => (rcode::NOERROR, end.reason()),
             _ => (rcode::NOERROR, None),
         };
         if let (Some(edns), Some((code, text))) = (&mut self.edns, &error) {
@@ -73,7 +78,7 @@ impl<'p> Draft<'_, 'p, '_> {
         };
         let before = writer.answers();
         let mut records = Records { view: self.view, rtype: self.query.rtype(), over_tcp: self.over_tcp, owner };
-        records.write(&place.end, &mut writer, turns);
+        records.write(&place.end, &mut writer, rotation);
         if writer.answers() == before && !writer.is_truncated() {
             let name = place.aliases.last().map_or(self.query.name(), |(_, target, _)| target.as_wire());
             if rcode == rcode::NOERROR && self.may_hold && self.view.holds() {
@@ -91,18 +96,16 @@ impl<'p> Draft<'_, 'p, '_> {
     /// How long the question waits for an endpoint of the name that is about to run (answers.md N11). Zero if none is, or if
     /// one answers, or is stopped for good: that is no reason to wait.
     #[cold]
-    fn hold(&self, end: &End<'_>) -> Duration {
+    fn hold(&self, end: &Disposition<'_>) -> Duration {
         let hits = match end {
             _ if !matches!(self.query.rtype(), rtype::A | rtype::AAAA) => &[],
-            End::Stopped(hit) => std::slice::from_ref(hit),
-            End::Names(hits) => &hits[..],
+            Disposition::Stopped(hit) => std::slice::from_ref(hit),
+            Disposition::Names(hits) => &hits[..],
             _ => &[],
         };
-        let hold_of = |hit: &Hit<'_>| {
+        let hold_of = |hit: &Match<'_>| {
             let settings = self.view.settings_of(hit.entry);
-            settings
-                .filter(|settings| hit.entry.is_pending(settings.health))
-                .map_or(Duration::ZERO, |settings| settings.hold)
+            settings.filter(|settings| hit.entry.is_pending(settings)).map_or(Duration::ZERO, |settings| settings.hold)
         };
         let holds = hits.iter().map(hold_of);
         if holds.clone().any(|hold| hold.is_zero()) { Duration::ZERO } else { holds.max().unwrap_or_default() }
@@ -118,9 +121,9 @@ impl<'p> Draft<'_, 'p, '_> {
 
     /// Says that the name is none of the host view's (answers.md V6).
     #[cold]
-    fn refuse(self, place: &Place<'_>, out: &mut [u8]) -> Verdict<'p> {
+    fn refuse(self, place: &Lookup<'_>, out: &mut [u8]) -> Verdict<'p> {
         let reason = match &place.end {
-            End::Host(end) => end.reason(),
+            Disposition::Host(end) => end.reason(),
             _ => None,
         };
         let error = reason.as_ref().map(|(code, text)| (*code, &**text));
@@ -129,9 +132,9 @@ impl<'p> Draft<'_, 'p, '_> {
         Verdict::Reply(reply::write_failure(out, header, question, self.edns, self.limit, failure))
     }
 
-    fn forward(self, place: Place<'_>) -> Verdict<'p> {
+    fn forward(self, place: Lookup<'_>) -> Verdict<'p> {
         let (preference, upstreams) = self.view.upstreams();
-        let Draft { query, edns, limit, .. } = self;
+        let ReplyDraft { query, edns, limit, .. } = self;
         Verdict::Forward(Forward { query: query.clone(), aliases: place.aliases, preference, upstreams, edns, limit })
     }
 }
@@ -163,11 +166,16 @@ pub(super) fn push_soa((zone_at, len): (usize, usize), serial: u32, ttl: u32, wr
     writer.push_rdata(Section::Authority, zone_at, rtype::SOA, ttl, &[&pointer, hostmaster, &pointer, &times]);
 }
 
-/// The extended error of a name whose endpoints are stopped (answers.md N7).
+/// The extended error of a name whose endpoints are stopped, lost or not reached (answers.md N7, N8b).
 pub(super) fn not_running(entry: &NameEntry) -> (u16, SmallStr) {
     let mut text = SmallStr::default();
+    let name = entry.name();
     // Writing to memory does not fail.
-    let _ = write!(text, "{} is not running", entry.name());
+    let _ = match entry.absence() {
+        Absence::Stopped => write!(text, "{name} is not running"),
+        Absence::Lost(host) => write!(text, "{name} was on {host}, which is not reachable"),
+        Absence::Closed(host) => write!(text, "{name} runs on {host} and publishes no port"),
+    };
     (ede::OTHER, text)
 }
 
@@ -214,66 +222,75 @@ pub(super) struct Offer<'a, const PARTS: usize> {
 }
 
 /// Of those who hold an address those who count: what is stopped only if nothing else has it, and the last one first, as for
-/// clients (answers.md V2a, N7).
+/// clients (answers.md V2a, N7); and another host's only if nothing of this host has it (answers.md N8b).
 pub(super) fn counted(holders: &[Arc<Attachment>]) -> impl Iterator<Item = &Arc<Attachment>> {
     let is_held = holders.iter().any(|holder| !holder.endpoint().is_stopped());
-    holders.iter().rev().filter(move |holder| !is_held || !holder.endpoint().is_stopped())
+    let counts = move |holder: &&Arc<Attachment>| !is_held || !holder.endpoint().is_stopped();
+    let is_local = |holder: &Arc<Attachment>| !holder.endpoint().is_remote();
+    let has_local = holders.iter().filter(counts).any(is_local);
+    holders.iter().rev().filter(counts).filter(move |holder| !has_local || is_local(holder))
 }
 
 impl Records<'_, '_> {
-    fn write(&mut self, end: &End<'_>, writer: &mut ReplyWriter<'_>, turns: &mut Turns) {
+    fn write(&mut self, end: &Disposition<'_>, writer: &mut ReplyWriter<'_>, rotation: &mut Rotation) {
         match end {
-            End::Names(hits) => self.names(hits, writer, turns),
-            End::Alias { target, ttl } => {
+            Disposition::Names(hits) => self.names(hits, writer, rotation),
+            Disposition::Alias { target, ttl } => {
                 writer.push_rdata(Section::Answer, self.owner, rtype::CNAME, *ttl, &[target.as_wire()]);
             }
-            End::Service { snapshot, entry, service, protocol } => {
-                self.service(snapshot, entry, service, *protocol, writer, turns)
+            Disposition::Service { snapshot, entry, service, protocol } => {
+                self.service(snapshot, entry, service, *protocol, writer, rotation)
             }
-            End::Reverse { snapshot, holders } => self.reverse(snapshot, holders, writer),
-            End::Gateway => self.addresses_of(&self.view.gateway().settings().gateways, self.ttl(), writer),
-            End::Localhost => {
+            Disposition::Reverse { snapshot, holders } => self.reverse(snapshot, holders, writer),
+            Disposition::Gateway => self.addresses_of(&self.view.gateway().settings().gateways, self.ttl(), writer),
+            Disposition::Localhost => {
                 self.addresses_of(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], self.ttl(), writer);
             }
-            End::Loopback => self.pointer(&[b"\x09localhost\x00"], self.ttl(), writer),
-            End::Host(end) => end.write(self, writer, turns),
-            End::Stopped(_) | End::Parent | End::Unknown | End::Blocked | End::AliasLoop | End::Elsewhere => {}
+            Disposition::Loopback => self.pointer(&[b"\x09localhost\x00"], self.ttl(), writer),
+            Disposition::Host(end) => end.write(self, writer, rotation),
+            Disposition::Stopped(_)
+            | Disposition::Parent
+            | Disposition::Unknown
+            | Disposition::NotReady
+            | Disposition::Blocked
+            | Disposition::AliasLoop
+            | Disposition::Elsewhere => {}
         }
     }
 
-    fn names(&self, hits: &[Hit<'_>], writer: &mut ReplyWriter<'_>, turns: &mut Turns) {
+    fn names(&self, hits: &[Match<'_>], writer: &mut ReplyWriter<'_>, rotation: &mut Rotation) {
         match self.rtype {
-            rtype::A => self.addresses(hits, NameEntry::a, fragment::A_LEN, writer, turns),
-            rtype::AAAA => self.addresses(hits, NameEntry::aaaa, fragment::AAAA_LEN, writer, turns),
+            rtype::A => self.addresses(hits, NameEntry::a, rrset::A_LEN, writer, rotation),
+            rtype::AAAA => self.addresses(hits, NameEntry::aaaa, rrset::AAAA_LEN, writer, rotation),
             rtype::ANY => {
                 // One RRset over UDP, all of them over TCP (answers.md T6).
-                self.addresses(hits, NameEntry::a, fragment::A_LEN, writer, turns);
+                self.addresses(hits, NameEntry::a, rrset::A_LEN, writer, rotation);
                 if self.over_tcp || writer.answers() == 0 {
-                    self.addresses(hits, NameEntry::aaaa, fragment::AAAA_LEN, writer, turns);
+                    self.addresses(hits, NameEntry::aaaa, rrset::AAAA_LEN, writer, rotation);
                 }
                 let sets = hits.iter().flat_map(|hit| hit.entry.record_sets());
                 for set in sets.filter(|set| !matches!(set.rtype, rtype::A | rtype::AAAA)) {
                     if self.over_tcp || writer.answers() == 0 {
-                        self.fragment(set, writer, turns);
+                        self.fragment(set, writer, rotation);
                     }
                 }
             }
             wanted => {
                 let mut sets = hits.iter().flat_map(|hit| hit.entry.record_sets());
                 if let Some(set) = sets.find(|set| set.rtype == wanted) {
-                    self.fragment(set, writer, turns);
+                    self.fragment(set, writer, rotation);
                 }
             }
         }
     }
 
     /// Static records, services in turn order (answers.md T2).
-    fn fragment(&self, set: &RecordSet, writer: &mut ReplyWriter<'_>, turns: &mut Turns) {
+    fn fragment(&self, set: &RecordSet, writer: &mut ReplyWriter<'_>, rotation: &mut Rotation) {
         let first = match set.rtype {
-            rtype::SRV => turns.next(set.records.as_ptr() as usize, fragment::iter(&set.records).count()),
+            rtype::SRV => rotation.next(set.records.as_ptr() as usize, rrset::iter(&set.records).count()),
             _ => 0,
         };
-        let (early, late) = (fragment::iter(&set.records).skip(first), fragment::iter(&set.records).take(first));
+        let (early, late) = (rrset::iter(&set.records).skip(first), rrset::iter(&set.records).take(first));
         for record in early.chain(late) {
             if !writer.push(Section::Answer, self.owner, record) {
                 return;
@@ -284,21 +301,19 @@ impl Records<'_, '_> {
     /// The addresses of one family: each network's in turn order, those of an earlier network left out (answers.md V5, T2).
     fn addresses<'h>(
         &self,
-        hits: &'h [Hit<'_>],
+        hits: &'h [Match<'_>],
         records_of: impl Fn(&'h NameEntry) -> &'h [u8],
         len: usize,
         writer: &mut ReplyWriter<'_>,
-        turns: &mut Turns,
+        rotation: &mut Rotation,
     ) {
         for (index, hit) in hits.iter().enumerate() {
             let records = records_of(hit.entry);
             let count = records.len() / len;
-            let (late, early) = records.split_at(turns.next(records.as_ptr() as usize, count) * len);
+            let (late, early) = records.split_at(rotation.next(records.as_ptr() as usize, count) * len);
             for record in early.chunks_exact(len).chain(late.chunks_exact(len)) {
-                let is_known = |earlier: &Hit<'h>| {
-                    records_of(earlier.entry)
-                        .chunks_exact(len)
-                        .any(|known| fragment::rdata(known) == fragment::rdata(record))
+                let is_known = |earlier: &Match<'h>| {
+                    records_of(earlier.entry).chunks_exact(len).any(|known| rrset::rdata(known) == rrset::rdata(record))
                 };
                 if !hits[..index].iter().any(is_known) && !writer.push(Section::Answer, self.owner, record) {
                     return;
@@ -359,23 +374,24 @@ impl Records<'_, '_> {
         service: &[u8],
         protocol: Protocol,
         writer: &mut ReplyWriter<'_>,
-        turns: &mut Turns,
+        rotation: &mut Rotation,
     ) {
         if !matches!(self.rtype, rtype::SRV | rtype::ANY) {
             return;
         }
         let settings = snapshot.settings();
         let mut offers: SmallVec<[Offer<'_, 4>; 4]> = SmallVec::new();
-        for owner in entry.serving(settings.health) {
+        for owner in entry.serving(settings) {
             let Some(target) = owner.unique_name(settings) else { continue };
             let [name, domain] = target.parts();
             let ports = owner.endpoint().ports().iter();
             for port in ports.filter(|port| port.protocol() == protocol && port.is(service)) {
-                let addresses = owner.endpoint().addresses();
-                offers.push(Offer { target: [&[], &[], name, domain], port: port.number(), addresses });
+                let endpoint = owner.endpoint();
+                let offer = |port| Offer { target: [&[], &[], name, domain], port, addresses: endpoint.addresses() };
+                offers.extend(endpoint.numbers_of(port).into_iter().map(offer));
             }
         }
-        self.offers(entry, service, protocol, offers, settings.ttl, writer, turns);
+        self.offers(entry, service, protocol, offers, settings.ttl, writer, rotation);
     }
 
     /// Writes offers of a service in turn order, and their addresses as far as they fit.
@@ -388,7 +404,7 @@ impl Records<'_, '_> {
         mut offers: SmallVec<[Offer<'_, PARTS>; 4]>,
         ttl: u32,
         writer: &mut ReplyWriter<'_>,
-        turns: &mut Turns,
+        rotation: &mut Rotation,
     ) {
         if !matches!(self.rtype, rtype::SRV | rtype::ANY) {
             return;
@@ -397,7 +413,7 @@ impl Records<'_, '_> {
             // Each service of a name has its own turn.
             let label = service.iter().chain(protocol.label());
             let label = label.fold(0, |hash: usize, &octet| hash.wrapping_mul(31).wrapping_add(octet.into()));
-            let first = turns.next(entry.owners_at() ^ label, offers.len());
+            let first = rotation.next(entry.owners_at() ^ label, offers.len());
             offers.rotate_left(first);
         }
         let mut targets: SmallVec<[(usize, &[IpAddr]); 4]> = SmallVec::new();

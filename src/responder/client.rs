@@ -10,7 +10,7 @@ use crate::table::{Network, Snapshot};
 
 use super::host::HostView;
 
-/// A place where a network's clients ask: a socket's address and the network that it belongs to.
+/// Where a network's clients send their queries: a socket's address, and the network that it serves.
 #[derive(Debug)]
 pub struct Listener {
     network: Arc<Network>,
@@ -58,7 +58,7 @@ impl Listener {
         }
     }
 
-    /// The same listener, for one endpoint of the network alone: whatever address a query comes from, that endpoint asks. For
+    /// The same listener, for one endpoint alone: whatever its source address, a query counts as that endpoint's. For
     /// a socket inside a container's own network namespace, as Docker's at 127.0.0.11. While the network has no endpoint of
     /// this id, everybody is refused.
     pub fn of_endpoint(mut self, id: impl Into<Box<str>>) -> Listener {
@@ -83,7 +83,7 @@ impl Listener {
     }
 
     /// The same listener on a host with these addresses.
-    pub fn on(mut self, host: HostAddresses) -> Listener {
+    pub fn with_host_addresses(mut self, host: HostAddresses) -> Listener {
         self.host = host;
         self
     }
@@ -176,7 +176,7 @@ pub struct Client<'l> {
     pub transport: ClientTransport,
     /// The time, in seconds since 1970, modulo 2^32. Only cookies look at it.
     pub now: u32,
-    /// The listener's network at one moment, if the caller has loaded it; see [`Client::seeing`].
+    /// The listener's network at one moment, if the caller has loaded it; see [`Client::with_snapshot`].
     pub(super) snapshot: Option<&'l Snapshot>,
     /// Its question may wait; see [`Client::without_hold`].
     pub(super) hold: bool,
@@ -194,7 +194,7 @@ impl<'l> Client<'l> {
     }
 
     /// The same client at the given time, in seconds since 1970, modulo 2^32.
-    pub fn at(mut self, now: u32) -> Client<'l> {
+    pub fn with_time(mut self, now: u32) -> Client<'l> {
         self.now = now;
         self
     }
@@ -208,7 +208,7 @@ impl<'l> Client<'l> {
 
     /// The same client, seeing the listener's network as it is in `snapshot`: a batch of queries that was received before
     /// it was loaded can share it (answers.md T7). Without one, each query loads its own.
-    pub fn seeing(mut self, snapshot: &'l Snapshot) -> Client<'l> {
+    pub fn with_snapshot(mut self, snapshot: &'l Snapshot) -> Client<'l> {
         self.snapshot = Some(snapshot);
         self
     }

@@ -7,22 +7,22 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::table::{Attachment, EndpointState, Found, Matched};
+use crate::table::{Attachment, EndpointState, Found, Health, Matched};
 use crate::wire::message::Header;
 use crate::wire::{Query, message, rcode, rtype};
 
 use super::Verdict;
 use super::client::Client;
 use super::rule::Rule;
-use super::view::{Preference, Seat, View};
+use super::view::{UpstreamScope, View, VisibleNetwork};
 
 /// What the decision tells about itself.
 pub(super) trait Trace {
     fn is_on(&self) -> bool;
     fn question(&mut self, query: &Query<'_>);
     fn client(&mut self, view: &View<'_>, client: &Client<'_>);
-    fn searched(&mut self, seat: &Seat<'_>, found: Option<&Found<'_>>);
-    fn address(&mut self, seat: &Seat<'_>, holders: &[Arc<Attachment>]);
+    fn searched(&mut self, seat: &VisibleNetwork<'_>, found: Option<&Found<'_>>);
+    fn address(&mut self, seat: &VisibleNetwork<'_>, holders: &[Arc<Attachment>]);
     /// The rule of answers.md that decided so far; the last one told counts.
     fn rule(&mut self, rule: Rule);
 }
@@ -33,8 +33,8 @@ impl Trace for () {
     }
     fn question(&mut self, _: &Query<'_>) {}
     fn client(&mut self, _: &View<'_>, _: &Client<'_>) {}
-    fn searched(&mut self, _: &Seat<'_>, _: Option<&Found<'_>>) {}
-    fn address(&mut self, _: &Seat<'_>, _: &[Arc<Attachment>]) {}
+    fn searched(&mut self, _: &VisibleNetwork<'_>, _: Option<&Found<'_>>) {}
+    fn address(&mut self, _: &VisibleNetwork<'_>, _: &[Arc<Attachment>]) {}
     fn rule(&mut self, _: Rule) {}
 }
 
@@ -61,8 +61,8 @@ impl Trace for Notes {
         self.dnssec_ok = query.edns().is_some_and(|edns| edns.dnssec_ok());
     }
     fn client(&mut self, _: &View<'_>, _: &Client<'_>) {}
-    fn searched(&mut self, _: &Seat<'_>, _: Option<&Found<'_>>) {}
-    fn address(&mut self, _: &Seat<'_>, _: &[Arc<Attachment>]) {}
+    fn searched(&mut self, _: &VisibleNetwork<'_>, _: Option<&Found<'_>>) {}
+    fn address(&mut self, _: &VisibleNetwork<'_>, _: &[Arc<Attachment>]) {}
     fn rule(&mut self, rule: Rule) {
         self.rule = rule;
     }
@@ -81,7 +81,7 @@ pub struct Explanation {
     /// Where the query came from.
     pub source: SocketAddr,
     /// Who the client is.
-    pub client: WhoAsks,
+    pub client: ClientIdentity,
     /// The networks that were searched, in order, and what each knew.
     pub searched: Vec<Searched>,
     /// The rule of answers.md that decided.
@@ -93,7 +93,7 @@ pub struct Explanation {
 /// Who a client is (answers.md V1 to V4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum WhoAsks {
+pub enum ClientIdentity {
     /// The endpoint of the listener's network with this id.
     Endpoint(String),
     /// An endpoint of another network of the table ([`Clients::Table`](crate::table::Clients::Table)).
@@ -175,7 +175,7 @@ impl Recorder {
                 listener: client.listener.address(),
                 network: client.listener.network().name().to_owned(),
                 source: client.source,
-                client: WhoAsks::Stranger,
+                client: ClientIdentity::Stranger,
                 searched: Vec::new(),
                 rule: Rule::default(),
                 decision: String::new(),
@@ -189,9 +189,9 @@ impl Recorder {
             Verdict::Hold(hold) => format!("held for up to {} s until an endpoint runs", hold.as_secs_f32()),
             Verdict::Forward(forward) => {
                 let whose = match forward.preference {
-                    Preference::Endpoint => "the endpoint's own upstreams",
-                    Preference::Networks => "its networks' upstreams",
-                    Preference::Host => "the host's upstreams",
+                    UpstreamScope::Endpoint => "the endpoint's own upstreams",
+                    UpstreamScope::Networks => "its networks' upstreams",
+                    UpstreamScope::Host => "the host's upstreams",
                 };
                 match &forward.aliases[..] {
                     [.., (_, target, _)] => format!("forwarded as {target} to {whose}"),
@@ -232,34 +232,39 @@ impl Trace for Recorder {
 
     fn client(&mut self, view: &View<'_>, client: &Client<'_>) {
         self.explanation.client = match view.endpoint() {
-            _ if !view.is_allowed(client) => WhoAsks::Forbidden,
+            _ if !view.is_allowed(client) => ClientIdentity::Forbidden,
             Some(attachment) => {
                 let id = attachment.endpoint().id().to_owned();
                 match view.home() {
-                    Some(network) => WhoAsks::Elsewhere { id, network: network.to_owned() },
-                    None => WhoAsks::Endpoint(id),
+                    Some(network) => ClientIdentity::Elsewhere { id, network: network.to_owned() },
+                    None => ClientIdentity::Endpoint(id),
                 }
             }
-            None if view.search().is_some() => WhoAsks::HostView,
+            None if view.search().is_some() => ClientIdentity::HostView,
             None => match view.home() {
-                Some(network) => WhoAsks::StrangerElsewhere { network: network.to_owned() },
-                None if client.listener.is_host(client.ip()) => WhoAsks::Host,
-                None => WhoAsks::Stranger,
+                Some(network) => ClientIdentity::StrangerElsewhere { network: network.to_owned() },
+                None if client.listener.is_host(client.ip()) => ClientIdentity::Host,
+                None => ClientIdentity::Stranger,
             },
         };
     }
 
-    fn searched(&mut self, seat: &Seat<'_>, found: Option<&Found<'_>>) {
+    fn searched(&mut self, seat: &VisibleNetwork<'_>, found: Option<&Found<'_>>) {
         let finding = match found {
             None => Finding::Nothing,
             Some(Found::Parent { .. }) => Finding::Parent,
             Some(Found::Service { entry, .. }) => Finding::Service { name: entry.name().to_string() },
             Some(Found::Name { entry, how }) => {
                 let serving: Vec<&str> =
-                    entry.serving(seat.snapshot().settings().health).map(|owner| owner.endpoint().id()).collect();
+                    entry.serving(seat.snapshot().settings()).map(|owner| owner.endpoint().id()).collect();
                 let describe = |endpoint: &crate::table::Endpoint| match endpoint.id() {
                     id if serving.contains(&id) => id.to_owned(),
+                    id if endpoint.is_lost() => format!("{id} (its host is not reachable)"),
+                    id if endpoint.is_running() && endpoint.is_closed() => format!("{id} (publishes no port)"),
                     id if endpoint.state() == EndpointState::Starting => format!("{id} (starting)"),
+                    id if endpoint.is_running() && endpoint.health() == Health::Healthy => {
+                        format!("{id} (on another host)")
+                    }
                     id if endpoint.is_running() => format!("{id} (unhealthy)"),
                     id => format!("{id} (not running)"),
                 };
@@ -278,7 +283,7 @@ impl Trace for Recorder {
         self.push(seat, finding);
     }
 
-    fn address(&mut self, seat: &Seat<'_>, holders: &[Arc<Attachment>]) {
+    fn address(&mut self, seat: &VisibleNetwork<'_>, holders: &[Arc<Attachment>]) {
         let endpoints: Vec<String> = holders.iter().map(|holder| holder.endpoint().id().to_owned()).collect();
         self.push(seat, if endpoints.is_empty() { Finding::Nothing } else { Finding::Address { endpoints } });
     }
@@ -289,7 +294,7 @@ impl Trace for Recorder {
 }
 
 impl Recorder {
-    fn push(&mut self, seat: &Seat<'_>, finding: Finding) {
+    fn push(&mut self, seat: &VisibleNetwork<'_>, finding: Finding) {
         if self.is_host_view && seat.name().is_none() {
             return;
         }
@@ -317,20 +322,22 @@ impl fmt::Display for Finding {
     }
 }
 
-impl fmt::Display for WhoAsks {
+impl fmt::Display for ClientIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WhoAsks::Endpoint(id) => write!(f, "is endpoint {id}"),
-            WhoAsks::Elsewhere { id, network } => {
+            ClientIdentity::Endpoint(id) => write!(f, "is endpoint {id}"),
+            ClientIdentity::Elsewhere { id, network } => {
                 write!(f, "is endpoint {id} of network {network}, not of this one: it sees its own networks")
             }
-            WhoAsks::HostView => f.write_str("sees every network, by NAME.NETWORK and the view's domain"),
-            WhoAsks::Host => f.write_str("is an address of this host, which is no endpoint: it sees this network only"),
-            WhoAsks::Stranger => f.write_str("is no endpoint of this network: it sees this network only"),
-            WhoAsks::StrangerElsewhere { network } => {
+            ClientIdentity::HostView => f.write_str("sees every network, by NAME.NETWORK and the view's domain"),
+            ClientIdentity::Host => {
+                f.write_str("is an address of this host, which is no endpoint: it sees this network only")
+            }
+            ClientIdentity::Stranger => f.write_str("is no endpoint of this network: it sees this network only"),
+            ClientIdentity::StrangerElsewhere { network } => {
                 write!(f, "is no endpoint, but in a subnet of network {network}: it sees that network only")
             }
-            WhoAsks::Forbidden => f.write_str("may not ask here: it is not in the network's allow list"),
+            ClientIdentity::Forbidden => f.write_str("may not ask here: it is not in the network's allow list"),
         }
     }
 }
@@ -340,7 +347,7 @@ impl fmt::Display for Explanation {
         if let Some((name, rtype)) = &self.question {
             writeln!(f, "question  {name} {rtype}")?;
         }
-        let of = if self.client == WhoAsks::HostView { "the" } else { "network" };
+        let of = if self.client == ClientIdentity::HostView { "the" } else { "network" };
         writeln!(f, "listener  {} of {of} {}", self.listener, self.network)?;
         writeln!(f, "client    {} {}", self.source.ip(), self.client)?;
         for Searched { network, finding } in &self.searched {

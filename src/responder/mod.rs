@@ -9,7 +9,7 @@ mod answer;
 mod client;
 mod explain;
 mod host;
-mod place;
+mod lookup;
 mod rule;
 mod special;
 mod view;
@@ -20,34 +20,34 @@ use crate::wire::reply::{self, FailureReply, Options, ReplyEdns};
 use crate::wire::{Edns, Name, Query, Rejected, ReplyWriter, class, cookie, ede, option, rcode, rtype};
 
 pub use crate::settings::ResponderOptions;
-use answer::Draft;
+use answer::ReplyDraft;
 pub use client::{Client, ClientTransport, HostAddresses, Listener};
-pub use explain::{Explanation, Finding, Notes, Searched, WhoAsks};
+pub use explain::{ClientIdentity, Explanation, Finding, Notes, Searched};
 use explain::{Recorder, Trace};
 pub use host::{HOST_VIEW, HostAnswer, HostView, HostViewBuilder};
-use place::Place;
+use lookup::Lookup;
 pub use rule::Rule;
 use view::View;
-pub use view::{Preference, UpstreamLists};
+pub use view::{UpstreamLists, UpstreamScope};
 
 /// What to do with a packet.
 #[derive(Debug)]
 // Not boxed: a question whose answer is in the forwarder's cache is to cost no allocation.
 #[allow(clippy::large_enum_variant)]
 pub enum Verdict<'p> {
-    /// Send the first so many octets of the buffer.
+    /// Send this many octets from the start of the buffer.
     Reply(usize),
     /// Ask upstream; nothing was written.
     Forward(Forward<'p>),
-    /// Do not answer yet; nothing was written. The name is that of an endpoint that is about to run (answers.md N11): decide
-    /// on the same packet again when the network has changed, and for the last time, with [`Client::without_hold`], when
-    /// this time is over. Only networks with a [`hold`](crate::table::Settings::hold) give it.
+    /// Do not answer yet; nothing was written. The name is that of an endpoint that is about to start (answers.md N11): decide
+    /// on the same packet again when the network has changed, and one last time, with [`Client::without_hold`], when
+    /// this time has passed. Only networks with a [`hold`](crate::table::Settings::hold) cause it.
     Hold(std::time::Duration),
     /// Stay silent (answers.md P1).
     Ignore,
 }
 
-/// A question for the rest of the DNS, with what its reply needs.
+/// A query to forward, with what is needed to write its reply.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Forward<'p> {
@@ -57,7 +57,7 @@ pub struct Forward<'p> {
     /// N9). Mostly empty: then the question itself is asked.
     pub aliases: Vec<(Name, Name, u32)>,
     /// Whose upstreams these are.
-    pub preference: Preference,
+    pub preference: UpstreamScope,
     /// The upstreams that the client or its networks want asked, in order; empty for the host's.
     pub upstreams: UpstreamLists,
     /// The OPT of the reply, if the query had one.
@@ -92,7 +92,7 @@ impl Forward<'_> {
         writer.finish(rcode::NXDOMAIN)
     }
 
-    /// The query to send upstream, with an ID that nobody can guess.
+    /// The query to send upstream. `id` must be hard to guess.
     pub fn upstream_query(&self, id: u16) -> Vec<u8> {
         let question = self.upstream_question();
         let dnssec_ok = self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
@@ -184,16 +184,16 @@ impl Forward<'_> {
 pub struct Responder {
     options: std::sync::Arc<ResponderOptions>,
     hosts: Option<std::sync::Arc<crate::table::Snapshot>>,
-    turns: Turns,
+    rotation: Rotation,
 }
 
 impl Responder {
     /// A responder with the given options.
     pub fn new(options: std::sync::Arc<ResponderOptions>) -> Responder {
-        Responder { options, hosts: None, turns: Turns::default() }
+        Responder { options, hosts: None, rotation: Rotation::default() }
     }
 
-    /// The same responder, which answers these names to whoever may forward, after those of the client's networks: the host's
+    /// The same responder, which also answers these names, after those of the client's networks, if it may forward: the host's
     /// /etc/hosts (answers.md N13).
     #[must_use]
     pub fn with_hosts(mut self, hosts: Option<std::sync::Arc<crate::table::Snapshot>>) -> Responder {
@@ -207,7 +207,7 @@ impl Responder {
         self.decide(packet, Query::parse, client, out, &mut ())
     }
 
-    /// The same, and what it was about and which rule decided, which costs a few instructions.
+    /// As [`respond`](Responder::respond), and also says which rule decided on what type of query. Costs a few instructions.
     pub fn respond_noting<'p>(
         &mut self,
         packet: &'p [u8],
@@ -262,17 +262,17 @@ impl Responder {
             }
             None => {
                 let place = if query.class() == class::IN {
-                    place::find(&view, query, &self.options, self.hosts.as_deref(), trace)
+                    lookup::find(&view, query, &self.options, self.hosts.as_deref(), trace)
                 } else if view.may_forward() {
                     trace.rule(Rule::P5);
-                    Place::elsewhere()
+                    Lookup::elsewhere()
                 } else {
                     trace.rule(if view.search().is_some() { Rule::V6Outside } else { Rule::F1Internal });
-                    Place::not_forwarded(&view)
+                    Lookup::not_forwarded(&view)
                 };
                 let (over_tcp, may_hold) = (client.is_tcp(), client.hold);
-                let draft = Draft { query, view: &view, edns, limit, over_tcp, may_hold };
-                return draft.write(place, &mut self.turns, out, trace);
+                let draft = ReplyDraft { query, view: &view, edns, limit, over_tcp, may_hold };
+                return draft.write(place, &mut self.rotation, out, trace);
             }
         };
         // A refused client is told nothing, not even whether it could have been served.
@@ -396,7 +396,7 @@ impl Responder {
 /// does not change. The counts are the responder's own, so that workers share nothing. There is room for the sets that were asked for last; one
 /// that comes anew starts anywhere, so that no address is preferred even if sets drive each other out.
 #[derive(Debug)]
-struct Turns {
+struct Rotation {
     groups: Box<[[Turn; TURNS_A_GROUP]]>,
     drawn: u64,
 }
@@ -411,24 +411,24 @@ struct Turn {
 /// Sets that fall into one group keep out of each other's way as long as they are no more than this.
 const TURNS_A_GROUP: usize = 8;
 
-impl Default for Turns {
-    fn default() -> Turns {
-        Turns { groups: vec![Default::default(); 1024].into(), drawn: 0 }
+impl Default for Rotation {
+    fn default() -> Rotation {
+        Rotation { groups: vec![Default::default(); 1024].into(), drawn: 0 }
     }
 }
 
-impl Turns {
+impl Rotation {
     /// The index of the record to start with, out of `count`. `set` tells sets apart, such as their place in memory.
     fn next(&mut self, set: usize, count: usize) -> usize {
         if count < 2 {
             return 0;
         }
-        let group = scatter(set as u64) as usize % self.groups.len();
+        let group = mix64(set as u64) as usize % self.groups.len();
         let group = &mut self.groups[group];
         let known = group.iter().position(|turn| turn.set == set);
         let place = known.unwrap_or_else(|| {
             self.drawn += 1;
-            group[TURNS_A_GROUP - 1] = Turn { set, count: scatter(self.drawn) as u32 };
+            group[TURNS_A_GROUP - 1] = Turn { set, count: mix64(self.drawn) as u32 };
             TURNS_A_GROUP - 1
         });
         // The one that was asked for last stands first; the last one gives way to a new one.
@@ -441,7 +441,7 @@ impl Turns {
 }
 
 /// Makes neighbouring numbers far ones (the finish of SplitMix64).
-fn scatter(number: u64) -> u64 {
+fn mix64(number: u64) -> u64 {
     let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ number >> 31

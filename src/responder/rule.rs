@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The rule that decided on a query. `Display` gives its letter.
+/// The rule that decided on a query. `Display` gives its letter and number, such as `N5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -36,6 +36,8 @@ pub enum Rule {
     N6,
     /// A name whose endpoints are all stopped.
     N7,
+    /// A name whose endpoints are on a host that is not reachable, or publishes none of their ports.
+    N8b,
     /// An alias.
     N9,
     /// A name of the gateway.
@@ -61,7 +63,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// Its letter in docs/answers.md.
+    /// Its letter and number in docs/answers.md, such as `N5`.
     pub fn letter(self) -> &'static str {
         match self {
             Rule::P1 => "P1",
@@ -77,6 +79,7 @@ impl Rule {
             Rule::N5 => "N5",
             Rule::N6 => "N6",
             Rule::N7 => "N7",
+            Rule::N8b => "N8b",
             Rule::N9 => "N9",
             Rule::N10 => "N10",
             Rule::N11 => "N11",
@@ -107,6 +110,7 @@ impl Rule {
             Rule::N5 => "no container that the client sees has this name",
             Rule::N6 => "only the end of other names",
             Rule::N7 => "the container is stopped",
+            Rule::N8b => "the container is on another host, which cannot be reached",
             Rule::N9 => "an alias",
             Rule::N10 => "a name of the host",
             Rule::N11 => "the container is about to start",

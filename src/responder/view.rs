@@ -17,9 +17,9 @@ use super::host::{HostView, Search};
 /// The client's networks in the order in which they are searched, one snapshot of each: the listener's first, if it is one
 /// of them.
 pub(super) struct View<'s> {
-    seats: SmallVec<[Seat<'s>; 4]>,
+    seats: SmallVec<[VisibleNetwork<'s>; 4]>,
     /// The listener's network, where it is not the first of the view ([`Clients::Table`]).
-    gateway: Option<Held<'s>>,
+    gateway: Option<ViewedSnapshot<'s>>,
     client: IpAddr,
     who: Who<'s>,
 }
@@ -43,27 +43,27 @@ enum Who<'s> {
 }
 
 /// A network of the view.
-pub(super) struct Seat<'s> {
+pub(super) struct VisibleNetwork<'s> {
     /// `None` for the listener's, which the client's [`Listener`](super::Listener) holds.
     network: Option<Arc<Network>>,
-    snapshot: Held<'s>,
+    snapshot: ViewedSnapshot<'s>,
     /// The rank of this network among those of the client (answers.md V1).
     priority: i32,
 }
 
 /// A snapshot that is read: the caller's, or one that was loaded for this query.
-enum Held<'s> {
+enum ViewedSnapshot<'s> {
     Lent(&'s Snapshot),
     Loaded(SnapshotRef),
 }
 
-impl Deref for Held<'_> {
+impl Deref for ViewedSnapshot<'_> {
     type Target = Snapshot;
 
     fn deref(&self) -> &Snapshot {
         match self {
-            Held::Lent(snapshot) => snapshot,
-            Held::Loaded(snapshot) => snapshot,
+            ViewedSnapshot::Lent(snapshot) => snapshot,
+            ViewedSnapshot::Loaded(snapshot) => snapshot,
         }
     }
 }
@@ -71,7 +71,7 @@ impl Deref for Held<'_> {
 /// Whose upstreams a question is sent to (answers.md F2); a configured route comes before any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Preference {
+pub enum UpstreamScope {
     /// Those of the endpoint that asks.
     Endpoint,
     /// Those of the networks of its view.
@@ -106,7 +106,8 @@ impl<'s> View<'s> {
         }
         let listener = client.listener.network();
         let ip = client.ip();
-        let snapshot = client.snapshot.map_or_else(|| Held::Loaded(listener.snapshot()), Held::Lent);
+        let snapshot =
+            client.snapshot.map_or_else(|| ViewedSnapshot::Loaded(listener.snapshot()), ViewedSnapshot::Lent);
         let clients = snapshot.settings().clients;
         if is_link_local(ip) {
             if let Some(host) = client.listener.host_view() {
@@ -142,8 +143,9 @@ impl<'s> View<'s> {
     #[inline(never)]
     fn of_owner(client: &Client<'s>, id: &str) -> View<'s> {
         let listener = client.listener.network();
-        let snapshot = client.snapshot.map_or_else(|| Held::Loaded(listener.snapshot()), Held::Lent);
-        let Some(attachment) = snapshot.attachment(id).cloned() else {
+        let snapshot =
+            client.snapshot.map_or_else(|| ViewedSnapshot::Loaded(listener.snapshot()), ViewedSnapshot::Lent);
+        let Some(attachment) = snapshot.member(id).cloned() else {
             return View::of_one(snapshot, client.ip(), Who::Nobody);
         };
         let mut view = View::of_endpoint(attachment.clone(), None, snapshot, client.ip(), listener);
@@ -155,7 +157,7 @@ impl<'s> View<'s> {
 
     /// The host view (answers.md V6). Its own network has no endpoints: the networks that count depend on the question.
     #[inline(never)]
-    fn of_host(client: &Client<'s>, host: &'s HostView, snapshot: Held<'s>, name: &[u8]) -> View<'s> {
+    fn of_host(client: &Client<'s>, host: &'s HostView, snapshot: ViewedSnapshot<'s>, name: &[u8]) -> View<'s> {
         let mut view = View::of_one(snapshot, client.ip(), Who::Host(Box::new(Search::nothing(host))));
         if view.is_allowed(client) {
             view.who = Who::Host(Box::new(Search::of(host, name)));
@@ -166,14 +168,24 @@ impl<'s> View<'s> {
     /// The view of a client that has its address on another network of the table than the listener's, if on any (answers.md
     /// V2a). `own` is the endpoint that has it on the listener's network, if that network only identifies.
     #[inline(never)]
-    fn of_table(client: &Client<'s>, own: Option<Arc<Attachment>>, snapshot: Held<'s>, ip: IpAddr) -> View<'s> {
+    fn of_table(
+        client: &Client<'s>,
+        own: Option<Arc<Attachment>>,
+        snapshot: ViewedSnapshot<'s>,
+        ip: IpAddr,
+    ) -> View<'s> {
         let listener = client.listener.network();
         let homes = listener.networks_near(ip).filter_map(|network| {
             let there = network.snapshot();
             let attachment = there.client_at(ip)?.clone();
             let priority = attachment.endpoint().priority();
             let is_known = there.settings().clients.are_known_elsewhere();
-            is_known.then(|| (attachment, Seat { network: Some(network), snapshot: Held::Loaded(there), priority }))
+            is_known.then(|| {
+                (
+                    attachment,
+                    VisibleNetwork { network: Some(network), snapshot: ViewedSnapshot::Loaded(there), priority },
+                )
+            })
         });
         // If several have the address, which only a mistake in their subnets makes possible, it is the same one always.
         let home = homes.min_by(|(_, one), (_, other)| {
@@ -197,7 +209,8 @@ impl<'s> View<'s> {
         if !has(&snapshot) && !client.listener.is_host(ip) {
             let around = listener.networks_around(ip).map(|network| (network.snapshot(), network));
             if let Some((there, network)) = around.into_iter().find(|(there, _)| has(there)) {
-                let seat = Seat { network: Some(network), snapshot: Held::Loaded(there), priority: 0 };
+                let seat =
+                    VisibleNetwork { network: Some(network), snapshot: ViewedSnapshot::Loaded(there), priority: 0 };
                 return View {
                     seats: SmallVec::from_iter([seat]),
                     gateway: Some(snapshot),
@@ -212,8 +225,8 @@ impl<'s> View<'s> {
 
     /// The view of a client that has nothing to do with another network than the listener's.
     #[inline]
-    fn of_one(snapshot: Held<'s>, client: IpAddr, who: Who<'s>) -> View<'s> {
-        let seat = Seat { network: None, snapshot, priority: 0 };
+    fn of_one(snapshot: ViewedSnapshot<'s>, client: IpAddr, who: Who<'s>) -> View<'s> {
+        let seat = VisibleNetwork { network: None, snapshot, priority: 0 };
         View { seats: SmallVec::from_iter([seat]), gateway: None, client, who }
     }
 
@@ -221,19 +234,19 @@ impl<'s> View<'s> {
     /// listener's.
     fn of_endpoint(
         attachment: Arc<Attachment>,
-        home: Option<Seat<'s>>,
-        gateway: Held<'s>,
+        home: Option<VisibleNetwork<'s>>,
+        gateway: ViewedSnapshot<'s>,
         client: IpAddr,
         listener: &Network,
     ) -> View<'s> {
         let id = attachment.endpoint().id();
-        let mut seats: SmallVec<[Seat<'s>; 4]> = SmallVec::new();
+        let mut seats: SmallVec<[VisibleNetwork<'s>; 4]> = SmallVec::new();
         let mut gateway = Some(gateway);
         let at_listener = |own: &Snapshot| {
-            own.settings().clients != Clients::Identify && (home.is_none() || own.attachment(id).is_some())
+            own.settings().clients != Clients::Identify && (home.is_none() || own.member(id).is_some())
         };
         if let Some(snapshot) = gateway.take_if(|own| at_listener(own)) {
-            seats.push(Seat { network: None, snapshot, priority: 0 });
+            seats.push(VisibleNetwork { network: None, snapshot, priority: 0 });
         }
         let first = seats.len();
         let of_home = home.as_ref().and_then(|home| home.network.clone());
@@ -252,7 +265,7 @@ impl<'s> View<'s> {
     }
 
     /// The networks in order.
-    pub(super) fn seats(&self) -> &[Seat<'s>] {
+    pub(super) fn seats(&self) -> &[VisibleNetwork<'s>] {
         &self.seats
     }
 
@@ -313,7 +326,7 @@ impl<'s> View<'s> {
     }
 
     /// The networks that are searched, in order; for the host view those that the name may be on.
-    fn searched(&self) -> impl Iterator<Item = &Seat<'s>> {
+    fn searched(&self) -> impl Iterator<Item = &VisibleNetwork<'s>> {
         self.seats.iter().chain(self.search().into_iter().flat_map(Search::seats))
     }
 
@@ -334,18 +347,24 @@ impl<'s> View<'s> {
         self.seats.iter().filter_map(|seat| seat.snapshot.domain_of(name)).max_by_key(|name| name.as_wire().len())
     }
 
+    /// True if a network of the view may yet hear of a name of its domains from other hosts (answers.md N8b).
+    pub(super) fn awaits_remote(&self, name: &[u8]) -> bool {
+        let mut snapshots = self.seats.iter().map(VisibleNetwork::snapshot);
+        snapshots.any(|snapshot| snapshot.awaits_remote() && snapshot.domain_of(name).is_some())
+    }
+
     /// The upstreams that the client's questions go to if no route takes them (answers.md F2).
-    pub(super) fn upstreams(&self) -> (Preference, UpstreamLists) {
+    pub(super) fn upstreams(&self) -> (UpstreamScope, UpstreamLists) {
         if let Some(attachment) = self.endpoint() {
             let id = attachment.endpoint().id();
             let own = self
                 .seats
                 .iter()
-                .filter_map(|seat| seat.snapshot.attachment(id))
+                .filter_map(|seat| seat.snapshot.member(id))
                 .map(|attachment| attachment.endpoint().upstreams())
                 .find(|upstreams| !upstreams.is_empty());
             if let Some(own) = own {
-                return (Preference::Endpoint, UpstreamLists::from_iter([own.clone()]));
+                return (UpstreamScope::Endpoint, UpstreamLists::from_iter([own.clone()]));
             }
         }
         let networks: UpstreamLists = self
@@ -355,15 +374,15 @@ impl<'s> View<'s> {
             .filter(|upstreams| !upstreams.is_empty())
             .cloned()
             .collect();
-        (if networks.is_empty() { Preference::Host } else { Preference::Networks }, networks)
+        (if networks.is_empty() { UpstreamScope::Host } else { UpstreamScope::Networks }, networks)
     }
 }
 
-impl<'s> Seat<'s> {
+impl<'s> VisibleNetwork<'s> {
     /// A network as it is now.
-    pub(super) fn of(network: Arc<Network>) -> Seat<'static> {
-        let snapshot = Held::Loaded(network.snapshot());
-        Seat { network: Some(network), snapshot, priority: 0 }
+    pub(super) fn of(network: Arc<Network>) -> VisibleNetwork<'static> {
+        let snapshot = ViewedSnapshot::Loaded(network.snapshot());
+        VisibleNetwork { network: Some(network), snapshot, priority: 0 }
     }
 
     /// The network's name as it stands in names.
@@ -394,7 +413,7 @@ impl<'s> Seat<'s> {
 /// Adds the other networks of an endpoint than `home`, which its address is on, and the listener's; and puts those from
 /// `first` on in order.
 fn push_others(
-    seats: &mut SmallVec<[Seat<'_>; 4]>,
+    seats: &mut SmallVec<[VisibleNetwork<'_>; 4]>,
     first: usize,
     attachment: &Attachment,
     home: &Network,
@@ -406,9 +425,9 @@ fn push_others(
         }
         let snapshot = network.snapshot();
         // The membership may be ahead of or behind the snapshot: what the snapshot says holds.
-        if let Some(there) = snapshot.attachment(attachment.endpoint().id()) {
+        if let Some(there) = snapshot.member(attachment.endpoint().id()) {
             let priority = there.endpoint().priority();
-            let seat = Seat { network: Some(network), snapshot: Held::Loaded(snapshot), priority };
+            let seat = VisibleNetwork { network: Some(network), snapshot: ViewedSnapshot::Loaded(snapshot), priority };
             if !seat.only_identifies() {
                 seats.push(seat);
             }

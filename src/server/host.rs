@@ -106,7 +106,7 @@ impl Host {
 pub fn listener(network: Arc<Network>, address: SocketAddr) -> Listener {
     let (host, interfaces) = (HostAddresses::default(), interfaces());
     host.set(interfaces.iter().map(Interface::address).collect());
-    let listener = Listener::new(network, address).on(host);
+    let listener = Listener::new(network, address).with_host_addresses(host);
     introduce(&listener, &interfaces);
     listener
 }

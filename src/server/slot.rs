@@ -211,7 +211,7 @@ impl Slot {
     /// Replaces the listener by one made of the present one: a change of the network and one of the address may meet.
     fn change_listener(&self, change: impl Fn(&Listener) -> Listener) {
         self.listener.rcu(|old| {
-            let mut listener = change(old).on(self.server.host.addresses().clone());
+            let mut listener = change(old).with_host_addresses(self.server.host.addresses().clone());
             if let Some(id) = &self.endpoint {
                 listener = listener.of_endpoint(id.clone());
             }

@@ -232,8 +232,8 @@ impl Desk {
             ClientTransport::Udp => Client::udp(&place.listener, source),
             ClientTransport::Tcp { idle } => Client::tcp(&place.listener, source, idle),
         }
-        .seeing(&place.snapshot)
-        .at(place.now);
+        .with_snapshot(&place.snapshot)
+        .with_time(place.now);
         let client = if place.may_hold { client } else { client.without_hold() };
         let responder = self.responder(place);
         let mut respond = |out: &mut [u8]| match place.watched_since {

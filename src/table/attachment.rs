@@ -1,5 +1,6 @@
 //! An endpoint's attachment to a network, and the membership that ties the attachments of one endpoint together.
 
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
@@ -30,6 +31,23 @@ impl Attachment {
     pub(super) fn new(endpoint: Endpoint) -> Attachment {
         let own_id_name = endpoint.id_name().filter(|id| !endpoint.names().contains(id)).map(Box::new);
         Attachment { own_id_name, endpoint, membership: OnceLock::new() }
+    }
+
+    /// True if another host has published the endpoint.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.endpoint.is_remote()
+    }
+
+    /// The names that find this endpoint among those of all hosts: `NAME.HOST` (answers.md N8b).
+    pub(super) fn names_on(&self, host: &Name) -> impl Iterator<Item = Name> {
+        let names = self.endpoint.names().iter().filter(|name| !name.is_wildcard());
+        // A name that is too long with the host's behind it is not found so.
+        names.filter_map(move |name| name.join(host).ok())
+    }
+
+    /// The addresses whose reverse names are the endpoint's: not those of another host (answers.md T3).
+    pub(super) fn held_addresses(&self) -> &[IpAddr] {
+        if self.endpoint.is_behind_host() { &[] } else { self.endpoint.addresses() }
     }
 
     pub(crate) fn endpoint(&self) -> &Endpoint {

@@ -187,6 +187,26 @@ impl NetworkBuilder {
         self
     }
 
+    /// Says that the network itself spans hosts, as an overlay does.
+    pub fn spans_hosts(mut self, spans: bool) -> NetworkBuilder {
+        self.settings.spans_hosts = spans;
+        self
+    }
+
+    /// Edits how the network is shared with other hosts; nothing comes of it where it is not.
+    pub fn edit_sharing(mut self, edit: impl FnOnce(&mut super::Sharing)) -> NetworkBuilder {
+        if let Some(sharing) = &mut self.settings.sharing {
+            edit(Arc::make_mut(sharing));
+        }
+        self
+    }
+
+    /// Says that the network is shared with other hosts, and how (answers.md N8b).
+    pub fn sharing(mut self, sharing: Option<super::Sharing>) -> NetworkBuilder {
+        self.settings.sharing = sharing.map(Arc::new);
+        self
+    }
+
     /// Sets what an endpoint's health does to its addresses.
     pub fn health(mut self, policy: HealthPolicy) -> NetworkBuilder {
         self.settings.health = policy;

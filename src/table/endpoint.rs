@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::wire::{Name, NameError};
 
 use super::error::FirstError;
-use super::{TableError, Upstream};
+use super::{Origin, Reach, TableError, Upstream};
 
 /// The transport of a published port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -180,6 +180,10 @@ struct Extra {
     /// The id as a name as it is written, where [`Endpoint::id_name`] has it in A-labels.
     id_as_written: Option<Box<Name>>,
     project: Option<Name>,
+    /// `None` for an endpoint of this host.
+    origin: Option<Arc<Origin>>,
+    /// Its host is not reachable.
+    lost: bool,
 }
 
 impl Default for Extra {
@@ -192,6 +196,8 @@ impl Default for Extra {
             upstreams: NO_UPSTREAMS.clone(),
             id_as_written: None,
             project: None,
+            origin: None,
+            lost: false,
         }
     }
 }
@@ -254,14 +260,61 @@ impl Endpoint {
         self.extra.as_ref().map_or(EndpointState::Up, |extra| extra.state)
     }
 
-    /// False while it is known but does not run (answers.md N7).
+    /// False while it is known but does not run, or is on a host that is not reachable (answers.md N7, N8b).
     pub fn is_running(&self) -> bool {
-        self.state() == EndpointState::Up
+        self.extra.as_ref().is_none_or(|extra| extra.state == EndpointState::Up && !extra.lost)
+    }
+
+    /// True if it runs, and there is a way to it: one that is reached at its host's addresses publishes a port there.
+    pub(crate) fn answers(&self) -> bool {
+        self.is_running() && !self.is_closed()
+    }
+
+    /// True if it is reached at its host's addresses only, and publishes no port there (answers.md N8b).
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_behind_host() && self.ports().iter().all(|port| port.published().is_empty())
+    }
+
+    /// The numbers by which one of its ports is reached at its addresses, each once: the port's own, or, at another host's
+    /// addresses, those that it is published as (answers.md T4).
+    pub(crate) fn numbers_of(&self, port: &Port) -> SmallVec<[u16; 2]> {
+        if !self.is_behind_host() {
+            return SmallVec::from_iter([port.number]);
+        }
+        let mut numbers: SmallVec<[u16; 2]> = port.published.iter().map(SocketAddr::port).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    }
+
+    /// True if its addresses are those of another host.
+    pub(crate) fn is_behind_host(&self) -> bool {
+        self.origin().is_some_and(|origin| origin.reach() == Reach::Host)
     }
 
     /// True if it is [down](EndpointState::Down), and not about to run.
     pub(crate) fn is_stopped(&self) -> bool {
-        self.state() == EndpointState::Down
+        self.extra.as_ref().is_some_and(|extra| extra.state == EndpointState::Down || extra.lost)
+    }
+
+    /// True if it may ask from its addresses: it is of this host, and not stopped (answers.md V2a, V7).
+    pub(crate) fn may_ask(&self) -> bool {
+        self.extra.as_ref().is_none_or(|extra| extra.state != EndpointState::Down && extra.origin.is_none())
+    }
+
+    /// The host that has published it, if that is another one than this (answers.md V7).
+    pub fn origin(&self) -> Option<&Arc<Origin>> {
+        self.extra.as_ref()?.origin.as_ref()
+    }
+
+    /// True if another host has published it.
+    pub fn is_remote(&self) -> bool {
+        self.origin().is_some()
+    }
+
+    /// True if it is on a host that is not reachable (answers.md N8b).
+    pub fn is_lost(&self) -> bool {
+        self.extra.as_ref().is_some_and(|extra| extra.lost)
     }
 
     /// The rank of this network among those that the endpoint is attached to; higher comes first (answers.md V1).
@@ -285,6 +338,11 @@ impl Endpoint {
         self.with(|extra| extra.health = health)
     }
 
+    /// The same endpoint, on a host that is not reachable, or is again; nothing comes of it for an endpoint of this host.
+    pub fn with_lost(self, lost: bool) -> Endpoint {
+        self.with(|extra| extra.lost = lost && extra.origin.is_some())
+    }
+
     /// The same endpoint, up or down.
     pub fn with_running(self, running: bool) -> Endpoint {
         self.with_state(up_or_down(running))
@@ -304,13 +362,19 @@ impl Endpoint {
 
     /// The id as a name: its first 12 characters if it is 64 hex digits, else all of it; `None` if that is no name
     /// (answers.md N1). A label has at most 63 octets, so 64 hex digits in full can never be asked for.
-    /// One with letters outside ASCII is given in A-labels, if it has any (answers.md N12).
+    /// One with letters outside ASCII is given in A-labels, if it has any (answers.md N12). That of another host's endpoint
+    /// has the host's name behind it (answers.md T4).
     pub(crate) fn id_name(&self) -> Option<Name> {
-        let is_hash = self.id.len() == 64 && self.id.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let text = if is_hash { &self.id[..12] } else { &*self.id };
+        let (id, origin) = match self.origin() {
+            Some(origin) => (self.id.split_once('/')?.1, Some(origin)),
+            None => (&*self.id, None),
+        };
+        let is_hash = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let text = if is_hash { &id[..12] } else { id };
         let name: Name = text.parse().ok()?;
         let name = if text.is_ascii() { name } else { name.a_labels().ok().flatten().unwrap_or(name) };
-        Some(name).filter(|name| !name.is_wildcard())
+        let name = Some(name).filter(|name| !name.is_wildcard())?;
+        origin.map_or(Some(name.clone()), |origin| name.join(origin.host()).ok())
     }
 
     /// The id as a name as it is written, where that is another one than [`id_name`](Endpoint::id_name).
@@ -425,15 +489,44 @@ impl EndpointBuilder {
         self
     }
 
+    /// Says that another host has published it. Its id gets the host's name in front, as in `host-b/3f2a9c`. The addresses, if
+    /// they are the [host's](Reach::Host), and those that ports are [published at](Port::published_at) are to be that host's as
+    /// this one reaches them; the unspecified address is none.
+    pub fn origin(mut self, origin: Arc<Origin>) -> EndpointBuilder {
+        self.extra.origin = Some(origin);
+        self
+    }
+
     /// The endpoint.
     ///
     /// # Errors
-    /// The first part that was not understood, or [`TableError::NoId`].
-    pub fn build(self) -> Result<Endpoint, TableError> {
-        self.error.into_result()?;
+    /// The first part that was not understood, [`TableError::NoId`], or [`TableError::RemoteId`].
+    pub fn build(mut self) -> Result<Endpoint, TableError> {
+        std::mem::take(&mut self.error).into_result()?;
         if self.endpoint.id.is_empty() {
             return Err(TableError::NoId);
         }
+        if let Some(origin) = self.extra.origin.clone() {
+            return self.build_remote(&origin);
+        }
+        self.put_together()
+    }
+
+    fn build_remote(mut self, origin: &Origin) -> Result<Endpoint, TableError> {
+        let id = std::mem::take(&mut self.endpoint.id);
+        self.endpoint.id = format!("{}/{id}", origin.host()).into();
+        let is_reached = |socket: &SocketAddr| !socket.ip().is_unspecified() && !socket.ip().is_loopback();
+        for port in &mut self.ports {
+            port.published = port.published.iter().copied().filter(is_reached).collect();
+        }
+        let endpoint = self.put_together()?;
+        match endpoint.id_name() {
+            Some(_) => Ok(endpoint),
+            None => Err(TableError::RemoteId { host: origin.host().to_string(), id: id.into() }),
+        }
+    }
+
+    fn put_together(self) -> Result<Endpoint, TableError> {
         let addresses = match self.addresses[..] {
             [address] => Addresses::One(address),
             _ => Addresses::Any(self.addresses.into_vec().into()),

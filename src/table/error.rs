@@ -38,6 +38,17 @@ pub enum TableError {
     /// An endpoint has no id.
     #[error("an endpoint needs an id")]
     NoId,
+    /// A host's name has other characters than those of host names.
+    #[error("\"{0}\" is no host name; write letters, digits, hyphens and dots, as in host-b")]
+    HostName(String),
+    /// The id of another host's endpoint cannot stand in names (answers.md T4).
+    #[error("the id \"{id}\" of host {host} cannot be a name; take the container's id")]
+    RemoteId {
+        /// The host's name.
+        host: String,
+        /// The id that it has there.
+        id: String,
+    },
     /// `*` alone would answer every name there is.
     #[error("\"*\" alone would cover every name; write a parent, as in *.apps")]
     LoneWildcard,

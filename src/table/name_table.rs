@@ -6,12 +6,12 @@ use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
 use smallvec::SmallVec;
 
+use super::address_index::AddressIndex;
 use super::attachment::{Attachment, Membership};
-use super::blocks::Blocks;
 use super::error::TableError;
 use super::feed::{Channel, Feed};
+use super::hamt::{Hamt, Keyed, hash_of};
 use super::network::Network;
-use super::shards::{Keyed, Shards, hash_of};
 use super::zones::Zones;
 
 /// The networks of a server, by name. Cheap to clone: the clones are the same table.
@@ -29,16 +29,16 @@ pub struct NameTable {
 pub(super) struct Registry {
     members: Mutex<Members>,
     /// Of the networks whose clients are known at other gateways.
-    pub(super) blocks: Blocks,
+    pub(super) addresses: AddressIndex,
     pub(super) zones: Zones,
     pub(super) feed: Arc<Channel>,
 }
 
 #[derive(Debug, Default)]
 struct Members {
-    places: Shards<Member>,
+    places: Hamt<Member>,
     /// How often a network was told of an id that another one has.
-    meetings: u64,
+    join_epoch: u64,
 }
 
 /// Where an endpoint id is, by the id's hash alone: a copy of the id would be most of the registry. Should two ids ever
@@ -72,10 +72,14 @@ impl Registry {
     /// of both are told. Said before its snapshot is shown, so that its view is whole at once, and again afterwards: of two
     /// networks that it comes to at the same time, the later one then finds the earlier one's attachment.
     pub(super) fn join(&self, attachment: &Attachment, network: &Weak<Network>) {
+        // Another host's joins no views (answers.md V7).
+        if attachment.is_remote() {
+            return;
+        }
         let id = attachment.endpoint().id();
         let hash = hash_of(id);
         let place = || Place::One(network.clone());
-        let Members { places, meetings } = &mut *self.members();
+        let Members { places, join_epoch } = &mut *self.members();
         places.edit(
             &hash,
             || Some(Member { id: hash, place: place() }),
@@ -86,7 +90,7 @@ impl Registry {
                         None => member.place = place(),
                         Some(other) => {
                             let membership = Arc::new(Membership::of([known.clone(), network.clone()]));
-                            if let Some(there) = other.snapshot().attachment(id) {
+                            if let Some(there) = other.snapshot().member(id) {
                                 there.join(membership.clone());
                             }
                             member.place = Place::Several(membership);
@@ -94,7 +98,7 @@ impl Registry {
                     }
                 }
                 if let Place::Several(membership) = &member.place {
-                    *meetings += 1;
+                    *join_epoch += 1;
                     membership.join(network);
                     attachment.join(membership.clone());
                 }
@@ -104,8 +108,8 @@ impl Registry {
     }
 
     /// A number that changes whenever a network is told of an id that another one has.
-    pub(super) fn meetings(&self) -> u64 {
-        self.members().meetings
+    pub(super) fn join_epoch(&self) -> u64 {
+        self.members().join_epoch
     }
 
     /// Notes that an endpoint id is no longer on a network.
@@ -223,7 +227,7 @@ mod tests {
             })
             .unwrap();
         assert_eq!(table.registry.members().places.iter().count(), 0);
-        assert_eq!(table.registry.blocks.len(), 0);
+        assert_eq!(table.registry.addresses.len(), 0);
     }
 
     #[test]
@@ -232,26 +236,26 @@ mod tests {
         let endpoint = |host: u8| Endpoint::builder(host.to_string()).ip([10, 0, 0, host].into()).build().unwrap();
         let network = |clients| Network::builder("shop").clients(clients).endpoint(endpoint(1)).build().unwrap();
         let shop = table.add(network(Clients::Table)).unwrap();
-        assert_eq!(table.registry.blocks.len(), 1);
+        assert_eq!(table.registry.addresses.len(), 1);
         for host in 2..40 {
             shop.attach(endpoint(host)).unwrap();
         }
         for host in 2..40 {
             shop.attach(endpoint(host).with_running(false)).unwrap();
         }
-        assert_eq!(table.registry.blocks.len(), 3);
+        assert_eq!(table.registry.addresses.len(), 3);
         for host in 16..40 {
             shop.detach(&host.to_string()).unwrap();
         }
-        assert_eq!(table.registry.blocks.len(), 1);
+        assert_eq!(table.registry.addresses.len(), 1);
         shop.replace_with(&network(Clients::Identify)).unwrap();
-        assert_eq!(table.registry.blocks.len(), 1);
+        assert_eq!(table.registry.addresses.len(), 1);
         shop.replace_with(&network(Clients::Listener)).unwrap();
-        assert_eq!(table.registry.blocks.len(), 0, "only networks with the policy cost anything");
+        assert_eq!(table.registry.addresses.len(), 0, "only networks with the policy cost anything");
         shop.replace_with(&network(Clients::Table)).unwrap();
-        assert_eq!(table.registry.blocks.len(), 1);
+        assert_eq!(table.registry.addresses.len(), 1);
         table.remove("shop").unwrap();
-        assert_eq!(table.registry.blocks.len(), 0);
+        assert_eq!(table.registry.addresses.len(), 0);
     }
 
     #[test]
@@ -261,7 +265,7 @@ mod tests {
             let network = Network::builder("shop").clients(clients);
             subnets.iter().fold(network, |network, subnet| network.subnet(subnet)).build().unwrap()
         };
-        let subnets = || table.registry.blocks.subnets();
+        let subnets = || table.registry.addresses.subnets();
         let shop = table.add(network(Clients::Table, &["10.0.0.0/16", "fd00::/64", "10.0.0.0/16"])).unwrap();
         assert_eq!(subnets(), 2);
         for (clients, list, count) in [

@@ -6,18 +6,19 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::wire::{Name, fragment, rtype};
+use crate::wire::{Name, rrset, rtype};
 
 use super::attachment::Attachment;
 use super::endpoint::{Endpoint, EndpointState, Health};
+use super::hamt::{Hamt, Keyed, hash_of};
 use super::record::Record;
 use super::settings::{HealthPolicy, Settings};
-use super::shards::{Keyed, Shards, hash_of};
+use super::sharing::Spread;
 
 /// All forward names of one network.
 #[derive(Debug, Clone, Default)]
 pub(super) struct NameIndex {
-    entries: Shards<NameEntry>,
+    entries: Hamt<NameEntry>,
     /// How many of the names are wildcards.
     wildcards: usize,
 }
@@ -31,13 +32,24 @@ pub struct NameEntry {
     body: Body,
 }
 
+/// Why a name does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Absence<'e> {
+    /// Its endpoints are stopped (answers.md N7).
+    Stopped,
+    /// They were on this host, which is not reachable (answers.md N8b).
+    Lost(&'e Name),
+    /// They are reached at this host's addresses, and publish no port there (answers.md N8b).
+    Closed(&'e Name),
+}
+
 /// What there is of a name.
 #[derive(Debug, Clone)]
 enum Body {
     /// Nothing: it is about to change.
     Empty,
     /// The common name: one endpoint, at most one IPv4 address that answers, nothing below it.
-    Lone { owner: Arc<Attachment>, a: Option<[u8; fragment::A_LEN]> },
+    Lone { owner: Arc<Attachment>, a: Option<[u8; rrset::A_LEN]> },
     /// Any other. Shared, so that the records stay where they are in memory when the map is copied.
     Full(Arc<Full>),
 }
@@ -126,17 +138,36 @@ impl NameEntry {
         self.owners().iter().map(|owner| owner.endpoint())
     }
 
-    /// The endpoints that answer for the name: those that run, and of them the healthy ones as the policy wants it
-    /// (answers.md N7, N8).
-    pub(crate) fn serving(&self, policy: HealthPolicy) -> impl Iterator<Item = &Arc<Attachment>> {
-        let running = || self.owners().iter().filter(|owner| owner.endpoint().is_running());
+    /// The endpoints that answer for the name: those that run, of them the healthy ones as the policy wants it, and of them
+    /// this host's before other hosts' (answers.md N7, N8, N8b).
+    pub(crate) fn serving(&self, settings: &Settings) -> impl Iterator<Item = &Arc<Attachment>> {
+        let rank = self.least_rank();
+        let answering = move || {
+            let owners = self.owners().iter().filter(|owner| owner.endpoint().answers());
+            owners.filter(move |owner| rank == 0 || self.rank(owner).is_none_or(|own| own == rank))
+        };
         let is_healthy = |owner: &Arc<Attachment>| owner.endpoint().health() == Health::Healthy;
-        let healthy_only = match policy {
+        let healthy_only = match settings.health {
             HealthPolicy::Ignore => false,
             HealthPolicy::Require => true,
-            HealthPolicy::Prefer => running().any(is_healthy),
+            HealthPolicy::Prefer => answering().any(is_healthy),
         };
-        running().filter(move |owner| !healthy_only || is_healthy(owner))
+        let serving = move || answering().filter(move |owner| !healthy_only || is_healthy(owner));
+        let is_local = |owner: &Arc<Attachment>| !owner.is_remote();
+        let local_only = settings.spread() == Spread::Local && serving().any(is_local);
+        serving().filter(move |owner| !local_only || is_local(owner))
+    }
+
+    /// How much of the name is the name of the host that has published an endpoint, in octets; `None` for one of this host.
+    fn rank(&self, owner: &Attachment) -> Option<usize> {
+        let host = owner.endpoint().origin()?.host();
+        Some(if self.name.is_below(host) { host.as_wire().len() } else { 0 })
+    }
+
+    /// `NAME.HOST` is HOST's alone, however the containers of another host are called (answers.md N8b): the rank that another
+    /// host's endpoint needs to answer.
+    fn least_rank(&self) -> usize {
+        self.owners().iter().filter_map(|owner| self.rank(owner)).max().unwrap_or(0)
     }
 
     /// Where the list of its endpoints lies in memory: it stays there as long as they do, if they are several.
@@ -144,29 +175,51 @@ impl NameEntry {
         self.owners().as_ptr() as usize
     }
 
-    /// True if endpoints carry the name and none of them is running (answers.md N7).
+    /// True if endpoints carry the name and none of them is running, or can be reached (answers.md N7, N8b).
     pub fn is_down(&self) -> bool {
         match &self.body {
             Body::Empty => false,
             // One that answers runs; its endpoint is not asked, as it lies far away.
             Body::Lone { a: Some(_), .. } => false,
             Body::Lone { .. } | Body::Full(_) => {
-                !self.owners().is_empty() && self.owners().iter().all(|owner| !owner.endpoint().is_running())
+                !self.owners().is_empty() && !self.owners().iter().any(|owner| owner.endpoint().answers())
             }
         }
     }
 
+    /// Why a name does not answer that [is down](NameEntry::is_down).
+    pub(crate) fn absence(&self) -> Absence<'_> {
+        fn host_of(endpoint: &Endpoint) -> Option<&Name> {
+            endpoint.origin().map(|origin| origin.host())
+        }
+        let mut closed = self.endpoints().filter(|endpoint| endpoint.is_running() && endpoint.is_closed());
+        if let Some(host) = closed.find_map(host_of) {
+            return Absence::Closed(host);
+        }
+        let lost = self.endpoints().filter(|endpoint| endpoint.is_lost()).find_map(host_of);
+        match lost {
+            Some(host) if self.endpoints().all(Endpoint::is_lost) => Absence::Lost(host),
+            _ => Absence::Stopped,
+        }
+    }
+
     /// True if none of the name's endpoints answers yet and one of them is about to (answers.md N11).
-    pub(crate) fn is_pending(&self, policy: HealthPolicy) -> bool {
+    pub(crate) fn is_pending(&self, settings: &Settings) -> bool {
         let is_pending = |endpoint: &Endpoint| match endpoint.state() {
+            _ if endpoint.is_lost() => false,
             EndpointState::Starting => true,
-            EndpointState::Up => policy == HealthPolicy::Require && endpoint.health() == Health::Starting,
+            EndpointState::Up => settings.health == HealthPolicy::Require && endpoint.health() == Health::Starting,
             EndpointState::Down => false,
         };
         self.a().is_empty()
             && self.aaaa().is_empty()
-            && self.serving(policy).next().is_none()
+            && self.serving(settings).next().is_none()
             && self.owners().iter().any(|owner| is_pending(owner.endpoint()))
+    }
+
+    /// True if records or an alias have the name, which other hosts' endpoints do not get then.
+    pub(super) fn has_records(&self) -> bool {
+        self.statics().is_some()
     }
 
     /// The name's A records, as a [fragment]: 16 octets each.
@@ -239,15 +292,12 @@ impl NameEntry {
                 _ => {}
             }
         }
-        let mut seen: HashSet<IpAddr, RandomState> = [&a, &aaaa]
-            .into_iter()
-            .flat_map(|records| fragment::iter(records))
-            .filter_map(fragment::address_of)
-            .collect();
-        for owner in self.serving(settings.health) {
+        let mut seen: HashSet<IpAddr, RandomState> =
+            [&a, &aaaa].into_iter().flat_map(|records| rrset::iter(records)).filter_map(rrset::address_of).collect();
+        for owner in self.serving(settings) {
             for &address in owner.endpoint().addresses().iter().filter(|address| seen.insert(**address)) {
                 let records = if address.is_ipv4() { &mut a } else { &mut aaaa };
-                fragment::push_address(records, settings.ttl, address);
+                rrset::push_address(records, settings.ttl, address);
             }
         }
         if self.a() != a || self.aaaa() != aaaa {
@@ -258,7 +308,7 @@ impl NameEntry {
     }
 
     /// The A record of a name that is [`Body::Lone`], if it answers with one; `None` if the name is more than that.
-    fn lone_record(&self, settings: &Settings) -> Option<Option<[u8; fragment::A_LEN]>> {
+    fn lone_record(&self, settings: &Settings) -> Option<Option<[u8; rrset::A_LEN]>> {
         let [owner] = self.owners() else { return None };
         if self.statics().is_some() || self.children() > 0 {
             return None;
@@ -268,8 +318,8 @@ impl NameEntry {
             [IpAddr::V4(v4)] => *v4,
             _ => return None,
         };
-        let serves = self.serving(settings.health).next().is_some();
-        Some(serves.then(|| fragment::a(settings.ttl, v4)))
+        let serves = self.serving(settings).next().is_some();
+        Some(serves.then(|| rrset::a(settings.ttl, v4)))
     }
 }
 
@@ -323,7 +373,7 @@ impl NameIndex {
                     return;
                 }
                 let mut bytes = Vec::new();
-                fragment::push(&mut bytes, record.rtype(), record.ttl().unwrap_or(ttl), &[record.rdata()]);
+                rrset::push(&mut bytes, record.rtype(), record.ttl().unwrap_or(ttl), &[record.rdata()]);
                 match statics.sets.iter_mut().find(|set| set.rtype == record.rtype()) {
                     Some(set) => set.records = [&set.records, &bytes[..]].concat().into(),
                     None => statics.sets.push(RecordSet { rtype: record.rtype(), records: bytes.into() }),

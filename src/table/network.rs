@@ -13,11 +13,11 @@ use super::builder::{NetworkBuilder, gateways_of};
 use super::endpoint::Endpoint;
 use super::error::TableError;
 use super::feed::Event;
+use super::hamt::Keyed;
 use super::name_table::Registry;
 use super::names::key_of;
 use super::record::Record;
 use super::settings::Settings;
-use super::shards::Keyed;
 use super::snapshot::{Snapshot, zones_of};
 use crate::settings::Address;
 use crate::wire::Name;
@@ -46,7 +46,7 @@ pub struct Network {
     snapshot: ArcSwap<Snapshot>,
     writer: Mutex<Writer>,
     /// Set once, when the network joins a table.
-    home: OnceLock<Home>,
+    home: OnceLock<TableRef>,
 }
 
 /// A network's [`Snapshot`], as it was when it was asked for. Cheaper than an `Arc`, and not to be kept: its clone is an `Arc`.
@@ -63,7 +63,7 @@ impl Deref for SnapshotRef {
 
 /// The table that a network belongs to, and the network's own place in it.
 #[derive(Debug)]
-struct Home {
+struct TableRef {
     registry: Arc<Registry>,
     this: Weak<Network>,
 }
@@ -161,8 +161,8 @@ impl Network {
         self.try_change(|change| change.detach(id).then_some(()).ok_or_else(|| self.no_endpoint(id)))
     }
 
-    /// Replaces all endpoints in one change, for a source that starts over. What is the same in both is not touched. The
-    /// iterator must not change this network itself.
+    /// Replaces all endpoints of this host in one change, for a source that starts over. What is the same in both is not touched,
+    /// and neither are other hosts' endpoints. The iterator must not change this network itself.
     ///
     /// # Errors
     /// [`TableError::NetworkRemoved`].
@@ -240,7 +240,7 @@ impl Network {
             return Err(TableError::NetworkRemoved(self.name.to_string()).into());
         }
         let old = self.snapshot.load_full();
-        let meetings = self.home.get().map_or(0, |home| home.registry.meetings());
+        let join_epoch = self.home.get().map_or(0, |home| home.registry.join_epoch());
         let mut change = Change::new(&self.name, &old, self.home.get());
         make(&mut change)?;
         change.renew_if_pending();
@@ -263,7 +263,7 @@ impl Network {
         subnets.inspect(|settings| home.join_subnets(settings));
         self.snapshot.store(Arc::new(next));
         // Once more, if another network may have come by meanwhile, and found the old snapshot's attachment.
-        if home.registry.meetings() != meetings {
+        if home.registry.join_epoch() != join_epoch {
             attached.iter().chain(&renewed).for_each(|attachment| home.registry.join(attachment, &home.this));
         }
         home.leave(&left, &went);
@@ -282,14 +282,14 @@ impl Network {
 
     /// The other networks of the table that may have an endpoint with this address; their snapshots have the last word.
     pub(crate) fn networks_near(&self, address: IpAddr) -> impl Iterator<Item = Arc<Network>> {
-        let near = self.home.get().map(|home| home.registry.blocks.near(address)).unwrap_or_default();
+        let near = self.home.get().map(|home| home.registry.addresses.near(address)).unwrap_or_default();
         near.into_iter().filter(|network| !std::ptr::eq(&**network, self))
     }
 
     /// The networks of the table in whose subnets an address lies, those with the longest prefix first; their snapshots have
     /// the last word.
     pub(crate) fn networks_around(&self, address: IpAddr) -> impl Iterator<Item = Arc<Network>> {
-        self.home.get().into_iter().flat_map(move |home| home.registry.blocks.around(address))
+        self.home.get().into_iter().flat_map(move |home| home.registry.addresses.around(address))
     }
 
     /// Joins a table, before anybody else has the network: the endpoints' memberships become the table's.
@@ -297,7 +297,7 @@ impl Network {
         self.lock().base = None;
         let _writer = self.lock();
         let this = Arc::downgrade(self);
-        if self.home.set(Home { registry: registry.clone(), this: this.clone() }).is_err() {
+        if self.home.set(TableRef { registry: registry.clone(), this: this.clone() }).is_err() {
             return;
         }
         let snapshot = self.snapshot.load();
@@ -338,19 +338,19 @@ fn ids(attachments: &[Arc<Attachment>]) -> impl Iterator<Item = Box<str>> {
     attachments.iter().map(|attachment| attachment.endpoint().id().into())
 }
 
-impl Home {
+impl TableRef {
     /// Notes what the network's snapshot is about to have.
     fn join(&self, marks: &Marks) {
-        marks.addresses.iter().for_each(|&address| self.registry.blocks.join(address, &self.this));
+        marks.addresses.iter().for_each(|&address| self.registry.addresses.join(address, &self.this));
         marks.projects.iter().for_each(|project| self.registry.zones.join_project(project, &self.this));
     }
 
     /// Takes endpoints and what they were found by, which the network's snapshot no longer has, from the table's registry.
     fn leave(&self, endpoints: &[Arc<Attachment>], marks: &Marks) {
-        for attachment in endpoints {
+        for attachment in endpoints.iter().filter(|attachment| !attachment.is_remote()) {
             self.registry.leave(attachment.endpoint().id(), &self.this);
         }
-        marks.addresses.iter().for_each(|&address| self.registry.blocks.leave(address, &self.this));
+        marks.addresses.iter().for_each(|&address| self.registry.addresses.leave(address, &self.this));
         marks.projects.iter().for_each(|project| self.registry.zones.leave_project(project, &self.this));
     }
 
@@ -358,14 +358,14 @@ impl Home {
         settings
             .subnets_with_strangers()
             .iter()
-            .for_each(|&subnet| self.registry.blocks.join_subnet(subnet, &self.this));
+            .for_each(|&subnet| self.registry.addresses.join_subnet(subnet, &self.this));
     }
 
     fn leave_subnets(&self, settings: &Settings) {
         settings
             .subnets_with_strangers()
             .iter()
-            .for_each(|&subnet| self.registry.blocks.leave_subnet(subnet, &self.this));
+            .for_each(|&subnet| self.registry.addresses.leave_subnet(subnet, &self.this));
     }
 }
 
@@ -386,6 +386,10 @@ impl Marks {
     }
 
     fn add(&mut self, endpoint: &Endpoint, settings: &Settings) {
+        // Another host's is nobody's client, whatever the address (answers.md V7).
+        if endpoint.is_remote() {
+            return;
+        }
         if settings.clients.are_known_elsewhere() {
             self.addresses.extend_from_slice(endpoint.addresses());
         }
@@ -400,7 +404,7 @@ pub struct Change<'n> {
     next: Snapshot,
     /// Settings and records that the network is to have; made part of `next` once, at the end.
     pending: Option<Pending>,
-    home: Option<&'n Home>,
+    home: Option<&'n TableRef>,
     /// Names whose records are still to be made.
     touched: Vec<Name>,
     attached: Vec<Arc<Attachment>>,
@@ -421,7 +425,7 @@ struct Pending {
 }
 
 impl<'n> Change<'n> {
-    fn new(network: &'n str, old: &Snapshot, home: Option<&'n Home>) -> Change<'n> {
+    fn new(network: &'n str, old: &Snapshot, home: Option<&'n TableRef>) -> Change<'n> {
         Change {
             network,
             next: old.clone(),
@@ -459,9 +463,11 @@ impl<'n> Change<'n> {
 
     /// Attaches an endpoint, or replaces the one with the same id. An endpoint that is there already, just like this, is
     /// left alone.
+    ///
+    /// One of another host (with an [origin](super::Origin)) never replaces one of this host.
     pub fn attach(&mut self, endpoint: Endpoint) {
         if let Some(old) = self.next.attachment(endpoint.id()) {
-            if *old.endpoint() == endpoint {
+            if *old.endpoint() == endpoint || endpoint.is_remote() && !old.is_remote() {
                 return;
             }
             self.take_out(&old.clone());
@@ -550,7 +556,9 @@ impl<'n> Change<'n> {
         }
         let endpoints: Vec<Endpoint> = self.next.endpoints().cloned().collect();
         endpoints.iter().for_each(|endpoint| self.went.add(endpoint, &self.next.settings));
-        self.next = Snapshot::new(self.next.revision, self.network, settings, records, added);
+        let awaits_remote = self.next.awaits_remote;
+        self.next =
+            Snapshot { awaits_remote, ..Snapshot::new(self.next.revision, self.network, settings, records, added) };
         self.settings_changed = true;
         for endpoint in endpoints {
             let attachment = self.insert(endpoint);
@@ -562,6 +570,14 @@ impl<'n> Change<'n> {
                 *attachment = present.clone();
             }
         }
+    }
+
+    /// Says that the names of other hosts are not known yet, or are now. Until then a name of the network's domains that nobody has
+    /// here is a failure, and not unknown (answers.md N8b). It stays when [`replace_with`](Network::replace_with) makes another
+    /// network of this one.
+    pub fn await_remote(&mut self, awaits: bool) {
+        self.settings_changed |= self.next.awaits_remote != awaits;
+        self.next.awaits_remote = awaits;
     }
 
     /// The endpoint with the given id, as changed so far.
@@ -577,10 +593,35 @@ impl<'n> Change<'n> {
         true
     }
 
-    /// Makes these the network's endpoints. Of several with one id the last counts.
+    /// Makes these the network's endpoints on this host. Of several with one id the last counts. Those of other hosts stay: see
+    /// [`replace_host`](Change::replace_host).
     pub fn replace_all(&mut self, endpoints: impl IntoIterator<Item = Endpoint>) {
+        self.replace(|old| !old.is_remote(), endpoints);
+    }
+
+    /// Makes these the network's endpoints on another host: those whose [origin](super::Origin) it is.
+    pub fn replace_host(&mut self, host: &Name, endpoints: impl IntoIterator<Item = Endpoint>) {
+        let is_of = |endpoint: &Endpoint| endpoint.origin().is_some_and(|origin| origin.host() == host);
+        self.replace(|old| is_of(old.endpoint()), endpoints.into_iter().filter(is_of));
+    }
+
+    /// Detaches all endpoints of another host.
+    pub fn detach_host(&mut self, host: &Name) {
+        self.replace_host(host, []);
+    }
+
+    /// Says that another host is not reachable, or is again. Its endpoints keep their names, and do not answer meanwhile
+    /// (answers.md N8b).
+    pub fn lose_host(&mut self, host: &Name, lost: bool) {
+        let is_of = |endpoint: &&Endpoint| endpoint.origin().is_some_and(|origin| origin.host() == host);
+        let changed: Vec<Endpoint> = self.next.endpoints().filter(is_of).cloned().collect();
+        changed.into_iter().for_each(|endpoint| self.attach(endpoint.with_lost(lost)));
+    }
+
+    /// Replaces the endpoints that are meant.
+    fn replace(&mut self, is_meant: impl Fn(&Arc<Attachment>) -> bool, endpoints: impl IntoIterator<Item = Endpoint>) {
         let old = self.next.endpoints.clone();
-        let mut gone: HashSet<&str, RandomState> = old.iter().map(Keyed::key).collect();
+        let mut gone: HashSet<&str, RandomState> = old.iter().filter(|old| is_meant(old)).map(Keyed::key).collect();
         for endpoint in endpoints {
             gone.remove(endpoint.id());
             self.attach(endpoint);
@@ -595,28 +636,31 @@ impl<'n> Change<'n> {
         if let Some(home) = self.home {
             home.registry.join(&attachment, &home.this);
         }
+        let all_names = self.next.names_of(&attachment);
         let Snapshot { names, settings, .. } = &mut self.next;
-        for name in attachment.all_names() {
-            if !names.add_owner(name, &attachment, settings) {
-                self.touched.push(name.clone());
+        for name in all_names {
+            if !names.add_owner(&name, &attachment, settings) {
+                self.touched.push(name.into_owned());
             }
         }
         self.came.add(attachment.endpoint(), settings);
-        let addresses = attachment.endpoint().addresses();
-        addresses.iter().for_each(|&address| self.next.add_holder(address, &attachment));
+        for &address in attachment.held_addresses() {
+            self.next.add_holder(address, &attachment);
+        }
         self.next.endpoints.insert(attachment.clone());
         attachment
     }
 
     fn take_out(&mut self, attachment: &Arc<Attachment>) {
-        for name in attachment.all_names() {
-            if !self.next.names.remove_owner(name, attachment) {
-                self.touched.push(name.clone());
+        for name in self.next.names_of(attachment) {
+            if !self.next.names.remove_owner(&name, attachment) {
+                self.touched.push(name.into_owned());
             }
         }
         self.went.add(attachment.endpoint(), &self.next.settings);
-        let addresses = attachment.endpoint().addresses();
-        addresses.iter().for_each(|&address| self.next.remove_holder(address, attachment));
+        for &address in attachment.held_addresses() {
+            self.next.remove_holder(address, attachment);
+        }
         self.next.endpoints.remove(attachment.endpoint().id());
     }
 

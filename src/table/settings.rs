@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::wire::Name;
 
-use super::{Address, Upstream};
+use super::{Address, Sharing, Upstream};
 
 /// Several networks of a client's view know a name (answers.md V5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,6 +106,10 @@ pub struct Settings {
     /// How long a question for the address of an endpoint that is about to run waits for it (answers.md N11); zero for not
     /// at all. At most [`MAX_HOLD`].
     pub hold: Duration,
+    /// True if the network itself spans hosts, as an overlay does: its subnets are the same on all of them.
+    pub spans_hosts: bool,
+    /// How the network is shared with other hosts; `None` if it is not.
+    pub sharing: Option<Arc<Sharing>>,
 }
 
 /// The longest [`Settings::hold`]: those who ask give up after 4 to 5 s (answers.md N11).
@@ -147,6 +151,8 @@ impl Default for Settings {
             reverse_names: ReverseNames::default(),
             health: HealthPolicy::default(),
             hold: Duration::ZERO,
+            spans_hosts: false,
+            sharing: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One network at one moment: names, addresses and endpoints together, never changed once made.
 
+use std::borrow::Cow;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Deref;
@@ -11,9 +12,10 @@ use crate::wire::{MAX_NAME, Name, is_label_start};
 
 use super::attachment::Attachment;
 use super::endpoint::{Endpoint, Protocol, spellings};
+use super::hamt::{Hamt, Keyed, hash_of};
 use super::names::{NameEntry, NameIndex, key_of};
+use super::origin::{Origin, RefusedName};
 use super::settings::Settings;
-use super::shards::{Keyed, Shards, hash_of};
 
 /// A network at one moment. A query sees exactly one of these a network (answers.md T7).
 #[derive(Debug, Clone)]
@@ -24,10 +26,12 @@ pub struct Snapshot {
     pub(super) records: Arc<[super::Record]>,
     /// Records beside those: see [`Network::set_added_records`](super::Network::set_added_records).
     pub(super) added: Arc<[super::Record]>,
+    /// Names of other hosts are not known yet: see [`Change::await_remote`](super::Change::await_remote).
+    pub(super) awaits_remote: bool,
     pub(super) names: NameIndex,
-    pub(super) v4: Shards<Holders<Ipv4Addr>>,
-    pub(super) v6: Shards<Holders<Ipv6Addr>>,
-    pub(super) endpoints: Shards<Arc<Attachment>>,
+    pub(super) v4: Hamt<Holders<Ipv4Addr>>,
+    pub(super) v6: Hamt<Holders<Ipv6Addr>>,
+    pub(super) endpoints: Hamt<Arc<Attachment>>,
 }
 
 /// What a name of the network may end in: the network's name, a domain, or both (answers.md N1).
@@ -157,7 +161,7 @@ impl Found<'_> {
     pub(crate) fn is_running(&self) -> bool {
         match self {
             Found::Name { how: Matched::Wildcard, .. } | Found::Parent { .. } => false,
-            Found::Name { entry, .. } | Found::Service { entry, .. } => entry.endpoints().any(Endpoint::is_running),
+            Found::Name { entry, .. } | Found::Service { entry, .. } => entry.endpoints().any(Endpoint::answers),
         }
     }
 }
@@ -212,10 +216,11 @@ impl Snapshot {
             suffixes,
             records,
             added,
+            awaits_remote: false,
             names,
-            v4: Shards::default(),
-            v6: Shards::default(),
-            endpoints: Shards::default(),
+            v4: Hamt::default(),
+            v6: Hamt::default(),
+            endpoints: Hamt::default(),
         }
     }
 
@@ -239,6 +244,11 @@ impl Snapshot {
         &self.added
     }
 
+    /// True while names of other hosts are not known yet (answers.md N8b).
+    pub fn awaits_remote(&self) -> bool {
+        self.awaits_remote
+    }
+
     /// The endpoints, in no particular order.
     pub fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
         self.endpoints.iter().map(|attachment| attachment.endpoint())
@@ -259,8 +269,84 @@ impl Snapshot {
         self.attachment(id).map(|attachment| attachment.endpoint())
     }
 
-    pub(crate) fn attachment(&self, id: &str) -> Option<&Arc<Attachment>> {
+    pub(super) fn attachment(&self, id: &str) -> Option<&Arc<Attachment>> {
         self.endpoints.get(hash_of(id), id)
+    }
+
+    /// The endpoint of this host with the given id: what makes a client and its view (answers.md V1, V7).
+    pub(crate) fn member(&self, id: &str) -> Option<&Arc<Attachment>> {
+        self.attachment(id).filter(|attachment| !attachment.is_remote())
+    }
+
+    /// Why an endpoint of another host is not found by a name here, if it is not (answers.md N8b). The table leaves such names
+    /// out by itself.
+    pub fn refuses(&self, origin: &Origin, name: &Name) -> Option<RefusedName> {
+        let name = &*self.unqualified(name);
+        let is_named = |reserved: &str| name.labels().last().is_some_and(|last| last == reserved.as_bytes());
+        let is_gateway = |suffix: Option<&Name>| {
+            let host_names = &self.settings.host_names;
+            let whole = suffix.map_or_else(|| Some(name.clone()), |suffix| name.join(suffix).ok());
+            whole.is_some_and(|whole| host_names.contains(&whole))
+        };
+        if name.is_wildcard() {
+            Some(RefusedName::Wildcard)
+        } else if is_named("localhost") || is_named("arpa") || name.labels().any(|label| label.starts_with(b"_")) {
+            Some(RefusedName::Reserved)
+        } else if self.names.get(key_of(name)).is_some_and(NameEntry::has_records) {
+            Some(RefusedName::Record)
+        } else if is_gateway(None) || self.suffixes.iter().any(|suffix| is_gateway(Some(&suffix.name))) {
+            Some(RefusedName::Gateway)
+        } else if self.settings.own_host().is_some_and(|own| name.is_below(own) && !origin.host().is_below(own)) {
+            Some(RefusedName::OwnHost)
+        } else {
+            None
+        }
+    }
+
+    /// A name without the network's suffixes. Another host's endpoint is found by that one: as it stands, `db.internal` would
+    /// win over this host's `db` (answers.md N2).
+    fn unqualified<'n>(&self, name: &'n Name) -> Cow<'n, Name> {
+        let mut name = Cow::Borrowed(name);
+        // The longest first, as it may end in a shorter one; and each as often as it is there.
+        let rest_of = |name: &Name| {
+            let rests = self.suffixes.iter().rev().filter_map(|suffix| strip(key_of(name), key_of(&suffix.name)));
+            rests.filter(|rest| !rest.is_empty()).map(|rest| Name::from_checked(&[rest, &[0]].concat())).next()
+        };
+        while let Some(rest) = rest_of(&name) {
+            name = Cow::Owned(rest);
+        }
+        name
+    }
+
+    /// The names by which an endpoint is found here, relative to the network: its own, its id, and `NAME.HOST` where hosts have
+    /// names (answers.md N1, N8b).
+    pub(super) fn names_of<'a>(&self, attachment: &'a Attachment) -> SmallVec<[Cow<'a, Name>; 4]> {
+        let mut names = SmallVec::new();
+        let mut push = |name: Cow<'a, Name>| {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        };
+        let Some(origin) = attachment.endpoint().origin() else {
+            attachment.all_names().map(Cow::Borrowed).for_each(&mut push);
+            if let Some(host) = self.settings.own_host() {
+                attachment.names_on(host).map(Cow::Owned).for_each(&mut push);
+            }
+            return names;
+        };
+        let of_host = attachment.names_on(origin.host()).map(Cow::Owned);
+        let is_suffix = self.suffixes.iter().any(|suffix| suffix.name == *origin.host());
+        for name in attachment.all_names().map(Cow::Borrowed).chain(of_host) {
+            if self.refuses(origin, &name).is_some() {
+                continue;
+            }
+            let is_of_host = name.is_below(origin.host()) && !is_suffix;
+            push(match self.unqualified(&name) {
+                Cow::Owned(unqualified) if !is_of_host => Cow::Owned(unqualified),
+                _ => name,
+            });
+        }
+        names
     }
 
     /// The endpoints that hold an address.
@@ -277,10 +363,11 @@ impl Snapshot {
         self.client_at(address).or(self.holders(address).last()).map(|attachment| attachment.endpoint())
     }
 
-    /// The endpoint that asks from an address: one that is not stopped, the last one attached of several (answers.md V2a).
+    /// The endpoint that asks from an address: one of this host that is not stopped, the last one attached of several
+    /// (answers.md V2a, V7).
     /// One that is about to run counts: the first process of a container may ask before anybody says that it runs.
     pub(crate) fn client_at(&self, address: IpAddr) -> Option<&Arc<Attachment>> {
-        self.holders(address).iter().rev().find(|attachment| !attachment.endpoint().is_stopped())
+        self.holders(address).iter().rev().find(|attachment| attachment.endpoint().may_ask())
     }
 
     /// The longest domain of the network that `name` (lower-cased wire form) is or lies below.
@@ -412,7 +499,7 @@ impl Snapshot {
                 let key = &mut wildcard[..2 + ancestor.len()];
                 key[2..].copy_from_slice(ancestor);
                 let entries = || self.candidates(key).filter_map(|(key, _)| self.names.get(key));
-                let is_running = |entry: &&NameEntry| entry.endpoints().any(Endpoint::is_running);
+                let is_running = |entry: &&NameEntry| entry.endpoints().any(Endpoint::answers);
                 return entries()
                     .find(is_running)
                     .or_else(|| entries().find(|entry| entry.is_own()))
@@ -424,7 +511,7 @@ impl Snapshot {
     }
 }
 
-fn add_holder<A: Copy + Hash + Eq>(to: &mut Shards<Holders<A>>, address: A, attachment: &Arc<Attachment>) {
+fn add_holder<A: Copy + Hash + Eq>(to: &mut Hamt<Holders<A>>, address: A, attachment: &Arc<Attachment>) {
     to.edit(
         &address,
         || Some(Holders::nobody(address)),

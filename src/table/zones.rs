@@ -10,15 +10,15 @@ use smallvec::SmallVec;
 
 use crate::wire::Name;
 
-use super::blocks::Tenants;
+use super::address_index::NetworkRefs;
 use super::names::key_of;
 use super::network::Network;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Zones {
-    networks: Tenants<Box<[u8]>>,
-    projects: Tenants<Box<[u8]>>,
+    networks: NetworkRefs<Box<[u8]>>,
+    projects: NetworkRefs<Box<[u8]>>,
 }
 
 /// A name, and its ancestors but for the root.

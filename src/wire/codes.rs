@@ -97,6 +97,8 @@ pub mod ede {
     pub const STALE_ANSWER: u16 = 3;
     /// A failure that was remembered.
     pub const CACHED_ERROR: u16 = 13;
+    /// The server does not know enough yet.
+    pub const NOT_READY: u16 = 14;
     /// Not to be answered, by policy of this server.
     pub const BLOCKED: u16 = 15;
     /// Not for this client.

@@ -37,7 +37,7 @@ pub struct Header {
     pub id: u16,
     /// The flag word; see [`flag`].
     pub flags: u16,
-    /// QDCOUNT, ANCOUNT, NSCOUNT, ARCOUNT as they stand; nothing says that so many follow.
+    /// QDCOUNT, ANCOUNT, NSCOUNT, ARCOUNT as received; the message may hold fewer records.
     pub counts: [u16; 4],
 }
 
@@ -77,7 +77,7 @@ pub enum Section {
 /// Where a record lies in its message, and its fixed fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct RecordAt {
+pub struct RecordRef {
     /// The section it stands in.
     pub section: Section,
     /// All of it, owner name to the end of its data.
@@ -92,7 +92,7 @@ pub struct RecordAt {
     pub ttl: u32,
 }
 
-impl RecordAt {
+impl RecordRef {
     /// Where its data lies.
     pub fn rdata(&self) -> Range<usize> {
         self.fixed + 10..self.range.end
@@ -110,7 +110,7 @@ pub fn question_end(message: &[u8]) -> Option<usize> {
     (end <= message.len()).then_some(end)
 }
 
-/// The octets behind the name that starts at `at`, which may end in a compression pointer. The pointer is not followed.
+/// The position after the name that starts at `at`, which may end in a compression pointer. The pointer is not followed.
 pub fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     loop {
         let len = *message.get(at)? as usize;
@@ -150,7 +150,7 @@ pub struct Records<'a> {
 }
 
 impl Iterator for Records<'_> {
-    type Item = Result<RecordAt, Malformed>;
+    type Item = Result<RecordRef, Malformed>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let index = self.left.iter().position(|&left| left > 0)?;
@@ -169,12 +169,12 @@ impl Iterator for Records<'_> {
     }
 }
 
-fn record_at(message: &[u8], start: usize, section: Section) -> Option<RecordAt> {
+fn record_at(message: &[u8], start: usize, section: Section) -> Option<RecordRef> {
     let fixed = skip_name(message, start)?;
     let field = message.get(fixed..fixed + 10)?;
     let word = |at: usize| u16::from_be_bytes([field[at], field[at + 1]]);
     let end = fixed + 10 + word(8) as usize;
-    (end <= message.len()).then(|| RecordAt {
+    (end <= message.len()).then(|| RecordRef {
         section,
         range: start..end,
         fixed,

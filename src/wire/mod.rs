@@ -5,8 +5,6 @@
 mod codes;
 pub mod cookie;
 mod edns;
-pub mod fragment;
-mod general;
 pub mod message;
 mod name;
 mod query;
@@ -14,6 +12,8 @@ pub mod relay;
 pub mod reply;
 pub mod reverse;
 pub(crate) mod rewrite;
+pub mod rrset;
+mod slow_path;
 
 pub use codes::{class, ede, option, rcode, rtype};
 pub use edns::{Cookie, Edns};

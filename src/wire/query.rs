@@ -6,10 +6,10 @@
 //! them to it.
 
 use super::edns::{Edns, EdnsError};
-use super::general;
 use super::message::{HEADER, Header, flag, question_end, questions_end, records_behind, skip_name};
 use super::name::{MAX_NAME, Name, fmt_wire};
 use super::reply::{OPT_LEN, opt};
+use super::slow_path;
 use super::{class, rcode, rtype};
 
 /// A well-formed query with exactly one question, borrowed from its packet.
@@ -24,7 +24,7 @@ pub struct Query<'a> {
     edns: Option<Edns>,
 }
 
-/// What a packet is that is no query to be answered (answers.md P1 to P3).
+/// Why a packet is not a query to answer (answers.md P1 to P4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejected {
@@ -73,7 +73,7 @@ impl<'a> Query<'a> {
         let (mut query, end) = Query::question(packet)?;
         match Query::edns_in_place(packet, &query.header, end) {
             Some(edns) => query.edns = edns,
-            None => query.edns = general::edns(packet).map_err(|_| query.reject())?,
+            None => query.edns = slow_path::edns(packet).map_err(|_| query.reject())?,
         }
         Ok(query)
     }
@@ -82,7 +82,7 @@ impl<'a> Query<'a> {
     #[doc(hidden)]
     pub fn parse_general(packet: &'a [u8]) -> Result<Query<'a>, Rejected> {
         let (mut query, _) = Query::question(packet)?;
-        query.edns = general::edns(packet).map_err(|_| query.reject())?;
+        query.edns = slow_path::edns(packet).map_err(|_| query.reject())?;
         Ok(query)
     }
 

@@ -7,7 +7,7 @@
 use smallvec::SmallVec;
 
 use super::message::{
-    HEADER, Header, Malformed, RecordAt, Section, extended_errors, flag, question_end, records, same_question,
+    HEADER, Header, Malformed, RecordRef, Section, extended_errors, flag, question_end, records, same_question,
 };
 use super::reply::{self, OPT_LEN, ReplyEdns};
 use super::rewrite::Rewriter;
@@ -130,7 +130,7 @@ pub(crate) fn upstream_query(id: u16, question: &[u8], flags: u16, dnssec_ok: Op
 }
 
 /// The OPT of a message whose records all lie within it.
-fn opt(reply: &[u8]) -> Result<Option<RecordAt>, Malformed> {
+fn opt(reply: &[u8]) -> Result<Option<RecordRef>, Malformed> {
     let mut opt = None;
     for record in records(reply) {
         let record = record?;

@@ -144,7 +144,7 @@ impl<'b> ReplyWriter<'b> {
         self.at
     }
 
-    /// Adds one record of a [fragment](super::fragment) to a section, its owner name at octet `owner` of the message (12
+    /// Adds one record of a [fragment](super::rrset) to a section, its owner name at octet `owner` of the message (12
     /// for the question's name). False if it does not fit; if it was an answer, the reply is then marked as truncated.
     #[inline]
     pub fn push(&mut self, section: Section, owner: usize, record: &[u8]) -> bool {
@@ -287,13 +287,13 @@ pub fn header_only(out: &mut [u8], header: &Header, rcode: u16) -> Option<usize>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::fragment;
+    use crate::wire::rrset;
 
     #[test]
     fn h5_whole_records_only_and_the_opt_is_kept() {
         let header = Header { id: 7, flags: flag::RD, counts: [1, 0, 0, 1] };
         let mut record = Vec::new();
-        fragment::push_address(&mut record, 0, "10.0.0.1".parse().unwrap());
+        rrset::push_address(&mut record, 0, "10.0.0.1".parse().unwrap());
         let mut out = [0; 100];
         // Header 12, question 9, OPT 11: 68 octets are left, four records of 16.
         let edns = ReplyEdns::default();

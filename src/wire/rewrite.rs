@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::message::{Malformed, RecordAt, skip_name};
+use super::message::{Malformed, RecordRef, skip_name};
 use super::{MAX_LABEL, MAX_NAME, Name};
 
 /// More pointers in one name than labels it can have: not sent by an honest server, and costly to follow.
@@ -39,7 +39,7 @@ impl Rewriter {
     }
 
     /// Appends `record` of `message`. On an error what was appended of it is for the caller to cut off.
-    pub(crate) fn record(&mut self, message: &[u8], record: &RecordAt, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    pub(crate) fn record(&mut self, message: &[u8], record: &RecordRef, out: &mut Vec<u8>) -> Result<(), Malformed> {
         let mut owner = Vec::with_capacity(MAX_NAME);
         expand(message, record.range.start, &mut owner).ok_or(Malformed)?;
         self.owner(&owner, out);
@@ -101,7 +101,7 @@ fn layout(rtype: u16) -> &'static [Part] {
 }
 
 /// Appends the data of `record` with its names in full; `None` if it is not of its type's layout.
-pub(crate) fn expand_rdata(message: &[u8], record: &RecordAt, out: &mut Vec<u8>) -> Option<()> {
+pub(crate) fn expand_rdata(message: &[u8], record: &RecordRef, out: &mut Vec<u8>) -> Option<()> {
     let rdata = record.rdata();
     let mut at = rdata.start;
     for part in layout(record.rtype) {

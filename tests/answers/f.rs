@@ -1,6 +1,6 @@
 //! Forwarding, as far as the responder decides it: whether, and whose upstreams.
 
-use callsign::responder::Preference;
+use callsign::responder::UpstreamScope;
 use callsign::table::Network;
 use hickory_proto::rr::RecordType::{self, A, AAAA, MX, PTR};
 
@@ -91,17 +91,17 @@ fn f2_the_endpoints_own_upstreams_then_its_networks_then_the_hosts() {
         let forwarded = world.client(network, source).ask("example.com", A).forwarded();
         (forwarded.preference, forwarded.upstreams)
     };
-    let networks = |upstreams: &[&str]| (Preference::Networks, upstreams.iter().map(|u| u.to_string()).collect());
-    assert_eq!(upstreams("shop", "10.10.1.30"), (Preference::Endpoint, vec!["9.9.9.9:53".into()]));
+    let networks = |upstreams: &[&str]| (UpstreamScope::Networks, upstreams.iter().map(|u| u.to_string()).collect());
+    assert_eq!(upstreams("shop", "10.10.1.30"), (UpstreamScope::Endpoint, vec!["9.9.9.9:53".into()]));
     // Its own, said on another of its networks.
-    assert_eq!(upstreams("shop", "10.10.1.31"), (Preference::Endpoint, vec!["9.9.9.8:53".into()]));
+    assert_eq!(upstreams("shop", "10.10.1.31"), (UpstreamScope::Endpoint, vec!["9.9.9.8:53".into()]));
     // Joined in view order, which depends on where it asks.
     assert_eq!(upstreams("shop", "10.10.1.6"), networks(&["10.0.0.1:53", "10.0.0.2:5353", "10.0.0.3:53"]));
     assert_eq!(upstreams("blog", "10.10.2.6"), networks(&["10.0.0.3:53", "10.0.0.1:53", "10.0.0.2:5353"]));
     // One network's alone.
     assert_eq!(upstreams("shop", "10.10.1.3"), networks(&["10.0.0.1:53", "10.0.0.2:5353"]));
     assert_eq!(upstreams("shop", "10.10.1.200"), networks(&["10.0.0.1:53", "10.0.0.2:5353"]));
-    assert_eq!(upstreams("quiet", "10.10.3.2"), (Preference::Host, vec![]));
+    assert_eq!(upstreams("quiet", "10.10.3.2"), (UpstreamScope::Host, vec![]));
 }
 
 #[test]

@@ -397,16 +397,19 @@ fn h7_a_client_cookie_gets_a_server_cookie() {
     let client = || world.client("shop", "198.51.100.100");
     let send = |client: &Asker<'_>, cookie: &[u8]| client.send(&ask("db", A).option(10, cookie).packet()).reply();
 
-    let reply = send(&client().at(1_559_731_985), &client_cookie);
+    let reply = send(&client().with_time(1_559_731_985), &client_cookie);
     assert_eq!(reply.option(10).unwrap(), fresh);
     assert_eq!(reply.to_string(), "NOERROR: db A 10.10.1.3");
     // It is kept while fresh, and renewed when old, foreign, or of another length.
-    assert_eq!(send(&client().at(1_559_731_985 + 1799), &fresh).option(10).unwrap(), fresh);
-    assert_ne!(send(&client().at(1_559_731_985 + 1800), &fresh).option(10).unwrap(), fresh);
-    assert_ne!(send(&world.client("shop", "198.51.100.101").at(1_559_731_985), &fresh).option(10).unwrap(), fresh);
+    assert_eq!(send(&client().with_time(1_559_731_985 + 1799), &fresh).option(10).unwrap(), fresh);
+    assert_ne!(send(&client().with_time(1_559_731_985 + 1800), &fresh).option(10).unwrap(), fresh);
+    assert_ne!(
+        send(&world.client("shop", "198.51.100.101").with_time(1_559_731_985), &fresh).option(10).unwrap(),
+        fresh
+    );
     for len in [16, 20, 31, 40] {
         let other = [&client_cookie[..], &vec![7; len - 8]].concat();
-        let got = send(&client().at(1_559_731_985), &other).option(10).unwrap();
+        let got = send(&client().with_time(1_559_731_985), &other).option(10).unwrap();
         assert_eq!(got, fresh, "a server cookie of {} octets is none of ours", len - 8);
     }
     // Appendix A.4: IPv6, and a secret that was replaced.
@@ -415,7 +418,7 @@ fn h7_a_client_cookie_gets_a_server_cookie() {
     let old = [&client_cookie[..], &0x010000005cf7c57926556bd0934c72f8_u128.to_be_bytes()].concat();
     let new = [&client_cookie[..], &0x010000005cf7c609a6bb79d16625507a_u128.to_be_bytes()].concat();
     let from = |world: &World, now| {
-        let client = world.client("shop", "2001:db8:220:1:59de:d0f4:8769:82b8").at(now);
+        let client = world.client("shop", "2001:db8:220:1:59de:d0f4:8769:82b8").with_time(now);
         send(&client, &old).option(10).unwrap()
     };
     assert_eq!(from(&at_home(0xdd3bdf9344b678b185a6f5cb60fca715), 1_559_741_961), old);

@@ -1,6 +1,6 @@
 //! The host view (V6).
 
-use callsign::responder::{Client, HostAnswer, HostView, HostViewBuilder, Listener, Responder, Rule, WhoAsks};
+use callsign::responder::{Client, ClientIdentity, HostAnswer, HostView, HostViewBuilder, Listener, Responder, Rule};
 use callsign::table::{Clients, EndpointState, NameTable, Network, NetworkBuilder, Port, Protocol, Record};
 use hickory_proto::rr::DNSClass;
 use hickory_proto::rr::RecordType::{self, A, AAAA, ANY, CNAME, HTTPS, PTR, SRV, TXT};
@@ -46,7 +46,7 @@ fn v6_names_of_every_network_are_qualified() {
         let reply = host.ask(&format!("{name}.containers.internal"), A);
         check(reply, "NXDOMAIN (SOA containers.internal)");
     }
-    assert_eq!(host.explain("db.shop.containers.internal", A).client, WhoAsks::HostView);
+    assert_eq!(host.explain("db.shop.containers.internal", A).client, ClientIdentity::HostView);
 }
 
 #[test]

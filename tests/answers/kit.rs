@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use callsign::responder::{
-    Client, Explanation, HostAddresses, HostViewBuilder, Listener, Preference, Responder, ResponderOptions, Verdict,
+    Client, Explanation, HostAddresses, HostViewBuilder, Listener, Responder, ResponderOptions, UpstreamScope, Verdict,
 };
 use callsign::table::{Endpoint, EndpointBuilder, NameTable, Network, NetworkBuilder, Port, Protocol};
 use callsign::wire;
@@ -111,7 +111,8 @@ impl World {
         let view = view.table(&self.table).build().unwrap();
         let host = HostAddresses::default();
         host.set(vec!["192.0.2.53".parse().unwrap()]);
-        let listener = Listener::of_host_view(Arc::new(view), "127.0.0.55:53".parse().unwrap()).on(host);
+        let listener =
+            Listener::of_host_view(Arc::new(view), "127.0.0.55:53".parse().unwrap()).with_host_addresses(host);
         let source = SocketAddr::new(source.parse().unwrap(), 40_000);
         Asker { world: self, listener, source, tcp: false, waited: false, now: 0 }
     }
@@ -133,7 +134,7 @@ impl Asker<'_> {
         self
     }
 
-    pub(crate) fn at(mut self, now: u32) -> Self {
+    pub(crate) fn with_time(mut self, now: u32) -> Self {
         self.now = now;
         self
     }
@@ -160,7 +161,8 @@ impl Asker<'_> {
     pub(crate) fn on_host(mut self, addresses: &[&str]) -> Self {
         let host = HostAddresses::default();
         host.set(addresses.iter().map(|address| address.parse().unwrap()).collect());
-        self.listener = Listener::new(self.listener.network().clone(), self.listener.address()).on(host);
+        self.listener =
+            Listener::new(self.listener.network().clone(), self.listener.address()).with_host_addresses(host);
         self
     }
 
@@ -199,7 +201,7 @@ impl Asker<'_> {
             true => Client::tcp(&self.listener, self.source, 100),
             false => Client::udp(&self.listener, self.source),
         };
-        let client = client.at(self.now);
+        let client = client.with_time(self.now);
         if self.waited { client.without_hold() } else { client }
     }
 }
@@ -273,7 +275,7 @@ pub(crate) struct Forwarded {
     pub(crate) target: wire::Name,
     /// Owner, target, TTL.
     pub(crate) aliases: Vec<(String, String, u32)>,
-    pub(crate) preference: Preference,
+    pub(crate) preference: UpstreamScope,
     pub(crate) upstreams: Vec<String>,
     pub(crate) limit: usize,
     /// The reply to a failure, SERVFAIL with extended error 23.

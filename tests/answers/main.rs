@@ -8,6 +8,7 @@ mod host;
 mod kit;
 mod n;
 mod p;
+mod remote;
 mod s;
 mod t;
 mod v;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use callsign::responder::{Explanation, Finding, WhoAsks};
+use callsign::responder::{ClientIdentity, Explanation, Finding};
 use callsign::table::{Health, Network, Port, Protocol, Record, ReverseNames};
 use hickory_proto::rr::RecordType::{self, A, AAAA, ANY, CAA, CNAME, HTTPS, MX, NS, PTR, SOA, SRV, SVCB, TXT};
 
@@ -421,7 +421,7 @@ fn seen(client: &Asker<'_>) -> [bool; 3] {
     [
         client.ask("db", A).to_string().contains("10.10.1.3"),
         client.ask(&name, PTR).to_string().contains("db.internal"),
-        client.explain("db", A).client == WhoAsks::Endpoint("shop-db-1".into()),
+        client.explain("db", A).client == ClientIdentity::Endpoint("shop-db-1".into()),
     ]
 }
 
@@ -548,7 +548,7 @@ fn t_explanations_name_the_finding_and_the_rule() {
     assert_eq!(refused, ("vault: nothing".into(), "F1", "NXDOMAIN".into()));
 
     let whole = client.explain("db", AAAA);
-    assert_eq!((whole.network.as_str(), &whole.client), ("shop", &WhoAsks::Endpoint("proxy-1".into())));
+    assert_eq!((whole.network.as_str(), &whole.client), ("shop", &ClientIdentity::Endpoint("proxy-1".into())));
     assert_eq!(whole.question, Some(("db".into(), "AAAA".into())));
     assert!(matches!(&whole.searched[0].finding, Finding::Name { name, .. } if name == "db"));
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Views.
 
-use callsign::responder::{Finding, WhoAsks};
+use callsign::responder::{ClientIdentity, Finding};
 use callsign::table::{Clients, EndpointState, Merge, Network, NetworkBuilder};
 use hickory_proto::rr::RecordType::{self, A, AAAA, ANY, PTR, SRV, TXT};
 
@@ -24,13 +24,13 @@ fn order(world: &World, network: &str, source: &str) -> Vec<String> {
 fn v1_a_client_is_its_address_at_a_listener() {
     let world = World::example();
     let proxy = world.client("shop", "10.10.1.6");
-    assert_eq!(proxy.explain("db", A).client, WhoAsks::Endpoint("proxy-1".into()));
+    assert_eq!(proxy.explain("db", A).client, ClientIdentity::Endpoint("proxy-1".into()));
     check(proxy.ask("site", A), "NOERROR: site A 10.10.2.4");
     // IPv4 in IPv6 form, as a socket for both families gives it, is IPv4.
     check(world.client("shop", "::ffff:10.10.1.6").ask("site", A), "NOERROR: site A 10.10.2.4");
     // The same address at another listener is nobody.
     let elsewhere = world.client("blog", "10.10.1.6").neighbours(&["10.0.0.0/8"]);
-    assert_eq!(elsewhere.explain("db", A).client, WhoAsks::Stranger);
+    assert_eq!(elsewhere.explain("db", A).client, ClientIdentity::Stranger);
     check(elsewhere.ask("api", A), "forward: api");
 }
 
@@ -156,7 +156,7 @@ fn v3_a_stranger_sees_only_the_listeners_network() {
     let world = World::example();
     for source in ["10.10.1.1", "10.10.1.200", "fd00:10:1::200"] {
         let stranger = world.client("shop", source);
-        assert_eq!(stranger.explain("db", A).client, WhoAsks::Stranger);
+        assert_eq!(stranger.explain("db", A).client, ClientIdentity::Stranger);
         check(stranger.ask("db", A), "NOERROR: db A 10.10.1.3");
         check(stranger.ask("site", A), "forward: site");
         check(stranger.ask("4.2.10.10.in-addr.arpa", PTR), "forward: 4.2.10.10.in-addr.arpa");
@@ -178,7 +178,7 @@ fn v4_the_list_defaults_to_subnets_neighbours_and_endpoints() {
         check(client(forbidden).tcp().ask("localhost", A), refused);
         // Without an OPT there is no place for the extended error.
         check(client(forbidden).send(&ask("db", A).without_edns().packet()), "REFUSED");
-        assert_eq!(client(forbidden).explain("db", A).client, WhoAsks::Forbidden);
+        assert_eq!(client(forbidden).explain("db", A).client, ClientIdentity::Forbidden);
         assert_eq!(client(forbidden).explain("db", A).rule.letter(), "V4");
     }
     // The interface's subnet and the host's own addresses, as the server finds them.
@@ -309,7 +309,7 @@ fn v1_a_known_client_sees_all_its_networks_whichever_gateway_it_asks() {
     world.network("blog").attach(named("blog-only-1", &["10.10.2.9", "fd00:10:2::9"], &["only"])).unwrap();
     for source in ["10.10.2.9", "fd00:10:2::9", "::ffff:10.10.2.9"] {
         let guest = world.client("shop", source);
-        let elsewhere = WhoAsks::Elsewhere { id: "blog-only-1".into(), network: "blog".into() };
+        let elsewhere = ClientIdentity::Elsewhere { id: "blog-only-1".into(), network: "blog".into() };
         assert_eq!(guest.explain("db", A).client, elsewhere);
         check(guest.ask("db", A), "NOERROR: db A 10.10.2.3");
         check(guest.ask("site", A), "NOERROR: site A 10.10.2.4");
@@ -351,14 +351,14 @@ fn v3_a_stranger_is_one_whichever_clients_are_known() {
     let world = known();
     for source in ["10.10.1.200", "10.10.1.1"] {
         let stranger = world.client("shop", source);
-        assert_eq!(stranger.explain("db", A).client, WhoAsks::Stranger);
+        assert_eq!(stranger.explain("db", A).client, ClientIdentity::Stranger);
         check(stranger.ask("db", A), "NOERROR: db A 10.10.1.3");
         check(stranger.ask("site", A), "forward: site");
     }
     // Neither does a network say who its clients are, nor is it told who others' are, unless it says so.
     assert_eq!(
         world.client("shop", "10.10.3.3").neighbours(&["10.10.0.0/16"]).explain("db", A).client,
-        WhoAsks::Stranger
+        ClientIdentity::Stranger
     );
     check(world.client("lab", "10.10.2.9").neighbours(&["10.10.0.0/16"]).ask("db", A), "NOERROR: db A 10.10.3.3");
 }
@@ -401,7 +401,7 @@ fn t7_who_is_known_follows_every_change() {
     let world = known();
     let (shop, blog) = (world.network("shop"), world.network("blog"));
     let guest = world.client("shop", "10.10.2.4").neighbours(&["10.10.0.0/16"]);
-    let is_known = || matches!(guest.explain("db", A).client, WhoAsks::Elsewhere { .. });
+    let is_known = || matches!(guest.explain("db", A).client, ClientIdentity::Elsewhere { .. });
     assert!(is_known());
     blog.attach(named("blog-site-1", &["10.10.2.44"], &["site"])).unwrap();
     assert!(!is_known());
@@ -450,7 +450,7 @@ fn v2a_a_network_that_only_identifies_is_part_of_no_view() {
     // Whichever of its addresses it asks from.
     for source in ["172.19.0.5", "10.0.5.3", "10.10.2.7"] {
         let task = world.client("shop", source);
-        let WhoAsks::Elsewhere { id, .. } = task.explain("db", A).client else { panic!("{source}") };
+        let ClientIdentity::Elsewhere { id, .. } = task.explain("db", A).client else { panic!("{source}") };
         assert_eq!((id.as_str(), order(&world, "shop", source)), ("task-1", vec!["blog".into(), "ovl".into()]));
         check(task.ask("only", A), "NOERROR: only A 10.0.5.4");
         check(task.ask("db", A), "NOERROR: db A 10.10.2.3");
@@ -465,7 +465,7 @@ fn v2a_a_network_that_only_identifies_is_part_of_no_view() {
         for network in ["shop", "gw"] {
             check(world.client(network, source).ask("db", A), REFUSED);
             check(world.client(network, source).ask("example.com", A), REFUSED);
-            assert_eq!(world.client(network, source).explain("db", A).client, WhoAsks::Forbidden);
+            assert_eq!(world.client(network, source).explain("db", A).client, ClientIdentity::Forbidden);
         }
     }
     // Asked itself it answers those that it knows, with their own networks.
@@ -503,7 +503,7 @@ fn v2a_an_unknown_address_is_a_stranger_of_the_network_in_whose_subnet_it_lies()
     let world =
         World::of([shop().clients(Clients::Table), blog().clients(Clients::Table).domain("blogs"), lab, nested]);
     let stranger = world.client("shop", "10.10.2.77");
-    assert_eq!(stranger.explain("db", A).client, WhoAsks::StrangerElsewhere { network: "blog".into() });
+    assert_eq!(stranger.explain("db", A).client, ClientIdentity::StrangerElsewhere { network: "blog".into() });
     assert!(stranger.explain("db", A).to_string().contains("in a subnet of network blog: it sees that network only"));
     check(stranger.ask("db", A), "NOERROR: db A 10.10.2.3");
     check(stranger.ask("site.blogs", A), "NOERROR: site.blogs A 10.10.2.4");
@@ -540,7 +540,7 @@ fn v2a_the_host_is_a_stranger_of_the_listeners_network_whichever_of_its_addresse
     for source in ["10.10.1.1", "10.10.2.1", "172.19.0.1", "192.0.2.7"] {
         let host = world.client("shop", source).on_host(&["10.10.1.1", "10.10.2.1", "172.19.0.1", "192.0.2.7"]);
         let explanation = host.explain("db", A);
-        assert_eq!(explanation.client, WhoAsks::Host);
+        assert_eq!(explanation.client, ClientIdentity::Host);
         assert!(explanation.to_string().contains(&format!("{source} is an address of this host")), "{explanation}");
         check(host.ask("db", A), "NOERROR: db A 10.10.1.3");
         check(host.ask("site", A), "forward: site");
@@ -552,28 +552,28 @@ fn v2a_an_address_that_was_given_to_another_is_the_new_ones_and_nobodys_in_betwe
     let world = docker();
     let (shop, blog) = (world.network("shop"), world.network("blog"));
     let who = |network| world.client(network, "10.10.1.6").explain("db", A).client;
-    let of_shop = || WhoAsks::StrangerElsewhere { network: "shop".into() };
-    assert_eq!(who("shop"), WhoAsks::Endpoint("proxy-1".into()));
+    let of_shop = || ClientIdentity::StrangerElsewhere { network: "shop".into() };
+    assert_eq!(who("shop"), ClientIdentity::Endpoint("proxy-1".into()));
     // Stopped, it is nobody; whose address it was sees no more of its other network.
     shop.update("proxy-1", |proxy| proxy.with_running(false)).unwrap();
-    assert_eq!((who("shop"), who("blog")), (WhoAsks::Stranger, of_shop()));
+    assert_eq!((who("shop"), who("blog")), (ClientIdentity::Stranger, of_shop()));
     check(world.client("shop", "10.10.1.6").ask("site", A), "forward: site");
     // About to run it is itself: its first process may ask before anybody says that it runs.
     shop.update("proxy-1", |proxy| proxy.with_state(EndpointState::Starting)).unwrap();
-    assert_eq!(who("shop"), WhoAsks::Endpoint("proxy-1".into()));
+    assert_eq!(who("shop"), ClientIdentity::Endpoint("proxy-1".into()));
     shop.update("proxy-1", |proxy| proxy.with_running(false)).unwrap();
     // The new one has it although the old one is still known, whichever of them came first.
     shop.attach(named("new-1", &["10.10.1.6"], &[])).unwrap();
-    assert_eq!(who("shop"), WhoAsks::Endpoint("new-1".into()));
-    assert_eq!(who("blog"), WhoAsks::Elsewhere { id: "new-1".into(), network: "shop".into() });
+    assert_eq!(who("shop"), ClientIdentity::Endpoint("new-1".into()));
+    assert_eq!(who("blog"), ClientIdentity::Elsewhere { id: "new-1".into(), network: "shop".into() });
     shop.update("proxy-1", |proxy| proxy.with_health(callsign::table::Health::Unhealthy)).unwrap();
-    assert_eq!(who("shop"), WhoAsks::Endpoint("new-1".into()));
+    assert_eq!(who("shop"), ClientIdentity::Endpoint("new-1".into()));
     // Both running, which is a mistake of the source: the one that came last.
     shop.update("proxy-1", |proxy| proxy.with_running(true)).unwrap();
-    assert_eq!(who("shop"), WhoAsks::Endpoint("proxy-1".into()));
+    assert_eq!(who("shop"), ClientIdentity::Endpoint("proxy-1".into()));
     shop.detach("proxy-1").unwrap();
     shop.detach("new-1").unwrap();
-    assert_eq!((who("shop"), who("blog")), (WhoAsks::Stranger, of_shop()));
+    assert_eq!((who("shop"), who("blog")), (ClientIdentity::Stranger, of_shop()));
     blog.detach("proxy-1").unwrap();
 }
 
@@ -603,12 +603,12 @@ fn v3a_a_link_local_source_is_a_stranger_and_only_over_the_listeners_interface()
         let world = World::of([shop().clients(clients).endpoint(spy()), blog().clients(clients).endpoint(spy())]);
         for source in ["fe80::5", "fe80::1234", "febf::1"] {
             let client = |interface| world.client("shop", source).interfaces(&[7]).over(interface);
-            assert_eq!(client(7).explain("db", A).client, WhoAsks::Stranger);
+            assert_eq!(client(7).explain("db", A).client, ClientIdentity::Stranger);
             check(client(7).ask("db", A), "NOERROR: db A 10.10.1.3");
             check(client(7).ask("site", A), "forward: site");
             // From another network's bridge, and from nowhere in particular.
             for interface in [8, 0] {
-                assert_eq!(client(interface).explain("db", A).client, WhoAsks::Forbidden);
+                assert_eq!(client(interface).explain("db", A).client, ClientIdentity::Forbidden);
                 check(client(interface).ask("db", A), REFUSED);
                 check(client(interface).neighbours(&["fe80::/64"]).ask("db", A), REFUSED);
             }
@@ -617,7 +617,7 @@ fn v3a_a_link_local_source_is_a_stranger_and_only_over_the_listeners_interface()
         // Over IPv4 nothing says which interface it was, but that of the listener may be in that subnet.
         check(world.client("shop", "169.254.7.7").ask("db", A), REFUSED);
         let near = world.client("shop", "169.254.7.7").neighbours(&["169.254.0.0/16"]);
-        assert_eq!(near.explain("db", A).client, WhoAsks::Stranger);
+        assert_eq!(near.explain("db", A).client, ClientIdentity::Stranger);
         check(near.ask("db", A), "NOERROR: db A 10.10.1.3");
         check(near.ask("site", A), "forward: site");
         check(world.client("shop", "::ffff:169.254.7.7").ask("db", A), REFUSED);

@@ -1,7 +1,8 @@
 //! systemd-resolved.
 
-use crate::bed::{ADMIN, Bed, ELSEWHERE, ISP, VPN, WEB, machine, of_containers};
+use crate::bed::{ADMIN, Bed, ELSEWHERE, ISP, URL, VPN, WEB, machine, of_containers};
 use crate::support::booted::Booted;
+use crate::support::browser;
 use crate::support::dnsmasq::Dnsmasq;
 use crate::{needs_booted, needs_root};
 
@@ -69,6 +70,9 @@ fn a_host(suite: &str, way: &str) {
     assert!(!done.contains("But "), "{done}");
 
     machine.expect_web();
+    if let Some(document) = browser::open(bed.lab.host(), URL, "the page of a container in a browser") {
+        assert!(document.contains("<p>This is <b>web.shop.containers.internal:8080</b></p>"), "{document}");
+    }
     assert!(machine.run(&["getent", "hosts", "10.10.1.2"]).contains("shop"), "a reverse look-up");
     assert_eq!(machine.getent(ELSEWHERE), [ISP]);
     assert!(machine.getent("nosuch.example.org").is_empty());

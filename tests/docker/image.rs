@@ -56,6 +56,19 @@ fn d9_1_the_image_serves_as_the_compose_file_runs_it() {
     becomes_at!(a, &docker.gateway("n1"), "a1", [a.address_on("n1")]);
     assert_eq!(plain.getent("www.example.com"), ["192.0.2.80"]);
 
+    // Confined by Docker, and by itself.
+    let status = docker.run(&["exec", "callsign", "callsign", "status"]);
+    let sandbox = status.lines().find(|line| line.starts_with("sandbox")).unwrap_or_else(|| panic!("{status}"));
+    assert!(sandbox.contains("cap_net_bind_service, no_new_privs, Landlock "), "{status}");
+    let pid = docker.running("callsign").pid;
+    let of_process = fs::read_to_string(docker.machine().proc(pid, "status")).unwrap();
+    for line in ["CapEff:\t0000000000000400", "CapBnd:\t0000000000000400", "NoNewPrivs:\t1"] {
+        assert!(of_process.contains(line), "{line:?} in {of_process}");
+    }
+    let refused = docker.try_run(&["exec", "callsign", "callsign", "man", "--dir", "/usr"]);
+    assert!(refused.stderr.contains("Read-only file system"), "{refused:?}");
+    assert!(!logs(&docker).contains("WARN"), "{}", logs(&docker));
+
     // The host's resolv.conf is replaced, as editors and network managers do.
     let _other = outside.other_upstream();
     let etc = docker.machine().file("/etc");

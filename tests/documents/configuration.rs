@@ -110,6 +110,13 @@ fn with(path: &[(&'static str, bool)], key: &str, value: &str) -> String {
             "record" => &[("name", "\"r\""), ("type", "\"TXT\""), ("value", "\"v\"")],
             "forward" => &[("domain", "\"f\""), ("to", "[]")],
             "ports" => &[("port", "1")],
+            "store" => &[
+                ("etcd", "[\"https://10.0.0.1:2379\"]"),
+                ("cert", "\"/c\""),
+                ("key", "\"/k\""),
+                ("user", "\"u\""),
+                ("password_file", "\"/p\""),
+            ],
             _ => &[],
         };
         text.push_str(&if *is_list { format!("[[{heading}]]\n") } else { format!("[{heading}]\n") });
@@ -134,7 +141,7 @@ fn wrong_values(kind: ValueKind) -> Vec<String> {
         ValueKind::Seconds(least, most) => bounds(least, most),
         ValueKind::Octets(most) => vec!["-1".to_owned(), (most + 1).to_string(), "\"16 MB\"".to_owned()],
         ValueKind::Word(_) => vec!["\"nonsense\"".to_owned(), "1".to_owned()],
-        ValueKind::Texts => vec!["\"one\"".to_owned(), "[1]".to_owned()],
+        ValueKind::Texts | ValueKind::RequiredTexts => vec!["\"one\"".to_owned(), "[1]".to_owned()],
         ValueKind::TextOrTexts => vec!["1".to_owned(), "[1]".to_owned()],
         ValueKind::RequiredTextsOr(_) => vec!["\"one\"".to_owned(), "[1]".to_owned(), "1".to_owned()],
         ValueKind::Map => vec!["1".to_owned(), "{ a = 1 }".to_owned()],

@@ -1,6 +1,6 @@
 //! The host program asks what a client would get.
 
-use callsign::responder::WhoAsks;
+use callsign::responder::ClientIdentity;
 use callsign::server::{Server, ServerError};
 use callsign::settings::Upstream;
 use callsign::table::Network;
@@ -24,7 +24,7 @@ async fn an_answer_has_records_a_response_code_and_why() {
     let local = resolve("10.10.1.3", "db", rtype::A).await;
     assert_eq!((local.rcode, local.records.len()), (rcode::NOERROR, 1));
     assert_eq!(local.records[0].ip(), Some("10.10.1.3".parse().unwrap()));
-    assert_eq!(local.explanation.client, WhoAsks::Endpoint("db-1".to_owned()));
+    assert_eq!(local.explanation.client, ClientIdentity::Endpoint("db-1".to_owned()));
 
     let reverse = resolve("10.10.1.3", "3.1.10.10.in-addr.arpa", rtype::PTR).await;
     assert_eq!(reverse.records[0].rdata, b"\x02db\x08internal\x00", "names are in full");

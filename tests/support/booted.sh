@@ -11,5 +11,7 @@ echo $$ >"$group/cgroup.procs"
 export UNIFIED_CGROUP_HIERARCHY=yes
 # Without the system calls that systemd-nspawn refuses to all in it (Landlock's among them): those of the units are tested.
 export SYSTEMD_SECCOMP=0
+# As on a machine of its own, container engines switch forwarding on.
+export SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
 exec systemd-nspawn --quiet --register=no --keep-unit --resolv-conf=off --link-journal=no --hostname=machine \
     --network-namespace-path="$network" --capability=CAP_NET_ADMIN --bind-ro="$program:/usr/bin/callsign" --directory="$base/root" --boot

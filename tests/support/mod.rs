@@ -9,6 +9,7 @@
 
 #[cfg(feature = "cli")]
 pub mod booted;
+pub mod browser;
 #[cfg(feature = "encrypted")]
 pub mod certificates;
 pub mod cgroup;

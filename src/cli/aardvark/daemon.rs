@@ -11,7 +11,7 @@ use tracing::error;
 use crate::cli::descriptors;
 
 use super::arguments::Job;
-use super::{NO, fail, fork, life, syslog};
+use super::{NO, fail, fork, lifecycle, syslog};
 
 /// Starts the server and waits until it is ready.
 pub(super) fn run(job: &Job) -> ExitCode {
@@ -53,7 +53,7 @@ fn serve(job: &Job, mut caller: Caller) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(format_args!("Error starting server cannot start the runtime: {error}"), NO),
     };
-    match runtime.block_on(life::live(job, &mut caller)) {
+    match runtime.block_on(lifecycle::live(job, &mut caller)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             error!("{message}");

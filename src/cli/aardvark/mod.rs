@@ -6,13 +6,13 @@
 //! `callsign serve` is.
 
 mod arguments;
-mod beside;
 mod daemon;
 mod fork;
-mod life;
+mod lifecycle;
+mod overrides;
 mod pid_file;
-mod policies;
 mod service;
+mod siblings;
 mod signals;
 mod syslog;
 mod version;

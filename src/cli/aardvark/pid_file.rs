@@ -19,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tracing::{debug, error, info};
 
-use super::beside::{is_beside_us, is_locked_by_strangers, tell_servers_of};
+use super::siblings::{is_beside_us, is_locked_by_strangers, tell_servers_of};
 
 /// The file's name; it is no network.
 const NAME: &str = "aardvark.pid";

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error};
 
 use super::arguments::Job;
-use super::policies::Policies;
+use super::overrides::Overrides;
 use crate::cli::host::Hosts;
 use crate::cli::sandbox::Sandbox;
 use crate::cli::steering::Steering;
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// A server and the directory that it follows.
 #[derive(Debug)]
 pub(super) struct Service {
-    policies: Policies,
+    overrides: Overrides,
     server: Arc<Server>,
     steering: Arc<Steering>,
     directory: Directory,
@@ -45,14 +45,14 @@ impl Service {
     /// # Errors
     /// It cannot be started.
     pub(super) async fn start(job: &Job, steering: Arc<Steering>) -> Result<Service, String> {
-        let policies = Policies::read(job);
-        let sandbox = Sandbox::new((!job.no_sandbox).then(|| policies.needs(job)));
+        let overrides = Overrides::read(job);
+        let sandbox = Sandbox::new((!job.no_sandbox).then(|| overrides.needs(job)));
         let worker_sandbox = sandbox.clone();
-        let server = &policies.config().server;
+        let server = &overrides.config().server;
         let server = Server::builder()
             .port(job.port)
             .workers(server.workers.unwrap_or(WORKERS))
-            .forwarding(policies.forwarding())
+            .forwarding(overrides.forwarding())
             .limits(server.settings.limits.clone())
             .responder(server.settings.responder.clone())
             .on_worker_start(move |_| worker_sandbox.enter())
@@ -61,10 +61,10 @@ impl Service {
             .start()
             .await
             .map_err(|error| error.to_string())?;
-        let directory = Directory::new(&job.directory).filter_domain(&job.domain).template(policies.template());
+        let directory = Directory::new(&job.directory).filter_domain(&job.domain).template(overrides.template());
         let (server, hosts) = (Arc::new(server), Hosts::default());
-        let mut service = Service { policies, server, steering, directory, sandbox, hosts, left: 0, again: None };
-        if service.hosts.want(service.policies.config().server.hosts) {
+        let mut service = Service { overrides, server, steering, directory, sandbox, hosts, left: 0, again: None };
+        if service.hosts.want(service.overrides.config().server.hosts) {
             service.server.set_hosts(service.hosts.names());
         }
         Ok(service)
@@ -84,17 +84,17 @@ impl Service {
 
     /// Reads the directory, and the settings, and puts what is new in force: when this returns queries see it.
     pub(super) async fn read(&mut self) {
-        let is_renewed = self.policies.read_again();
+        let is_renewed = self.overrides.read_again();
         if is_renewed {
-            let server = &self.policies.config().server;
-            self.server.set_forwarding(self.policies.forwarding());
+            let server = &self.overrides.config().server;
+            self.server.set_forwarding(self.overrides.forwarding());
             self.server.set_limits(server.settings.limits.clone());
             self.server.set_responder_options(server.settings.responder.clone());
             if self.hosts.want(server.hosts) {
                 self.server.set_hosts(self.hosts.names());
             }
-            self.directory.set_template(self.policies.template());
-            self.steering.change(&self.server, &self.policies.config().operation).await;
+            self.directory.set_template(self.overrides.template());
+            self.steering.change(&self.server, &self.overrides.config().operation).await;
         }
         let reading = self.look();
         self.note(&reading, is_renewed);
@@ -120,14 +120,14 @@ impl Service {
             changed,
             removed: reading.removed.clone(),
             settings: is_renewed,
-            errors: self.policies.mistakes().to_vec(),
+            errors: self.overrides.mistakes().to_vec(),
             ..Reloaded::default()
         });
     }
 
     /// Opens the control socket, and confines the process: the start is done.
     pub(super) async fn open_control(&self) -> Option<Control> {
-        self.steering.start(&self.server, "podman", &self.policies.config().operation, &self.sandbox).await
+        self.steering.start(&self.server, "podman", &self.overrides.config().operation, &self.sandbox).await
     }
 
     /// Reads the directory.
@@ -149,7 +149,7 @@ impl Service {
     /// the file of a network that is no more may want the same gateway, is logged.
     async fn take_apart(&mut self, removed: &[String]) {
         // What was given and refused is given again so.
-        self.directory.set_template(self.policies.template());
+        self.directory.set_template(self.overrides.template());
         let reading = self.look();
         let gone: Vec<String> = removed.iter().chain(&reading.removed).cloned().collect();
         if let Err(error) = self.server.update(Vec::new(), &gone).await {
@@ -178,7 +178,7 @@ impl Service {
     }
 
     fn again(&self) -> Option<Instant> {
-        self.again.into_iter().chain(self.policies.again()).min()
+        self.again.into_iter().chain(self.overrides.again()).min()
     }
 
     /// Waits until then.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use callsign::source::docker::ContainerStatus;
 use callsign::table::{Health, Network};
-use callsign::wire::fragment;
+use callsign::wire::rrset;
 
 use super::Container;
 
@@ -85,7 +85,7 @@ fn unanswered(container: &ContainerStatus, network: &Network) -> Vec<String> {
         return Vec::new();
     }
     let is_answered = |name: &&callsign::table::NameEntry| {
-        let mut given = [name.a(), name.aaaa()].into_iter().flat_map(fragment::iter).filter_map(fragment::address_of);
+        let mut given = [name.a(), name.aaaa()].into_iter().flat_map(rrset::iter).filter_map(rrset::address_of);
         given.any(|address| endpoint.addresses().contains(&address))
     };
     let has = |name: &&callsign::table::NameEntry| name.endpoints().any(|endpoint| endpoint.id() == container.id);

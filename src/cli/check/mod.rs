@@ -17,7 +17,7 @@ use callsign::source::config::{Config, ConfigError, PodmanConfig, Problem, Serve
 use callsign::source::docker::ContainerStatus;
 use callsign::source::podman;
 use callsign::table::{NameEntry, Network, Settings, Snapshot};
-use callsign::wire::{fragment, rtype};
+use callsign::wire::{rrset, rtype};
 use serde::{Serialize, Serializer};
 
 use super::{NO, arguments, docker, output};
@@ -390,11 +390,7 @@ fn name(entry: &NameEntry, holders: &BTreeMap<String, String>) -> Name {
     let records = entry.record_sets().iter().map(|set| rtype::mnemonic(set.rtype));
     Name {
         name: entry.name().to_string(),
-        addresses: [entry.a(), entry.aaaa()]
-            .into_iter()
-            .flat_map(fragment::iter)
-            .filter_map(fragment::address_of)
-            .collect(),
+        addresses: [entry.a(), entry.aaaa()].into_iter().flat_map(rrset::iter).filter_map(rrset::address_of).collect(),
         alias: entry.alias().map(|(target, _)| target.to_string()),
         records: records.collect(),
         running: !entry.is_down(),

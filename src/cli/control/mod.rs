@@ -2,6 +2,7 @@
 
 pub(super) mod arguments;
 mod cache;
+mod hosts;
 mod names;
 mod status;
 pub(super) mod text;
@@ -22,6 +23,7 @@ use arguments::{NameCommand, Target};
 use text::{Cell, Style, Table};
 
 pub(super) use cache::run as cache;
+pub(super) use hosts::run as hosts;
 pub(super) use names::run as names;
 pub(super) use status::run as status;
 pub(super) use watch::run as watch;
@@ -247,8 +249,8 @@ pub(super) fn log(arguments: &arguments::Log) -> ExitCode {
 /// A state in its colour.
 fn state(text: &str, style: Style) -> Cell {
     Cell::painted(text, |text| match text {
-        "up" | "fresh" => style.good(text),
-        "unhealthy" | "expired" | "unknown" => style.doubtful(text),
+        "up" | "fresh" | "live" => style.good(text),
+        "unhealthy" | "expired" | "unknown" | "missing" | "held" | "leaving" | "starting" => style.doubtful(text),
         _ => style.bad(text),
     })
 }

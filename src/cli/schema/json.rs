@@ -48,7 +48,7 @@ fn value(kind: ValueKind) -> Value {
             { "type": "string", "pattern": "^[0-9]+ [KMG]iB$" },
         ] }),
         ValueKind::Word(words) => json!({ "enum": words }),
-        ValueKind::Texts => texts,
+        ValueKind::Texts | ValueKind::RequiredTexts => texts,
         ValueKind::TextOrTexts => json!({ "anyOf": [{ "type": "string" }, texts] }),
         ValueKind::RequiredTextsOr(word) => json!({ "anyOf": [{ "const": word }, texts] }),
         // A dotted key makes tables of tables.

@@ -44,7 +44,7 @@ fn value(kind: ValueKind) -> String {
             let words: Vec<String> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
             words.join(", ")
         }
-        ValueKind::Texts => "list of strings".to_owned(),
+        ValueKind::Texts | ValueKind::RequiredTexts => "list of strings".to_owned(),
         ValueKind::TextOrTexts => "string, or list of strings".to_owned(),
         ValueKind::RequiredTextsOr(word) => format!("list of strings, or `\"{word}\"`"),
         ValueKind::Map => "table of strings".to_owned(),

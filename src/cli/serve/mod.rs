@@ -5,7 +5,7 @@ mod docker;
 mod needs;
 mod podman;
 mod reload;
-mod supervisor;
+mod systemd;
 
 use std::fmt::Display;
 use std::fs;
@@ -98,10 +98,12 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         .await
         .map_err(Failure::new)?;
     let mut service = Service::new(server, path.clone(), arguments.docker, steering.clone());
-    let operation = config.operation.clone();
+    let (operation, store) = (config.operation.clone(), config.store.clone());
     service.start(config).await.map_err(|error| Failure::configuration(vec![error]))?;
     // Whoever stops the server is answered no more.
     let _control = steering.start(service.server(), "control", &operation, &sandbox).await;
+    // It has threads of its own, which are to be confined, too.
+    service.share(store).await;
     let changed = Arc::new(Notify::new());
     let notify = changed.clone();
     // It has threads of its own, which are confined as this one is.
@@ -115,7 +117,7 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
     }
     let mut patience = std::pin::pin!(sleep(PATIENCE));
     let server = service.server().clone();
-    let mut watchdog = std::pin::pin!(supervisor::watchdog(&server));
+    let mut watchdog = std::pin::pin!(systemd::watchdog(&server));
     let (mut is_ready, mut is_incomplete) = (false, false);
     loop {
         if !is_ready && (!service.is_starting() || patience.is_elapsed()) {
@@ -152,10 +154,15 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
             _ = interrupt.recv() => break,
         }
     }
-    supervisor::stopping();
+    systemd::stopping();
     steering.stopping();
+    let server = service.server().clone();
+    let stop = async {
+        server.shutdown().await;
+        service.leave().await;
+    };
     tokio::select! {
-        () = service.server().shutdown() => info!("stopped"),
+        () = stop => info!("stopped"),
         _ = terminate.recv() => warn!("stopped at once"),
         _ = interrupt.recv() => warn!("stopped at once"),
     }

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use callsign::control::shapes::Reloaded;
 use callsign::server::{Applied, ListenerState, Server};
+use callsign::settings::StoreOptions;
 use callsign::source::config::{
     Config, ConfigError, DockerConfig, HostConfig, NetworkPolicies, PodmanDirectoryConfig, Problem, ServerConfig,
     Surroundings, Watcher,
 };
 use callsign::source::docker::DockerOptions;
+use callsign::source::etcd::Store;
 use callsign::source::file;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
@@ -25,7 +27,7 @@ use super::super::sandbox::UNPRIVILEGED;
 use super::super::steering::Steering;
 use super::docker::Engine;
 use super::podman::Podman;
-use super::supervisor::Supervisor;
+use super::systemd::Supervisor;
 
 /// How long a file that is being written is waited for.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -34,7 +36,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) struct Service {
     server: Arc<Server>,
     steering: Arc<Steering>,
-    supervisor: Supervisor,
+    systemd: Supervisor,
     path: PathBuf,
     /// True if `--docker` asks for it.
     is_docker_asked: bool,
@@ -48,6 +50,8 @@ pub(super) struct Service {
     /// Networks of one name that were told of.
     namesakes: BTreeSet<(String, String)>,
     hosts: Hosts,
+    /// Names of other hosts.
+    store: Option<Store>,
 }
 
 /// What has changed outside the file.
@@ -55,6 +59,7 @@ pub(super) enum News {
     Docker,
     Podman,
     Hosts,
+    Store,
 }
 
 impl Service {
@@ -63,7 +68,7 @@ impl Service {
         Service {
             server: Arc::new(server),
             steering,
-            supervisor: Supervisor::default(),
+            systemd: Supervisor::default(),
             path,
             is_docker_asked,
             docker: None,
@@ -73,6 +78,7 @@ impl Service {
             host: None,
             namesakes: BTreeSet::new(),
             hosts: Hosts::default(),
+            store: None,
         }
     }
 
@@ -110,13 +116,13 @@ impl Service {
 
     /// Tells the service manager that the start is done. True if some socket could not be bound.
     pub(super) fn settled(&mut self) -> bool {
-        self.supervisor.settled(&self.server);
+        self.systemd.settled(&self.server);
         self.look()
     }
 
     /// Tells the service manager what is new of the sockets. True if some could not be bound.
     pub(super) fn look(&mut self) -> bool {
-        self.supervisor.look(&self.server)
+        self.systemd.look(&self.server)
     }
 
     /// Every socket is to be bound.
@@ -132,7 +138,7 @@ impl Service {
 
     /// Reads the file again. If it has an error nothing changes. True if some socket could not be bound.
     pub(super) async fn reload(&mut self, reason: &str, watcher: Option<&Watcher>) -> bool {
-        self.supervisor.reloading();
+        self.systemd.reloading();
         let content = settled(&self.path).await;
         if let Some(watcher) = watcher {
             watcher.note(content.as_ref().ok().cloned());
@@ -152,7 +158,7 @@ impl Service {
                 error.problems().first().map(Problem::to_string)
             }
         };
-        self.supervisor.reloaded(mistake, &self.server);
+        self.systemd.reloaded(mistake, &self.server);
         self.look()
     }
 
@@ -172,14 +178,50 @@ impl Service {
         self.steering.set_docker_activity(self.docker.as_ref().map(Engine::activity));
     }
 
-    /// True while Docker's networks are read for the first time.
+    /// True while Docker's networks, or what other hosts have, are read for the first time.
     pub(super) fn is_starting(&self) -> bool {
         self.docker.as_ref().is_some_and(Engine::is_starting)
+            || self.store.as_ref().is_some_and(|store| !store.is_ready())
+    }
+
+    /// Shares names with other hosts as these options say, or no longer.
+    pub(super) async fn share(&mut self, options: Option<StoreOptions>) {
+        let kept = match (&options, &mut self.store) {
+            (Some(options), Some(store)) => match store.configure(options.clone()) {
+                Ok(is_same) => is_same,
+                Err(error) => {
+                    error!("{error}; names are shared as before");
+                    true
+                }
+            },
+            (None, None) => true,
+            _ => false,
+        };
+        if kept {
+            return;
+        }
+        self.leave().await;
+        let started = options.map(|options| Store::start(options, self.server.table())).transpose();
+        match started {
+            Ok(store) => {
+                self.steering.set_store(store.as_ref().map(Store::view));
+                self.store = store;
+            }
+            Err(error) => error!("{error}; names are not shared with other hosts"),
+        }
+    }
+
+    /// Withdraws from other hosts what this one has published.
+    pub(super) async fn leave(&mut self) {
+        self.steering.set_store(None);
+        if let Some(store) = self.store.take() {
+            store.shutdown().await;
+        }
     }
 
     /// Waits until something has changed that is followed. Cancelling it loses nothing.
     pub(super) async fn changed(&mut self) -> News {
-        let Service { docker, podman, hosts, .. } = self;
+        let Service { docker, podman, hosts, store, .. } = self;
         let docker = async {
             match docker {
                 Some(engine) => engine.changed().await,
@@ -192,7 +234,14 @@ impl Service {
                 None => pending().await,
             }
         };
+        let store = async {
+            match store {
+                Some(store) if !store.is_ready() => store.ready().await,
+                _ => pending().await,
+            }
+        };
         tokio::select! {
+            () = store => News::Store,
             () = docker => News::Docker,
             () = podman => News::Podman,
             () = hosts.due() => News::Hosts,
@@ -217,6 +266,8 @@ impl Service {
                     self.tell_of_namesakes();
                 }
             }
+            // It is looked at when the start is.
+            News::Store => {}
             News::Hosts => {
                 if self.hosts.look() {
                     self.server.set_hosts(self.hosts.names());
@@ -306,8 +357,9 @@ impl Service {
         let surroundings = config.surroundings();
         let (docker, names) = (docker::options(&config), names(&config));
         let is_empty = docker.is_none() && config.podman.is_none() && names.is_empty();
-        let Config { server, networks, additions, docker: docker_config, operation, warnings, host, podman, .. } =
-            config;
+        let Config {
+            server, networks, additions, docker: docker_config, operation, warnings, host, podman, store, ..
+        } = config;
         self.free_addresses(host.as_ref()).await?;
         if let (Some(engine), Some(options)) = (&mut self.docker, &docker) {
             engine.release(&self.server, options).await;
@@ -346,6 +398,7 @@ impl Service {
             self.server.configure(server.settings.clone());
             self.settings = server;
         }
+        self.share(store).await;
         self.steering.change(&self.server, &operation).await;
         self.steering.note(Reloaded {
             added: applied.added.clone(),

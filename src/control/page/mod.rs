@@ -11,11 +11,14 @@ use std::path::PathBuf;
 use hyper::header::{
     CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName, REFERRER_POLICY, WWW_AUTHENTICATE, X_FRAME_OPTIONS,
 };
-use hyper::{Method, StatusCode};
+use hyper::{Method, StatusCode, Uri};
 use tracing::warn;
 
 use super::Reads;
 use super::http::{Asked, Reply};
+
+#[doc(hidden)]
+pub use token::is_given;
 
 /// Watchers at a time while the page lets in another one. Half of the connections are left to those who measure.
 const MAX_WATCHERS: usize = 32;
@@ -149,11 +152,14 @@ fn text_reply(status: StatusCode, text: impl Into<String>) -> Reply {
 
 /// True if a `Host` header names this server: loopback, the address that the client connected to, or a configured host. The
 /// port does not matter: it may be forwarded from another one.
-fn is_own(host: &str, local: IpAddr, hosts: &[String]) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or("", |(address, _)| address),
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+#[doc(hidden)]
+pub fn is_own(host: &str, local: IpAddr, hosts: &[String]) -> bool {
+    let Ok(uri) = host.parse::<Uri>() else { return false };
+    let Some(authority) = uri.authority().filter(|authority| *authority == host && !host.contains('@')) else {
+        return false;
     };
+    let name = authority.host();
+    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     if let Ok(address) = name.parse::<IpAddr>() {
         let address = address.to_canonical();
@@ -209,6 +215,10 @@ mod tests {
             "0.0.0.0",
             "2130706433",
             "localhost@evil.example",
+            "evil.example@localhost",
+            "http://localhost",
+            "localhost/path",
+            "/",
             ":80",
         ] {
             assert!(!is_own(host), "{host}");

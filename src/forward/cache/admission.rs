@@ -13,7 +13,7 @@ use super::clock::Timestamp;
 use super::entry::{Answer, AnswerKind, Offsets, TtlOffset};
 use super::key::KeyRef;
 use crate::wire::message::{
-    HEADER, Header, RecordAt, Section, extended_errors, flag, question_end, records, skip_name,
+    HEADER, Header, RecordRef, Section, extended_errors, flag, question_end, records, skip_name,
 };
 use crate::wire::rewrite::{Rewriter, each_label};
 use crate::wire::{class, is_below, rcode, rtype};
@@ -29,7 +29,7 @@ pub(in crate::forward) struct TtlBounds {
 /// Negative answers are kept for three hours at most, whatever their SOA says (RFC 2308 §5).
 const NEGATIVE: u32 = 3 * 60 * 60;
 /// The records of a message.
-type Found = SmallVec<[RecordAt; 8]>;
+type Found = SmallVec<[RecordRef; 8]>;
 
 /// Aliases that are followed in one answer.
 const ALIASES: usize = 32;
@@ -173,7 +173,7 @@ struct Copy {
 
 impl Copy {
     /// Adds a record: as it is, or by the rewriter where it moves.
-    fn record(&mut self, reply: &[u8], record: &RecordAt, ttl: u32, rewriter: Option<&mut Rewriter>) -> Option<()> {
+    fn record(&mut self, reply: &[u8], record: &RecordRef, ttl: u32, rewriter: Option<&mut Rewriter>) -> Option<()> {
         let start = self.message.len();
         match rewriter {
             None => self.message.extend_from_slice(&reply[record.range.clone()]),
@@ -202,15 +202,15 @@ struct Chain {
 }
 
 impl Chain {
-    fn read(reply: &[u8], records: &[RecordAt], key: KeyRef<'_>) -> Option<Chain> {
+    fn read(reply: &[u8], records: &[RecordRef], key: KeyRef<'_>) -> Option<Chain> {
         let answers = || records.iter().filter(|record| record.section == Section::Answer);
         if !answers().all(|record| is_name(reply, record.range.start)) {
             return None;
         }
-        let is_class = |record: &RecordAt| record.class == key.kind.class || key.kind.class == class::ANY;
+        let is_class = |record: &RecordRef| record.class == key.kind.class || key.kind.class == class::ANY;
         // ANY, MAILA and MAILB ask for several types (RFC 1035 §3.2.3); an OPT is no answer to anything.
         let is_any = matches!(key.kind.rtype, 253..=255);
-        let is_type = |record: &RecordAt| record.rtype != rtype::OPT && (record.rtype == key.kind.rtype || is_any);
+        let is_type = |record: &RecordRef| record.rtype != rtype::OPT && (record.rtype == key.kind.rtype || is_any);
 
         let mut names: SmallVec<[usize; 4]> = SmallVec::new();
         let mut last = HEADER;
@@ -233,7 +233,7 @@ impl Chain {
             names.push(target);
             last = target;
         }
-        let is_kept = |record: &RecordAt| {
+        let is_kept = |record: &RecordRef| {
             if !is_class(record) {
                 return false;
             }
@@ -262,7 +262,7 @@ impl Chain {
 
 /// How long a negative answer holds: the lesser of the SOA's TTL and its MINIMUM (RFC 2308 §5). The SOA has to be that of
 /// a zone that `name` can be in.
-fn soa_ttl(reply: &[u8], records: &[RecordAt], name: usize, class: u16) -> Option<u32> {
+fn soa_ttl(reply: &[u8], records: &[RecordRef], name: usize, class: u16) -> Option<u32> {
     records
         .iter()
         .filter(|record| record.section == Section::Authority && record.rtype == rtype::SOA && record.class == class)

@@ -9,11 +9,12 @@ mod write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::settings::HOST_DOMAIN;
 use crate::table::{Address, Clients, NameTable, Network, NetworkBuilder, TableError};
 use crate::wire::Name;
 
 pub(super) use search::Search;
-pub(super) use write::HostEnd;
+pub(super) use write::HostDisposition;
 
 /// What the host view is called where networks are listed.
 pub const HOST_VIEW: &str = "host view";
@@ -161,7 +162,7 @@ impl HostViewBuilder {
     /// # Errors
     /// The first part that was not understood.
     pub fn build(self) -> Result<HostView, TableError> {
-        let network = self.network.domain(self.domain.as_deref().unwrap_or("containers.internal")).build()?;
+        let network = self.network.domain(self.domain.as_deref().unwrap_or(HOST_DOMAIN)).build()?;
         let domains = network.snapshot().settings().domains.clone().into();
         Ok(HostView { network: Arc::new(network), domains, answer: self.answer, tables: self.tables })
     }

@@ -8,12 +8,12 @@ use smallvec::SmallVec;
 
 use crate::responder::Rule;
 use crate::responder::explain::Trace;
-use crate::responder::place::{End, Hit, MAX_ALIASES};
-use crate::responder::view::Seat;
+use crate::responder::lookup::{Disposition, MAX_ALIASES, Match};
+use crate::responder::view::VisibleNetwork;
 use crate::table::{Clients, Found, NameEntry, NameTable, Network};
 use crate::wire::{is_below, reverse};
 
-use super::write::{HostEnd, Zone};
+use super::write::{HostDisposition, Zone};
 use super::{HostAnswer, HostView};
 
 /// What of the networks a question concerns. It is made before the question is answered, and keeps the networks as they were
@@ -35,14 +35,14 @@ enum Sought<'s> {
         domain: usize,
     },
     /// An address that an endpoint has.
-    Address(Seat<'s>, IpAddr),
+    Address(VisibleNetwork<'s>, IpAddr),
     /// In the subnet of a network: an address that nobody has, or the parent of addresses.
     Subnet { is_address: bool },
 }
 
 /// A network that may know a name, and as what: so many octets of the question's name.
 struct Candidate<'s> {
-    seat: Seat<'s>,
+    seat: VisibleNetwork<'s>,
     len: usize,
 }
 
@@ -61,8 +61,8 @@ pub(super) fn is_seen(network: &Network) -> bool {
 }
 
 /// The networks in the order in which they are searched.
-fn in_order(networks: impl Iterator<Item = Arc<Network>>) -> SmallVec<[Seat<'static>; 2]> {
-    let mut seats: SmallVec<[Seat<'static>; 2]> = networks.map(Seat::of).collect();
+fn in_order(networks: impl Iterator<Item = Arc<Network>>) -> SmallVec<[VisibleNetwork<'static>; 2]> {
+    let mut seats: SmallVec<[VisibleNetwork<'static>; 2]> = networks.map(VisibleNetwork::of).collect();
     seats.sort_by(|one, other| one.rank().cmp(&other.rank()));
     seats
 }
@@ -91,12 +91,12 @@ impl<'s> Search<'s> {
     }
 
     /// The end of a question that is none of the view's.
-    pub(in crate::responder) fn outside(&self) -> End<'_> {
-        End::Host(Box::new(HostEnd::Outside(self.host)))
+    pub(in crate::responder) fn outside(&self) -> Disposition<'_> {
+        Disposition::Host(Box::new(HostDisposition::Outside(self.host)))
     }
 
     /// The networks that are searched for a name.
-    pub(in crate::responder) fn seats(&self) -> impl Iterator<Item = &Seat<'s>> {
+    pub(in crate::responder) fn seats(&self) -> impl Iterator<Item = &VisibleNetwork<'s>> {
         let candidates = match &self.sought {
             Sought::Name { candidates, .. } => &candidates[..],
             _ => &[],
@@ -105,7 +105,7 @@ impl<'s> Search<'s> {
     }
 
     /// Where the question ends. `name` is the one that the search was made for.
-    pub(in crate::responder) fn end<'v>(&'v self, name: &[u8], rtype: u16, trace: &mut impl Trace) -> End<'v> {
+    pub(in crate::responder) fn end<'v>(&'v self, name: &[u8], rtype: u16, trace: &mut impl Trace) -> Disposition<'v> {
         trace.rule(if matches!(self.sought, Sought::Outside) { Rule::V6Outside } else { Rule::V6 });
         match &self.sought {
             Sought::Outside => self.outside(),
@@ -117,10 +117,10 @@ impl<'s> Search<'s> {
                 if trace.is_on() {
                     trace.address(seat, holders);
                 }
-                End::Host(Box::new(HostEnd::Reverse { zone: self.zone(seat), holders }))
+                Disposition::Host(Box::new(HostDisposition::Reverse { zone: self.zone(seat), holders }))
             }
-            Sought::Subnet { is_address: true } => End::Unknown,
-            Sought::Subnet { is_address: false } => End::Parent,
+            Sought::Subnet { is_address: true } => Disposition::Unknown,
+            Sought::Subnet { is_address: false } => Disposition::Parent,
         }
     }
 
@@ -131,7 +131,7 @@ impl<'s> Search<'s> {
         key: &[u8],
         rtype: u16,
         trace: &mut impl Trace,
-    ) -> End<'v> {
+    ) -> Disposition<'v> {
         // The first that is stopped gives way to what runs elsewhere (answers.md N7).
         let mut stopped = None;
         for Candidate { seat, len } in candidates {
@@ -143,29 +143,39 @@ impl<'s> Search<'s> {
                 None => {}
                 Some(Found::Parent { .. }) => exists = true,
                 Some(Found::Name { entry, .. }) => {
-                    let hit = Hit { entry };
+                    let hit = Match { entry };
                     if !hit.is_stopped(rtype) {
                         return self.known(seat, entry, rtype);
                     }
-                    stopped.get_or_insert(End::Stopped(hit));
+                    stopped.get_or_insert(Disposition::Stopped(hit));
                 }
                 Some(Found::Service { entry, service, protocol }) => {
-                    let end = Box::new(HostEnd::Service { zone: self.zone(seat), entry, service, protocol });
+                    let end = Box::new(HostDisposition::Service { zone: self.zone(seat), entry, service, protocol });
                     if !entry.is_down() {
-                        return End::Host(end);
+                        return Disposition::Host(end);
                     }
-                    stopped.get_or_insert(End::Host(end));
+                    stopped.get_or_insert(Disposition::Host(end));
                 }
             }
         }
-        if stopped.is_some() {
-            trace.rule(Rule::N7);
+        if let Some(end) = &stopped {
+            trace.rule(end.rule_of_stopped());
         }
-        stopped.unwrap_or(if exists { End::Parent } else { End::Unknown })
+        if let Some(stopped) = stopped {
+            return stopped;
+        }
+        match exists {
+            true => Disposition::Parent,
+            false if candidates.iter().any(|candidate| candidate.seat.snapshot().awaits_remote()) => {
+                trace.rule(Rule::N8b);
+                Disposition::NotReady
+            }
+            false => Disposition::Unknown,
+        }
     }
 
     /// The end of a name that a network knows.
-    fn known<'v>(&'v self, seat: &'v Seat<'s>, entry: &'v NameEntry, rtype: u16) -> End<'v> {
+    fn known<'v>(&'v self, seat: &'v VisibleNetwork<'s>, entry: &'v NameEntry, rtype: u16) -> Disposition<'v> {
         let mut entry = entry;
         let mut alias = None;
         // An alias of what is on the same network is that; any other is for the client to follow: nothing is forwarded here.
@@ -179,15 +189,15 @@ impl<'s> Search<'s> {
             }
         }
         match (entry.alias(), alias) {
-            (Some(_), Some((target, ttl))) => End::Host(Box::new(HostEnd::Alias { target, ttl })),
+            (Some(_), Some((target, ttl))) => Disposition::Host(Box::new(HostDisposition::Alias { target, ttl })),
             _ if self.host.answer == HostAnswer::Published && entry.endpoints().next().is_some() => {
-                End::Host(Box::new(HostEnd::Published { zone: self.zone(seat), entry }))
+                Disposition::Host(Box::new(HostDisposition::Published { zone: self.zone(seat), entry }))
             }
-            _ => End::Names(SmallVec::from_iter([Hit { entry }])),
+            _ => Disposition::Names(SmallVec::from_iter([Match { entry }])),
         }
     }
 
-    fn zone<'v>(&'v self, seat: &'v Seat<'s>) -> Zone<'v> {
+    fn zone<'v>(&'v self, seat: &'v VisibleNetwork<'s>) -> Zone<'v> {
         Zone { host: self.host, seat }
     }
 }
@@ -227,18 +237,19 @@ fn by_address<'s>(host: &HostView, prefix: IpNet) -> Sought<'s> {
     let address = (prefix.prefix_len() == prefix.max_prefix_len()).then(|| prefix.addr());
     let mut is_in_subnet = false;
     for table in &host.tables {
-        let mut holders: SmallVec<[Seat<'static>; 2]> = SmallVec::new();
+        let mut holders: SmallVec<[VisibleNetwork<'static>; 2]> = SmallVec::new();
         table.each(|network| {
             let snapshot = network.snapshot();
             if snapshot.settings().clients == Clients::Identify {
                 return;
             }
-            is_in_subnet |= snapshot.settings().subnets.iter().any(|subnet| subnet.contains(&prefix));
+            is_in_subnet |= snapshot.settings().all_subnets().any(|subnet| subnet.contains(&prefix));
             if address.is_some_and(|address| !snapshot.holders(address).is_empty()) {
-                holders.push(Seat::of(network.clone()));
+                holders.push(VisibleNetwork::of(network.clone()));
             }
         });
-        let is_stopped = |seat: &Seat<'_>| address.is_none_or(|address| seat.snapshot().client_at(address).is_none());
+        let is_stopped =
+            |seat: &VisibleNetwork<'_>| address.is_none_or(|address| seat.snapshot().client_at(address).is_none());
         let first = holders
             .into_iter()
             .min_by(|one, other| (is_stopped(one), one.rank()).cmp(&(is_stopped(other), other.rank())));

@@ -6,17 +6,17 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::responder::Turns;
+use crate::responder::Rotation;
 use crate::responder::answer::{self, Offer, Records, SmallStr};
-use crate::responder::view::Seat;
-use crate::table::{Attachment, NameEntry, Port, Protocol, ServiceName};
+use crate::responder::view::VisibleNetwork;
+use crate::table::{Absence, Attachment, NameEntry, Port, Protocol, ServiceName};
 use crate::wire::message::Section;
 use crate::wire::{MAX_NAME, Name, ReplyWriter, ede, rtype};
 
 use super::{HostAnswer, HostView};
 
 /// The end of a question to the host view, where it differs from that of other questions.
-pub(in crate::responder) enum HostEnd<'v> {
+pub(in crate::responder) enum HostDisposition<'v> {
     /// Not of the view.
     Outside(&'v HostView),
     /// An alias that leads elsewhere.
@@ -33,7 +33,7 @@ pub(in crate::responder) enum HostEnd<'v> {
 #[derive(Clone, Copy)]
 pub(in crate::responder) struct Zone<'v> {
     pub(super) host: &'v HostView,
-    pub(super) seat: &'v Seat<'v>,
+    pub(super) seat: &'v VisibleNetwork<'v>,
 }
 
 /// Addresses of the host; mostly one of each family.
@@ -54,7 +54,7 @@ impl<'v> Zone<'v> {
 
     /// The endpoints that answer for a name.
     fn serving(self, entry: &'v NameEntry) -> impl Iterator<Item = &'v Arc<Attachment>> {
-        entry.serving(self.seat.snapshot().settings().health)
+        entry.serving(self.seat.snapshot().settings())
     }
 }
 
@@ -73,25 +73,33 @@ fn ports_of(owner: &Arc<Attachment>) -> &[Port] {
     owner.endpoint().ports()
 }
 
-impl<'v> HostEnd<'v> {
+impl<'v> HostDisposition<'v> {
+    /// Why a name of it that is stopped does not answer.
+    pub(in crate::responder) fn absence(&self) -> Absence<'v> {
+        match self {
+            HostDisposition::Service { entry, .. } => entry.absence(),
+            _ => Absence::Stopped,
+        }
+    }
+
     /// Why there is nothing where something might be expected (answers.md H6).
     pub(in crate::responder) fn reason(&self) -> Option<(u16, SmallStr)> {
         let mut text = SmallStr::default();
         // Writing to memory does not fail.
         match self {
-            HostEnd::Outside(host) => {
+            HostDisposition::Outside(host) => {
                 let _ = write!(text, "the host view has names below {} only, and forwards nothing", host.domain());
                 return Some((ede::NOT_AUTHORITATIVE, text));
             }
-            HostEnd::Service { entry, .. } if entry.is_down() => return Some(answer::not_running(entry)),
-            HostEnd::Published { zone, entry } => {
+            HostDisposition::Service { entry, .. } if entry.is_down() => return Some(answer::not_running(entry)),
+            HostDisposition::Published { zone, entry } => {
                 let mut ports = zone.serving(entry).flat_map(ports_of);
                 if zone.serving(entry).next().is_none() || ports.any(|port| !port.published().is_empty()) {
                     return None;
                 }
                 let _ = write!(text, "{} publishes no port that is known here", entry.name());
             }
-            HostEnd::Service { zone, entry, service, protocol }
+            HostDisposition::Service { zone, entry, service, protocol }
                 if zone.host.answer == HostAnswer::Published && !zone.host_offers(entry, service, *protocol) =>
             {
                 let service = String::from_utf8_lossy(service);
@@ -107,25 +115,25 @@ impl<'v> HostEnd<'v> {
         &self,
         records: &Records<'_, '_>,
         writer: &mut ReplyWriter<'_>,
-        turns: &mut Turns,
+        rotation: &mut Rotation,
     ) {
         match self {
-            HostEnd::Outside(_) => {}
-            HostEnd::Alias { target, ttl } => {
+            HostDisposition::Outside(_) => {}
+            HostDisposition::Alias { target, ttl } => {
                 writer.push_rdata(Section::Answer, records.owner, rtype::CNAME, *ttl, &[target.as_wire()]);
             }
-            HostEnd::Published { zone, entry } => {
+            HostDisposition::Published { zone, entry } => {
                 let addresses = published(zone.serving(entry).flat_map(ports_of));
                 records.addresses_of(&addresses, zone.ttl(), writer);
             }
-            HostEnd::Reverse { zone, holders } => {
+            HostDisposition::Reverse { zone, holders } => {
                 let name = answer::counted(holders).find_map(|holder| zone.qualify(holder.bare_names().next()?));
                 if let Some(name) = name {
                     records.pointer(&name, zone.ttl(), writer);
                 }
             }
-            HostEnd::Service { zone, entry, service, protocol } => {
-                zone.write_service(entry, service, *protocol, records, writer, turns);
+            HostDisposition::Service { zone, entry, service, protocol } => {
+                zone.write_service(entry, service, *protocol, records, writer, rotation);
             }
         }
     }
@@ -141,9 +149,8 @@ impl<'v> Zone<'v> {
     }
 
     /// True if a matching port is published.
-    fn host_offers(self, entry: &NameEntry, service: &[u8], protocol: Protocol) -> bool {
-        let health = self.seat.snapshot().settings().health;
-        let mut ports = entry.serving(health).flat_map(|owner| Zone::matching(owner, service, protocol));
+    fn host_offers(self, entry: &'v NameEntry, service: &[u8], protocol: Protocol) -> bool {
+        let mut ports = self.serving(entry).flat_map(|owner| Zone::matching(owner, service, protocol));
         ports.any(|port| !port.published().is_empty())
     }
 
@@ -155,7 +162,7 @@ impl<'v> Zone<'v> {
         protocol: Protocol,
         records: &Records<'_, '_>,
         writer: &mut ReplyWriter<'_>,
-        turns: &mut Turns,
+        rotation: &mut Rotation,
     ) {
         let is_published = self.host.answer == HostAnswer::Published;
         let owners: SmallVec<[(&Arc<Attachment>, Addresses); 4]> = self
@@ -177,7 +184,7 @@ impl<'v> Zone<'v> {
                 let numbers: SmallVec<[u16; 2]> = if is_published {
                     port.reached().map(|socket: SocketAddr| socket.port()).collect()
                 } else {
-                    SmallVec::from_iter([port.number()])
+                    owner.endpoint().numbers_of(port)
                 };
                 for number in numbers {
                     let offer = Offer { target, port: number, addresses: &addresses[..] };
@@ -188,6 +195,6 @@ impl<'v> Zone<'v> {
                 }
             }
         }
-        records.offers(entry, service, protocol, offers, self.ttl(), writer, turns);
+        records.offers(entry, service, protocol, offers, self.ttl(), writer, rotation);
     }
 }

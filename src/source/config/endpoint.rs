@@ -7,11 +7,11 @@ use toml::de::DeTable;
 
 use crate::table::{Address, Endpoint, EndpointBuilder, EndpointState, Health, Port, Protocol, TableError};
 
+use super::duplicate_check::DuplicateCheck;
 use super::lint::{self, Servers};
 use super::schema::{ENDPOINT, PORT};
 use super::section::Section;
 use super::split::Block;
-use super::unique::Unique;
 
 /// The longest service name: a label has at most 63 octets, and one is its underscore.
 const MAX_SERVICE: usize = 62;
@@ -22,8 +22,8 @@ pub(super) type Placed = (Endpoint, Vec<(IpAddr, usize)>);
 /// The endpoints of a network: those of its own text, and of blocks that were split off. `None` if a block cannot be read by
 /// itself.
 pub(super) fn read(network: &Section<'_>, blocks: &[Block<'_>], servers: &mut Servers) -> Option<Vec<Placed>> {
-    let mut ids = Unique::default();
-    let mut holders = Unique::default();
+    let mut ids = DuplicateCheck::default();
+    let mut holders = DuplicateCheck::default();
     let mut endpoints = Vec::new();
     let mut take = |section: &Section<'_>| {
         lint::endpoint(section, servers);
@@ -42,7 +42,11 @@ pub(super) fn read(network: &Section<'_>, blocks: &[Block<'_>], servers: &mut Se
     Some(endpoints)
 }
 
-fn endpoint(section: &Section<'_>, ids: &mut Unique<String>, holders: &mut Unique<IpAddr>) -> Option<Placed> {
+fn endpoint(
+    section: &Section<'_>,
+    ids: &mut DuplicateCheck<String>,
+    holders: &mut DuplicateCheck<IpAddr>,
+) -> Option<Placed> {
     let id = section.required("id");
     let mut builder = Endpoint::builder(id.as_ref().map_or("", |id| id.get_ref()));
     if let Some(id) = &id
@@ -71,7 +75,7 @@ fn endpoint(section: &Section<'_>, ids: &mut Unique<String>, holders: &mut Uniqu
 }
 
 /// The addresses, each of which no endpoint has had before.
-fn addresses(section: &Section<'_>, holders: &mut Unique<IpAddr>) -> Vec<Spanned<IpAddr>> {
+fn addresses(section: &Section<'_>, holders: &mut DuplicateCheck<IpAddr>) -> Vec<Spanned<IpAddr>> {
     let read = |text: &str| {
         let endpoint = Endpoint::builder("alone").address(text).build()?;
         endpoint.addresses().first().copied().ok_or_else(|| TableError::Ip(text.to_owned()))

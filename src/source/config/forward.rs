@@ -7,21 +7,21 @@ use crate::settings::{Destination, Route, Upstream};
 use crate::table::spellings;
 use crate::wire::Name;
 
+use super::duplicate_check::DuplicateCheck;
 use super::schema::FORWARD;
 use super::section::{Section, kind};
-use super::unique::Unique;
 
 /// The three ways to write `to`.
 const WAYS: &str = "to = [\"10.0.0.53\"], to = \"system\" for the default servers, or to = [] to block the names";
 
 pub(super) fn read(root: &Section<'_>) -> Vec<Route> {
-    let mut domains = Unique::default();
+    let mut domains = DuplicateCheck::default();
     let sections = root.tables("forward", &FORWARD);
     sections.iter().flat_map(|section| route(section, &mut domains)).collect()
 }
 
 /// The route, once for each spelling of its domain (answers.md N12).
-fn route(section: &Section<'_>, domains: &mut Unique<Name>) -> Vec<Route> {
+fn route(section: &Section<'_>, domains: &mut DuplicateCheck<Name>) -> Vec<Route> {
     let to = target(section);
     let Some(text) = section.required("domain") else { return Vec::new() };
     let names = section.check("domain", &text.span(), spellings(text.get_ref())).unwrap_or_default();

@@ -6,17 +6,15 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use toml::Spanned;
 
-use crate::settings::Address;
+use crate::settings::{Address, HOST_DOMAIN};
 use crate::table::{Network, TableError};
 
+use super::duplicate_check::DuplicateCheck;
 use super::schema::{HOST, PODMAN};
 use super::section::Section;
-use super::unique::Unique;
 
 /// Where the host view listens unless told otherwise: a loopback address that no other program is known to take.
 const LISTEN: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 55);
-/// The domain of its names unless told otherwise.
-const DOMAIN: &str = "containers.internal";
 
 /// `[host]`: the names of all networks, for the host itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +34,7 @@ impl Default for HostConfig {
     fn default() -> HostConfig {
         HostConfig {
             listen: vec![Address::from(IpAddr::from(LISTEN)).with_port(53)],
-            domain: DOMAIN.to_owned(),
+            domain: HOST_DOMAIN.to_owned(),
             published: false,
             allow: None,
         }
@@ -52,18 +50,18 @@ pub struct PodmanDirectoryConfig {
 }
 
 /// `port`: of listen addresses without one; `listeners`: those of the whole file.
-pub(super) fn read(root: &Section<'_>, port: u16, listeners: &mut Unique<Address>) -> Option<HostConfig> {
+pub(super) fn read(root: &Section<'_>, port: u16, listeners: &mut DuplicateCheck<Address>) -> Option<HostConfig> {
     let section = root.table("host", &HOST)?;
     let answers = [("containers", false), ("published", true)];
     Some(HostConfig {
         listen: listen(&section, port, listeners),
-        domain: domain(&section).unwrap_or_else(|| DOMAIN.to_owned()),
+        domain: domain(&section).unwrap_or_else(|| HOST_DOMAIN.to_owned()),
         published: section.choice("answer", &answers).unwrap_or_default(),
         allow: section.value("allow").map(|_| allow(&section)),
     })
 }
 
-fn listen(section: &Section<'_>, port: u16, listeners: &mut Unique<Address>) -> Vec<Address> {
+fn listen(section: &Section<'_>, port: u16, listeners: &mut DuplicateCheck<Address>) -> Vec<Address> {
     let mut given = section.one_or_more("listen", str::parse::<Address>);
     if section.value("listen").is_none() {
         given.push(Spanned::new(section.at().clone(), Address::from(IpAddr::from(LISTEN))));

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::IpAddr;
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -21,7 +22,7 @@ use super::Problem;
 use super::network::is_addition;
 use super::policy::ANY;
 use super::section::Section;
-use super::tlds;
+use super::{store, tlds};
 
 /// Aliases lead on so often at most (answers.md N9).
 const MAX_ALIASES: usize = 8;
@@ -44,9 +45,19 @@ pub(super) struct Claim {
     what: Claimed,
 }
 
+impl Claim {
+    /// That a file of `[store]` can be read.
+    pub(super) fn of_store(root: &Section<'_>, key: &'static str, path: &Spanned<&str>) -> Claim {
+        let what = Claimed::StoreFile(key, path.get_ref().into());
+        Claim { origin: root.origin().to_owned(), line: root.line(&path.span()), what }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Claimed {
     CaFile(PathBuf),
+    /// A file of `[store]`, with its key.
+    StoreFile(&'static str, PathBuf),
     ResolvConf(PathBuf),
     CacheSize(u64),
 }
@@ -71,6 +82,19 @@ pub(super) fn surroundings(claims: &[Claim]) -> Surroundings {
                     found.errors.push(problem(format!(
                         "the CA file {path} cannot be read: {error}; without it this server is never asked"
                     )));
+                }
+            }
+            Claimed::StoreFile(key, path) => {
+                if let Err(error) = fs::File::open(path) {
+                    let path = path.display();
+                    found.errors.push(problem(format!(
+                        "`{key}` names {path}, which cannot be read: {error}; without it etcd is never asked"
+                    )));
+                }
+                let is_secret = ["key", "password_file"].contains(key);
+                if is_secret && fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o004 != 0) {
+                    let path = path.display();
+                    found.warnings.push(problem(format!("everybody can read {path}; do chmod o-r {path}")));
                 }
             }
             Claimed::ResolvConf(path) => {
@@ -154,7 +178,9 @@ pub(super) fn file(
     }
     lint.own_listeners();
     lint.overlaps();
-    lint.claims(cache_size)
+    let mut claims = lint.claims(cache_size);
+    claims.extend(store::lint(root, kind));
+    claims
 }
 
 struct Lint<'s, 't> {
@@ -403,19 +429,19 @@ fn aliases_of<'t>(network: &'t DeTable<'t>) -> Vec<(String, Spanned<&'t str>)> {
     found
 }
 
-fn tables<'t>(table: &'t DeTable<'t>, key: &str) -> impl Iterator<Item = (&'t DeTable<'t>, Range<usize>)> {
+pub(super) fn tables<'t>(table: &'t DeTable<'t>, key: &str) -> impl Iterator<Item = (&'t DeTable<'t>, Range<usize>)> {
     let array = table.get(key).and_then(|value| value.get_ref().as_array());
     let items = array.into_iter().flat_map(|array| array.iter());
     items.filter_map(|item| Some((item.get_ref().as_table()?, item.span())))
 }
 
-fn texts<'t>(table: &'t DeTable<'t>, key: &str) -> impl Iterator<Item = Spanned<&'t str>> {
+pub(super) fn texts<'t>(table: &'t DeTable<'t>, key: &str) -> impl Iterator<Item = Spanned<&'t str>> {
     let array = table.get(key).and_then(|value| value.get_ref().as_array());
     let items = array.into_iter().flat_map(|array| array.iter());
     items.filter_map(|item| Some(Spanned::new(item.span(), item.get_ref().as_str()?)))
 }
 
-fn text<'t>(table: &'t DeTable<'t>, key: &str) -> Option<Spanned<&'t str>> {
+pub(super) fn text<'t>(table: &'t DeTable<'t>, key: &str) -> Option<Spanned<&'t str>> {
     let value = table.get(key)?;
     Some(Spanned::new(value.span(), value.get_ref().as_str()?))
 }

@@ -30,6 +30,7 @@
 
 mod cache;
 mod docker;
+mod duplicate_check;
 mod endpoint;
 mod error;
 mod forward;
@@ -44,14 +45,15 @@ pub mod schema;
 mod section;
 mod server;
 mod split;
+mod store;
 mod text;
 mod tlds;
-mod unique;
 mod values;
 mod watch;
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
@@ -66,17 +68,18 @@ pub use values::{Config, ServerConfig};
 pub use watch::{WatchError, Watcher};
 
 use super::file;
+use crate::table::{Origin, Reach, Settings};
+use duplicate_check::DuplicateCheck;
 use lint::Servers;
 use section::Section;
 use split::{Block, Split};
 use text::Text;
-use unique::Unique;
 
 /// The longest file, octets: that of a million endpoints is a tenth of it.
 const MAX_SIZE: u64 = 1 << 30;
 
 impl Config {
-    /// Reads a file, or to its end a pipe that this process has open: `/dev/stdin`, `/dev/fd/63`.
+    /// Reads a file, or a pipe that this process has open (`/dev/stdin`, `/dev/fd/63`) to its end.
     ///
     /// # Errors
     /// [`ConfigError`] when the file cannot be read, is not UTF-8, or has problems.
@@ -86,7 +89,7 @@ impl Config {
         Config::from_octets(&octets, &origin)
     }
 
-    /// The content of a file, for [`Config::from_octets`]. Whoever serves reads it so: it neither waits nor takes more memory
+    /// The content of a file, for [`Config::from_octets`]. For a running server: it neither blocks nor takes more memory
     /// than a file of 1 GiB.
     ///
     /// # Errors
@@ -130,12 +133,16 @@ impl Config {
         let root = Section::root(&source, &schema::ROOT, document.get_ref());
         let mut config = Config { server: server::read(&root, &schema::SERVER), ..Config::default() };
         config.docker = docker::read(&root);
-        let mut listeners = Unique::default();
+        let mut listeners = DuplicateCheck::default();
         config.host = host::read(&root, config.server.port, &mut listeners);
         config.podman = host::podman(&root);
         let mut servers = Servers::default();
         if network::read(&root, endpoints, listeners, &mut servers, &mut config).is_none() {
             return Ok(None);
+        }
+        config.store = store::read(&root, &config.server.settings.forward);
+        if let Some(host) = config.store.as_ref().map(|store| store.host.clone()).filter(|host| !host.is_empty()) {
+            config.name_host(&host);
         }
         config.operation = operation::read(&root);
         let cache_size = config.server.settings.forward.cache_size;
@@ -147,7 +154,26 @@ impl Config {
         Ok(Some(config))
     }
 
-    /// Looks whether this machine has what the file relies on: files that it names, and memory for its cache.
+    /// Says what this host is called where networks are shared with others: mostly the system's host name, where `[store]` has no
+    /// `host` (answers.md N8b). Nothing comes of it without `[store]`, or if it is no host name; gives false then.
+    pub fn name_host(&mut self, host: &str) -> bool {
+        let (Some(store), Ok(origin)) = (&mut self.store, Origin::new(host, Reach::Host)) else { return false };
+        let host = origin.host();
+        store.host = host.to_string();
+        self.additions.name_host(host);
+        for network in &self.networks {
+            let name = |settings: &mut Settings| {
+                if let Some(sharing) = &mut settings.sharing {
+                    Arc::make_mut(sharing).host = Some(host.clone());
+                }
+            };
+            // It is in no table, so that nobody can have removed it.
+            _ = network.change(|change| change.settings(name));
+        }
+        true
+    }
+
+    /// Checks that this machine has what the file relies on: files that it names, and memory for its cache.
     pub fn surroundings(&self) -> Surroundings {
         lint::surroundings(&self.claims)
     }

@@ -8,6 +8,7 @@ use toml::de::DeTable;
 use crate::settings::Address;
 use crate::table::{Network, NetworkBuilder};
 
+use super::duplicate_check::DuplicateCheck;
 use super::endpoint::Placed;
 use super::error::Problem;
 use super::lint::Servers;
@@ -15,7 +16,6 @@ use super::policy::{self, NetworkPolicies};
 use super::schema::NETWORK;
 use super::section::Section;
 use super::split::Block;
-use super::unique::Unique;
 use super::{Config, endpoint};
 
 /// A section that has none of these adds to a network of Docker's.
@@ -24,14 +24,14 @@ const OF_A_NETWORK: [&str; 3] = ["listen", "subnets", "endpoint"];
 /// What must differ between the networks of a file.
 pub(super) struct Neighbours {
     port: u16,
-    names: Unique<String>,
-    listeners: Unique<Address>,
+    names: DuplicateCheck<String>,
+    listeners: DuplicateCheck<Address>,
 }
 
 impl Neighbours {
     /// No networks as yet; listen addresses without a port have this one, and the listeners are those of other sections.
-    fn new(port: u16, listeners: Unique<Address>) -> Neighbours {
-        Neighbours { port, names: Unique::default(), listeners }
+    fn new(port: u16, listeners: DuplicateCheck<Address>) -> Neighbours {
+        Neighbours { port, names: DuplicateCheck::default(), listeners }
     }
 }
 
@@ -40,7 +40,7 @@ impl Neighbours {
 pub(super) fn read(
     root: &Section<'_>,
     endpoints: &[Vec<Block<'_>>],
-    listeners: Unique<Address>,
+    listeners: DuplicateCheck<Address>,
     servers: &mut Servers,
     config: &mut Config,
 ) -> Option<()> {
@@ -63,7 +63,7 @@ pub(super) fn read(
         let endpoints = endpoint::read(section, blocks, servers)?;
         config.networks.extend(network(section, endpoints, &mut neighbours));
     }
-    config.additions = NetworkPolicies(additions);
+    config.additions = NetworkPolicies::new(additions);
     Some(())
 }
 

@@ -9,13 +9,13 @@ use toml::de::DeTable;
 use crate::source::file;
 use crate::table::{Network, NetworkBuilder};
 
+use super::duplicate_check::DuplicateCheck;
 use super::error::ConfigError;
 use super::lint::{self, Claim, Servers, Surroundings};
 use super::policy::{self, NetworkPolicies, NetworkPolicy};
 use super::schema::{PODMAN_NETWORK, PODMAN_ROOT, PODMAN_SERVER};
 use super::section::Section;
 use super::text::{self, Text};
-use super::unique::Unique;
 use super::values::ServerConfig;
 use super::{OperationConfig, Problem, operation, schema, server};
 
@@ -62,7 +62,7 @@ pub struct PodmanConfig {
 }
 
 impl PodmanConfig {
-    /// Reads a file, or to its end a pipe that this process has open: `/dev/stdin`, `/dev/fd/63`.
+    /// Reads a file, or a pipe that this process has open (`/dev/stdin`, `/dev/fd/63`) to its end.
     ///
     /// # Errors
     /// [`ConfigError`] when the file cannot be read, is not UTF-8, or has problems.
@@ -72,7 +72,7 @@ impl PodmanConfig {
         PodmanConfig::from_octets(&octets, &origin)
     }
 
-    /// The content of a file, for [`PodmanConfig::from_octets`]. Whoever serves reads it so: it neither waits nor takes more memory
+    /// The content of a file, for [`PodmanConfig::from_octets`]. For a running server: it neither blocks nor takes more memory
     /// than a file of 16 MiB.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ impl PodmanConfig {
         Ok(config)
     }
 
-    /// Looks whether this machine has what the file relies on: files that it names, and memory for its cache.
+    /// Checks that this machine has what the file relies on: files that it names, and memory for its cache.
     pub fn surroundings(&self) -> Surroundings {
         lint::surroundings(&self.claims)
     }
@@ -157,7 +157,7 @@ impl PodmanConfig {
 }
 
 fn networks(root: &Section<'_>) -> NetworkPolicies {
-    let mut names = Unique::default();
+    let mut names = DuplicateCheck::default();
     let sections = root.tables("network", &PODMAN_NETWORK);
-    NetworkPolicies(sections.iter().filter_map(|section| policy::read(section, &mut names, "Podman")).collect())
+    NetworkPolicies::new(sections.iter().filter_map(|section| policy::read(section, &mut names, "Podman")).collect())
 }

@@ -7,17 +7,18 @@ use std::fmt;
 use toml::Spanned;
 
 use crate::table::{Clients, HealthPolicy, Merge, Network, NetworkBuilder, ReverseNames, TableError};
+use crate::wire::Name;
 
+use super::duplicate_check::DuplicateCheck;
 use super::error::Problem;
-use super::record;
 use super::section::Section;
-use super::unique::Unique;
+use super::{record, store};
 
 /// The name that stands for every network of the engine.
 pub(super) const ANY: &str = "*";
 
 /// One step of a builder.
-type Step = Box<dyn Fn(NetworkBuilder) -> NetworkBuilder + Send + Sync>;
+pub(super) type Step = Box<dyn Fn(NetworkBuilder) -> NetworkBuilder + Send + Sync>;
 
 /// What a `[[network]]` says of a network that somebody else makes.
 pub struct NetworkPolicy {
@@ -54,17 +55,21 @@ impl fmt::Debug for NetworkPolicy {
 
 /// What a file adds to the networks of a container engine, in the order of the file.
 #[derive(Debug, Default)]
-pub struct NetworkPolicies(pub(super) Vec<NetworkPolicy>);
+pub struct NetworkPolicies {
+    policies: Vec<NetworkPolicy>,
+    /// This host's name, where networks are shared with others.
+    host: Option<Name>,
+}
 
 impl NetworkPolicies {
     /// Each section.
     pub fn iter(&self) -> impl Iterator<Item = &NetworkPolicy> {
-        self.0.iter()
+        self.policies.iter()
     }
 
     /// True if nothing is added to any network.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.policies.is_empty()
     }
 
     /// What to say of those whose network is not there.
@@ -77,12 +82,22 @@ impl NetworkPolicies {
     pub fn apply(&self, network: &str, builder: NetworkBuilder) -> NetworkBuilder {
         let of_all = self.iter().filter(|policy| policy.is_for_all());
         let of_this = self.iter().filter(|policy| !policy.is_for_all() && policy.name() == network);
-        of_all.chain(of_this).fold(builder, |builder, policy| policy.apply(builder))
+        let builder = of_all.chain(of_this).fold(builder, |builder, policy| policy.apply(builder));
+        builder.edit_sharing(|sharing| sharing.host = self.host.clone())
+    }
+
+    pub(super) fn new(policies: Vec<NetworkPolicy>) -> NetworkPolicies {
+        NetworkPolicies { policies, host: None }
+    }
+
+    /// Says what this host is called where networks are shared.
+    pub(super) fn name_host(&mut self, host: &Name) {
+        self.host = Some(host.clone());
     }
 }
 
 /// Reads a section that adds to a network of an engine. `names` are those of the file's sections so far.
-pub(super) fn read(section: &Section<'_>, names: &mut Unique<String>, engine: &str) -> Option<NetworkPolicy> {
+pub(super) fn read(section: &Section<'_>, names: &mut DuplicateCheck<String>, engine: &str) -> Option<NetworkPolicy> {
     let steps = steps(section);
     let name = section.required("name")?;
     let text = (*name.get_ref()).to_owned();
@@ -103,6 +118,7 @@ pub(super) fn steps(section: &Section<'_>) -> Vec<Step> {
     let mut steps = Vec::new();
     texts(section, &mut steps);
     choices(section, &mut steps);
+    store::steps(section, &mut steps);
     let records = record::read(section);
     if !records.is_empty() {
         steps.push(Box::new(move |builder| records.iter().cloned().fold(builder, NetworkBuilder::record)));

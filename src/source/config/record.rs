@@ -8,16 +8,16 @@ use toml::de::{DeTable, DeValue};
 use crate::table::{Record, TableError};
 use crate::wire::rtype;
 
+use super::duplicate_check::DuplicateCheck;
 use super::schema::RECORD;
 use super::section::{Section, kind};
-use super::unique::Unique;
 
 /// A name has fewer labels than this: more dotted keys in a row are no name.
 const TOO_MANY_LABELS: usize = 128;
 
 /// The records of a network, the aliases among them.
 pub(super) fn read(network: &Section<'_>) -> Vec<Record> {
-    let mut aliases = Unique::default();
+    let mut aliases = DuplicateCheck::default();
     let mut records = Vec::new();
     let mut take = |at: &Range<usize>, record: Option<Record>| {
         let Some(record) = record else { return };

@@ -1,6 +1,6 @@
 //! What a configuration file says, as plain values.
 
-use crate::settings::ServerSettings;
+use crate::settings::{ServerSettings, StoreOptions};
 use crate::table::Network;
 
 use super::lint::Claim;
@@ -16,6 +16,8 @@ pub struct Config {
     pub docker: Option<DockerConfig>,
     /// `[host]`, if it is there.
     pub host: Option<HostConfig>,
+    /// `[store]`, if it is there. The host's name is empty if the file has none: see [`Config::name_host`].
+    pub store: Option<StoreOptions>,
     /// `[podman]`, if it is there.
     pub podman: Option<PodmanDirectoryConfig>,
     /// Each `[[network]]` with `listen`, `subnets` or endpoints, in the order of the file, ready to be served. Its listen

@@ -1,5 +1,7 @@
 //! Which networks are meant: `shop_*`, and `!secret` for all but that one.
 
+use crate::table::matches;
+
 /// True if a pattern matches, or only exclusions are given, and no exclusion does.
 pub(super) fn is_selected(patterns: &[String], name: &str) -> bool {
     let mut inclusions = patterns.iter().filter(|pattern| !pattern.starts_with('!')).peekable();
@@ -15,20 +17,6 @@ pub(super) fn is_excluded(patterns: &[String], name: &str) -> bool {
 /// True if a pattern, an exclusion or not, matches.
 pub(super) fn is_about(pattern: &str, name: &str) -> bool {
     matches(pattern.strip_prefix('!').unwrap_or(pattern), name)
-}
-
-/// `*` stands for any characters, none too.
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    // There is a first part always.
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = name.strip_prefix(first) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        let Some((_, behind)) = rest.split_once(part) else { return false };
-        rest = behind;
-    }
-    rest.ends_with(last)
 }
 
 #[cfg(test)]

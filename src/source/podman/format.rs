@@ -42,7 +42,7 @@ pub(super) struct Container {
 
 /// What a container's lines say that was not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum News {
+pub(super) enum Delta {
     /// Nothing: all of it was known, and perhaps more that the file will say again.
     Nothing,
     /// An address beside one that was known, a name or an upstream.
@@ -136,15 +136,15 @@ impl Container {
     }
 
     /// What the lines say that an endpoint, as it was read before, does not have.
-    pub(super) fn news(&self, endpoint: Option<&Endpoint>) -> News {
+    pub(super) fn delta(&self, endpoint: Option<&Endpoint>) -> Delta {
         let known = endpoint.map(Container::of).unwrap_or_default();
         if !self.addresses.is_empty() && !self.addresses.iter().any(|ip| known.addresses.contains(ip)) {
-            return News::Moved;
+            return Delta::Moved;
         }
         let is_more = self.addresses.iter().any(|ip| !known.addresses.contains(ip))
             || self.names.iter().any(|name| !known.names.contains(name))
             || self.upstreams.iter().any(|upstream| !known.upstreams.contains(upstream));
-        if is_more { News::More } else { News::Nothing }
+        if is_more { Delta::More } else { Delta::Nothing }
     }
 
     /// The container with what the endpoint has besides.

@@ -2,7 +2,7 @@
 //!
 //! [`Directory::read`] brings a table in line with the files; call it at every signal. A file that did not change costs one
 //! `stat`. A changed one is read in pieces and compared line by line with what is known of it, and what differs becomes one
-//! change of its network: queries see all of it or nothing. Of a file nothing is kept but a digest of each container's lines.
+//! change of its network: queries see all of it or nothing. Of a file nothing is kept but a fingerprint of each container's lines.
 //!
 //! # What is read
 //!
@@ -60,13 +60,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod digests;
-mod doubts;
+mod file_diff;
+mod file_stamp;
+mod fingerprints;
 mod format;
 mod lines;
 mod network;
-mod pass;
-mod stamp;
+mod pending_removals;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -79,9 +79,9 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::table::{Clients, Merge, NameTable, Network, NetworkBuilder, ReverseNames, TableError};
 use crate::wire::Name;
 
-use digests::Digester;
-use network::{Clock, Found, Looked, Place, Watched};
-use stamp::Stamp;
+use file_stamp::FileStamp;
+use fingerprints::Fingerprinter;
+use network::{Clock, FoundFile, Place, ScanOutcome, Watched};
 pub use watch::{DirectoryWatchError, DirectoryWatcher};
 
 /// The file of the directory that is no network: whom netavark sends its signals to.
@@ -98,11 +98,11 @@ pub struct Directory {
     template: Box<Template>,
     /// True if the settings of all networks are to be made anew.
     is_renewed: bool,
-    digester: Digester,
+    fingerprinter: Fingerprinter,
     networks: BTreeMap<String, Watched>,
     /// What this reading has logged of which file, and what the one before it had: that is not logged again.
-    told: BTreeMap<String, String>,
-    told_before: BTreeMap<String, String>,
+    reported: BTreeMap<String, String>,
+    reported_before: BTreeMap<String, String>,
     started: Instant,
     /// For tests: what the time is instead, since then.
     set: Option<Duration>,
@@ -139,17 +139,17 @@ impl Directory {
             domain: DOMAIN.parse().ok(),
             template: Box::new(|_, network| network),
             is_renewed: false,
-            digester: Digester::default(),
+            fingerprinter: Fingerprinter::default(),
             networks: BTreeMap::new(),
-            told: BTreeMap::new(),
-            told_before: BTreeMap::new(),
+            reported: BTreeMap::new(),
+            reported_before: BTreeMap::new(),
             started: Instant::now(),
             set: None,
         }
     }
 
-    /// Sets the domain of all networks, with a dot in front or without, `.dns.podman` unless it is set; an empty one is none.
-    /// One that is no domain name is logged, and none, too.
+    /// Sets the domain of all networks, with or without a leading dot. Default: `.dns.podman`; an empty one means none.
+    /// One that is not a domain name is logged, and also means none.
     #[must_use]
     pub fn filter_domain(mut self, domain: &str) -> Directory {
         let text = domain.strip_prefix('.').unwrap_or(domain);
@@ -187,7 +187,7 @@ impl Directory {
     /// rest. Never fails as a whole: what cannot be read is logged, and stays as it is.
     pub fn read(&mut self, table: &NameTable) -> DirectoryReading {
         let mut reading = DirectoryReading::default();
-        self.told_before = std::mem::take(&mut self.told);
+        self.reported_before = std::mem::take(&mut self.reported);
         match self.list() {
             Ok(found) => self.read_all(table, found, &mut reading),
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -218,7 +218,12 @@ impl Directory {
         }
     }
 
-    fn read_all(&mut self, table: &NameTable, mut found: BTreeMap<String, Vec<Found>>, reading: &mut DirectoryReading) {
+    fn read_all(
+        &mut self,
+        table: &NameTable,
+        mut found: BTreeMap<String, Vec<FoundFile>>,
+        reading: &mut DirectoryReading,
+    ) {
         let is_renewed = std::mem::take(&mut self.is_renewed);
         let mut gone: Vec<String> = self.networks.keys().filter(|name| !found.contains_key(*name)).cloned().collect();
         gone.retain(|name| {
@@ -234,10 +239,10 @@ impl Directory {
         found.retain(|_, files| !files.is_empty());
         for (name, files) in found {
             match self.look(table, &name, files, is_renewed) {
-                Ok(Looked::Same) => {}
-                Ok(Looked::Changed) => reading.changed.push(name),
-                Ok(Looked::New(network)) => reading.networks.push(*network),
-                Ok(Looked::Gone) => reading.removed.push(name),
+                Ok(ScanOutcome::Same) => {}
+                Ok(ScanOutcome::Changed) => reading.changed.push(name),
+                Ok(ScanOutcome::New(network)) => reading.networks.push(*network),
+                Ok(ScanOutcome::Gone) => reading.removed.push(name),
                 Err(error) if error.kind() == ErrorKind::NotFound => gone.push(name),
                 Err(error) => self.tell(&name, format!("cannot be read, and its network stays as it was: {error}")),
             }
@@ -249,11 +254,17 @@ impl Directory {
         }
     }
 
-    fn look(&mut self, table: &NameTable, name: &str, files: Vec<Found>, is_renewed: bool) -> io::Result<Looked> {
+    fn look(
+        &mut self,
+        table: &NameTable,
+        name: &str,
+        files: Vec<FoundFile>,
+        is_renewed: bool,
+    ) -> io::Result<ScanOutcome> {
         let clock = self.clock();
         let (domain, template) = (&self.domain, &self.template);
         let finish = |name: &str, network: NetworkBuilder| finish(name, network, domain.as_ref(), template);
-        let place = Place { directory: &self.path, digester: &self.digester, table, finish: &finish, clock };
+        let place = Place { directory: &self.path, fingerprinter: &self.fingerprinter, table, finish: &finish, clock };
         let watched = self.networks.entry(name.to_owned()).or_insert_with(|| Watched::new(clock.now));
         match watched.look(&place, name, files, is_renewed) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -266,8 +277,8 @@ impl Directory {
     }
 
     /// The files of all networks.
-    fn list(&mut self) -> io::Result<BTreeMap<String, Vec<Found>>> {
-        let mut networks: BTreeMap<String, Vec<Found>> = BTreeMap::new();
+    fn list(&mut self) -> io::Result<BTreeMap<String, Vec<FoundFile>>> {
+        let mut networks: BTreeMap<String, Vec<FoundFile>> = BTreeMap::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let file = entry.file_name();
@@ -280,13 +291,13 @@ impl Directory {
                 // Gone by now, or not for us: as if it were not there.
                 _ => continue,
             };
-            let Some((file, name)) = file.to_str().and_then(|file| Some((file, Found::network_of(file)?))) else {
+            let Some((file, name)) = file.to_str().and_then(|file| Some((file, FoundFile::network_of(file)?))) else {
                 self.tell(&file.to_string_lossy(), "is no name of a network, and is left out".to_owned());
                 continue;
             };
             let files = networks.entry(name.to_owned()).or_default();
             match metadata {
-                Ok(metadata) => files.push(Found::new(file.to_owned(), &metadata)),
+                Ok(metadata) => files.push(FoundFile::new(file.to_owned(), &metadata)),
                 Err(error) => self.tell(name, format!("cannot be looked at, and stays as it was: {error}")),
             }
         }
@@ -298,10 +309,10 @@ impl Directory {
 
     /// Logs what is wrong with a file, once as long as nothing else is.
     fn tell(&mut self, file: &str, what: String) {
-        if self.told_before.get(file) != Some(&what) {
+        if self.reported_before.get(file) != Some(&what) {
             tracing::warn!("{}: {what}", self.path.join(file).display());
         }
-        self.told.insert(file.to_owned(), what);
+        self.reported.insert(file.to_owned(), what);
     }
 }
 
@@ -311,9 +322,9 @@ impl fmt::Debug for Directory {
     }
 }
 
-impl Found {
-    fn new(name: String, metadata: &Metadata) -> Found {
-        Found { is_internal: name.ends_with(INTERNAL), name, stamp: Stamp::of(metadata) }
+impl FoundFile {
+    fn new(name: String, metadata: &Metadata) -> FoundFile {
+        FoundFile { is_internal: name.ends_with(INTERNAL), name, stamp: FileStamp::of(metadata) }
     }
 
     /// The network that a file is of.
@@ -323,11 +334,11 @@ impl Found {
 }
 
 /// The files of one network.
-fn find(directory: &Path, name: &str) -> Vec<Found> {
+fn find(directory: &Path, name: &str) -> Vec<FoundFile> {
     let files = [name.to_owned(), format!("{name}{INTERNAL}")].into_iter().filter(|file| file != PID_FILE);
     let found = files.filter_map(|file| {
         let metadata = fs::metadata(directory.join(&file)).ok().filter(Metadata::is_file)?;
-        Some(Found::new(file, &metadata))
+        Some(FoundFile::new(file, &metadata))
     });
     found.collect()
 }

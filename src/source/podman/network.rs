@@ -10,12 +10,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::table::{NameTable, Network, NetworkBuilder, Record, Settings, Snapshot, TableError};
 
-use super::digests::{Digester, Digests};
-use super::doubts::{CONFIRMED, Doubts, Seen};
+use super::file_diff::{FileDiff, Problems};
+use super::file_stamp::FileStamp;
+use super::fingerprints::{Fingerprinter, Fingerprints};
 use super::format::Header;
 use super::lines::{Lines, Source};
-use super::pass::{Pass, Problems};
-use super::stamp::Stamp;
+use super::pending_removals::{CONFIRMED, PendingRemovals, Seen};
 
 /// A file that ends within a line, or that is empty, is believed to be finished when nobody has written to it for so long.
 const ABANDONED: Duration = Duration::from_millis(250);
@@ -24,17 +24,17 @@ const AGAIN: (Duration, Duration) = (Duration::from_millis(5), Duration::from_mi
 
 /// A file of the directory, as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct FoundFile {
     /// Its name in the directory.
     pub(super) name: String,
     pub(super) is_internal: bool,
-    pub(super) stamp: Stamp,
+    pub(super) stamp: FileStamp,
 }
 
 /// What a reading needs to know besides the file.
 pub(super) struct Place<'d> {
     pub(super) directory: &'d Path,
-    pub(super) digester: &'d Digester,
+    pub(super) fingerprinter: &'d Fingerprinter,
     pub(super) table: &'d NameTable,
     /// Finishes the settings of a network.
     pub(super) finish: &'d dyn Fn(&str, NetworkBuilder) -> Result<Network, TableError>,
@@ -51,7 +51,7 @@ pub(super) struct Clock {
 
 /// What a look at a network's files came to.
 #[derive(Debug)]
-pub(super) enum Looked {
+pub(super) enum ScanOutcome {
     /// All is as it was.
     Same,
     /// Endpoints were changed, in the table.
@@ -65,7 +65,7 @@ pub(super) enum Looked {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Watched {
-    files: Vec<Found>,
+    files: Vec<FoundFile>,
     /// Since when the files are like this.
     seen: Instant,
     /// True if the next change will give another stamp.
@@ -73,11 +73,11 @@ pub(super) struct Watched {
     /// True if something that the files say, or do not say, is not believed yet.
     is_waiting: bool,
     /// What the files no longer say, or say differently.
-    doubts: Doubts,
+    pending: PendingRemovals,
     header: Header,
-    /// The digest of the first line that gave the header.
-    header_digest: u64,
-    containers: Digests,
+    /// The fingerprint of the first line that gave the header.
+    header_fingerprint: u64,
+    containers: Fingerprints,
     /// What the table should have; `None` if that is to be made anew.
     wanted: Option<Wanted>,
     /// True if the table was given this network.
@@ -107,7 +107,7 @@ impl Wanted {
 pub(super) struct Opened {
     file: File,
     /// As it was when it was opened.
-    stamp: Stamp,
+    stamp: FileStamp,
     is_internal: bool,
     /// True if nobody had written to it for long.
     is_abandoned: bool,
@@ -120,10 +120,10 @@ impl Watched {
             seen: now,
             is_settled: false,
             is_waiting: false,
-            doubts: Doubts::default(),
+            pending: PendingRemovals::default(),
             header: Header::default(),
-            header_digest: 0,
-            containers: Digests::default(),
+            header_fingerprint: 0,
+            containers: Fingerprints::default(),
             wanted: None,
             is_given: false,
         }
@@ -157,9 +157,9 @@ impl Watched {
         &mut self,
         place: &Place<'_>,
         name: &str,
-        found: Vec<Found>,
+        found: Vec<FoundFile>,
         is_renewed: bool,
-    ) -> io::Result<Looked> {
+    ) -> io::Result<ScanOutcome> {
         let is_same = self.files == found;
         let present = place.table.network(name);
         let is_applied = match (&self.wanted, &present) {
@@ -168,11 +168,11 @@ impl Watched {
             (Some(_), None) => false,
         };
         if is_same && self.is_settled && !self.is_waiting && is_applied && !is_renewed {
-            return Ok(Looked::Same);
+            return Ok(ScanOutcome::Same);
         }
         if !is_applied {
             // What was made of the files last did not get into the table: start over.
-            (self.containers, self.doubts, self.wanted) = Default::default();
+            (self.containers, self.pending, self.wanted) = Default::default();
         }
         self.is_settled = false;
         if !is_same {
@@ -196,7 +196,7 @@ impl Watched {
             if !metadata.is_file() {
                 return Err(io::Error::other("not a regular file"));
             }
-            let stamp = Stamp::of(&metadata);
+            let stamp = FileStamp::of(&metadata);
             if stamp != found.stamp {
                 found.stamp = stamp;
                 self.seen = place.clock.now;
@@ -220,7 +220,7 @@ impl Watched {
         open: &mut [Lines<Opened>],
         present: Option<Arc<Network>>,
         is_renewed: bool,
-    ) -> io::Result<Looked> {
+    ) -> io::Result<ScanOutcome> {
         let quiet = self.quiet(place.clock);
         let mut problems = Problems::default();
         let is_internal = open.iter().any(|lines| lines.source().is_internal);
@@ -228,28 +228,29 @@ impl Watched {
         if header.is_none() {
             // Just made, or just emptied to be written anew; or left like that.
             let is_abandoned = open.iter().all(|lines| lines.source().is_finished());
-            self.doubts.note_nothing();
+            self.pending.note_nothing();
             self.note(place.clock.now, open, !is_abandoned);
-            return Ok(if is_abandoned { self.forget() } else { Looked::Same });
+            return Ok(if is_abandoned { self.forget() } else { ScanOutcome::Same });
         }
-        let is_new_header = header != Some(self.header_digest) || self.wanted.is_none() || is_renewed;
+        let is_new_header = header != Some(self.header_fingerprint) || self.wanted.is_none() || is_renewed;
         let fresh = is_new_header.then(|| (place.finish)(name, self.header.network(name, is_internal))).transpose();
         let fresh = fresh
             .map_err(io::Error::other)?
             .filter(|fresh| !self.wanted.as_ref().is_some_and(|wanted| wanted.is_in(&fresh.snapshot())));
-        self.header_digest = header.unwrap_or_default();
+        self.header_fingerprint = header.unwrap_or_default();
 
         let before = present.as_ref().map(|network| network.snapshot().clone());
         if let (Some(fresh), Some(before)) = (&fresh, &before) {
-            copy_endpoints(before, fresh, &self.containers, place.digester);
+            copy_endpoints(before, fresh, &self.containers, place.fingerprinter);
         }
-        let Some(target) = fresh.as_ref().or(present.as_deref()) else { return Ok(Looked::Same) };
+        let Some(target) = fresh.as_ref().or(present.as_deref()) else { return Ok(ScanOutcome::Same) };
         let revision = target.snapshot().revision();
         let mut is_waiting = false;
         let changed = target.change(|change| {
             let known = &mut self.containers;
-            let mut pass = Pass::new(place.digester, is_internal, before.as_deref(), known, change, &mut problems);
-            let streamed = pass.stream(open);
+            let mut diff =
+                FileDiff::new(place.fingerprinter, is_internal, before.as_deref(), known, change, &mut problems);
+            let streamed = diff.stream(open);
             let seen = Seen {
                 now: place.clock.now,
                 is_read: streamed.is_ok(),
@@ -257,9 +258,9 @@ impl Watched {
                 is_unmoved: open.iter().all(|lines| lines.source().is_unmoved()),
                 quiet,
             };
-            pass.finish(&seen, &mut self.doubts);
+            diff.finish(&seen, &mut self.pending);
             // A file that cannot be read is read again at the next signal.
-            is_waiting = seen.is_read && !(self.doubts.is_empty() && seen.is_still());
+            is_waiting = seen.is_read && !(self.pending.is_empty() && seen.is_still());
             if let Err(error) = streamed {
                 tracing::warn!(network = name, %error, "cannot be read to its end; what is not read stays as it was");
             }
@@ -273,17 +274,17 @@ impl Watched {
         }
         self.note(place.clock.now, open, is_waiting);
         Ok(match fresh {
-            Some(fresh) => Looked::New(Box::new(fresh)),
-            None if revised > revision => Looked::Changed,
-            None => Looked::Same,
+            Some(fresh) => ScanOutcome::New(Box::new(fresh)),
+            None if revised > revision => ScanOutcome::Changed,
+            None => ScanOutcome::Same,
         })
     }
 
     /// Forgets all that was read.
-    fn forget(&mut self) -> Looked {
-        (self.containers, self.doubts, self.header, self.header_digest) = Default::default();
+    fn forget(&mut self) -> ScanOutcome {
+        (self.containers, self.pending, self.header, self.header_fingerprint) = Default::default();
         self.wanted = None;
-        if mem::take(&mut self.is_given) { Looked::Gone } else { Looked::Same }
+        if mem::take(&mut self.is_given) { ScanOutcome::Gone } else { ScanOutcome::Same }
     }
 
     /// Notes whether something has to be waited for, and whether the files' stamps will tell the next change.
@@ -301,7 +302,7 @@ impl Watched {
         self.is_settled = self.files.iter().all(|found| found.stamp.is_settled(clock));
     }
 
-    /// Reads the first lines, and gives their digest; `None` if there is no first line. If it names no address the last one
+    /// Reads the first lines, and gives their fingerprint; `None` if there is no first line. If it names no address the last one
     /// that did stays in force.
     fn read_header(
         &mut self,
@@ -311,27 +312,27 @@ impl Watched {
     ) -> io::Result<Option<u64>> {
         let mut header = Header::default();
         let mut found = Vec::new();
-        let mut digest = None;
+        let mut fingerprint = None;
         for lines in open {
             let is_internal = lines.source().is_internal;
             let Some(line) = lines.next()? else { continue };
-            digest = Some(place.digester.fold(digest.unwrap_or(is_internal.into()), line.text));
+            fingerprint = Some(place.fingerprinter.fold(fingerprint.unwrap_or(is_internal.into()), line.text));
             header.add(&line, &mut found);
         }
-        if digest.is_some() && digest != Some(self.header_digest) {
+        if fingerprint.is_some() && fingerprint != Some(self.header_fingerprint) {
             problems.add(found);
             if header.listens() || !self.header.listens() {
                 self.header = header;
             }
         }
-        Ok(digest)
+        Ok(fingerprint)
     }
 }
 
 impl Opened {
     /// The file's stamp now, if it is another one than when it was opened.
-    fn moved(&self) -> Option<Stamp> {
-        let stamp = Stamp::of(&self.file.metadata().ok()?);
+    fn moved(&self) -> Option<FileStamp> {
+        let stamp = FileStamp::of(&self.file.metadata().ok()?);
         (stamp != self.stamp).then_some(stamp)
     }
 
@@ -353,10 +354,10 @@ impl Source for Opened {
 }
 
 /// Copies the endpoints that the files have given to a network, to one that takes its place.
-fn copy_endpoints(from: &Snapshot, to: &Network, known: &Digests, digester: &Digester) {
+fn copy_endpoints(from: &Snapshot, to: &Network, known: &Fingerprints, fingerprinter: &Fingerprinter) {
     // A network that is in no table yet refuses nothing.
     let _ = to.change(|change| {
-        let known = from.endpoints().filter(|endpoint| known.get(digester.id(endpoint.id().as_bytes())).is_some());
+        let known = from.endpoints().filter(|endpoint| known.get(fingerprinter.id(endpoint.id().as_bytes())).is_some());
         known.cloned().for_each(|endpoint| change.attach(endpoint));
     });
 }
@@ -374,7 +375,7 @@ mod tests {
         writer.write_all(b"first\nabc 10.88.0.2").unwrap();
         let open = |is_abandoned| {
             let file = File::open(&path).unwrap();
-            let stamp = Stamp::of(&file.metadata().unwrap());
+            let stamp = FileStamp::of(&file.metadata().unwrap());
             Lines::new(Opened { file, stamp, is_internal: false, is_abandoned })
         };
         for (is_abandoned, is_written, counts) in

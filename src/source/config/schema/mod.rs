@@ -8,7 +8,7 @@ use crate::spelling::edits;
 use tables::ALL;
 pub(super) use tables::{
     CACHE, CONTROL, DOCKER, ENDPOINT, FORWARD, HOST, LIMITS, LOG, METRICS, NETWORK, PODMAN, PODMAN_NETWORK,
-    PODMAN_ROOT, PODMAN_SERVER, PORT, RECORD, ROOT, SERVER,
+    PODMAN_ROOT, PODMAN_SERVER, PORT, RECORD, ROOT, SERVER, STORE,
 };
 
 /// A table of the file.
@@ -63,6 +63,8 @@ pub enum ValueKind {
     Word(&'static [&'static str]),
     /// A list of strings.
     Texts,
+    /// A list of strings that has to be there.
+    RequiredTexts,
     /// A string, or a list of strings.
     TextOrTexts,
     /// A list of strings, or this word; it has to be there.
@@ -88,7 +90,8 @@ pub fn podman_toml() -> &'static TableSchema {
 impl ValueKind {
     /// True if a table without it is an error.
     pub fn is_required(self) -> bool {
-        matches!(self, ValueKind::RequiredText | ValueKind::RequiredNumber(..) | ValueKind::RequiredTextsOr(_))
+        use ValueKind::{RequiredNumber, RequiredText, RequiredTexts, RequiredTextsOr};
+        matches!(self, RequiredText | RequiredNumber(..) | RequiredTexts | RequiredTextsOr(_))
     }
 }
 
@@ -116,6 +119,12 @@ impl TableSchema {
     fn habit(&self, key: &str) -> Option<String> {
         let write = |key: &str| Some(self.example(key)).filter(|example| !example.is_empty());
         let instead = match (key.to_ascii_lowercase().as_str(), self.heading) {
+            ("password", "[store]") => {
+                return Some(
+                    "a password does not belong into this file; write password_file = \"/etc/callsign/etcd-password\""
+                        .to_owned(),
+                );
+            }
             ("ip" | "ips" | "ipv4" | "ipv6" | "ip_address" | "ipv4_address" | "ipv6_address", _) => {
                 write("addresses").or_else(|| write("listen"))?
             }

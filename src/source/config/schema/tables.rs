@@ -4,8 +4,8 @@ use crate::table::MAX_HOLD;
 use crate::wire::reply::{UDP_SIZE_LARGEST, UDP_SIZE_PLAIN};
 
 use super::ValueKind::{
-    self, Flag, Map, Number, Octets, RequiredNumber, RequiredText, RequiredTextsOr, Seconds, Table, Tables, Text,
-    TextOrTexts, Texts, Word,
+    self, Flag, Map, Number, Octets, RequiredNumber, RequiredText, RequiredTexts, RequiredTextsOr, Seconds, Table,
+    Tables, Text, TextOrTexts, Texts, Word,
 };
 use super::{KeySchema, TableSchema};
 
@@ -53,6 +53,7 @@ pub(in crate::source::config) static ROOT: TableSchema = table(
             "A network, or what is added to a network of Docker's.",
         ),
         key("forward", "[[forward]]", Tables(&FORWARD), "", "Upstreams for a domain."),
+        key("store", "[store]", Table(&STORE), "", "An etcd cluster, through which hosts share the names of networks."),
         key("control", "[control]", Table(&CONTROL), "", "The control socket."),
         key("metrics", "[metrics]", Table(&METRICS), "", "Metrics, health and the page over HTTP."),
         key("log", "[log]", Table(&LOG), "", "The query log."),
@@ -352,6 +353,36 @@ pub(in crate::source::config) static NETWORK: TableSchema = table(
             "How long the first lookup of a container that is about to start waits for it.",
         ),
         key(
+            "share",
+            "share = \"container\"",
+            Word(&["container", "host", "none"]),
+            "`\"none\"`",
+            "Shares its names with other hosts through the [store](#store). `\"container\"`: they get the containers' addresses, \
+             and so need a way to these. `\"host\"`: they get this host's address and the published ports. See [hosts.md](hosts.md).",
+        ),
+        key("share_as", "share_as = \"shop\"", Text, "its `name`", "Its name for the other hosts."),
+        key(
+            "spread",
+            "spread = \"local\"",
+            Word(&["local", "all"]),
+            "`\"local\"`",
+            "Of a name that several hosts have, this host's containers answer as long as one is up and healthy; or all do.",
+        ),
+        key(
+            "accept",
+            "accept = [\"host-a\", \"db-*\"]",
+            Texts,
+            "all",
+            "The hosts whose names are taken; `*` stands for any characters.",
+        ),
+        key(
+            "remote_subnets",
+            "remote_subnets = [\"10.88.0.0/16\"]",
+            Texts,
+            "none",
+            "Where containers of other hosts may have their addresses. Docker's overlay networks need none.",
+        ),
+        key(
             "aliases",
             "[network.aliases]",
             Map,
@@ -459,6 +490,106 @@ pub(in crate::source::config) static FORWARD: TableSchema = table(
             RequiredTextsOr("system"),
             "",
             "The [upstreams](#upstreams); `\"system\"` for the default ones; `[]` to answer NXDOMAIN.",
+        ),
+    ],
+);
+
+pub(in crate::source::config) static STORE: TableSchema = table(
+    "[store]",
+    "An etcd cluster, through which hosts share the names of those networks that say `share`. See [hosts.md](hosts.md).",
+    &[
+        key(
+            "etcd",
+            "etcd = [\"https://10.77.0.1:2379\", \"https://10.77.0.2:2379\"]",
+            RequiredTexts,
+            "",
+            "The members of the cluster. One is asked at a time, and the next one when it fails.",
+        ),
+        key(
+            "ca",
+            "ca = \"/etc/callsign/etcd-ca.pem\"",
+            Text,
+            "the system's",
+            "The certificate of the authority that signs the members' certificates.",
+        ),
+        key(
+            "cert",
+            "cert = \"/etc/callsign/host-a.pem\"",
+            Text,
+            "none",
+            "This host's certificate. With etcd's authentication its common name is the user.",
+        ),
+        key("key", "key = \"/etc/callsign/host-a.key\"", Text, "none", "The key of `cert`."),
+        key("user", "user = \"host-a\"", Text, "none", "The user of etcd's, where that is not told by `cert`."),
+        key(
+            "password_file",
+            "password_file = \"/etc/callsign/etcd-password\"",
+            Text,
+            "none",
+            "The file with the password of `user`.",
+        ),
+        key(
+            "insecure",
+            "insecure = true",
+            Flag,
+            "`false`",
+            "Allows `http` to members that are not on this host. Only for networks that are encrypted already.",
+        ),
+        key(
+            "prefix",
+            "prefix = \"/callsign\"",
+            Text,
+            "`\"/callsign\"`",
+            "What all keys begin with. Hosts that share names have the same one.",
+        ),
+        key(
+            "host",
+            "host = \"host-a\"",
+            Text,
+            "the system's host name",
+            "This host's name among the others: letters, digits, hyphens and dots. `NAME.HOST` finds its containers.",
+        ),
+        key(
+            "address",
+            "address = \"10.77.0.11\"",
+            TextOrTexts,
+            "the one from which etcd is reached",
+            "Where other hosts reach the ports that this one publishes, for `share = \"host\"`.",
+        ),
+        key(
+            "ttl",
+            "ttl = 30",
+            Seconds(5.0, 600.0),
+            "`30`",
+            "Seconds after its last sign of life for which a host counts as alive.",
+        ),
+        key(
+            "hold",
+            "hold = 60",
+            Seconds(10.0, 3600.0),
+            "`60`, or twice `ttl`",
+            "Seconds for which names are kept when many hosts vanish at once. At least twice `ttl`.",
+        ),
+        key(
+            "linger",
+            "linger = 300",
+            Seconds(0.0, 604_800.0),
+            "`300`",
+            "Seconds for which names of a lost host are known and have no address, before they are unknown.",
+        ),
+        key(
+            "wait",
+            "wait = 5",
+            Seconds(0.0, 60.0),
+            "`5`",
+            "Seconds for which a start waits for the other hosts' names.",
+        ),
+        key(
+            "state",
+            "state = \"/var/lib/callsign/store.json\"",
+            Text,
+            "`\"/var/lib/callsign/store.json\"`",
+            "The file of the names that were known last, for a start without etcd; `\"\"` for none.",
         ),
     ],
 );
@@ -585,7 +716,7 @@ pub(in crate::source::config) static PODMAN_NETWORK: TableSchema = TableSchema {
 };
 
 /// All tables of the configuration file, in the order of its documentation.
-pub(super) static ALL: [&TableSchema; 15] = [
-    &ROOT, &SERVER, &LIMITS, &CACHE, &DOCKER, &HOST, &PODMAN, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD, &CONTROL,
-    &METRICS, &LOG,
+pub(super) static ALL: [&TableSchema; 16] = [
+    &ROOT, &SERVER, &LIMITS, &CACHE, &DOCKER, &HOST, &PODMAN, &NETWORK, &RECORD, &ENDPOINT, &PORT, &FORWARD, &STORE,
+    &CONTROL, &METRICS, &LOG,
 ];

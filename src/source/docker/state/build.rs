@@ -96,6 +96,7 @@ impl State {
         let network = &known.network;
         let clients = if network.kind == Kind::Identity { Clients::Identify } else { Clients::Table };
         let mut builder = crate::table::Network::builder(&name).clients(clients).internal(network.internal);
+        builder = builder.spans_hosts(network.kind == Kind::Overlay);
         // The subnet of a network that does not reach the host may be the LAN's, whose machines are no strangers of it.
         for subnet in network.subnets.iter().filter(|_| network.kind != Kind::Unreachable) {
             builder = builder.subnet(&subnet.to_string());

@@ -269,11 +269,16 @@ impl State {
         }
     }
 
-    /// The network of an attachment: before a container's first start, and from Podman, its name alone is known.
+    /// The network of an attachment. Before a container's first start, and from Podman, its name alone is known, which Podman
+    /// gives for the id, too. A network of another id is another one, whatever its name.
     fn resolve(&self, attachment: &Attachment) -> Option<&str> {
-        match self.networks.get_key_value(&attachment.network_id) {
+        let Attachment { network_id, network_name, .. } = attachment;
+        match self.networks.get_key_value(network_id) {
             Some((id, _)) => Some(id),
-            None => self.by_name.get(&attachment.network_name).map(String::as_str),
+            None if network_id.is_empty() || network_id == network_name => {
+                self.by_name.get(network_name).map(String::as_str)
+            }
+            None => None,
         }
     }
 

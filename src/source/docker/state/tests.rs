@@ -395,6 +395,38 @@ fn deliver(source: &mut Source, event: &Event) {
     }
 }
 
+/// V2: older engines allow two networks of one name. A container whose network is not known yet is on no
+/// other one, although that has the name.
+#[test]
+fn v2_an_unknown_network_is_not_the_known_one_of_its_name() {
+    let (mut engine, mut source) = (Engine::default(), Source::default());
+    engine.take(&Step::MakeNetwork(0));
+    source.state.reconcile();
+    source.settle(&engine);
+    for step in [Step::MakeNetwork(1), Step::Create { container: 0, networks: vec![1], link: None }, Step::Start(0)] {
+        engine.take(&step);
+    }
+    let id = engine.id(0);
+    // The inspection comes before the network.
+    let mut settings = Inspection::default();
+    if let Answer::Container(inspection) = engine.answer(&Ask::Container(id.clone())) {
+        settings = *inspection;
+    }
+    let endpoints = std::mem::take(&mut settings.network_settings.networks);
+    settings.network_settings.networks = endpoints.into_values().map(|at| ("net0".to_owned(), at)).collect();
+    source.state.event(&Event { change: Change::Changed(id.clone()), time: engine.time });
+    let request = source.state.poll().expect("the container is asked for");
+    assert_eq!(request.ask, Ask::Container(id.clone()));
+    source.state.answer(request, Answer::Container(Box::new(settings)));
+    source.read();
+    assert_eq!(source.addresses_of(&id, Some("net0")), 0);
+    // Then the network comes, and has the container.
+    source.state.event(&Event { change: Change::NetworkChanged(network_id(1)), time: engine.time });
+    source.settle(&engine);
+    assert_eq!(source.addresses_of(&id, Some("net0")), 0);
+    assert_eq!(source.addresses_of(&id, Some("net1")), 1);
+}
+
 proptest! {
     #[test]
     fn whatever_comes_between_the_last_pass_counts(steps in prop::collection::vec(step(), 0..120)) {

@@ -5,17 +5,17 @@ use std::collections::hash_map::Entry;
 use std::hash::Hash;
 
 /// The things seen so far, and the line of each.
-pub(super) struct Unique<K> {
+pub(super) struct DuplicateCheck<K> {
     lines: HashMap<K, usize>,
 }
 
-impl<K> Default for Unique<K> {
-    fn default() -> Unique<K> {
-        Unique { lines: HashMap::new() }
+impl<K> Default for DuplicateCheck<K> {
+    fn default() -> DuplicateCheck<K> {
+        DuplicateCheck { lines: HashMap::new() }
     }
 }
 
-impl<K: Eq + Hash> Unique<K> {
+impl<K: Eq + Hash> DuplicateCheck<K> {
     /// Notes a thing.
     ///
     /// # Errors

@@ -29,10 +29,10 @@ pub(super) struct Seen {
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Doubts {
+pub(super) struct PendingRemovals {
     /// Containers that are missing or different, and since when.
     since: HashMap<u64, Instant>,
-    /// What a file ends with: the id of its last line, and the digest of all of that id's.
+    /// What a file ends with: the id of its last line, and the fingerprint of all of that id's.
     last: Option<(u64, u64)>,
     /// Since when every reading has seen all.
     whole: Option<Instant>,
@@ -49,13 +49,13 @@ impl Seen {
     }
 }
 
-impl Doubts {
+impl PendingRemovals {
     /// True if a reading that got this for this id has read what the files ended with.
-    pub(super) fn is_last(&self, digest_of: impl FnOnce(u64) -> Option<u64>) -> bool {
-        self.last.is_some_and(|(id, digest)| digest_of(id) == Some(digest))
+    pub(super) fn is_last(&self, fingerprint_of: impl FnOnce(u64) -> Option<u64>) -> bool {
+        self.last.is_some_and(|(id, fingerprint)| fingerprint_of(id) == Some(fingerprint))
     }
 
-    /// Takes note of a reading; `is_whole` if a line of it was the last one or news.
+    /// Takes note of a reading; `is_whole` if a line of it was the last one or a new one.
     pub(super) fn note(&mut self, seen: &Seen, is_whole: bool) {
         let is_whole = seen.is_read && seen.is_ended && (is_whole || seen.is_at_rest());
         self.whole = is_whole.then(|| self.whole.unwrap_or(seen.now));

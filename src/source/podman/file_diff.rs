@@ -9,26 +9,26 @@ use std::path::Path;
 use crate::table::{Change, Endpoint, Snapshot};
 use crate::wire::Name;
 
-use super::digests::{Digester, Digests};
-use super::doubts::{Doubts, Seen};
-use super::format::{Container, News, Problem, lower};
+use super::fingerprints::{Fingerprinter, Fingerprints};
+use super::format::{Container, Delta, Problem, lower};
 use super::lines::{Line, Lines};
 use super::network::Opened;
+use super::pending_removals::{PendingRemovals, Seen};
 
-/// Problems of a file that are told in full.
-const TOLD: usize = 5;
+/// Problems of a file that are reported in full.
+const MAX_REPORTED: usize = 5;
 /// Stands for the lines of a container that has more in the table than its lines say.
-const WIDENED: u64 = 0;
+const MERGED: u64 = 0;
 
 /// One pass over the files' lines, and the change that comes of it.
-pub(super) struct Pass<'p, 'n> {
-    digester: &'p Digester,
+pub(super) struct FileDiff<'p, 'n> {
+    fingerprinter: &'p Fingerprinter,
     is_internal: bool,
     /// The network as it was.
     before: Option<&'p Snapshot>,
-    known: &'p mut Digests,
+    known: &'p mut Fingerprints,
     /// What this pass has read.
-    read: Digests,
+    read: Fingerprints,
     /// How many of the known containers are there still.
     known_seen: usize,
     change: &'p mut Change<'n>,
@@ -59,18 +59,18 @@ impl Draft {
     }
 }
 
-impl<'p, 'n> Pass<'p, 'n> {
+impl<'p, 'n> FileDiff<'p, 'n> {
     pub(super) fn new(
-        digester: &'p Digester,
+        fingerprinter: &'p Fingerprinter,
         is_internal: bool,
         before: Option<&'p Snapshot>,
-        known: &'p mut Digests,
+        known: &'p mut Fingerprints,
         change: &'p mut Change<'n>,
         problems: &'p mut Problems,
-    ) -> Pass<'p, 'n> {
-        let read = Digests::with_capacity(known.len());
-        Pass {
-            digester,
+    ) -> FileDiff<'p, 'n> {
+        let read = Fingerprints::with_capacity(known.len());
+        FileDiff {
+            fingerprinter,
             is_internal,
             before,
             known,
@@ -97,17 +97,18 @@ impl<'p, 'n> Pass<'p, 'n> {
     }
 
     fn line(&mut self, line: &Line<'_>) {
-        let hash = self.digester.id(line.first_column());
+        let hash = self.fingerprinter.id(line.first_column());
         self.last = Some(hash);
         let start = u64::from(self.is_internal);
-        let (before, digest) = self.read.update(hash, |before| self.digester.fold(before.unwrap_or(start), line.text));
+        let (before, fingerprint) =
+            self.read.update(hash, |before| self.fingerprinter.fold(before.unwrap_or(start), line.text));
         let known = self.known.get(hash);
         if known.is_some() && before.is_none() {
             self.known_seen += 1;
         }
         match known {
             None => self.add_fresh(hash, line, before.is_some()),
-            Some(known) if known == digest => {
+            Some(known) if known == fingerprint => {
                 if !self.drafts.is_empty() {
                     self.drafts.remove(&hash);
                 }
@@ -152,51 +153,52 @@ impl<'p, 'n> Pass<'p, 'n> {
     }
 
     /// Applies what was read: what is new at once, what is gone or different when it is believed.
-    pub(super) fn finish(mut self, seen: &Seen, doubts: &mut Doubts) {
+    pub(super) fn finish(mut self, seen: &Seen, pending: &mut PendingRemovals) {
         if let Some((_, draft)) = self.fresh.take() {
             self.apply(draft);
         }
         let drafts = mem::take(&mut self.drafts);
         let news_of = |draft: &Draft| match draft.is_extended {
-            true => News::More,
-            false => draft.container.news(self.change.endpoint(draft.container.id())),
+            true => Delta::More,
+            false => draft.container.delta(self.change.endpoint(draft.container.id())),
         };
-        let drafts: Vec<(u64, News, Draft)> =
+        let drafts: Vec<(u64, Delta, Draft)> =
             drafts.into_iter().map(|(id, draft)| (id, news_of(&draft), draft)).collect();
-        let is_news = self.read.len() > self.known_seen || drafts.iter().any(|(_, news, _)| *news != News::Nothing);
-        doubts.note(seen, is_news || doubts.is_last(|id| self.read.get(id)));
+        let has_delta =
+            self.read.len() > self.known_seen || drafts.iter().any(|(_, delta, _)| *delta != Delta::Nothing);
+        pending.note(seen, has_delta || pending.is_last(|id| self.read.get(id)));
 
-        let (mut doubtful, mut widened) = (HashSet::new(), Vec::new());
-        for (id, news, draft) in drafts {
-            match news {
-                _ if draft.is_extended || doubts.is_believed(id, seen) => self.apply(draft),
-                News::Moved if seen.is_still() => self.apply(draft),
-                News::More if seen.is_still() => {
-                    self.widen(draft);
-                    widened.push(id);
+        let (mut doubtful, mut merged) = (HashSet::new(), Vec::new());
+        for (id, delta, draft) in drafts {
+            match delta {
+                _ if draft.is_extended || pending.is_believed(id, seen) => self.apply(draft),
+                Delta::Moved if seen.is_still() => self.apply(draft),
+                Delta::More if seen.is_still() => {
+                    self.merge(draft);
+                    merged.push(id);
                     doubtful.insert(id);
                 }
                 _ => drop(doubtful.insert(id)),
             }
         }
-        self.detach_gone(seen, doubts, &mut doubtful);
+        self.detach_gone(seen, pending, &mut doubtful);
         let last = self.last.and_then(|id| Some((id, self.read.get(id)?)));
-        doubts.keep(doubtful.into_iter(), last, seen);
-        if doubts.is_empty() {
+        pending.keep(doubtful.into_iter(), last, seen);
+        if pending.is_empty() {
             self.read.shrink();
             *self.known = self.read;
             return;
         }
-        for (id, digest) in self.read.iter().filter(|(id, _)| !doubts.has(*id)) {
-            self.known.update(id, |_| digest);
+        for (id, fingerprint) in self.read.iter().filter(|(id, _)| !pending.has(*id)) {
+            self.known.update(id, |_| fingerprint);
         }
-        for id in widened {
-            self.known.update(id, |_| WIDENED);
+        for id in merged {
+            self.known.update(id, |_| MERGED);
         }
     }
 
     /// Adds what a draft says to what was known.
-    fn widen(&mut self, draft: Draft) {
+    fn merge(&mut self, draft: Draft) {
         let container = draft.container;
         let known = self.change.endpoint(container.id());
         if let Some(endpoint) = container.with(known).endpoint() {
@@ -206,12 +208,12 @@ impl<'p, 'n> Pass<'p, 'n> {
 
     /// Takes out the containers that were not read: if that is believed, or if another one has come in their place, under the
     /// name that they were made with or at an address of theirs. The others are doubtful.
-    fn detach_gone(&mut self, seen: &Seen, doubts: &Doubts, doubtful: &mut HashSet<u64>) {
+    fn detach_gone(&mut self, seen: &Seen, pending: &PendingRemovals, doubtful: &mut HashSet<u64>) {
         if self.known_seen == self.known.len() {
             return;
         }
         let gone = self.known.iter().map(|(id, _)| id).filter(|&id| self.read.get(id).is_none());
-        let (believed, mut unsure): (HashSet<u64>, HashSet<u64>) = gone.partition(|&id| doubts.is_believed(id, seen));
+        let (believed, mut unsure): (HashSet<u64>, HashSet<u64>) = gone.partition(|&id| pending.is_believed(id, seen));
         believed.iter().for_each(|&id| self.known.remove(id));
         let is_taken = !self.taken_addresses.is_empty() || !self.taken_names.is_empty();
         let is_succession = is_taken && seen.is_still();
@@ -220,7 +222,7 @@ impl<'p, 'n> Pass<'p, 'n> {
             if left == 0 {
                 break;
             }
-            let id = self.digester.id(endpoint.id().as_bytes());
+            let id = self.fingerprinter.id(endpoint.id().as_bytes());
             if believed.contains(&id) {
                 left -= 1;
                 self.change.detach(endpoint.id());
@@ -242,18 +244,18 @@ impl<'p, 'n> Pass<'p, 'n> {
     }
 }
 
-/// What is wrong with a file's lines, collected: the first few are told, the others counted.
+/// What is wrong with a file's lines, collected: the first few are reported, the others counted.
 #[derive(Debug, Default)]
 pub(super) struct Problems {
-    told: Vec<Problem>,
+    reported: Vec<Problem>,
     more: usize,
 }
 
 impl Problems {
     pub(super) fn add(&mut self, problems: Vec<Problem>) {
         for problem in problems {
-            if self.told.len() < TOLD {
-                self.told.push(problem);
+            if self.reported.len() < MAX_REPORTED {
+                self.reported.push(problem);
             } else {
                 self.more += 1;
             }
@@ -261,7 +263,7 @@ impl Problems {
     }
 
     pub(super) fn tell(&self, path: &Path) {
-        for problem in &self.told {
+        for problem in &self.reported {
             tracing::warn!("{}:{}: {}; skipped", path.display(), problem.line, problem.what);
         }
         if self.more > 0 {

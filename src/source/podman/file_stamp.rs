@@ -12,7 +12,7 @@ const SETTLED_COARSE: Duration = Duration::from_secs(2);
 
 /// What differs when a file was replaced, renamed or written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(super) struct FileStamp {
     dev: u64,
     ino: u64,
     size: u64,
@@ -21,9 +21,9 @@ pub(super) struct Stamp {
     changed: (i64, i64),
 }
 
-impl Stamp {
-    pub(super) fn of(metadata: &Metadata) -> Stamp {
-        Stamp {
+impl FileStamp {
+    pub(super) fn of(metadata: &Metadata) -> FileStamp {
+        FileStamp {
             dev: metadata.dev(),
             ino: metadata.ino(),
             size: metadata.size(),

@@ -6,15 +6,15 @@ use foldhash::quality::RandomState;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
-/// Makes the digests. Randomly seeded, so that nobody can choose lines that look alike.
+/// Makes the fingerprints. Randomly seeded, so that nobody can choose lines that look alike.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Digester(RandomState);
+pub(super) struct Fingerprinter(RandomState);
 
-/// The digest of each id, both as 64 bits: 16 octets a container, and two lines look alike once in 2^64.
+/// The fingerprint of each id, both as 64 bits: 16 octets a container, and two lines look alike once in 2^64.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Digests(HashTable<(u64, u64)>);
+pub(super) struct Fingerprints(HashTable<(u64, u64)>);
 
-impl Digester {
+impl Fingerprinter {
     /// What stands for an id, in any case.
     pub(super) fn id(&self, id: &[u8]) -> u64 {
         let mut hasher = self.0.build_hasher();
@@ -27,7 +27,7 @@ impl Digester {
         hasher.finish()
     }
 
-    /// The digest of what came before and a line.
+    /// The fingerprint of what came before and a line.
     pub(super) fn fold(&self, before: u64, line: &[u8]) -> u64 {
         let mut hasher = self.0.build_hasher();
         hasher.write_u64(before);
@@ -36,10 +36,10 @@ impl Digester {
     }
 }
 
-impl Digests {
+impl Fingerprints {
     /// None yet, with room for so many.
-    pub(super) fn with_capacity(count: usize) -> Digests {
-        Digests(HashTable::with_capacity(count))
+    pub(super) fn with_capacity(count: usize) -> Fingerprints {
+        Fingerprints(HashTable::with_capacity(count))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -54,7 +54,7 @@ impl Digests {
         self.0.find(id, |known| known.0 == id).map(|known| known.1)
     }
 
-    /// Sets an id's digest to what `next` makes of the one that it had, and gives both.
+    /// Sets an id's fingerprint to what `next` makes of the one that it had, and gives both.
     pub(super) fn update(&mut self, id: u64, next: impl FnOnce(Option<u64>) -> u64) -> (Option<u64>, u64) {
         match self.0.entry(id, |known| known.0 == id, |known| known.0) {
             Entry::Occupied(mut known) => {
@@ -63,9 +63,9 @@ impl Digests {
                 (Some(before), known.get().1)
             }
             Entry::Vacant(place) => {
-                let digest = next(None);
-                place.insert((id, digest));
-                (None, digest)
+                let fingerprint = next(None);
+                place.insert((id, fingerprint));
+                (None, fingerprint)
             }
         }
     }

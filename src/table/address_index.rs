@@ -21,28 +21,32 @@ const BLOCK_BITS: u8 = 4;
 
 /// The networks of each block, and of each subnet.
 #[derive(Debug)]
-pub(super) struct Blocks {
-    blocks: Tenants<IpNet>,
-    subnets: Tenants<IpNet>,
+pub(super) struct AddressIndex {
+    blocks: NetworkRefs<IpNet>,
+    subnets: NetworkRefs<IpNet>,
     /// How many subnets there are of each prefix length, IPv4 and IPv6: only those lengths are looked up.
     lengths: [Box<[AtomicU32]>; 2],
 }
 
 /// The networks that have something under a key, such as an address in a prefix.
 #[derive(Debug)]
-pub(super) struct Tenants<K: Eq + Hash>(DashMap<K, SmallVec<[Tenant; 1]>, RandomState>);
+pub(super) struct NetworkRefs<K: Eq + Hash>(DashMap<K, SmallVec<[NetworkRef; 1]>, RandomState>);
 
 /// A network, and how many things it has there.
 #[derive(Debug)]
-pub(super) struct Tenant {
+pub(super) struct NetworkRef {
     network: Weak<Network>,
     count: u32,
 }
 
-impl Default for Blocks {
-    fn default() -> Blocks {
+impl Default for AddressIndex {
+    fn default() -> AddressIndex {
         let lengths = |longest: u8| (0..=longest).map(|_| AtomicU32::default()).collect();
-        Blocks { blocks: Tenants::default(), subnets: Tenants::default(), lengths: [lengths(32), lengths(128)] }
+        AddressIndex {
+            blocks: NetworkRefs::default(),
+            subnets: NetworkRefs::default(),
+            lengths: [lengths(32), lengths(128)],
+        }
     }
 }
 
@@ -57,13 +61,13 @@ fn prefix(address: IpAddr, len: u8) -> Option<IpNet> {
     IpNet::new(address, len).ok().map(|net| net.trunc())
 }
 
-impl Blocks {
+impl AddressIndex {
     /// Notes that an endpoint of a network has an address.
     pub(super) fn join(&self, address: IpAddr, network: &Weak<Network>) {
         self.blocks.join(block_of(address), network);
     }
 
-    /// Takes back one [`join`](Blocks::join).
+    /// Takes back one [`join`](AddressIndex::join).
     pub(super) fn leave(&self, address: IpAddr, network: &Weak<Network>) {
         self.blocks.leave(&block_of(address), network);
     }
@@ -79,7 +83,7 @@ impl Blocks {
         self.count_of(subnet).fetch_add(1, Ordering::Release);
     }
 
-    /// Takes back one [`join_subnet`](Blocks::join_subnet).
+    /// Takes back one [`join_subnet`](AddressIndex::join_subnet).
     pub(super) fn leave_subnet(&self, subnet: IpNet, network: &Weak<Network>) {
         self.count_of(subnet).fetch_sub(1, Ordering::Release);
         self.subnets.leave(&subnet, network);
@@ -111,18 +115,18 @@ impl Blocks {
     }
 }
 
-impl<K: Eq + Hash> Default for Tenants<K> {
-    fn default() -> Tenants<K> {
-        Tenants(DashMap::default())
+impl<K: Eq + Hash> Default for NetworkRefs<K> {
+    fn default() -> NetworkRefs<K> {
+        NetworkRefs(DashMap::default())
     }
 }
 
-impl<K: Eq + Hash + Clone> Tenants<K> {
+impl<K: Eq + Hash + Clone> NetworkRefs<K> {
     pub(super) fn join(&self, key: K, network: &Weak<Network>) {
         let mut tenants = self.0.entry(key).or_default();
         match tenants.iter_mut().find(|tenant| tenant.network.ptr_eq(network)) {
             Some(tenant) => tenant.count += 1,
-            None => tenants.push(Tenant { network: network.clone(), count: 1 }),
+            None => tenants.push(NetworkRef { network: network.clone(), count: 1 }),
         }
     }
 

@@ -21,7 +21,7 @@ const STRICT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The settings in force.
 #[derive(Debug)]
-pub(super) struct Policies {
+pub(super) struct Overrides {
     path: PathBuf,
     no_proxy: bool,
     strict: bool,
@@ -34,10 +34,10 @@ pub(super) struct Policies {
     again: Option<Instant>,
 }
 
-impl Policies {
+impl Overrides {
     /// Those that hold at the start.
-    pub(super) fn read(job: &Job) -> Policies {
-        let mut policies = Policies {
+    pub(super) fn read(job: &Job) -> Overrides {
+        let mut overrides = Overrides {
             path: job.config.clone(),
             no_proxy: job.no_proxy,
             strict: job.strict,
@@ -46,8 +46,8 @@ impl Policies {
             mistakes: Vec::new(),
             again: None,
         };
-        policies.read_content();
-        policies
+        overrides.read_content();
+        overrides
     }
 
     pub(super) fn config(&self) -> &PodmanConfig {

@@ -48,7 +48,7 @@ pub(crate) trait Keyed: Clone {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Shards<V> {
+pub(crate) struct Hamt<V> {
     root: Node<V>,
     len: usize,
 }
@@ -66,9 +66,9 @@ struct Leaf<V> {
     values: Vec<V>,
 }
 
-impl<V> Clone for Shards<V> {
-    fn clone(&self) -> Shards<V> {
-        Shards { root: self.root.clone(), len: self.len }
+impl<V> Clone for Hamt<V> {
+    fn clone(&self) -> Hamt<V> {
+        Hamt { root: self.root.clone(), len: self.len }
     }
 }
 
@@ -87,13 +87,13 @@ impl<V> Default for Leaf<V> {
     }
 }
 
-impl<V> Default for Shards<V> {
-    fn default() -> Shards<V> {
-        Shards { root: Node::Leaf(Arc::default()), len: 0 }
+impl<V> Default for Hamt<V> {
+    fn default() -> Hamt<V> {
+        Hamt { root: Node::Leaf(Arc::default()), len: 0 }
     }
 }
 
-impl<V: Keyed> Shards<V> {
+impl<V: Keyed> Hamt<V> {
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -158,7 +158,7 @@ impl<V: Keyed> Shards<V> {
             }
         }
         if self.len == 0 {
-            *self = Shards::default();
+            *self = Hamt::default();
         }
     }
 
@@ -315,7 +315,7 @@ mod tests {
 
     #[test]
     fn t7_a_copy_keeps_what_it_was() {
-        let mut map = Shards::default();
+        let mut map = Hamt::default();
         for key in 0..10_000 {
             map.insert((key, 1));
             map.insert((key, 0));
@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn what_went_in_comes_out_in_any_order() {
-        let mut map = Shards::default();
+        let mut map = Hamt::default();
         (0..2_000).for_each(|key| map.insert((key, key)));
         for key in (0..2_000).step_by(3) {
             map.remove(&key);
@@ -360,7 +360,7 @@ mod tests {
         let [low, high] = leaf.halves(0);
         let deeper = Node::Branch(Arc::new(low.halves(1)));
         let doubled = [deeper, high].iter().flat_map(|child| child.halves(1)).collect();
-        let map = Shards { root: Node::Branch(doubled), len: 200 };
+        let map = Hamt { root: Node::Branch(doubled), len: 200 };
         for key in 0..200 {
             assert_eq!(map.get(hash_of(&key), &key), Some(&(key, key)));
         }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::arguments::Job;
-use super::beside::tell_servers_of;
 use super::daemon::Caller;
 use super::pid_file::{Claim, PidFile};
 use super::service::Service;
+use super::siblings::tell_servers_of;
 use super::signals::{Order, Signals};
 use crate::cli::output;
 use crate::cli::steering::Steering;
