@@ -81,7 +81,7 @@ pub(super) fn ask(config: &mut Config) -> Result<Docker, String> {
         for network in &config.networks {
             let listen = network.snapshot().settings().listen.clone();
             let at = listen.iter().map(|address| SocketAddr::new(address.ip(), address.port().unwrap_or(port)));
-            let texts = at.filter_map(|at| in_the_way(&publishers, network.name(), at));
+            let texts = at.filter_map(|at| in_the_way(publishers.iter(), network.name(), at));
             config.warnings.extend(texts.map(|text| Problem::of("Docker", text)));
         }
         Ok(Docker { containers: docker.containers(), notices: reading.notices, without_listener })
@@ -89,11 +89,15 @@ pub(super) fn ask(config: &mut Config) -> Result<Docker, String> {
 }
 
 /// What to say of the container that has the port of a network's listener, if one does.
-pub(super) fn in_the_way(publishers: &[Publisher], network: &str, at: SocketAddr) -> Option<String> {
-    let publisher = publishers.iter().find(|publisher| publisher.is_at(at))?;
+pub(super) fn in_the_way<'p>(
+    mut publishers: impl Iterator<Item = &'p Publisher>,
+    network: &str,
+    at: SocketAddr,
+) -> Option<String> {
+    let publisher = publishers.find(|publisher| publisher.is_at(at))?;
     let port = at.port();
     Some(format!(
-        "network {network:?} cannot listen on {at}: {publisher}; publish it on one other address of the host, as in \
+        "network {network:?} cannot listen on {at}: {publisher}; publish it on another address of the host only, as in \
          -p 192.0.2.1:{port}:{port}"
     ))
 }

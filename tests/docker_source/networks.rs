@@ -272,13 +272,12 @@ fn docker_2_5_the_container_that_publishes_the_port_is_named_and_one_cause_is_on
     for number in 1..=4 {
         engine.network(&format!("n{number}"), &format!("127.{prefix}.{number}."));
     }
-    let (udp, tcp, port) = loop {
-        let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-        let port = udp.local_addr().unwrap().port();
-        if let Ok(tcp) = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)) {
-            break (udp, tcp, port);
-        }
-    };
+    // One process has the port at all gateways but one.
+    let port = crate::support::free_port(&[Ipv4Addr::LOCALHOST.into()]);
+    let gateway = |network: u8| (Ipv4Addr::new(127, prefix, network, 1), port);
+    let held: Vec<(UdpSocket, TcpListener)> = (1..=4)
+        .map(|number| (UdpSocket::bind(gateway(number)).unwrap(), TcpListener::bind(gateway(number)).unwrap()))
+        .collect();
     let pihole = engine.run(Container::new("pihole").publish("53/udp", "0.0.0.0", port));
     let config = format!("[server]\nport = {port}\nupstreams = [\"127.0.0.66:1\"]\n{}", engine.section());
     let program = crate::support::program::Program::with(&config).start();
@@ -286,7 +285,7 @@ fn docker_2_5_the_container_that_publishes_the_port_is_named_and_one_cause_is_on
     let said = |network: u8| {
         format!(
             "network \"n{network}\" cannot listen on {}:{port}: container pihole publishes port {port}/udp on all addresses; \
-             publish it on one other address",
+             publish it on another address of the host only",
             bed.address(network, 1)
         )
     };
@@ -299,7 +298,7 @@ fn docker_2_5_the_container_that_publishes_the_port_is_named_and_one_cause_is_on
     let checked = bed.check();
     assert!(checked.stderr.contains(&said(2)) && checked.status.success(), "{}", checked.stderr);
     // Once it is gone they listen.
-    drop((udp, tcp));
+    drop(held);
     bed.engine.stop(&pihole);
     bed.engine.run(Container::new("db").on("n1", &[]));
     bed.becomes_at(1, &bed.address(1, 2), "db", &bed.address(1, 2));

@@ -456,11 +456,11 @@ fn f4_a_resolv_conf_that_names_callsign_itself_is_told_of_with_what_to_do() {
     std::fs::write(&file, format!("[server]\nresolv_conf = {resolv:?}\n")).unwrap();
     let (file, resolv) = (file.to_str().unwrap(), resolv.display());
     let checked = ran(&engine, &["check", "--docker", file]).expect_success();
-    let said = format!("{resolv}: this is only callsign itself (127.{prefix}.0.1), so nobody is left to ask");
+    let said = format!("{resolv}: this is only callsign itself (127.{prefix}.0.1:53), so nobody is left to ask");
     assert!(checked.stderr.contains(&said) && checked.stderr.contains("set `upstreams` in [server]"), "{checked:?}");
     let told = ran(&engine, &["explain", "www.example.com", "--from", "c1", "--docker", "--config", file]);
     let told = told.expect_success().stdout;
-    let said = format!("{resolv} names only callsign itself (127.{prefix}.0.1), so nobody is left to ask.\n");
+    let said = format!("{resolv} names only callsign itself (127.{prefix}.0.1:53), so nobody is left to ask.\n");
     assert!(told.contains(&said) && told.contains("Set `upstreams` in [server]"), "{told}");
     assert!(!told.contains("no upstream is configured"), "{told}");
 }
@@ -475,5 +475,5 @@ fn explain_says_that_a_name_is_the_files_alias() {
     let from = format!("127.{prefix}.1.3");
     let arguments = ["explain", "ext", "--from", &from, "--docker", "--config", file.to_str().unwrap()];
     let told = ran(&engine, &arguments).expect_success().stdout;
-    assert!(told.starts_with("ext is an alias of www.example.com: the upstream 127.0.0.66 is asked.\n"), "{told}");
+    assert!(told.starts_with("ext is an alias of www.example.com: the upstream 127.0.0.66:53 is asked.\n"), "{told}");
 }

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use callsign::server::{ListenerState, Server};
+use callsign::server::{ListenerState, ListenerStatus, Server};
 use callsign::source::config::{DockerConfig, NetworkPolicies};
 use callsign::source::docker::{Activity, Docker, DockerOptions, Presence, Reading};
-use callsign::table::Address;
+use callsign::table::{Address, Protocol};
 use tracing::{debug, error, info, warn};
 
 use crate::cli::docker::{in_the_way, unmatched_patterns};
@@ -167,12 +167,15 @@ impl Engine {
         if publishers.is_empty() {
             return self.in_the_way.clear();
         }
-        let failed = server.status().listeners.into_iter().filter_map(|listener| {
+        let text = |listener: ListenerStatus| {
             let is_failed = matches!(listener.state, ListenerState::Failed { .. });
             let address: Address = listener.listen.parse().ok().filter(|_| is_failed)?;
-            Some((listener.network, SocketAddr::new(address.ip(), address.port().unwrap_or(self.options.port))))
-        });
-        let told: BTreeSet<String> = failed.filter_map(|(network, at)| in_the_way(&publishers, &network, at)).collect();
+            let at = SocketAddr::new(address.ip(), address.port().unwrap_or(self.options.port));
+            let of_listener = if listener.tcp { Protocol::Tcp } else { Protocol::Udp };
+            let publishers = publishers.iter().filter(|publisher| publisher.protocol == of_listener);
+            in_the_way(publishers, &listener.network, at)
+        };
+        let told: BTreeSet<String> = server.status().listeners.into_iter().filter_map(text).collect();
         told.difference(&self.in_the_way).for_each(|text| warn!("{text}"));
         self.in_the_way = told;
     }

@@ -185,15 +185,8 @@ impl State {
             }
             None => {
                 let name = network.name.clone();
-                let kind = network.kind;
                 let problems = names::problems(&model.labels, Labelled::Network);
                 self.notices.extend(problems.iter().map(|problem| format!("network {name}: {problem}")));
-                if kind == Kind::Unreachable {
-                    self.notices.push(format!(
-                        "network {name:?} ({}): its containers do not reach this host by it, so callsign does not listen there",
-                        network.driver
-                    ));
-                }
                 self.by_name.entry(name).or_insert_with(|| id.to_owned());
                 let known = KnownNetwork { network, asked, served_as: None, services: BTreeMap::new() };
                 self.networks.insert(id.to_owned(), known);
