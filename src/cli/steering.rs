@@ -34,6 +34,7 @@ pub(super) struct Steering {
     orders: mpsc::Sender<Order>,
     /// The source without Docker.
     configured: Source,
+    started: SystemTime,
     state: Mutex<State>,
     metrics: Mutex<Option<Metrics>>,
 }
@@ -59,7 +60,8 @@ impl Steering {
         let (orders, received) = mpsc::channel(WAITING);
         let configured = Source { kind: kind.to_owned(), path: path.display().to_string(), ..Source::default() };
         let state = Mutex::new(State { source: configured.clone(), ..State::default() });
-        (Arc::new(Steering { hub: Arc::default(), orders, configured, state, metrics: Mutex::default() }), received)
+        let (hub, started, metrics) = (Arc::default(), SystemTime::now(), Mutex::default());
+        (Arc::new(Steering { hub, orders, configured, started, state, metrics }), received)
     }
 
     /// The source is the Docker engine at this socket, beside the configuration; `None` if it is the configuration alone.
@@ -282,6 +284,10 @@ impl Host for Steering {
 
     fn reloads(&self) -> (u64, u64) {
         self.lock().counts
+    }
+
+    fn started(&self) -> SystemTime {
+        self.started
     }
 
     fn is_stopping(&self) -> bool {
