@@ -2,6 +2,9 @@
 //!
 //! Each input has a function of its own, which callgrind counts with all that it calls. Nothing in it may differ from run to
 //! run: the hash seed and the cookie secret are fixed, and the buffers are aligned.
+//!
+//! With the argument `loop` queries go through a running server, and what its worker does is counted, from one window of
+//! queries to the next.
 
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -180,8 +183,125 @@ inputs! {
     forward: ask("www.example.com", A, OPT) by LONE => false;
 }
 
+/// Queries through a running server, one after the other: each waits for the reply to the one before. The upstream is played
+/// by the same thread as the client, so that the server's only worker is the only other thread, and what it does between two
+/// queries is the same in every run.
+mod through {
+    use std::net::UdpSocket;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use callsign::forward::ForwardOptions;
+    use callsign::server::{ListenerState, ListenerStatus, Observed, Observer, Server};
+
+    use super::*;
+
+    /// Queries between two dumps, and how many such windows there are of each input.
+    pub(super) const WINDOW: u16 = 100;
+    const WINDOWS: u16 = 12;
+
+    /// Callgrind writes what the thread that calls this has done since it last did (`--dump-before`).
+    #[inline(never)]
+    fn window_ends(input: &str) {
+        black_box(input);
+    }
+
+    /// Is asked by the worker for each batch of queries, before it answers them, and wants to see none.
+    #[derive(Debug, Default)]
+    struct Marker(AtomicBool);
+
+    impl Observer for Marker {
+        fn is_on(&self) -> bool {
+            if self.0.swap(false, Ordering::Relaxed) {
+                window_ends("window");
+            }
+            false
+        }
+
+        fn observe(&self, _: &Observed<'_>) {}
+    }
+
+    struct Bed {
+        client: UdpSocket,
+        upstream: UdpSocket,
+        marker: Arc<Marker>,
+        reply: [u8; 1232],
+    }
+
+    impl Bed {
+        /// Asks, and answers as the upstream if it is asked.
+        fn ask(&mut self, query: &[u8], is_forwarded: bool) {
+            self.client.send(query).expect("sent");
+            if is_forwarded {
+                let (len, from) = self.upstream.recv_from(&mut self.reply).expect("the query");
+                let (question, mut answer) = (&self.reply[..len], Vec::with_capacity(len + 16));
+                let end = 12 + question[12..].iter().position(|octet| *octet == 0).expect("a name") + 5;
+                answer.extend_from_slice(&question[..2]);
+                answer.extend_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 1]);
+                answer.extend_from_slice(&question[12..end]);
+                answer.extend_from_slice(b"\xc0\x0c\0\x01\0\x01\0\0\x02\x58\0\x04\xc0\0\x02\x01");
+                answer.extend_from_slice(OPT);
+                self.upstream.send_to(&answer, from).expect("answered");
+            }
+            let len = self.client.recv(&mut self.reply).expect("a reply");
+            assert!(len > query.len() && self.reply[..2] == query[..2] && self.reply[3] & 0xf == 0, "an answer");
+        }
+
+        fn run(&mut self, input: &str, is_forwarded: bool, query: impl Fn(u16) -> Vec<u8>) {
+            for window in 0..=WINDOWS {
+                for number in 0..WINDOW {
+                    self.ask(&query(window * WINDOW + number), is_forwarded);
+                }
+                // What comes first of its kind is no measure.
+                println!("{}", if window == 0 { "-" } else { input });
+                // With the next query.
+                self.marker.0.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    pub(super) fn run() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let upstream = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let upstreams = vec![upstream.local_addr().expect("bound").to_string().parse().expect("an upstream")].into();
+        let forwarding = ForwardOptions { upstreams, ..ForwardOptions::default() };
+        let marker = Arc::new(Marker::default());
+        let server = Server::builder().port(0).workers(1).forwarding(forwarding).observer(marker.clone());
+        let server = runtime.block_on(server.start()).expect("started");
+        let endpoint = |name: &str, last| Endpoint::builder(name).ip([127, 0, 0, last].into()).name(name).build();
+        let shop = Network::builder("shop").subnet("127.0.0.0/8").domain("internal").listen("127.0.0.1");
+        let shop =
+            shop.endpoint(endpoint("web", 2).expect("an endpoint")).endpoint(endpoint("app", 3).expect("another"));
+        let shop = runtime.block_on(server.add_network(shop.build().expect("a network"))).expect("added");
+        let listening = |listener: &ListenerStatus| match listener.state {
+            ListenerState::Listening(address) if !listener.tcp => Some(address),
+            _ => None,
+        };
+        let address = server.status().listeners.iter().find_map(listening).expect("it listens");
+        let client = UdpSocket::bind("127.0.0.3:0").expect("a socket");
+        client.connect(address).expect("connected");
+        let patience = Some(Duration::from_secs(20));
+        client.set_read_timeout(patience).expect("set");
+        upstream.set_read_timeout(patience).expect("set");
+        let mut bed = Bed { client, upstream, marker, reply: [0; 1232] };
+        bed.run("loop_local", false, |_| packet("web.internal", A, OPT));
+        bed.run("loop_forwarded", true, |number| packet(&format!("n{number:05}.example.com"), A, OPT));
+        bed.run("loop_cached", false, |_| packet("n00000.example.com", A, OPT));
+        bed.ask(&packet("web.internal", A, OPT), false);
+        drop(shop);
+        runtime.block_on(server.shutdown());
+    }
+}
+
 fn main() {
     callsign::table::fix_hash_seed();
-    run(&mut World::new());
-    println!("{TIMES}");
+    match std::env::args().nth(1).as_deref() {
+        Some("loop") => {
+            println!("{}", through::WINDOW);
+            through::run();
+        }
+        _ => {
+            run(&mut World::new());
+            println!("{TIMES}");
+        }
+    }
 }

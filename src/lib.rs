@@ -1,8 +1,8 @@
-//! The DNS server of container networks.
+//! A DNS server for container networks.
 //!
-//! Containers find each other by name. callsign answers those names with authority, each network its own, and forwards
-//! everything else. It is a library that a container runtime links, and a small program, `callsign`, that hosts the
-//! library beside a runtime it was not linked into.
+//! Containers find each other by name. callsign answers those names authoritatively, network by network, and forwards
+//! everything else. It is a library for a container runtime to link, and a small program, `callsign`, that runs the
+//! library next to a runtime that does not link it.
 //!
 //! ```text
 //!      sources (who fills the table)                       clients (who asks)
@@ -26,7 +26,7 @@
 //!                                                  +-----------------------+
 //! ```
 //!
-//! A query sees exactly one snapshot of a network: an attach or a detach of an endpoint is seen whole or not at all.
+//! A query sees exactly one snapshot of a network: a change, such as attaching an endpoint, is seen whole or not at all.
 //!
 //! # Quick start
 //!
@@ -44,7 +44,7 @@
 //! let web = server.add_network(web).await?;
 //!
 //! web.attach(Endpoint::builder("3f2a9c").address("172.18.0.2").names(["db", "database"]).build()?)?;
-//! // From here on every query sees db. A detach or a second attach is as immediate.
+//! // From here on every query sees db. Detaching it, or attaching another endpoint, is just as immediate.
 //!
 //! server.shutdown().await;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -54,19 +54,19 @@
 //!
 //! # Layers
 //!
-//! A module uses the modules above it in this list and none below it. The first three are synchronous, take the time as
+//! A module uses the modules above it in this list and none below it. The first four are synchronous, take the time as
 //! an argument and build without any feature.
 //!
 //! | module | holds |
 //! |---|---|
 //! | [`wire`] | DNS on the wire: names, queries, replies, EDNS |
-//! | [`settings`] | what a server is told, as plain values |
+//! | [`settings`] | a server's settings, as plain values |
 //! | [`table`] | networks, endpoints, snapshots, changes |
 //! | [`responder`] | the decision: what is answered to whom, and why |
-//! | `forward` (feature `server`) | the rest of the DNS: routes, cache, upstreams |
+//! | `forward` (feature `server`) | forwarding: routes, cache, upstreams |
 //! | `server` (feature `server`) | sockets, workers, limits, graceful stop |
-//! | `control` (feature `control`) | looking into a running server and steering it, over a socket |
-//! | `source` (features `config`, `docker`, `podman`) | what keeps a table up to date: the configuration file, a Docker engine, Podman's directory |
+//! | `control` (feature `control`) | inspecting and controlling a running server, over a socket |
+//! | `source` (features `config`, `docker`, `etcd`, `podman`) | what keeps a table up to date: the configuration file, a Docker engine, Podman's directory, other hosts through etcd |
 //!
 //! The library installs no logger, panic hook, allocator or signal handler, never ends the process, and stops whatever it
 //! started on [`shutdown`](https://docs.rs/callsign/latest/callsign/server/struct.Server.html#method.shutdown). Two
@@ -84,7 +84,7 @@ pub mod responder;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod settings;
-#[cfg(any(feature = "config", feature = "docker", feature = "podman"))]
+#[cfg(any(feature = "config", feature = "docker", feature = "etcd", feature = "podman"))]
 pub mod source;
 #[cfg(any(feature = "config", feature = "control"))]
 mod spelling;

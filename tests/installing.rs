@@ -242,7 +242,7 @@ fn state(machine: &Booted) -> String {
 }
 
 fn left_behind(machine: &Booted) -> Vec<String> {
-    let find = "find / -xdev -name '*callsign*' -not -path '/root/*' -not -path '/proc/*' -not -path '/sys/*'";
+    let find = "find / /run -xdev -name '*callsign*' -not -path '/root/*' -not -path '/proc/*' -not -path '/sys/*'";
     machine.run(&["bash", "-c", find]).lines().map(str::to_owned).collect()
 }
 
@@ -303,6 +303,47 @@ fn the_package_installs_upgrades_and_goes_without_a_trace() {
         assert_eq!(db(network), ["10.10.1.3"], "{suite}");
         machine.run(&["dpkg", "--purge", "callsign"]);
         assert_eq!(left_behind(&machine), Vec::<String>::new(), "{suite}: after");
+    }
+}
+
+/// The package, the host's resolver and a container, on each generation of systemd.
+#[test]
+fn with_the_package_the_host_finds_containers_and_purging_it_leaves_nothing() {
+    let Some(packages) = packages() else { return };
+    for suite in ["bookworm", "trixie", "forky"] {
+        needs_booted!(suite);
+        needs_root!("busybox");
+        let lab = Lab::new();
+        let bridge = lab.bridge("shop", &["10.10.1.1/24"]);
+        let container = lab.container("web", &[(&bridge, &["10.10.1.2/24"])]);
+        let pages = tempfile::tempdir().unwrap();
+        fs::write(pages.path().join("index.html"), "the shop\n").unwrap();
+        let served = pages.path().to_str().unwrap();
+        let _web = container.spawn(&["busybox", "httpd", "-f", "-p", "8080", "-h", served]);
+        let machine = machine(suite, lab.host(), packages);
+        let etc = machine.files();
+        install(&machine, &packages[0]);
+        machine.write(
+            CONFIG,
+            "[server]\nupstreams = [\"127.0.0.66:1\"]\n[host]\n[[network]]\nname = \"shop\"\nlisten = [\"10.10.1.1\"]\n\
+             endpoint = [{ id = \"web-1\", names = [\"web\"], addresses = [\"10.10.1.2\"] }]\n",
+        );
+        machine.run(&["systemctl", "reload", "callsign"]);
+        machine.run(&["callsign", "host", "enable"]);
+        let name = "web.shop.containers.internal";
+        let hosts = machine.run(&["getent", "hosts", name]);
+        assert!(hosts.starts_with("10.10.1.2 "), "{suite}: {hosts}");
+        let page = machine.run(&["curl", "--silent", "--max-time", "20", &format!("http://{name}:8080/")]);
+        assert_eq!(page, "the shop\n", "{suite}");
+        machine.run(&["dpkg", "--purge", "callsign"]);
+        assert_eq!(left_behind(&machine), Vec::<String>::new(), "{suite}");
+        let changed = |path: &String| !etc.contains(path) && !path.starts_with("/etc/systemd/system");
+        let changed: Vec<String> = machine.files().into_iter().filter(changed).collect();
+        assert_eq!(changed, Vec::<String>::new(), "{suite}");
+        let status = machine.run(&["resolvectl", "status"]);
+        assert!(!status.contains("containers.internal"), "{suite}: {status}");
+        let links = machine.run(&["ip", "-oneline", "link", "show"]);
+        assert!(!links.contains("callsign"), "{suite}: {links}");
     }
 }
 

@@ -172,6 +172,34 @@ fn a_file_outside_is_out_of_reach_and_the_error_says_that_it_is_the_sandbox() {
     assert_eq!(asked(port, "db"), ["10.10.1.4"]);
 }
 
+/// As in a container that has the host's /etc and /run somewhere.
+#[test]
+fn of_an_etc_no_more_is_read_than_where_the_link_resolv_conf_leads() {
+    let port = free_port(&[LOCAL]);
+    let place = tempfile::tempdir().unwrap();
+    let [etc, run] = ["etc", "run"].map(|name| place.path().join(name));
+    fs::create_dir(&etc).unwrap();
+    fs::create_dir(&run).unwrap();
+    fs::write(run.join("resolv.conf"), "nameserver 127.0.0.66\n").unwrap();
+    symlink("../run/resolv.conf", etc.join("resolv.conf")).unwrap();
+    let own = |db: &str| config(port, &format!("resolv_conf = {:?}", etc.join("resolv.conf")), db);
+    for directory in [&etc, &run] {
+        fs::write(directory.join("other.toml"), own("10.10.1.4")).unwrap();
+    }
+    let program = Program::with(&own("10.10.1.3")).start();
+    if !has_landlock(&program, "of_an_etc_no_more_is_read_than_where_the_link_resolv_conf_leads") {
+        return;
+    }
+    for (directory, said) in [(&etc, REMARK), (&run, "INFO reloaded")] {
+        let mark = program.mark();
+        let link = program.directory().join("link");
+        symlink(directory.join("other.toml"), &link).unwrap();
+        fs::rename(link, program.config_path()).unwrap();
+        program.wait_after(mark, Source::Stderr, said);
+    }
+    assert_eq!(asked(port, "db"), ["10.10.1.4"], "{program:?}");
+}
+
 #[test]
 fn errors_of_json_logs_say_it_in_a_field() {
     let port = free_port(&[LOCAL]);

@@ -125,9 +125,20 @@ fn it_starts_answers_reloads_and_restarts_as_a_user_of_its_own() {
         assert_eq!(db(network), ["10.10.1.3"], "{suite}: it is ready when it answers");
 
         let status = fs::read_to_string(machine.file(&format!("/proc/{}/status", main_pid(&machine)))).unwrap();
-        for line in ["CapEff:\t0000000000000400", "CapPrm:\t0000000000000400", "NoNewPrivs:\t1", "Seccomp:\t2"] {
-            assert!(status.contains(line), "{suite}: {line:?} in {status}");
+        let (bind, none) = ("0000000000000400", "0000000000000000");
+        for (name, value) in [
+            ("CapEff", bind),
+            ("CapPrm", bind),
+            ("CapBnd", bind),
+            ("CapAmb", none),
+            ("NoNewPrivs", "1"),
+            ("Seccomp", "2"),
+        ] {
+            assert!(status.contains(&format!("{name}:\t{value}\n")), "{suite}: {name} {value} in {status}");
         }
+        let warnings =
+            ["journalctl", "--unit", "callsign", "--priority", "warning", "--output", "cat", "--no-pager", "--quiet"];
+        assert_eq!(machine.run(&warnings), "", "{suite}: the unit allows what the sandbox takes");
         assert!(!status.contains("Uid:\t0\t"), "{suite}: {status}");
         // Root finds the control socket, and what is added is kept in the state directory.
         let told = machine.run(&["callsign", "status"]);

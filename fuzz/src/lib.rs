@@ -15,6 +15,8 @@ pub mod name;
 mod paths;
 pub mod podman;
 pub mod query;
+pub mod store_values;
+pub mod store_watch;
 pub mod table;
 pub mod upstream_reply;
 
@@ -31,6 +33,8 @@ pub const TARGETS: &[Target] = &[
     ("name", name::run),
     ("podman", podman::run),
     ("query", query::run),
+    ("store_values", store_values::run),
+    ("store_watch", store_watch::run),
     ("table", table::run),
     ("upstream_reply", upstream_reply::run),
 ];

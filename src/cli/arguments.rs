@@ -51,6 +51,7 @@ pub(super) enum Command {
     Doctor(super::doctor::arguments::Doctor),
     Status(control::Status),
     Names(control::Names),
+    Hosts(control::Hosts),
     Upstreams(control::Upstreams),
     Cache(control::Cache),
     Watch(control::Watch),
@@ -70,7 +71,7 @@ pub(super) struct File {
     /// The configuration file; `-` is standard input [default: /etc/callsign/callsign.toml]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// The same
+    /// Same as FILE
     #[arg(long, short, value_name = "FILE", conflicts_with = "file")]
     config: Option<PathBuf>,
 }
@@ -92,14 +93,14 @@ pub(super) fn or_stdin(path: &Path) -> PathBuf {
     if path == Path::new(STDIN) { "/dev/stdin".into() } else { path.to_owned() }
 }
 
-/// Answer the networks of a configuration file until stopped
+/// Serve the networks of a configuration file until stopped
 ///
-/// Listens on each network's addresses, UDP and TCP. Reads the file again when it changes and on SIGHUP: what is new in it
-/// holds at once for all queries, listeners that stay keep their sockets, and a file with an error changes nothing. Stops
-/// on SIGTERM or SIGINT within a second; questions that wait for an upstream have most of it to be answered.
+/// Listens on each network's addresses, UDP and TCP. Rereads the file when it changes and on SIGHUP: the changes
+/// apply at once to all queries, unchanged listeners keep their sockets, and a file with an error changes nothing. Stops
+/// on SIGTERM or SIGINT within a second; queries that wait for an upstream have most of that second to be answered.
 ///
-/// Confines itself once it has started: of root's capabilities it keeps CAP_NET_BIND_SERVICE at most, and of the file system
-/// it reaches what its configuration needs (Landlock). What a reload wants beyond that takes a restart.
+/// Sandboxes itself once it has started: it keeps no capability but CAP_NET_BIND_SERVICE, and can reach only the files
+/// that its configuration needs (Landlock). A reload that needs more requires a restart.
 #[derive(Debug, Args)]
 #[command(after_long_help = SERVE_EXAMPLES)]
 pub(super) struct Serve {
@@ -111,7 +112,7 @@ pub(super) struct Serve {
     /// of each bridge network. The same as [docker] in the file, which says more.
     #[arg(long)]
     pub(super) docker: bool,
-    /// Fail unless every listen address can be bound at the start; without it those that cannot are tried again
+    /// Fail if a listen address cannot be bound at startup, instead of retrying it
     #[arg(long)]
     pub(super) require_listen: bool,
     /// Keep all privileges, and the whole file system within reach: to find out whether the sandbox is the cause of an error
@@ -134,7 +135,7 @@ Examples:
   callsign serve examples/two-networks.toml --log-level debug
   systemctl reload callsign                        or: kill -HUP PID, or just save the file
 
-With systemd: Type=notify (readiness, reloads), ExecReload=kill -HUP $MAINPID, and socket activation:
+With systemd: Type=notify, ExecReload=kill -HUP $MAINPID. With socket activation,
 each socket is used by the network that listens on its address.
 Port 53 needs root, or AmbientCapabilities=CAP_NET_BIND_SERVICE. Exits with 78 if the configuration
 is invalid: RestartPreventExitStatus=2 78.";
@@ -148,15 +149,15 @@ pub(super) enum LogFormat {
 
 /// Say whether a configuration file is valid, and what would be answered
 ///
-/// Shows each network with its listeners, its domains, and every name with what it answers. Errors and warnings are all told
-/// at once, each with its line and what to write instead. Exits with 1 if there is an error, with --strict also if there is a
+/// Shows each network with its listeners, its domains, and every name with what it answers. All errors and warnings are reported
+/// at once, each with its line and how to fix it. Exits with 1 if there is an error, with --strict also if there is a
 /// warning.
 #[derive(Debug, Args)]
 #[command(after_long_help = CHECK_EXAMPLES)]
 pub(super) struct Check {
     #[command(flatten)]
     pub(super) file: File,
-    /// Check the settings of the server under the name aardvark-dns [default: /etc/callsign/podman.toml]
+    /// Check the settings for running as Podman's DNS server [default: /etc/callsign/podman.toml]
     #[arg(long)]
     pub(super) podman: bool,
     /// Ask Docker, and show its networks and containers, too; then no file is needed
@@ -206,7 +207,7 @@ pub(super) struct Lookup {
     /// Write only the data of the answer, one record a line
     #[arg(long, conflicts_with = "json")]
     pub(super) short: bool,
-    /// Ask over TCP; without it only answers too long for UDP are asked for again over TCP
+    /// Always ask over TCP; by default, only truncated answers are retried over TCP
     #[arg(long)]
     pub(super) tcp: bool,
     /// Write JSON
@@ -225,7 +226,7 @@ Examples:
 /// Say why a client gets the answer it gets
 ///
 /// First what it gets, then why, then what to do; the technical details come last. It is computed by the code that answers, from
-/// the tables of the server that runs, or where none does from the configuration file. Nobody is asked, unless --ask is given.
+/// the running server's tables or, if none is running, from the configuration file. No query is sent unless --ask is given.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXPLAIN_EXAMPLES)]
 pub(super) struct Explain {
@@ -234,19 +235,19 @@ pub(super) struct Explain {
     /// The type of record; A unless given, PTR for an address
     #[arg(value_name = "TYPE")]
     pub(super) rtype: Option<Rtype>,
-    /// Who asks: a container, by its name or ID, or an address; `host` for the host at the host view
+    /// Who asks: a container's name or ID, or an address; `host` is this host, asking the host view
     #[arg(long, value_name = "CONTAINER")]
     pub(super) from: String,
-    /// The network whose listener is asked; without it the one that the client's address belongs to
-    #[arg(long, value_name = "NET")]
+    /// The network whose listener is asked [default: the one that the client's address belongs to]
+    #[arg(long, value_name = "NETWORK")]
     pub(super) network: Option<String>,
     /// Ask the upstream, too, if the question goes to one
     #[arg(long)]
     pub(super) ask: bool,
-    /// Explain what Docker's networks and containers of this moment would get, instead of the server that runs
+    /// Explain from Docker's current networks and containers, instead of the running server
     #[arg(long, conflicts_with = "socket")]
     pub(super) docker: bool,
-    /// Explain what this configuration would do, instead of the server that runs; `-` is standard input
+    /// Explain what this configuration would do, instead of the running server; `-` is standard input
     #[arg(long, short, value_name = "FILE", conflicts_with = "socket")]
     pub(super) config: Option<PathBuf>,
     #[command(flatten)]
@@ -258,7 +259,7 @@ Examples:
   callsign explain db --from web                       what is db for the container web?
   callsign explain db --from 127.0.0.1 --network shop  and for the host, asking shop's listener?
   callsign explain web.shop.containers.internal --from host    and at the host view?
-  callsign explain www.example.com --from web --ask    which upstream is asked, and what does it say?
+  callsign explain www.example.com --from web --ask    which upstream, and what does it say?
   callsign explain db --from shop-web-1 --docker       what is db for this container of Docker's?
   callsign explain db --from 10.10.1.2 -c new.toml     what would it be with another configuration?";
 
@@ -337,7 +338,7 @@ pub(super) const PODMAN_LINK: &str = "/usr/local/libexec/podman/aardvark-dns";
 const PODMAN_EXAMPLES: &str = "\
 Examples:
   callsign podman install --dry-run            what would be done?
-  callsign podman install                      from the next server on that Podman starts
+  callsign podman install                      takes effect when Podman next starts a server
   callsign podman status
   callsign podman remove";
 

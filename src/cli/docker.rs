@@ -1,5 +1,6 @@
 //! What `--docker` and `[docker]` mean for a configuration: the one reading that `serve`, `check` and `explain` share.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +36,11 @@ pub(super) fn with_docker(mut config: Config, is_asked: bool) -> Config {
         }
     } else {
         config.warnings.append(&mut config.warnings_without_docker);
+    }
+    if config.store.as_ref().is_some_and(|store| store.host.is_empty()) {
+        let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        // Of one that is no host's name the store says what to write.
+        config.name_host(host.trim());
     }
     config
 }

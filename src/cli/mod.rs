@@ -64,6 +64,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Status(arguments) => control::status(&arguments),
         Command::Names(arguments) => control::names(&arguments),
+        Command::Hosts(arguments) => control::hosts(&arguments),
         Command::Upstreams(arguments) => control::upstreams(&arguments),
         Command::Cache(arguments) => control::cache(&arguments),
         Command::Watch(arguments) => control::watch(&arguments),

@@ -123,8 +123,9 @@ impl Needs {
         if let Upstreams::System(path) = upstreams {
             let mut places = places(path);
             let file = places.pop();
-            // All of /etc only where the file itself is there: a link that leads out of it takes no more than its end.
-            places.retain(|place| place != Path::new("/etc"));
+            // All of an /etc (a container's own, or the host's in a container) only where the file itself is there: a link
+            // that leads out of it takes no more than its end.
+            places.retain(|place| !place.ends_with("etc"));
             self.read.extend(places.into_iter().chain(file));
         }
     }
@@ -273,7 +274,15 @@ fn drop_capabilities(kept: &CapsHashSet) -> Result<(), caps::errors::CapsError> 
     }
     let left: CapsHashSet = held.intersection(kept).copied().collect();
     caps::clear(None, CapSet::Ambient)?;
-    caps::clear(None, CapSet::Inheritable)?;
-    caps::set(None, CapSet::Effective, &left)?;
-    caps::set(None, CapSet::Permitted, &left)
+    // Only what changes: a service may have nothing to drop, and a filter of system calls that refuses to drop it. What is
+    // inheritable and kept gives nothing to who may gain no privileges.
+    if !caps::read(None, CapSet::Inheritable)?.is_subset(kept) {
+        caps::clear(None, CapSet::Inheritable)?;
+    }
+    for set in [CapSet::Effective, CapSet::Permitted] {
+        if caps::read(None, set)? != left {
+            caps::set(None, set, &left)?;
+        }
+    }
+    Ok(())
 }

@@ -77,13 +77,10 @@ fn is_stub_used() -> bool {
         || hosts.any(|sources| sources.split_whitespace().any(|source| source == "resolve"))
 }
 
-/// The servers that a resolv.conf names, as it writes them.
+/// The servers that a resolv.conf names.
 pub(super) fn nameservers(text: &str) -> Vec<String> {
-    let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    words
-        .filter(|words| words[..].first() == Some(&"nameserver"))
-        .filter_map(|words| Some((*words.get(1)?).to_owned()))
-        .collect()
+    let (file, _) = resolv_conf::Config::parse_with_errors(text);
+    file.nameservers.iter().map(ToString::to_string).collect()
 }
 
 /// What a program writes to its standard output, if it ends with 0 in time.
@@ -142,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn name_servers_are_read_as_they_are_written() {
+    fn name_servers_are_read() {
         let text =
             "# nameserver 1.1.1.1\nnameserver 127.0.0.53\n  nameserver\tfe80::1%eth0 # home\nnameservers\nsearch lan\n";
         assert_eq!(nameservers(text), ["127.0.0.53", "fe80::1%eth0"]);

@@ -14,9 +14,17 @@ pub(super) fn name_of(endpoint: &Endpoint) -> String {
     endpoint.names().first().map_or_else(|| endpoint.id().to_owned(), ToString::to_string)
 }
 
-/// What tells a container apart for people: its ID, or its name where the ID is an engine's 64 hex digits.
+/// The host that a container is on, if it is not this one.
+pub(super) fn host_of(endpoint: &Endpoint) -> Option<String> {
+    endpoint.origin().map(|origin| origin.host().to_string())
+}
+
+/// What tells a container apart for people: its ID, or its name where the ID is an engine's 64 hex digits; and where it is.
 pub(super) fn known_as(endpoint: &Endpoint) -> String {
     let id = endpoint.id();
+    if let Some(host) = host_of(endpoint) {
+        return format!("{} on {host}", name_of(endpoint));
+    }
     let is_digest = id.len() == 64 && id.bytes().all(|octet| octet.is_ascii_hexdigit());
     if is_digest { name_of(endpoint) } else { id.to_owned() }
 }
@@ -33,7 +41,12 @@ pub(super) fn project_of(endpoint: &Endpoint) -> Option<String> {
 
 /// A container in the shapes.
 pub(super) fn shape(endpoint: &Endpoint) -> shapes::Container {
-    shapes::Container { name: name_of(endpoint), id: endpoint.id().to_owned(), state: state(endpoint).to_owned() }
+    shapes::Container {
+        name: name_of(endpoint),
+        id: endpoint.id().to_owned(),
+        state: state(endpoint).to_owned(),
+        host: host_of(endpoint),
+    }
 }
 
 /// A container on a network in the shapes.
@@ -42,6 +55,7 @@ pub(super) fn attached(endpoint: &Endpoint) -> shapes::Attached {
         name: name_of(endpoint),
         id: endpoint.id().to_owned(),
         state: state(endpoint).to_owned(),
+        host: host_of(endpoint),
         addresses: endpoint.addresses().to_vec(),
         names: endpoint.names().iter().map(ToString::to_string).collect(),
     }
@@ -50,6 +64,7 @@ pub(super) fn attached(endpoint: &Endpoint) -> shapes::Attached {
 /// How a container does, in a word.
 fn state(endpoint: &Endpoint) -> &'static str {
     match endpoint.health() {
+        _ if endpoint.is_lost() || endpoint.is_closed() => "unreachable",
         _ if endpoint.state() == EndpointState::Starting => "starting",
         _ if !endpoint.is_running() => "stopped",
         Health::Unhealthy => "unhealthy",
@@ -83,8 +98,17 @@ pub(super) fn find(table: &NameTable, wanted: &str) -> Result<Vec<Attached>, Str
     };
     let begins = |attached: &Attached| wanted.len() >= 4 && attached.endpoint.id().starts_with(wanted);
     let tests: [&dyn Fn(&Attached) -> bool; 4] = [&has_id, &is_called, &has_name, &begins];
-    let found = tests.iter().map(|test| all.iter().filter(|attached| test(attached)).cloned().collect::<Vec<_>>());
-    let Some(found) = found.into_iter().find(|found| !found.is_empty()) else {
+    let matching = |remote: bool| {
+        let of = |attached: &&Attached| attached.endpoint.is_remote() == remote;
+        let found = tests.iter().map(|test| all.iter().filter(of).filter(|attached| test(attached)).cloned().collect());
+        found.into_iter().find(|found: &Vec<Attached>| !found.is_empty())
+    };
+    let Some(found) = matching(false) else {
+        // Who is on another host asks the callsign there.
+        if let Some(Attached { endpoint, .. }) = matching(true).and_then(|mut found| found.pop()) {
+            let host = host_of(&endpoint).unwrap_or_default();
+            return Err(format!("{wanted:?} is on {host}, and asks the callsign there"));
+        }
         let names = all.iter().flat_map(|attached| attached.endpoint.names()).map(ToString::to_string);
         let nearest = nearest(wanted, names);
         let hint = nearest.map_or_else(|| "see `callsign names`".to_owned(), |name| format!("did you mean {name}?"));

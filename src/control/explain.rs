@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::forward::{Choice, Forwarder, Question, Reason};
 use crate::responder::{Client, ClientIdentity, Explanation, Finding, HostView, Responder, ResponderOptions, Verdict};
 use crate::server::listener;
-use crate::table::{Clients, Endpoint, Found, NameTable, Network, Snapshot};
+use crate::table::{Absence, Clients, Endpoint, Found, NameTable, Network, Snapshot};
 use crate::wire::message::flag;
 use crate::wire::{Name, class, rtype};
 
@@ -552,11 +552,14 @@ impl Teller<'_> {
             return Some(format!("It is the address of {ids} on network {network}."));
         }
         if let Some((network, holders)) = self.holders() {
-            let network = network.name();
             if holders.is_empty() {
-                return Some(format!("Network {network} has a record for it."));
+                return Some(format!("Network {} has a record for it.", network.name()));
             }
-            let serving: Vec<&Endpoint> = holders.iter().filter(|holder| holder.is_running()).collect();
+            let serving: Vec<&Endpoint> = holders.iter().filter(|holder| holder.answers()).collect();
+            if let Some(text) = self.on_other_hosts(&network, &serving) {
+                return Some(text);
+            }
+            let network = network.name();
             let (unhealthy, healthy): (Vec<&Endpoint>, Vec<&Endpoint>) =
                 serving.into_iter().partition(|holder| holder.health() == crate::table::Health::Unhealthy);
             let mut text = match &healthy[..] {
@@ -576,11 +579,92 @@ impl Teller<'_> {
         }
     }
 
+    /// What a name is that other hosts have, too: whose containers answer (answers.md N8b). `None` if none has it.
+    fn on_other_hosts(&self, network: &Network, holders: &[&Endpoint]) -> Option<String> {
+        let snapshot = network.snapshot();
+        let Some(Found::Name { entry, .. } | Found::Service { entry, .. }) = snapshot.find(self.inquiry.name.as_wire())
+        else {
+            return None;
+        };
+        if !holders.iter().any(|holder| holder.is_remote()) {
+            return None;
+        }
+        let serving: Vec<&Endpoint> = entry.serving(snapshot.settings()).map(|owner| owner.endpoint()).collect();
+        let (remote, local): (Vec<&Endpoint>, Vec<&Endpoint>) =
+            serving.into_iter().partition(|endpoint| endpoint.is_remote());
+        let (name, network) = (&self.inquiry.name, network.name());
+        let other_hosts = || {
+            let mut hosts: Vec<String> = holders.iter().filter_map(|holder| containers::host_of(holder)).collect();
+            hosts.sort();
+            hosts.dedup();
+            listed(&hosts)
+        };
+        Some(match (&local[..], &remote[..]) {
+            (_, []) => {
+                let ids = ids(&local);
+                let others = other_hosts();
+                format!(
+                    "{name} is {ids} of this host on network {network}. It is on {others}, too; this host comes first."
+                )
+            }
+            ([], remote) => {
+                let places: Vec<String> = remote.iter().map(|endpoint| learned(endpoint)).collect();
+                let is_here = holders.iter().any(|holder| !holder.is_remote());
+                let here = if is_here { " What this host has of it is not healthy." } else { "" };
+                format!("{name} on network {network} is on {}.{here}", listed(&places))
+            }
+            (local, remote) => {
+                let places: Vec<String> = remote.iter().map(|endpoint| learned(endpoint)).collect();
+                format!("{name} is {} of this host on network {network}, and on {}.", ids(local), listed(&places))
+            }
+        })
+    }
+
     /// Containers of a network by their IDs, for people.
     fn known_as(&self, network: &str, ids: &[String]) -> String {
         let snapshot = self.world.table.network(network).map(|network| network.snapshot());
         let endpoint = |id: &String| snapshot.as_ref().and_then(|snapshot| snapshot.endpoint(id).map(known_as));
         ids.iter().map(|id| endpoint(id).unwrap_or_else(|| id.clone())).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Of a name whose containers are on other hosts, and cannot be reached (answers.md N8b). `None` if that is not why.
+    fn unreachable(&self, network: &Network, holders: &[Endpoint]) -> Option<Told> {
+        let (name, who) = (self.inquiry.name.to_string(), self.who());
+        let snapshot = network.snapshot();
+        let Some(Found::Name { entry, .. } | Found::Service { entry, .. }) = snapshot.find(self.inquiry.name.as_wire())
+        else {
+            return None;
+        };
+        let (why, cause, advice) = match entry.absence() {
+            _ if !entry.is_down() => return None,
+            Absence::Stopped => return None,
+            Absence::Lost(host) => {
+                let lost = holders.iter().find(|holder| holder.is_lost()).map(learned).unwrap_or_default();
+                (
+                    format!("its host {host} is not reachable"),
+                    format!(
+                        "{name} on network {} was on {lost}. etcd has not heard of {host} for too long.",
+                        network.name()
+                    ),
+                    format!("See how the hosts are, and whether callsign runs on {host}: callsign hosts"),
+                )
+            }
+            Absence::Closed(host) => (
+                format!("it runs on {host} and publishes no port"),
+                format!(
+                    "Network {} is shared by the addresses of hosts, so only published ports are reached.",
+                    network.name()
+                ),
+                format!("Publish its port on {host}, or share the network there with share = \"container\"."),
+            ),
+        };
+        Some(Told {
+            result: "unreachable",
+            conclusion: format!("{who} gets no address for {name}: {why}."),
+            cause: Some(cause),
+            advice: vec![advice],
+            ..Told::default()
+        })
     }
 
     fn nothing_of_this_type(&self) -> Told {
@@ -594,6 +678,9 @@ impl Teller<'_> {
                 ..Told::default()
             };
         };
+        if let Some(told) = self.unreachable(&network, &holders) {
+            return told;
+        }
         let network = network.name().to_owned();
         if !holders.is_empty() && holders.iter().all(|holder| !holder.is_running()) {
             let names: Vec<String> = holders.iter().map(name_of).collect();
@@ -801,6 +888,13 @@ impl Teller<'_> {
         }
         asked.iter().find_map(|asked| containers::nearest(asked, known.iter().cloned()))
     }
+}
+
+/// Where a container of another host is, and since when that is known.
+fn learned(endpoint: &Endpoint) -> String {
+    let Some(origin) = endpoint.origin() else { return known_as(endpoint) };
+    let since = origin.learned_at().map(|at| format!("{} s ago ", at.elapsed().as_secs())).unwrap_or_default();
+    format!("{}, learned {since}at revision {}", origin.host(), origin.revision())
 }
 
 /// The containers that have a name on a network.

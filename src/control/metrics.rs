@@ -539,6 +539,7 @@ impl Gatherer {
         ]
         .into_iter()
         .chain(self.dnstap())
+        .chain(self.host.store().iter().flat_map(super::hosts::families))
         .collect()
     }
 
@@ -608,7 +609,7 @@ fn upstreams(status: &crate::server::Status) -> Vec<Family> {
     ]
 }
 
-fn seconds_since_1970(at: SystemTime) -> f64 {
+pub(super) fn seconds_since_1970(at: SystemTime) -> f64 {
     at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 

@@ -1,4 +1,4 @@
-//! Looking into a running server, and steering it: HTTP/1.1 and JSON on a unix socket, described by `docs/openapi.json`.
+//! Inspecting and controlling a running server: HTTP/1.1 and JSON on a unix socket, described by `docs/openapi.json`.
 //!
 //! [`Control::start`] serves a [`Server`] beside its queries, on the runtime that it is called in, which should not be one of
 //! the server's own. Whoever may open the socket may look; changing something takes root, the server's own user, or the
@@ -14,6 +14,7 @@ mod coredns;
 mod dnstap;
 mod explain;
 mod explain_host;
+mod hosts;
 mod http;
 mod hub;
 mod look;
@@ -40,6 +41,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::task::JoinHandle;
 
 use crate::server::Server;
+use crate::settings::StoreStatus;
 
 pub use dnstap::{Dnstap, DnstapStatus, DnstapTarget};
 pub use explain::{Inquiry, Outcome, World, explain};
@@ -92,6 +94,11 @@ pub trait Host: Send + Sync + 'static {
 
     /// What the process has given up. Nothing, unless said otherwise.
     fn confined(&self) -> Option<shapes::Confined> {
+        None
+    }
+
+    /// How the store stands that connects this host with others. There is none, unless said otherwise.
+    fn store(&self) -> Option<StoreStatus> {
         None
     }
 

@@ -16,7 +16,7 @@ use super::http::{Accept, Asked, Handler, Reply, Weight};
 use super::hub::{Filter, Only, Pattern};
 use super::peer::Peer;
 use super::shapes::{self, AddedNames, LogLevel, VERSION};
-use super::{Inquiry, OPENAPI, Reads, Sample, State, World, explain, look, time, watch};
+use super::{Inquiry, OPENAPI, Reads, Sample, State, World, explain, hosts, look, time, watch};
 
 /// The shortest time over which queries a second are counted, and the longest.
 const SHORTEST_SAMPLE: Duration = Duration::from_millis(500);
@@ -74,7 +74,7 @@ impl State {
         // HTTP leaves the body out by itself.
         let is_read = *method == get || *method == Method::HEAD;
         if !is_read && !self.may_change(peer.as_ref()) {
-            let who = peer.as_ref().map_or_else(|| "an unknown user".to_owned(), Peer::describe);
+            let who = peer.as_ref().map_or_else(|| "an unknown user".to_owned(), |peer| peer.describe());
             let text = format!(
                 "{who} may only read; changes need root, the server's own user or a member of `control_group` (in [control])"
             );
@@ -153,6 +153,7 @@ impl Reads {
             "/v1/status" => Ok(ok(&self.status().await)),
             "/v1/names" => self.of_network(asked, look::names),
             "/v1/containers" => self.of_network(asked, look::containers),
+            "/v1/hosts" => Ok(ok(&hosts::hosts(self.host.store().as_ref()))),
             "/v1/upstreams" => {
                 let upstreams = self.server.status().upstreams.iter().map(look::upstream).collect();
                 Ok(ok(&shapes::Upstreams { api: VERSION, upstreams }))
@@ -197,6 +198,7 @@ impl Reads {
             tcp_connections: status.tcp_connections,
             waiting: status.forwards,
             confined: self.host.confined(),
+            store: self.host.store().as_ref().map(hosts::store),
             dnstap: self.hub.dnstap().map(|dnstap| look::dnstap(&dnstap)),
         };
         shape.problems = look::problems(&shape);
@@ -316,11 +318,12 @@ impl Reads {
 }
 
 /// The paths that there are.
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 12] = [
     "/v1/openapi.json",
     "/v1/status",
     "/v1/names",
     "/v1/containers",
+    "/v1/hosts",
     "/v1/upstreams",
     "/v1/cache",
     "/v1/watch",

@@ -2,6 +2,7 @@
 //!
 //! Version 1 may get further fields; none changes its meaning or goes.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
@@ -56,9 +57,86 @@ pub struct Status {
     /// What the server has given up; absent if nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confined: Option<Confined>,
+    /// The store that connects this host with others; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<Store>,
     /// Where queries are written to as dnstap, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dnstap: Option<Dnstap>,
+}
+
+/// The store that connects this host with others.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Store {
+    /// `live` while every change is seen as it happens, `away` while it does not answer, `starting` before it ever did.
+    pub state: String,
+    /// Since when, RFC 3339.
+    pub since: Option<String>,
+    /// Why it does not answer.
+    pub error: Option<String>,
+    /// The member that is asked, or was last.
+    pub member: Option<String>,
+    /// The revision up to which everything is known.
+    pub revision: i64,
+    /// When that was last known to be all that there is, RFC 3339.
+    pub synced: Option<String>,
+    /// True while what is known of other hosts comes from the state file.
+    pub from_file: bool,
+    /// This host's name.
+    pub host: String,
+    /// Whether this host's names are published: `claimed`, `unclaimed` (not yet), `doubtful` (a write was not answered), `refused`.
+    pub claim: String,
+    /// Why they are not.
+    pub claim_error: Option<String>,
+    /// Containers of this host that are published.
+    pub published: usize,
+    /// How many other hosts are in each state, as in [`RemoteHost`].
+    pub hosts: BTreeMap<String, usize>,
+    /// Containers of other hosts that are served.
+    pub remote_containers: usize,
+    /// True while names are kept of many hosts that vanished at once.
+    pub holding: bool,
+    /// Networks whose settings collide with another host's.
+    pub conflicts: Vec<String>,
+    /// Values and names of other hosts that were not taken, by reason.
+    pub refused: BTreeMap<String, u64>,
+}
+
+/// `/v1/hosts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hosts {
+    /// [`VERSION`].
+    pub api: u32,
+    /// The store that connects them; `null` if there is none.
+    pub store: Option<Store>,
+    /// The other hosts, by name.
+    pub hosts: Vec<RemoteHost>,
+}
+
+/// Another host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteHost {
+    /// Its name.
+    pub name: String,
+    /// `live`; `missing` (gone a moment ago) and `held` (gone with many others), whose names are answered; `lost`, whose names have no
+    /// address; `leaving`.
+    pub state: String,
+    /// For how many seconds.
+    pub seconds: u64,
+    /// Where the ports that it publishes are reached.
+    pub addresses: Vec<IpAddr>,
+    /// Its callsign.
+    pub version: String,
+    /// Its shared networks.
+    pub networks: Vec<String>,
+    /// Its containers that are known here.
+    pub containers: usize,
+    /// Those of them that are on networks of this host, and so are served.
+    pub served: usize,
+    /// Values and names of it that were not taken.
+    pub refused: u64,
+    /// What a person should know of it.
+    pub remark: Option<String>,
 }
 
 /// What a process has given up after its start.
@@ -250,8 +328,11 @@ pub struct Container {
     pub name: String,
     /// Its ID.
     pub id: String,
-    /// `up`, `unhealthy`, `starting` or `stopped`.
+    /// `up`, `unhealthy`, `starting`, `stopped` or, on another host, `unreachable`.
     pub state: String,
+    /// The host that it is on; absent for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }
 
 /// `/v1/containers`.
@@ -281,8 +362,11 @@ pub struct Attached {
     pub name: String,
     /// Its ID: the same on every network that it is attached to.
     pub id: String,
-    /// `up`, `unhealthy`, `starting` or `stopped`.
+    /// `up`, `unhealthy`, `starting`, `stopped` or, on another host, `unreachable`.
     pub state: String,
+    /// The host that it is on; absent for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// Its addresses on this network.
     pub addresses: Vec<IpAddr>,
     /// Its names on this network, the canonical one first.
@@ -400,10 +484,36 @@ pub struct Reloaded {
     pub removed: Vec<String>,
     /// True if settings that are not of one network changed.
     pub settings: bool,
+    /// What changed of how the server is looked into: `metrics`, `log`, `dnstap`.
+    #[serde(default)]
+    pub operation: Vec<String>,
+    /// What changed before, by readings that nobody was told of: of a file that was read because it changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Earlier>,
     /// What is allowed, and most likely a mistake.
     pub warnings: Vec<String>,
+    /// What is asked for and not in force, such as an address of the metrics that cannot be bound.
+    #[serde(default)]
+    pub problems: Vec<String>,
     /// Why nothing was changed; empty on success.
     pub errors: Vec<String>,
+}
+
+/// What readings before this one have changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// When the last of them was, RFC 3339.
+    pub at: String,
+    /// Networks that were new.
+    pub added: Vec<String>,
+    /// Networks that changed.
+    pub changed: Vec<String>,
+    /// Networks that went.
+    pub removed: Vec<String>,
+    /// True if settings that are not of one network changed.
+    pub settings: bool,
+    /// As [`Reloaded::operation`].
+    pub operation: Vec<String>,
 }
 
 /// The level of the log: `PUT /v1/log`.

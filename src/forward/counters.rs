@@ -56,7 +56,7 @@ struct Stripe([AtomicU64; EVENTS]);
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(super) struct Tally([Stripe; STRIPES]);
+pub(super) struct StripedCounters([Stripe; STRIPES]);
 
 thread_local! {
     static STRIPE: Cell<Option<usize>> = const { Cell::new(None) };
@@ -75,7 +75,7 @@ fn stripe() -> usize {
     })
 }
 
-impl Tally {
+impl StripedCounters {
     pub(super) fn count(&self, event: Event) {
         self.0[stripe()].0[event as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn threads_count_apart_and_are_added_up() {
-        let tally = Tally::default();
+        let tally = StripedCounters::default();
         std::thread::scope(|scope| {
             for _ in 0..2 * STRIPES {
                 scope.spawn(|| (0..100).for_each(|_| tally.count(Event::Coalesced)));

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::ask::Reply;
-use super::attempt::AttemptError;
+use super::request::Reply;
+use super::transport::AttemptError;
 use crate::settings::Upstream;
 use crate::wire::{ede, rcode};
 
@@ -74,14 +74,14 @@ mod tests {
     use super::*;
 
     fn failed(rcode: u16) -> Option<AttemptError> {
-        Some(AttemptError::Failed { rcode, reply: vec![rcode as u8] })
+        Some(AttemptError::Failed { rcode, reply: [rcode as u8].into() })
     }
 
     #[test]
     fn f3_the_best_error_reply_is_relayed() {
         let servers: Vec<Upstream> = ["10.0.0.1", "10.0.0.2", "10.0.0.3"].map(|text| text.parse().unwrap()).to_vec();
         let problems = vec![failed(rcode::NOTIMP), failed(rcode::REFUSED), failed(rcode::SERVFAIL)];
-        let said = |problems| best(problems, servers.iter()).map(|reply| (reply.message, reply.server));
+        let said = |problems| best(problems, servers.iter()).map(|reply| (reply.message.to_vec(), reply.server));
         assert_eq!(said(problems), Ok((vec![rcode::SERVFAIL as u8], 2)));
         let problems = vec![None, failed(rcode::REFUSED), Some(AttemptError::Malformed)];
         assert_eq!(said(problems), Ok((vec![rcode::REFUSED as u8], 1)));

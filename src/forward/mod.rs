@@ -5,11 +5,11 @@
 //! however many want it, and [`relay`] makes it into the client's reply (H1, H4, H5); what it is relayed from is the message
 //! exactly as the upstream sent it. Beneath is [`Forwarder::ask`], which knows of no cache (F3).
 //!
-//! Knows nothing of networks' names, of listeners, or of who asked. How the servers do is `health`, in which order they are
-//! asked `ranking`, when, and whose answer counts, `schedule` or `strict`: state machines without sockets or a clock. `ask`
-//! carries them out, and `probe` asks for our own sake. What is sent and what counts as its reply is `query`; `attempt` asks
-//! once, by a `datagram`, over a `stream` (TCP, TLS) or in a `session` (HTTPS, QUIC). What is kept is `cache`, who waits for
-//! whom is `flight`, and `resolve` joins the two.
+//! Knows nothing of networks' names, of listeners, or of who asked. Its rooms, from below: what is sent and what counts as its
+//! reply is [`message`]; asking one server once is [`transport`]; which server is asked when, and whose answer counts, is
+//! [`select`]; what is kept is [`cache`]. [`route`] says which servers a question goes to, with [`resolv_conf`] for the host's
+//! own and [`self_guard`] against loops; [`request`] carries one question out, [`coalesce`] lets identical ones wait for it, and
+//! [`resolve`] joins all of that.
 //!
 //! ```no_run
 //! use callsign::forward::{ForwardOptions, Forwarder, Question, Upstreams};
@@ -24,36 +24,18 @@
 //! # }
 //! ```
 
-mod ask;
-mod attempt;
-mod budget;
 mod cache;
-mod choice;
+mod coalesce;
 mod counters;
-mod datagram;
 mod failure;
-mod flight;
-mod from_host;
-mod health;
-mod own;
-mod pipeline;
-mod pool;
-mod probe;
-mod query;
-mod random;
-mod ranking;
+mod message;
+mod request;
+mod resolv_conf;
 mod resolve;
-mod schedule;
-#[cfg(feature = "encrypted")]
-mod session;
-mod sockets;
-mod state;
-mod stream;
-mod strict;
-mod system;
-mod tap;
-#[cfg(feature = "encrypted")]
-mod tls;
+mod route;
+mod select;
+mod self_guard;
+mod transport;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -61,67 +43,65 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub use crate::settings::{Destination, ForwardOptions, Order, Route, Unanswered, Upstreams};
-pub(crate) use attempt::zone_index;
-pub(crate) use budget::Asker;
 pub use cache::{CacheEntry, CacheState};
-pub use choice::{Choice, Reason};
+pub(crate) use coalesce::{ReplySource, Resolved};
 pub use counters::Counters;
-pub(crate) use datagram::most_sockets;
 pub use failure::Failure;
-pub(crate) use flight::{ReplySource, Resolved};
-pub use from_host::ForwardError;
-pub use query::Question;
+pub(crate) use message::Asker;
+pub use message::Question;
+pub use resolv_conf::{ForwardError, SystemOptions};
 pub(crate) use resolve::TOO_MANY;
-pub use state::UpstreamStatus;
-pub use system::SystemOptions;
-pub use tap::{Tap, Tapped};
+pub use route::{Choice, Reason};
+pub use select::UpstreamStatus;
+pub use transport::{Tap, Tapped};
+pub(crate) use transport::{most_sockets, zone_index};
 
 use crate::settings::Upstream;
 pub use crate::wire::relay::{Asked, AskedEdns, relay};
 use crate::wire::{ede, rcode};
 use cache::{Cache, Clock};
-use choice::Settings;
-use counters::Tally;
-use flight::Flights;
-use own::Own;
-use pool::UpstreamPools;
+use coalesce::InFlight;
+use counters::StripedCounters;
+use route::CompiledOptions;
+use select::UpstreamPools;
+use self_guard::SelfGuard;
 
 /// Sends questions to the servers that they belong to, and brings back what those say.
 ///
 /// Shared as `Arc<Forwarder>`; all methods take `&self`, and none waits for another.
 #[derive(Debug)]
 pub struct Forwarder {
-    settings: ArcSwap<Settings>,
-    own: Own,
+    settings: ArcSwap<CompiledOptions>,
+    self_guard: SelfGuard,
     pools: UpstreamPools,
     cache: Cache,
     clock: Clock,
-    flights: Arc<Flights>,
-    tally: Tally,
+    in_flight: Arc<InFlight>,
+    counters: StripedCounters,
 }
 
 impl Forwarder {
     /// A forwarder with these options. Reads the followed resolv.conf, if there is one.
     pub fn new(options: ForwardOptions) -> Forwarder {
-        let settings = Settings::new(options, None);
+        let settings = CompiledOptions::new(options, None);
         Forwarder {
             cache: Cache::new(settings.rules.size),
             settings: ArcSwap::from_pointee(settings),
-            own: Own::default(),
+            self_guard: SelfGuard::default(),
             pools: UpstreamPools::default(),
             clock: Clock::new(),
-            flights: Arc::default(),
-            tally: Tally::default(),
+            in_flight: Arc::default(),
+            counters: StripedCounters::default(),
         }
     }
 
     /// Replaces all options at once: a question is chosen for by the old ones or by the new ones, never by a mixture.
     /// Servers last read from a resolv.conf that stays the followed one are kept while it is absent.
     pub fn configure(&self, options: ForwardOptions) {
-        let settings = Settings::new(options, Some(&self.settings.load()));
+        let settings = CompiledOptions::new(options, Some(&self.settings.load()));
         self.cache.resize(settings.rules.size);
         self.settings.store(Arc::new(settings));
-        self.own.forget_warnings();
+        self.self_guard.forget_warnings();
         self.warn_of_own();
     }
 
@@ -129,7 +109,7 @@ impl Forwarder {
     /// asked; the log says so now, and again after each change of either side. A wildcard address stands for every address
     /// that the host has at this moment.
     pub fn set_own_addresses(&self, own: Vec<SocketAddr>) {
-        self.own.replace(own);
+        self.self_guard.replace(own);
         self.warn_of_own();
     }
 
@@ -144,7 +124,7 @@ impl Forwarder {
     /// resolv.conf.
     pub fn choose(&self, name: &[u8], preferred: &[Arc<[Upstream]>]) -> Choice {
         let mut choice = self.settings.load().choose(name, preferred);
-        choice.servers = self.own.refuse(choice.servers);
+        choice.servers = self.self_guard.filter(choice.servers);
         if choice.reason == Reason::Preferred && preferred.len() > 1 {
             // Joined anew for each question: what the cache keeps of it is to be one list.
             choice.servers = self.pools.known_list(choice.servers);
@@ -171,7 +151,7 @@ impl Forwarder {
             Ok(asking) => asking,
             Err(failure) => return Err(failure),
         };
-        asking.await.outcome.map(|reply| reply.message)
+        asking.await.outcome.map(|reply| reply.message.to_vec())
     }
 
     /// As [`Forwarder::ask`], and which server the reply is from.
@@ -180,7 +160,7 @@ impl Forwarder {
     /// As [`Forwarder::ask`].
     pub async fn ask_naming(&self, question: &Question, choice: &Choice) -> Result<(Vec<u8>, Upstream), Failure> {
         let reply = self.start(question, choice, None)?.await.outcome?;
-        Ok((reply.message, choice.servers[reply.server].clone()))
+        Ok((reply.message.to_vec(), choice.servers[reply.server].clone()))
     }
 
     /// As [`Forwarder::ask`], with what is needed to wait for a late answer.
@@ -192,7 +172,7 @@ impl Forwarder {
         question: &'q Question,
         choice: &Choice,
         client: Option<Asker>,
-    ) -> Result<impl Future<Output = ask::Asked> + Send + use<'q>, Failure> {
+    ) -> Result<impl Future<Output = request::QueryOutcome> + Send + use<'q>, Failure> {
         if let Reason::Blocked(domain) = &choice.reason {
             return Err(Failure::new(rcode::NXDOMAIN, ede::BLOCKED, format!("{domain} is blocked here")));
         }
@@ -204,7 +184,8 @@ impl Forwarder {
             Some(system) => options.follow(system, &choice.servers),
             None => choice.servers.clone(),
         };
-        Ok(ask::ask(question, client, self.pools.of(&servers), options))
+        let now = transport::now();
+        Ok(request::ask(question, client, self.pools.of(&servers, now), options, now))
     }
 
     /// Shows all messages to and from upstreams to a tap, probes among them; the first call counts. While the tap is
@@ -221,7 +202,7 @@ impl Forwarder {
     /// Logs each configured upstream that is one of our own addresses, whether or not a question for it comes.
     fn warn_of_own(&self) {
         for servers in self.settings.load().configured() {
-            self.own.refuse(servers);
+            self.self_guard.filter(servers);
         }
     }
 }

@@ -2,37 +2,45 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
 use tokio::time::timeout_at;
 
-use super::ask::{self, Late};
-use super::cache::{Age, Answer, Bits, Clamp, Found, KeyRef, Kind, Rules, seconds, write_failed};
+use super::cache::{Age, Answer, CachePolicy, KeyRef, Kind, Lookup, QueryFlags, TtlBounds, seconds, write_failed};
+use super::coalesce::{Joined, LateWait, Leader, Outcome, ReplySource, Resolved, Waiter};
 use super::counters::{Counters, Event};
 use super::failure::Failure;
-use super::flight::{Flight, Joined, Landing, Lingering, Outcome, ReplySource, Resolved};
+use super::request::{Late, QueryOutcome, Reply};
+use super::route::CompiledOptions;
 use super::{Asked, AskedEdns};
-use super::{Asker, CacheState, Choice, ForwardOptions, Forwarder, Order, Question, Unanswered};
+use super::{Asker, CacheEntry, CacheState, Choice, ForwardOptions, Forwarder, Order, Question, Unanswered};
 use crate::wire::message::{HEADER, Header, flag};
 use crate::wire::{ede, rcode};
 
 /// What a client hears whose question cannot be asked because too many wait (answers.md L2).
 pub(crate) const TOO_MANY: &str = "too many questions wait for upstreams";
 
-impl Rules {
-    pub(super) fn new(options: &ForwardOptions) -> Rules {
-        Rules {
+impl CachePolicy {
+    pub(super) fn new(options: &ForwardOptions) -> CachePolicy {
+        CachePolicy {
             size: options.cache_size,
-            clamp: Clamp { least: seconds(options.min_ttl), most: seconds(options.max_ttl) },
+            clamp: TtlBounds { least: seconds(options.min_ttl), most: seconds(options.max_ttl) },
             stale_for: options.stale_for,
         }
     }
 }
 
-/// The key of a question, its name given in lower case. `None` if it is none.
-fn key<'a>(name: &'a [u8], question: &[u8], flags: u16, dnssec_ok: bool, choice: &'a Choice) -> Option<KeyRef<'a>> {
+/// What kind of question it is. `None` if it is none.
+fn kind(question: &[u8], flags: u16, dnssec_ok: bool) -> Option<Kind> {
     let (_, &[t0, t1, c0, c1]) = question.split_last_chunk::<4>()?;
     let (rtype, class) = (u16::from_be_bytes([t0, t1]), u16::from_be_bytes([c0, c1]));
-    let kind = Kind { rtype, class, bits: Bits::of(flags, dnssec_ok) };
-    Some(KeyRef { name, kind, group: &choice.servers })
+    Some(Kind { rtype, class, bits: QueryFlags::of(flags, dnssec_ok) })
+}
+
+/// A name in lower case, in memory of its own only where it is very long.
+fn lower_case(name: &[u8]) -> SmallVec<[u8; 256]> {
+    let mut name = SmallVec::from_slice(name);
+    name.make_ascii_lowercase();
+    name
 }
 
 /// True if the AD bit of the answer says something to who asks so (RFC 6840 §5.7, §5.8).
@@ -46,9 +54,9 @@ enum Begun {
     /// It is blocked or there is nobody to ask, which `ask` says.
     Unkeyed,
     /// It has to be asked; with what there is to give if that takes too long.
-    First(Landing, Option<Arc<Answer>>),
+    First(Leader, Option<Arc<Answer>>),
     /// It is asked already.
-    Another(Flight, Option<Arc<Answer>>),
+    Another(Waiter, Option<Arc<Answer>>),
 }
 
 impl Forwarder {
@@ -85,7 +93,7 @@ impl Forwarder {
     ) -> Option<usize> {
         let len = self.at_hand(name, choice, asked, true, out).map(|(len, _)| len);
         if len.is_none() {
-            self.tally.count(Event::Overloaded);
+            self.counters.count(Event::Overloaded);
         }
         len
     }
@@ -102,35 +110,35 @@ impl Forwarder {
             return None;
         }
         let dnssec_ok = asked.edns.is_some_and(|edns| edns.dnssec_ok);
-        let key = key(name, asked.question, asked.flags, dnssec_ok, choice)?;
+        let key = self.cache.key(name, kind(asked.question, asked.flags, dnssec_ok)?, &choice.servers);
         debug_assert!(asked.question[..asked.question.len() - 4].eq_ignore_ascii_case(name));
         let wants_ad = wants_ad(asked.flags, dnssec_ok);
         let now = self.clock.now();
         let settings = self.settings.load();
         match self.cache.find(key, wants_ad, &settings.rules, now) {
-            Found::Fresh(answer, age) => {
+            Lookup::Fresh(answer, age) => {
                 let len = answer.write(age, wants_ad && choice.trusts_ad(), asked, out)?;
-                self.tally.count(Event::Hit);
+                self.counters.count(Event::Hit);
                 if answer.hit(now) {
                     let (question, flags) = (asked.question.to_vec(), asked.flags);
                     self.prefetch(key, Question { question, flags, dnssec_ok }, choice);
                 }
                 Some((len, CacheState::Fresh))
             }
-            Found::Stale(answer) => self.write_stale(&answer, asked, out),
-            Found::Expired(answer) if expired => self.write_stale(&answer, asked, out),
-            Found::Failed(failed) => {
+            Lookup::Stale(answer) => self.write_stale(&answer, asked, out),
+            Lookup::Expired(answer) if expired => self.write_stale(&answer, asked, out),
+            Lookup::Failed(failed) => {
                 let len = write_failed(&failed, asked, out)?;
-                self.tally.count(Event::CachedFailure);
+                self.counters.count(Event::CachedFailure);
                 Some((len, CacheState::Failed))
             }
-            Found::Expired(_) | Found::Nothing => None,
+            Lookup::Expired(_) | Lookup::Nothing => None,
         }
     }
 
     fn write_stale(&self, answer: &Answer, asked: &Asked<'_>, out: &mut [u8]) -> Option<(usize, CacheState)> {
         let len = answer.write(Age::Stale, false, asked, out)?;
-        self.tally.count(Event::Stale);
+        self.counters.count(Event::Stale);
         Some((len, CacheState::Expired))
     }
 
@@ -143,7 +151,7 @@ impl Forwarder {
     /// # Errors
     /// As [`Forwarder::ask`]; and extended error 13 if the failure is one that was remembered.
     pub async fn resolve(self: &Arc<Self>, question: &Question, choice: &Choice) -> Result<Arc<Vec<u8>>, Failure> {
-        self.resolve_by(question, choice, None, false).await.map(|resolved| resolved.message)
+        self.resolve_by(question, choice, None, false).await.map(|resolved| Arc::new(resolved.message.to_vec()))
     }
 
     /// As [`Forwarder::resolve`], for a task that has nothing else to do and is never cut short: what has to be asked is
@@ -166,16 +174,16 @@ impl Forwarder {
         here: bool,
     ) -> Outcome {
         let wants_ad = wants_ad(question.flags, question.dnssec_ok);
-        let outcome = match self.begin(question, choice) {
+        let outcome = match self.begin(question, choice, here) {
             Begun::Known(outcome) => return outcome,
             Begun::Unkeyed => return self.ask_alone(question, choice).await,
-            Begun::First(landing, None) if here => self.carry_out(question, choice, client, landing).await,
-            Begun::First(landing, expired) => {
-                let Some(flight) = landing.wait() else { return self.ask_alone(question, choice).await };
-                self.launch(question.clone(), choice.clone(), client, landing);
-                self.wait(flight, expired, question).await
+            Begun::First(leader, None) if here => self.carry_out(question, choice, client, leader).await,
+            Begun::First(leader, expired) => {
+                let Some(waiter) = leader.wait() else { return self.ask_alone(question, choice).await };
+                self.launch(question.clone(), choice.clone(), client, leader);
+                self.wait(waiter, expired, question).await
             }
-            Begun::Another(flight, expired) => self.wait(flight, expired, question).await,
+            Begun::Another(waiter, expired) => self.wait(waiter, expired, question).await,
         };
         outcome.map(|reply| given(reply, wants_ad && choice.trusts_ad()))
     }
@@ -190,29 +198,42 @@ impl Forwarder {
         asking.await.outcome.map(Resolved::from)
     }
 
-    /// What there is to wait for. Apart from the wait, which holds nothing of what is needed here.
-    fn begin(self: &Arc<Self>, question: &Question, choice: &Choice) -> Begun {
-        let name = question.name().to_ascii_lowercase();
-        let key = key(&name, &question.question, question.flags, question.dnssec_ok, choice);
-        let Some(key) = key.filter(|_| !choice.servers.is_empty()) else { return Begun::Unkeyed };
+    /// What there is to wait for. Apart from the wait, which holds nothing of what is needed here. `is_missed`: the caller
+    /// has just looked into the cache, in vain.
+    fn begin(self: &Arc<Self>, question: &Question, choice: &Choice, is_missed: bool) -> Begun {
+        let kind = kind(&question.question, question.flags, question.dnssec_ok);
+        let Some(kind) = kind.filter(|_| !choice.servers.is_empty()) else { return Begun::Unkeyed };
+        let name = lower_case(question.name());
+        let key = self.cache.key(&name, kind, &choice.servers);
+        let settings = self.settings.load();
         let wants_ad = wants_ad(question.flags, question.dnssec_ok);
-        let at_hand = || self.outcome_at_hand(key, wants_ad, question, choice);
-        let expired = match at_hand() {
-            Ok(outcome) => return Begun::Known(outcome),
-            Err(expired) => expired,
-        };
-        match self.flights.join(key.to_key(), self.settings.load().in_flight, || at_hand().ok()) {
-            Joined::Known(outcome) => Begun::Known(outcome),
-            Joined::First(landing) => {
-                self.tally.count(Event::Miss);
-                Begun::First(landing, expired)
+        let mut expired = None;
+        let mut at_hand = || match self.outcome_at_hand(key, wants_ad, question, choice, &settings) {
+            Ok(outcome) => Some(outcome),
+            Err(answer) => {
+                expired = answer;
+                None
             }
-            Joined::Another(flight) => {
-                self.tally.count(Event::Coalesced);
-                Begun::Another(flight, expired)
+        };
+        if !is_missed && let Some(outcome) = at_hand() {
+            return Begun::Known(outcome);
+        }
+        match self.in_flight.join(key, settings.in_flight, &mut at_hand) {
+            Joined::Known(outcome) => Begun::Known(outcome),
+            Joined::First(leader) => {
+                self.counters.count(Event::Miss);
+                Begun::First(leader, expired)
+            }
+            Joined::Another(waiter) => {
+                // What is asked ahead of need is there as yet.
+                if is_missed && let Some(outcome) = at_hand() {
+                    return Begun::Known(outcome);
+                }
+                self.counters.count(Event::Coalesced);
+                Begun::Another(waiter, expired)
             }
             Joined::Full => {
-                self.tally.count(Event::Overloaded);
+                self.counters.count(Event::Overloaded);
                 Begun::Known(match &expired {
                     Some(answer) => Ok(self.stale(answer, question)),
                     None => Err(Failure::new(rcode::SERVFAIL, ede::OTHER, TOO_MANY)),
@@ -228,31 +249,32 @@ impl Forwarder {
         wants_ad: bool,
         question: &Question,
         choice: &Choice,
+        settings: &CompiledOptions,
     ) -> Result<Outcome, Option<Arc<Answer>>> {
-        match self.cache.find(key, wants_ad, &self.settings.load().rules, self.clock.now()) {
-            Found::Fresh(answer, age) => {
-                self.tally.count(Event::Hit);
+        match self.cache.find(key, wants_ad, &settings.rules, self.clock.now()) {
+            Lookup::Fresh(answer, age) => {
+                self.counters.count(Event::Hit);
                 let message = whole(&answer, age, wants_ad && choice.trusts_ad(), question);
                 Ok(Ok(Resolved { message, from: ReplySource::Cache(CacheState::Fresh) }))
             }
-            Found::Stale(answer) => Ok(Ok(self.stale(&answer, question))),
-            Found::Failed(failed) => {
-                self.tally.count(Event::CachedFailure);
+            Lookup::Stale(answer) => Ok(Ok(self.stale(&answer, question))),
+            Lookup::Failed(failed) => {
+                self.counters.count(Event::CachedFailure);
                 Ok(Err(Failure::new(failed.rcode, ede::CACHED_ERROR, failed.text.to_string())))
             }
-            Found::Expired(answer) => Err(Some(answer)),
-            Found::Nothing => Err(None),
+            Lookup::Expired(answer) => Err(Some(answer)),
+            Lookup::Nothing => Err(None),
         }
     }
 
     /// Waits for the outcome, or for as long as there is patience if there is something to give instead.
-    async fn wait(&self, mut flight: Flight, expired: Option<Arc<Answer>>, question: &Question) -> Outcome {
-        let Some(expired) = expired else { return flight.outcome().await };
+    async fn wait(&self, mut waiter: Waiter, expired: Option<Arc<Answer>>, question: &Question) -> Outcome {
+        let Some(expired) = expired else { return waiter.outcome().await };
         let patience = self.settings.load().stale_after;
         // A clock that cannot say when is one that need not.
-        let outcome = match flight.started.checked_add(patience) {
-            Some(until) => timeout_at(until, flight.outcome()).await.ok(),
-            None => Some(flight.outcome().await),
+        let outcome = match waiter.started.checked_add(patience) {
+            Some(until) => timeout_at(until, waiter.outcome()).await.ok(),
+            None => Some(waiter.outcome().await),
         };
         let rules = self.settings.load().rules;
         match outcome {
@@ -262,20 +284,20 @@ impl Forwarder {
                 Ok(self.stale(&expired, question))
             }
             Some(outcome) => outcome,
-            None => flight.outcome().await,
+            None => waiter.outcome().await,
         }
     }
 
     fn stale(&self, answer: &Answer, question: &Question) -> Resolved {
-        self.tally.count(Event::Stale);
+        self.counters.count(Event::Stale);
         let message = whole(answer, Age::Stale, false, question);
         Resolved { message, from: ReplySource::Cache(CacheState::Expired) }
     }
 
     /// Asks, whoever goes on waiting.
-    fn launch(self: &Arc<Self>, question: Question, choice: Choice, client: Option<Asker>, landing: Landing) {
+    fn launch(self: &Arc<Self>, question: Question, choice: Choice, client: Option<Asker>, leader: Leader) {
         let forwarder = self.clone();
-        tokio::spawn(async move { forwarder.carry_out(&question, &choice, client, landing).await });
+        tokio::spawn(async move { forwarder.carry_out(&question, &choice, client, leader).await });
     }
 
     /// Asks, and takes note of the outcome before it is given out: who comes later finds it. No `async fn`, whose future has
@@ -286,23 +308,23 @@ impl Forwarder {
         question: &'q Question,
         choice: &'q Choice,
         client: Option<Asker>,
-        landing: Landing,
+        leader: Leader,
     ) -> impl Future<Output = Outcome> + Send + 'q {
         async move {
             let asking = match self.start(question, choice, client) {
                 Ok(asking) => asking,
                 Err(failure) => {
-                    landing.land(&Err(failure.clone()));
+                    leader.finish(&Err(failure.clone()));
                     return Err(failure);
                 }
             };
-            let asked = match landing.wait_for_late() {
+            let asked = match leader.wait_for_late() {
                 None => asking.await,
                 // Rare, and so in memory of its own.
-                Some(flight) => match Box::pin(ask_beside(flight, asking)).await {
+                Some(waiter) => match Box::pin(ask_beside(waiter, asking)).await {
                     Ok(asked) => asked,
                     Err(outcome) => {
-                        landing.land(&outcome);
+                        leader.finish(&outcome);
                         return outcome;
                     }
                 },
@@ -311,22 +333,22 @@ impl Forwarder {
             let clamp = settings.rules.clamp;
             let outcome = asked.outcome.map(|mut reply| {
                 // The first to ask hears of no other TTLs than those who come later (answers.md F8).
-                clamp.apply(&mut reply.message);
+                clamp.apply(Arc::make_mut(&mut reply.message));
                 Resolved::from(reply)
             });
-            self.note(landing.key().borrowed(), question, choice, &outcome);
+            self.note(leader.key().borrowed(), question, choice, &outcome);
             if let Some(late) = asked.late
-                && let Some(lingering) = self.flights.linger(&landing, settings.in_flight)
+                && let Some(lingering) = self.in_flight.linger(&leader, settings.in_flight)
             {
                 self.wait_for_late(late, choice.clone(), lingering);
             }
-            landing.land(&outcome);
+            leader.finish(&outcome);
             outcome
         }
     }
 
     /// Keeps the answer that comes after the deadline, and gives it to those who have asked again meanwhile (answers.md F6).
-    fn wait_for_late(self: &Arc<Self>, mut late: Late, choice: Choice, mut lingering: Lingering) {
+    fn wait_for_late(self: &Arc<Self>, mut late: Late, choice: Choice, mut lingering: LateWait) {
         let forwarder = self.clone();
         tokio::spawn(async move {
             let answer = tokio::select! {
@@ -335,10 +357,10 @@ impl Forwarder {
                 () = lingering.displaced() => None,
             };
             if let Some(mut reply) = answer {
-                forwarder.settings.load().rules.clamp.apply(&mut reply.message);
+                forwarder.settings.load().rules.clamp.apply(Arc::make_mut(&mut reply.message));
                 let outcome = Ok(Resolved::from(reply));
                 forwarder.note(lingering.key().borrowed(), late.question(), &choice, &outcome);
-                lingering.land(&outcome);
+                lingering.finish(&outcome);
             }
         });
     }
@@ -380,25 +402,37 @@ impl Forwarder {
             return;
         }
         let most = self.settings.load().in_flight;
-        if let Some(landing) = self.flights.prefetch(key.to_key(), most) {
-            self.tally.count(Event::Prefetched);
-            self.launch(question, choice.clone(), None, landing);
+        if let Some(leader) = self.in_flight.prefetch(key, most) {
+            self.counters.count(Event::Prefetched);
+            self.launch(question, choice.clone(), None, leader);
         }
+    }
+
+    /// The first `limit` entries of the cache by name, of those whose names (lower-cased wire form) are wanted; and how many
+    /// are wanted in all.
+    pub fn cache_entries(&self, limit: usize, is_wanted: impl Fn(&[u8]) -> bool) -> (Vec<CacheEntry>, usize) {
+        self.cache.entries(limit, is_wanted, self.clock.now())
+    }
+
+    /// Takes the entries out of the cache whose names (lower-cased wire form) are wanted out, and gives how many went. A
+    /// question that is being asked is not one of them: its answer is kept when it comes.
+    pub fn flush_cache(&self, is_wanted: impl Fn(&[u8]) -> bool) -> usize {
+        self.cache.flush(is_wanted)
     }
 
     /// What was done and is there, as plain values.
     pub fn counters(&self) -> Counters {
         let (entries, bytes) = self.cache.size();
-        Counters { entries, bytes, in_flight: self.flights.count(), ..self.tally.sums() }
+        Counters { entries, bytes, in_flight: self.in_flight.count(), ..self.counters.sums() }
     }
 
     /// Takes note of a reply as if the question had been asked. For the fuzz target, whose upstream has no socket.
     #[doc(hidden)]
     pub fn take_reply(&self, question: &Question, choice: &Choice, reply: Vec<u8>) {
-        let name = question.name().to_ascii_lowercase();
-        if let Some(key) = key(&name, &question.question, question.flags, question.dnssec_ok, choice) {
-            let reply = ask::Reply { message: reply, server: 0 };
-            self.note(key, question, choice, &Ok(reply.into()));
+        if let Some(kind) = kind(&question.question, question.flags, question.dnssec_ok) {
+            let name = lower_case(question.name());
+            let reply = Reply { message: reply.into(), server: 0 };
+            self.note(self.cache.key(&name, kind, &choice.servers), question, choice, &Ok(reply.into()));
         }
     }
 
@@ -410,7 +444,7 @@ impl Forwarder {
 }
 
 /// The message that an upstream would have sent: answer, TTLs, extended errors.
-fn whole(answer: &Answer, age: Age, authenticated: bool, question: &Question) -> Arc<Vec<u8>> {
+fn whole(answer: &Answer, age: Age, authenticated: bool, question: &Question) -> Arc<[u8]> {
     let mut out = vec![0; usize::from(u16::MAX)];
     let asked = Asked {
         id: 0,
@@ -421,9 +455,7 @@ fn whole(answer: &Answer, age: Age, authenticated: bool, question: &Question) ->
         aliases: &[],
     };
     let len = answer.write(age, authenticated, &asked, &mut out).unwrap_or(0);
-    out.truncate(len);
-    out.shrink_to_fit();
-    Arc::new(out)
+    out[..len].into()
 }
 
 /// The response code of a reply that says that the server cannot help.
@@ -437,28 +469,26 @@ fn given(reply: Resolved, authenticated: bool) -> Resolved {
     if authenticated { reply } else { Resolved { message: without_ad(reply.message), ..reply } }
 }
 
-impl From<ask::Reply> for Resolved {
-    fn from(reply: ask::Reply) -> Resolved {
-        Resolved { message: Arc::new(reply.message), from: ReplySource::Upstream(reply.server) }
+impl From<Reply> for Resolved {
+    fn from(reply: Reply) -> Resolved {
+        Resolved { message: reply.message, from: ReplySource::Upstream(reply.server) }
     }
 }
 
 /// The reply with AD=0.
-fn without_ad(reply: Arc<Vec<u8>>) -> Arc<Vec<u8>> {
+fn without_ad(mut reply: Arc<[u8]>) -> Arc<[u8]> {
     let has_ad = reply.len() >= HEADER && reply[3] & flag::AD as u8 != 0;
-    if !has_ad {
-        return reply;
+    if has_ad {
+        Arc::make_mut(&mut reply)[3] &= !(flag::AD as u8);
     }
-    let mut reply = Arc::unwrap_or_clone(reply);
-    reply[3] &= !(flag::AD as u8);
-    Arc::new(reply)
+    reply
 }
 
 /// Asks while somebody else still waits for an answer to the same question. The error is the outcome if that comes first.
-async fn ask_beside(mut flight: Flight, asking: impl Future<Output = ask::Asked>) -> Result<ask::Asked, Outcome> {
+async fn ask_beside(mut waiter: Waiter, asking: impl Future<Output = QueryOutcome>) -> Result<QueryOutcome, Outcome> {
     tokio::select! {
         biased;
-        outcome = flight.outcome() => Err(outcome),
+        outcome = waiter.outcome() => Err(outcome),
         asked = asking => Ok(asked),
     }
 }

@@ -10,7 +10,7 @@ use crate::table::{Network, Snapshot};
 
 use super::host::HostView;
 
-/// A place where a network's clients ask: a socket's address and the network that it belongs to.
+/// Where a network's clients send their queries: a socket's address, and the network that it serves.
 #[derive(Debug)]
 pub struct Listener {
     network: Arc<Network>,
@@ -58,7 +58,7 @@ impl Listener {
         }
     }
 
-    /// The same listener, for one endpoint of the network alone: whatever address a query comes from, that endpoint asks. For
+    /// The same listener, for one endpoint alone: whatever its source address, a query counts as that endpoint's. For
     /// a socket inside a container's own network namespace, as Docker's at 127.0.0.11. While the network has no endpoint of
     /// this id, everybody is refused.
     pub fn of_endpoint(mut self, id: impl Into<Box<str>>) -> Listener {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::table::{Attachment, EndpointState, Found, Matched};
+use crate::table::{Attachment, EndpointState, Found, Health, Matched};
 use crate::wire::message::Header;
 use crate::wire::{Query, message, rcode, rtype};
 
@@ -259,7 +259,12 @@ impl Trace for Recorder {
                     entry.serving(seat.snapshot().settings()).map(|owner| owner.endpoint().id()).collect();
                 let describe = |endpoint: &crate::table::Endpoint| match endpoint.id() {
                     id if serving.contains(&id) => id.to_owned(),
+                    id if endpoint.is_lost() => format!("{id} (its host is not reachable)"),
+                    id if endpoint.is_running() && endpoint.is_closed() => format!("{id} (publishes no port)"),
                     id if endpoint.state() == EndpointState::Starting => format!("{id} (starting)"),
+                    id if endpoint.is_running() && endpoint.health() == Health::Healthy => {
+                        format!("{id} (on another host)")
+                    }
                     id if endpoint.is_running() => format!("{id} (unhealthy)"),
                     id => format!("{id} (not running)"),
                 };

@@ -35,19 +35,19 @@ pub use view::{UpstreamLists, UpstreamScope};
 // Not boxed: a question whose answer is in the forwarder's cache is to cost no allocation.
 #[allow(clippy::large_enum_variant)]
 pub enum Verdict<'p> {
-    /// Send the first so many octets of the buffer.
+    /// Send this many octets from the start of the buffer.
     Reply(usize),
     /// Ask upstream; nothing was written.
     Forward(Forward<'p>),
-    /// Do not answer yet; nothing was written. The name is that of an endpoint that is about to run (answers.md N11): decide
-    /// on the same packet again when the network has changed, and for the last time, with [`Client::without_hold`], when
-    /// this time is over. Only networks with a [`hold`](crate::table::Settings::hold) give it.
+    /// Do not answer yet; nothing was written. The name is that of an endpoint that is about to start (answers.md N11): decide
+    /// on the same packet again when the network has changed, and one last time, with [`Client::without_hold`], when
+    /// this time has passed. Only networks with a [`hold`](crate::table::Settings::hold) cause it.
     Hold(std::time::Duration),
     /// Stay silent (answers.md P1).
     Ignore,
 }
 
-/// A question for the rest of the DNS, with what its reply needs.
+/// A query to forward, with what is needed to write its reply.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Forward<'p> {
@@ -92,11 +92,11 @@ impl Forward<'_> {
         writer.finish(rcode::NXDOMAIN)
     }
 
-    /// The query to send upstream, with an ID that nobody can guess.
+    /// The query to send upstream. `id` must be hard to guess.
     pub fn upstream_query(&self, id: u16) -> Vec<u8> {
         let question = self.upstream_question();
         let dnssec_ok = self.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
-        relay::upstream_query(id, &question, self.query.header().flags, Some(dnssec_ok))
+        relay::upstream_query(id, &question, self.query.header().flags, Some(dnssec_ok)).into_vec()
     }
 
     /// Writes the reply for the client, made of the upstream's reply to [`upstream_query`](Forward::upstream_query): our header
@@ -193,7 +193,7 @@ impl Responder {
         Responder { options, hosts: None, rotation: Rotation::default() }
     }
 
-    /// The same responder, which answers these names to whoever may forward, after those of the client's networks: the host's
+    /// The same responder, which also answers these names, after those of the client's networks, if it may forward: the host's
     /// /etc/hosts (answers.md N13).
     #[must_use]
     pub fn with_hosts(mut self, hosts: Option<std::sync::Arc<crate::table::Snapshot>>) -> Responder {
@@ -207,7 +207,7 @@ impl Responder {
         self.decide(packet, Query::parse, client, out, &mut ())
     }
 
-    /// The same, and what it was about and which rule decided, which costs a few instructions.
+    /// As [`respond`](Responder::respond), and also says which rule decided on what type of query. Costs a few instructions.
     pub fn respond_noting<'p>(
         &mut self,
         packet: &'p [u8],

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The rule that decided on a query. `Display` gives its letter.
+/// The rule that decided on a query. `Display` gives its letter and number, such as `N5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -63,7 +63,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// Its letter in docs/answers.md.
+    /// Its letter and number in docs/answers.md, such as `N5`.
     pub fn letter(self) -> &'static str {
         match self {
             Rule::P1 => "P1",

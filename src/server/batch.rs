@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg, sendto};
 use tracing::debug;
 
 /// Datagrams a batch.
@@ -21,6 +21,8 @@ pub(super) struct Batch {
     /// One behind the other, each of `reply_size` octets.
     replies: Vec<u8>,
     reply_size: usize,
+    /// Datagrams that came last time; as many as can if there may have been more.
+    last: usize,
     /// Length and sender of each datagram that was received.
     received: Vec<(usize, SockaddrStorage)>,
     /// Length of each reply, and its receiver.
@@ -43,6 +45,7 @@ impl Batch {
             queries: zeroed(),
             replies: vec![0; reply_size * BATCH],
             reply_size,
+            last: BATCH,
             received: Vec::with_capacity(BATCH),
             lengths: [0; BATCH],
             receivers: [None; BATCH],
@@ -57,18 +60,20 @@ impl Batch {
         self.reply_size
     }
 
-    /// Receives what is there, at most a batch, and gives the number of datagrams.
-    pub(super) fn receive(&mut self, socket: &impl AsRawFd, is_v6: bool) -> io::Result<usize> {
-        let headers = if is_v6 { &mut self.receive_v6 } else { &mut self.receive_v4 };
-        let mut buffers = self.queries.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
-        let datagrams = recvmmsg(socket.as_raw_fd(), headers, buffers.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
-        self.received.clear();
-        for datagram in datagrams {
-            // A datagram without a sender cannot be answered. Its place is kept, so that places stay those of buffers.
-            let nobody = || SockaddrStorage::from(SocketAddr::from(([0, 0, 0, 0], 0)));
-            self.received.push((datagram.bytes, datagram.address.unwrap_or_else(nobody)));
-        }
-        Ok(self.received.len())
+    /// Receives what is there, at most a batch, and gives the number of datagrams, and whether there may be more of them.
+    ///
+    /// Where few come at a time it makes ready for few: else most of the work would be for those that do not come.
+    pub(super) fn receive(&mut self, socket: &impl AsRawFd, is_v6: bool) -> io::Result<(usize, bool)> {
+        let Batch { queries, received, receive_v4, receive_v6, .. } = self;
+        let headers = if is_v6 { receive_v6 } else { receive_v4 };
+        let is_full = match self.last {
+            ..=1 => receive_up_to::<2>(socket, queries, headers, received)?,
+            ..=4 => receive_up_to::<8>(socket, queries, headers, received)?,
+            _ => receive_up_to::<BATCH>(socket, queries, headers, received)?,
+        };
+        let count = self.received.len();
+        self.last = if is_full { BATCH } else { count };
+        Ok((count, is_full))
     }
 
     /// Lets `answer` write the reply to each datagram that was received: it gets the datagram's place in the batch,
@@ -94,6 +99,19 @@ impl Batch {
     /// be sent to its receiver is passed over: others wait behind it.
     pub(super) fn send(&mut self, socket: &impl AsRawFd, unsent: &mut Unsent) -> io::Result<()> {
         while unsent.start < unsent.end {
+            if let Some(receiver) = self.receivers[unsent.start].filter(|_| unsent.len() == 1) {
+                let reply = &self.replies[unsent.start * self.reply_size..][..self.lengths[unsent.start]];
+                match sendto(socket.as_raw_fd(), reply, &receiver, MsgFlags::MSG_DONTWAIT) {
+                    Ok(_) => unsent.start += 1,
+                    Err(Errno::EAGAIN) => return Err(io::ErrorKind::WouldBlock.into()),
+                    Err(Errno::EINTR) => {}
+                    Err(error) => {
+                        debug!(error = %error, "a reply could not be sent");
+                        unsent.start += 1;
+                    }
+                }
+                continue;
+            }
             let mut buffers = [[IoSlice::new(&[])]; BATCH];
             for index in unsent.clone() {
                 buffers[index] = [IoSlice::new(&self.replies[index * self.reply_size..][..self.lengths[index]])];
@@ -130,6 +148,101 @@ impl Batch {
         let receiver = socket_addr(self.receivers[index].as_ref()?)?;
         Some((receiver, &self.replies[index * self.reply_size..][..self.lengths[index]]))
     }
+}
+
+/// Replies to be sent together, one behind the other.
+#[derive(Debug, Default)]
+pub(super) struct Others {
+    octets: Vec<u8>,
+    replies: Vec<(Range<usize>, SocketAddr)>,
+}
+
+impl Others {
+    /// Adds one.
+    pub(super) fn push(&mut self, reply: &[u8], receiver: SocketAddr) {
+        let start = self.octets.len();
+        self.octets.extend_from_slice(reply);
+        self.replies.push((start..self.octets.len(), receiver));
+    }
+
+    /// True if there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.replies.is_empty()
+    }
+
+    /// Octets of them.
+    pub(super) fn len(&self) -> usize {
+        self.octets.len()
+    }
+
+    /// Forgets all of them, and keeps their memory for the next.
+    pub(super) fn clear(&mut self) {
+        self.octets.clear();
+        self.replies.clear();
+    }
+
+    /// The reply and its receiver, if it is the only one.
+    pub(super) fn only(&self) -> Option<(&[u8], SocketAddr)> {
+        match &self.replies[..] {
+            [(range, receiver)] => Some((self.octets(range), *receiver)),
+            _ => None,
+        }
+    }
+
+    fn octets(&self, range: &Range<usize>) -> &[u8] {
+        &self.octets[range.clone()]
+    }
+}
+
+/// Sends replies together, and gives those that the socket has no room for to `left`.
+pub(super) fn send_others(socket: &impl AsRawFd, others: &Others, mut left: impl FnMut(&[u8], SocketAddr)) {
+    let mut headers = MultiHeaders::preallocate(BATCH.min(others.replies.len()), None);
+    let mut replies = &others.replies[..];
+    while !replies.is_empty() {
+        let some = &replies[..replies.len().min(BATCH)];
+        let (mut buffers, mut receivers) = ([[IoSlice::new(&[])]; BATCH], [None; BATCH]);
+        for (index, (range, receiver)) in some.iter().enumerate() {
+            buffers[index] = [IoSlice::new(others.octets(range))];
+            receivers[index] = Some(SockaddrStorage::from(*receiver));
+        }
+        let (buffers, receivers) = (&buffers[..some.len()], &receivers[..some.len()]);
+        let result = sendmmsg(socket.as_raw_fd(), &mut headers, buffers, receivers, [], MsgFlags::MSG_DONTWAIT);
+        let done = match result {
+            Ok(sent) => sent.count().max(1),
+            Err(Errno::EINTR) => 0,
+            Err(Errno::EAGAIN) => {
+                // It goes another way or nowhere, and those behind it are tried as before.
+                let (range, receiver) = &some[0];
+                left(others.octets(range), *receiver);
+                1
+            }
+            Err(error) => {
+                debug!(error = %error, "a reply could not be sent");
+                1
+            }
+        };
+        replies = &replies[done..];
+    }
+}
+
+/// Receives at most so many. True if so many came, so that there may be more: a receive that is not full has found the socket
+/// empty.
+fn receive_up_to<const MOST: usize>(
+    socket: &impl AsRawFd,
+    queries: &mut [[u8; QUERY]; BATCH],
+    headers: &mut MultiHeaders<SockaddrStorage>,
+    received: &mut Vec<(usize, SockaddrStorage)>,
+) -> io::Result<bool> {
+    let Some(queries) = queries.first_chunk_mut::<MOST>() else { return Ok(false) };
+    let mut buffers = queries.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+    let datagrams = recvmmsg(socket.as_raw_fd(), headers, buffers.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
+    received.clear();
+    for datagram in datagrams {
+        // A datagram without a sender cannot be answered. Its place is kept, so that places stay those of buffers.
+        let nobody = || SockaddrStorage::from(SocketAddr::from(([0, 0, 0, 0], 0)));
+        received.push((datagram.bytes, datagram.address.unwrap_or_else(nobody)));
+    }
+    Ok(received.len() == MOST)
 }
 
 /// Buffers that are made where they stay: they are too large for the stack.

@@ -17,7 +17,7 @@ use crate::settings::{Limits, ServerSettings};
 /// More workers than this are started only if they are asked for.
 const DEFAULT_WORKERS: usize = 4;
 
-/// Collects what a [`Server`] is started with. Everything has a default.
+/// Configures a [`Server`] and starts it. Every setting has a default.
 #[derive(Debug, Default)]
 pub struct ServerBuilder {
     port: Option<u16>,
@@ -39,7 +39,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets the number of worker threads, at least 1; unless said otherwise the machine's cores, at most 4.
+    /// Sets the number of worker threads, at least 1. Default: one per core, at most 4.
     pub fn workers(mut self, workers: usize) -> ServerBuilder {
         self.workers = Some(workers.max(1));
         self
@@ -57,7 +57,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how long a question may wait for its upstreams in all; 4 seconds unless said otherwise.
+    /// Sets how long a query may wait for its upstreams in all. Default: 4 seconds.
     pub fn forward_timeout(mut self, timeout: Duration) -> ServerBuilder {
         self.forward.timeout = timeout;
         self

@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// Changes a network in one step, as [`Network::change`] does; the sockets follow its listen addresses. When this returns,
-    /// nothing listens at those that went, and those that came are listening, or are tried again.
+    /// nothing listens on the removed addresses, and the new ones are listening or being retried.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -145,7 +145,7 @@ impl Server {
 
     /// Adds these networks, or replaces those of the same names in one step each, and removes the networks that are named in
     /// `removed`. All others are not touched and cost nothing. A name in `removed` that there is no network of, or that one
-    /// of `networks` has, is passed over.
+    /// of `networks` has, is ignored.
     ///
     /// Sockets whose addresses stay are kept, also when an address goes from one network to another in the same update.
     ///

@@ -35,7 +35,7 @@ const RCODES: usize = rcode::REFUSED as usize + 1;
 const CODES: usize = RCODES + 2;
 const CELLS: usize = CODES * Origin::ALL.len();
 
-/// The bounds of the buckets of durations: 250 µs, and each twice the one before.
+/// How many bounds the buckets of durations have: 250 µs, then each twice the one before.
 pub const DURATION_BUCKETS: usize = 16;
 /// The bounds of the buckets of sizes, octets.
 pub const SIZE_BOUNDS: [u16; 14] = [0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16_000, 32_000, 48_000, 64_000];

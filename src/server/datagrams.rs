@@ -17,9 +17,9 @@ use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -27,11 +27,15 @@ use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tracing::{debug, warn};
 
+use super::batch::{Others, send_others};
 use super::rate::OncePerMinute;
 use super::{neighbors, socket};
 
 /// The pause after a second socket could not be made.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Octets of replies that wait for the end of a turn: beyond this they are sent at once.
+const MAX_OUTBOX: usize = 64 * 1024;
 
 /// Receivers that are remembered.
 const MAX_KNOWN: usize = 1024;
@@ -44,6 +48,17 @@ pub(super) struct Datagrams {
     is_here: bool,
     second: Mutex<Second>,
     has_strays: AtomicBool,
+    outbox: Mutex<Outbox>,
+}
+
+/// Replies that are sent together at the end of the turn in which they were made.
+#[derive(Debug, Default)]
+struct Outbox {
+    replies: Others,
+    /// Memory for the next ones, while those are sent.
+    spare: Others,
+    /// Who sends them, while somebody serves the socket.
+    sender: Option<Waker>,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +80,13 @@ impl Datagrams {
     pub(super) fn new(socket: UdpSocket, is_here: bool) -> io::Result<Datagrams> {
         socket.set_nonblocking(true)?;
         let socket = watched(socket)?;
-        Ok(Datagrams { socket, is_here, second: Mutex::default(), has_strays: AtomicBool::new(false) })
+        Ok(Datagrams {
+            socket,
+            is_here,
+            second: Mutex::default(),
+            has_strays: AtomicBool::new(false),
+            outbox: Mutex::default(),
+        })
     }
 
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -80,6 +101,58 @@ impl Datagrams {
     /// Sends a reply. False if there is no room for it now: it is to be dropped.
     pub(super) fn send(&self, reply: &[u8], receiver: SocketAddr) -> bool {
         send(self.socket.get_ref(), reply, receiver) || self.send_aside(reply, receiver)
+    }
+
+    /// Sends a reply at the end of this turn of the runtime's loop, together with others; at once if nobody serves the socket
+    /// any more. False if there is no room for it now: it is to be dropped.
+    pub(super) fn send_soon(&self, reply: &[u8], receiver: SocketAddr) -> bool {
+        let mut outbox = super::lock(&self.outbox);
+        if outbox.sender.is_none() || outbox.replies.len() >= MAX_OUTBOX {
+            drop(outbox);
+            return self.send(reply, receiver);
+        }
+        let is_first = outbox.replies.is_empty();
+        outbox.replies.push(reply, receiver);
+        // All that is woken by what the kernel has told comes before it.
+        if is_first && let Some(sender) = &outbox.sender {
+            sender.wake_by_ref();
+        }
+        true
+    }
+
+    /// Sends what [`send_soon`](Datagrams::send_soon) was given, and gives what there is no room for to `drop_reply`. Until the
+    /// next call `sender` is told when there is more.
+    pub(super) fn send_outbox(&self, sender: &Waker, drop_reply: impl FnMut()) {
+        let mut outbox = super::lock(&self.outbox);
+        outbox.sender.get_or_insert_with(|| sender.clone()).clone_from(sender);
+        if !outbox.replies.is_empty() {
+            self.send_all(outbox, drop_reply);
+        }
+    }
+
+    /// Sends the same, for the last time: from here on replies are sent at once.
+    pub(super) fn close_outbox(&self, drop_reply: impl FnMut()) {
+        let mut outbox = super::lock(&self.outbox);
+        outbox.sender = None;
+        self.send_all(outbox, drop_reply);
+    }
+
+    fn send_all(&self, mut outbox: MutexGuard<'_, Outbox>, mut drop_reply: impl FnMut()) {
+        let spare = std::mem::take(&mut outbox.spare);
+        let mut replies = std::mem::replace(&mut outbox.replies, spare);
+        drop(outbox);
+        let mut left = |reply: &[u8], receiver| {
+            if !self.send_aside(reply, receiver) {
+                drop_reply();
+            }
+        };
+        match replies.only() {
+            Some((reply, receiver)) if send(self.socket.get_ref(), reply, receiver) => {}
+            Some((reply, receiver)) => left(reply, receiver),
+            None => send_others(self, &replies, left),
+        }
+        replies.clear();
+        super::lock(&self.outbox).spare = replies;
     }
 
     /// Sends a reply that the socket has no room for by the other one, if the way to its receiver is known. False if not: it

@@ -62,22 +62,43 @@ impl Exchange {
 
     /// The reply for the client; `None` where it is to hear nothing.
     pub(super) async fn reply(&self, forwarder: &Arc<Forwarder>) -> Option<Vec<u8>> {
+        let resolved = self.resolve(forwarder).await;
+        let mut out = Vec::new();
+        self.write(forwarder, resolved, &mut out).then_some(out)
+    }
+
+    /// Asks.
+    pub(super) fn resolve(
+        &self,
+        forwarder: &Arc<Forwarder>,
+    ) -> impl Future<Output = Result<Resolved, forward::Failure>> + Send {
         let client = Asker::new(ClientKey::of(self.client).number());
-        let resolved = forwarder.resolve_here(&self.question, &self.choice, client).await;
+        forwarder.resolve_here(&self.question, &self.choice, client)
+    }
+
+    /// Writes the reply for the client into `out`, which is emptied first. False where it is to hear nothing.
+    pub(super) fn write(
+        &self,
+        forwarder: &Forwarder,
+        resolved: Result<Resolved, forward::Failure>,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let (origin, upstream) = self.origin_of(&resolved);
-        let reply = match resolved {
+        let is_reply = match resolved {
             Ok(resolved) => {
-                let mut out = Vec::new();
-                Some(match relay(&resolved.message, &self.asked(), &mut out) {
-                    Ok(()) => out,
-                    Err(_) => self.fail(rcode::SERVFAIL, ede::NETWORK_ERROR, "malformed upstream reply"),
-                })
+                if relay(&resolved.message, &self.asked(), out).is_err() {
+                    self.fail(rcode::SERVFAIL, ede::NETWORK_ERROR, "malformed upstream reply", out);
+                }
+                true
             }
-            Err(failure) if forwarder.keeps_silent(&failure) => None,
-            Err(failure) => Some(self.fail(failure.rcode, failure.ede, &failure.text)),
+            Err(failure) if forwarder.keeps_silent(&failure) => false,
+            Err(failure) => {
+                self.fail(failure.rcode, failure.ede, &failure.text, out);
+                true
+            }
         };
-        self.kept.tell(reply.as_deref(), origin, upstream);
-        reply
+        self.kept.tell(is_reply.then_some(&out[..]), origin, upstream);
+        is_reply
     }
 
     /// Where a reply is from, and which upstream gave it.
@@ -102,7 +123,10 @@ impl Exchange {
                 out.truncate(len);
                 (out, Origin::Stale)
             }
-            None => (self.fail(rcode::SERVFAIL, ede::OTHER, TOO_MANY), Origin::Refused),
+            None => {
+                self.fail(rcode::SERVFAIL, ede::OTHER, TOO_MANY, &mut out);
+                (out, Origin::Refused)
+            }
         };
         self.kept.tell(Some(&reply), origin, None);
         reply
@@ -123,12 +147,12 @@ impl Exchange {
         }
     }
 
-    fn fail(&self, rcode: u16, code: u16, text: &str) -> Vec<u8> {
-        let mut out = vec![0; usize::from(reply::UDP_SIZE)];
+    fn fail(&self, rcode: u16, code: u16, text: &str, out: &mut Vec<u8>) {
+        out.clear();
+        out.resize(reply::UDP_SIZE.into(), 0);
         let failure = FailureReply { rcode, flags: flag::RA, error: Some((code, text)) };
         let len =
-            reply::write_failure(&mut out, &self.header, self.asked_question(), self.edns.clone(), self.limit, failure);
+            reply::write_failure(out, &self.header, self.asked_question(), self.edns.clone(), self.limit, failure);
         out.truncate(len);
-        out
     }
 }

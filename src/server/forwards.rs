@@ -3,16 +3,21 @@
 //! The places are shared in two steps, first between networks, then between the clients of a network. When all are taken, a
 //! network that has fewer than another one takes a place from the network that has most, at once; so does a client of its
 //! network. So a network whose clients ask for names that nobody answers starves itself alone, and so does a client.
+//!
+//! A query takes a place and gives it back without memory of its own: places, and what is counted of clients and networks,
+//! are kept for the next one.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{Hash, Hasher};
+use std::collections::{BTreeSet, HashMap};
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
-use tokio::sync::{Notify, oneshot};
+use slab::Slab;
+use tokio::sync::Notify;
 
 use crate::table::Network;
 
@@ -24,6 +29,8 @@ use crate::settings::Limits;
 const MIN_WAIT: Duration = Duration::from_secs(1);
 /// Queries that gave way and whose answers are still waited for, for the cache and for others that asked the same.
 const MAX_LINGERING: usize = 64;
+/// Shares of clients that have no query any more, beside those that have.
+const MAX_IDLE_SHARES: usize = 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -40,56 +47,63 @@ struct State {
     count: usize,
     /// Sockets that these queries may need.
     sockets: usize,
-    clients: HashMap<ClientKey, usize, RandomState>,
-    networks: HashMap<NetworkKey, NetworkShare, RandomState>,
+    queries: Slab<Waiting>,
+    shares: Slab<Share>,
+    networks: Slab<NetworkTotal>,
+    /// Queries of each client on all networks.
+    clients: Slab<usize>,
+    share_of: HashMap<(NetworkKey, ClientKey), usize, RandomState>,
+    network_of: HashMap<NetworkKey, usize, RandomState>,
+    client_of: HashMap<ClientKey, usize, RandomState>,
     /// Numbers queries in the order in which they came.
     next: u64,
     hit: LimitsHit,
 }
 
-/// What one network's clients have.
-#[derive(Debug, Default)]
-struct NetworkShare {
+/// A network, compared by identity: by its address, which no other one has as long as it has queries here.
+type NetworkKey = usize;
+
+/// What a network's clients have.
+#[derive(Debug)]
+struct NetworkTotal {
     count: usize,
-    clients: HashMap<ClientKey, BTreeMap<u64, Waiting>, RandomState>,
-    /// The clients by how many queries they have here; of those that have as many, the one with the oldest query is last.
-    by_count: BTreeSet<(usize, Reverse<u64>, ClientKey)>,
+    /// Its shares by how many queries they have; of those that have as many, the one with the oldest query is last. Kept from
+    /// the first time that one has to give way, for as long as there are queries.
+    by_count: Option<BTreeSet<(usize, Reverse<u64>, usize)>>,
+}
+
+/// What one client has on one network: a list, from the oldest query to the newest.
+#[derive(Debug)]
+struct Share {
+    network: usize,
+    client: usize,
+    count: usize,
+    oldest: Option<usize>,
+    newest: Option<usize>,
 }
 
 /// One query.
 #[derive(Debug)]
 struct Waiting {
+    /// Keeps the address from becoming another network's.
+    _network: Arc<Network>,
+    share: usize,
+    number: u64,
     since: Instant,
     sockets: usize,
-    give_way: oneshot::Sender<()>,
-}
-
-/// A network, compared by identity.
-#[derive(Debug, Clone)]
-struct NetworkKey(Arc<Network>);
-
-impl PartialEq for NetworkKey {
-    fn eq(&self, other: &NetworkKey) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
-impl Eq for NetworkKey {}
-
-impl Hash for NetworkKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        Arc::as_ptr(&self.0).hash(state);
-    }
+    older: Option<usize>,
+    newer: Option<usize>,
+    /// It had to give way, and is in no list any more.
+    is_displaced: bool,
+    /// Told when that happens.
+    waker: Option<Waker>,
 }
 
 /// The place of one query among those that wait; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
     forwards: Arc<Forwards>,
-    network: NetworkKey,
-    client: ClientKey,
-    number: u64,
-    displaced: oneshot::Receiver<()>,
+    query: usize,
 }
 
 /// The right to wait for an answer that no client waits for any more.
@@ -111,24 +125,24 @@ impl Forwards {
         sockets: usize,
         limits: &Limits,
     ) -> Option<Permit> {
-        let network = NetworkKey(network.clone());
         let mut state = self.lock();
-        if state.clients.get(&client).copied().unwrap_or(0) >= limits.forwards_per_client {
+        let share = state.share(network, client);
+        let Share { network: of_network, client: of_client, .. } = state.shares[share];
+        if state.clients[of_client] >= limits.forwards_per_client {
             state.hit.forwards_per_client += 1;
             return None;
         }
         // Even one that needs more than there are is asked, when it is alone.
         let sockets = sockets.min(self.sockets);
         while state.count >= limits.forwards || state.sockets + sockets > self.sockets {
-            if state.make_room(&network, client).is_none() {
+            if state.make_room(of_network, share).is_none() {
                 state.hit.forwards += 1;
                 return None;
             }
             state.hit.forwards_displaced += 1;
         }
-        let (give_way, displaced) = oneshot::channel();
-        let number = state.add(&network, client, sockets, give_way);
-        Some(Permit { forwards: self.clone(), network, client, number, displaced })
+        let query = state.add(network, share, sockets);
+        Some(Permit { forwards: self.clone(), query })
     }
 
     /// Adds how often limits were reached.
@@ -169,101 +183,177 @@ impl Forwards {
 }
 
 impl State {
-    /// Lets one query give way to one of `client` in `network`. `None` if none has to.
-    fn make_room(&mut self, network: &NetworkKey, client: ClientKey) -> Option<()> {
-        let (largest, most) = self.networks.iter().max_by_key(|(_, share)| share.count)?;
-        let own = self.networks.get(network);
-        let (from, min_wait) = match own {
-            // Compared as they are afterwards, so that two that are even do not take from each other for ever.
-            _ if own.map_or(0, |share| share.count) + 1 < most.count => (largest.clone(), Duration::ZERO),
-            Some(share) => {
-                let has = share.clients.get(&client).map_or(0, BTreeMap::len);
-                (network.clone(), if has + 1 < share.most() { Duration::ZERO } else { MIN_WAIT })
-            }
-            None => (largest.clone(), MIN_WAIT),
+    /// What a client has on a network, if only nothing as yet.
+    fn share(&mut self, network: &Arc<Network>, client: ClientKey) -> usize {
+        let key = Arc::as_ptr(network) as NetworkKey;
+        if let Some(&share) = self.share_of.get(&(key, client)) {
+            return share;
+        }
+        if self.shares.len() >= self.count + MAX_IDLE_SHARES {
+            self.forget_idle();
+        }
+        let of_network = *self
+            .network_of
+            .entry(key)
+            .or_insert_with(|| self.networks.insert(NetworkTotal { count: 0, by_count: None }));
+        let of_client = *self.client_of.entry(client).or_insert_with(|| self.clients.insert(0));
+        let share = Share { network: of_network, client: of_client, count: 0, oldest: None, newest: None };
+        let share = self.shares.insert(share);
+        self.share_of.insert((key, client), share);
+        share
+    }
+
+    /// Forgets clients and networks that have no query.
+    fn forget_idle(&mut self) {
+        let State { shares, networks, clients, share_of, network_of, client_of, .. } = self;
+        share_of.retain(|_, share| shares[*share].count > 0);
+        network_of.retain(|_, network| networks[*network].count > 0);
+        client_of.retain(|_, client| clients[*client] > 0);
+        shares.retain(|_, share| share.count > 0);
+        networks.retain(|_, network| network.count > 0);
+        clients.retain(|_, count| *count > 0);
+    }
+
+    /// Lets one query give way to one of `client`, the share of a client of `network`. `None` if none has to.
+    fn make_room(&mut self, network: usize, client: usize) -> Option<()> {
+        let (largest, most) = self.networks.iter().max_by_key(|(_, network)| network.count)?;
+        let own = self.networks[network].count;
+        // Compared as they are afterwards, so that two that are even do not take from each other for ever.
+        let (from, min_wait) = if own + 1 < most.count {
+            (largest, Duration::ZERO)
+        } else if own > 0 {
+            let has = self.shares[client].count;
+            (network, if has + 1 < self.most_on(network) { Duration::ZERO } else { MIN_WAIT })
+        } else {
+            (largest, MIN_WAIT)
         };
-        let share = self.networks.get(&from)?;
-        let &(_, Reverse(number), client) = share.by_count.last()?;
-        if share.clients.get(&client)?.get(&number)?.since.elapsed() < min_wait {
+        let &(_, _, share) = self.by_count(from).last()?;
+        let oldest = self.shares[share].oldest?;
+        if self.queries[oldest].since.elapsed() < min_wait {
             return None;
         }
-        let displaced = self.remove(&from, client, number)?;
+        self.take_out(oldest);
+        let displaced = &mut self.queries[oldest];
+        displaced.is_displaced = true;
         // One that is just being answered needs no place any more either.
-        let _ = displaced.give_way.send(());
+        if let Some(waker) = displaced.waker.take() {
+            waker.wake();
+        }
         Some(())
     }
 
-    fn add(&mut self, network: &NetworkKey, client: ClientKey, sockets: usize, give_way: oneshot::Sender<()>) -> u64 {
-        self.next += 1;
-        self.count += 1;
-        self.sockets += sockets;
-        *self.clients.entry(client).or_default() += 1;
-        let share = self.networks.entry(network.clone()).or_default();
-        share.count += 1;
-        let waiting = Waiting { since: Instant::now(), sockets, give_way };
-        share.change(client, |own| own.insert(self.next, waiting));
-        self.next
+    /// How many queries the client of a network has that has most.
+    fn most_on(&mut self, network: usize) -> usize {
+        self.by_count(network).last().map_or(0, |&(count, ..)| count)
     }
 
-    /// Takes a query out; `None` if it gave way before.
-    fn remove(&mut self, network: &NetworkKey, client: ClientKey, number: u64) -> Option<Waiting> {
-        let share = self.networks.get_mut(network)?;
-        let waiting = share.change(client, |own| own.remove(&number))?;
-        share.count -= 1;
-        if share.count == 0 {
-            self.networks.remove(network);
+    /// A network's shares by how many queries they have.
+    fn by_count(&mut self, network: usize) -> &BTreeSet<(usize, Reverse<u64>, usize)> {
+        let State { networks, shares, queries, .. } = self;
+        networks[network].by_count.get_or_insert_with(|| {
+            let own = shares.iter().filter(|(_, share)| share.network == network);
+            own.filter_map(|(index, share)| rank(queries, index, share)).collect()
+        })
+    }
+
+    fn add(&mut self, network: &Arc<Network>, share: usize, sockets: usize) -> usize {
+        self.next += 1;
+        let (number, older) = (self.next, self.shares[share].newest);
+        let query = self.queries.insert(Waiting {
+            _network: network.clone(),
+            share,
+            number,
+            since: Instant::now(),
+            sockets,
+            older,
+            newer: None,
+            is_displaced: false,
+            waker: None,
+        });
+        if let Some(older) = older {
+            self.queries[older].newer = Some(query);
         }
-        if let Some(count) = self.clients.get_mut(&client) {
-            *count -= 1;
-            if *count == 0 {
-                self.clients.remove(&client);
+        self.change(share, 1, |share| {
+            share.newest = Some(query);
+            share.oldest.get_or_insert(query);
+        });
+        self.count += 1;
+        self.sockets += sockets;
+        query
+    }
+
+    /// Takes a query out of its client's list.
+    fn take_out(&mut self, query: usize) {
+        let Waiting { share, sockets, older, newer, .. } = self.queries[query];
+        if let Some(older) = older {
+            self.queries[older].newer = newer;
+        }
+        if let Some(newer) = newer {
+            self.queries[newer].older = older;
+        }
+        self.change(share, -1, |share| {
+            if share.oldest == Some(query) {
+                share.oldest = newer;
             }
-        }
+            if share.newest == Some(query) {
+                share.newest = older;
+            }
+        });
         self.count -= 1;
-        self.sockets -= waiting.sockets;
-        Some(waiting)
+        self.sockets -= sockets;
+    }
+
+    /// Changes what a client has on a network by one query, as the list says then.
+    fn change(&mut self, share: usize, by: isize, change: impl FnOnce(&mut Share)) {
+        let State { shares, networks, clients, queries, .. } = self;
+        let own = &mut shares[share];
+        let network = &mut networks[own.network];
+        if let (Some(by_count), Some(before)) = (&mut network.by_count, rank(queries, share, own)) {
+            by_count.remove(&before);
+        }
+        change(own);
+        for count in [&mut own.count, &mut network.count, &mut clients[own.client]] {
+            *count = count.saturating_add_signed(by);
+        }
+        if let (Some(by_count), Some(after)) = (&mut network.by_count, rank(queries, share, own)) {
+            by_count.insert(after);
+        }
+        if network.count == 0 {
+            network.by_count = None;
+        }
     }
 }
 
-impl NetworkShare {
-    /// How many queries the client has that has most.
-    fn most(&self) -> usize {
-        self.by_count.last().map_or(0, |&(count, ..)| count)
-    }
-
-    /// Changes what a client has here.
-    fn change<T>(&mut self, client: ClientKey, change: impl FnOnce(&mut BTreeMap<u64, Waiting>) -> T) -> T {
-        let place =
-            |own: &BTreeMap<u64, Waiting>| own.keys().next().map(|&oldest| (own.len(), Reverse(oldest), client));
-        let own = self.clients.entry(client).or_default();
-        let before = place(own);
-        let changed = change(own);
-        let after = place(own);
-        if own.is_empty() {
-            self.clients.remove(&client);
-        }
-        if let Some(before) = before {
-            self.by_count.remove(&before);
-        }
-        self.by_count.extend(after);
-        changed
-    }
+/// The place of a share among those of its network, if it has queries.
+fn rank(queries: &Slab<Waiting>, index: usize, share: &Share) -> Option<(usize, Reverse<u64>, usize)> {
+    share.oldest.map(|oldest| (share.count, Reverse(queries[oldest].number), index))
 }
 
 impl Permit {
     /// Waits until the query has to give way to another one.
-    pub(super) async fn displaced(&mut self) {
-        if (&mut self.displaced).await.is_err() {
-            // It was removed without being displaced, which only the drop of this permit does.
-            std::future::pending().await
-        }
+    pub(super) fn displaced(&mut self) -> impl Future<Output = ()> + Send {
+        poll_fn(|context| {
+            let mut state = self.forwards.lock();
+            let query = &mut state.queries[self.query];
+            if query.is_displaced {
+                return Poll::Ready(());
+            }
+            match &mut query.waker {
+                Some(waker) => waker.clone_from(context.waker()),
+                none => *none = Some(context.waker().clone()),
+            }
+            Poll::Pending
+        })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let mut state = self.forwards.lock();
-        state.remove(&self.network, self.client, self.number);
+        if !state.queries[self.query].is_displaced {
+            state.take_out(self.query);
+        }
+        state.queries.remove(self.query);
         if state.count == 0 {
             self.forwards.released.notify_waiters();
         }
@@ -298,23 +388,28 @@ mod tests {
     }
 
     fn is_displaced(permit: &mut Permit) -> bool {
-        permit.displaced.try_recv().is_ok()
+        permit.forwards.lock().queries[permit.query].is_displaced
     }
 
     /// Lets all queries that wait have waited for so much longer.
     fn age(forwards: &Forwards, by: Duration) {
-        for share in forwards.lock().networks.values_mut() {
-            let waiting = share.clients.values_mut().flat_map(BTreeMap::values_mut);
-            waiting.for_each(|waiting| waiting.since = waiting.since.checked_sub(by).unwrap());
+        for (_, waiting) in &mut forwards.lock().queries {
+            waiting.since = waiting.since.checked_sub(by).unwrap();
         }
     }
 
     fn assert_empty(forwards: &Forwards) {
         let state = forwards.lock();
+        assert_eq!((state.count, state.sockets, state.queries.len()), (0, 0, 0), "{state:?}");
         assert!(
-            (state.count, state.sockets) == (0, 0) && state.clients.is_empty() && state.networks.is_empty(),
+            state.shares.iter().all(|(_, share)| share.count == 0 && share.oldest.or(share.newest).is_none()),
             "{state:?}"
         );
+        assert!(
+            state.networks.iter().all(|(_, network)| network.count == 0 && network.by_count.is_none()),
+            "{state:?}"
+        );
+        assert!(state.clients.iter().all(|(_, count)| *count == 0), "{state:?}");
     }
 
     #[test]
@@ -410,8 +505,45 @@ mod tests {
         assert_eq!(other.each_mut().map(is_displaced), [true, false]);
         assert!(forwards.admit(&blog, client(8), 1, &limits).is_some(), "the one that has waited");
         assert!(is_displaced(&mut other[1]));
-        assert_eq!(forwards.lock().networks[&NetworkKey(shop.clone())].count, 2);
+        let state = forwards.lock();
+        assert_eq!(state.networks[state.network_of[&(Arc::as_ptr(&shop) as NetworkKey)]].count, 2);
+        drop(state);
         drop((greedy, other, third));
+        assert_empty(&forwards);
+    }
+
+    #[test]
+    fn clients_that_have_no_query_are_forgotten_in_time() {
+        let (forwards, shop, limits) = (forwards(), network("shop"), limits(8, 8));
+        let kept = forwards.admit(&shop, client(1), 1, &limits).unwrap();
+        for number in 0..3 * MAX_IDLE_SHARES as u32 {
+            let other = ClientKey::of(std::net::Ipv4Addr::from_bits(0x0b00_0000 + number).into());
+            drop(forwards.admit(&shop, other, 1, &limits).unwrap());
+            let state = forwards.lock();
+            let known = [state.share_of.len(), state.client_of.len(), state.shares.len(), state.clients.len()];
+            assert!(known.iter().all(|known| *known <= MAX_IDLE_SHARES + 2), "{known:?}");
+        }
+        let own = forwards.admit(&shop, client(1), 1, &limits).unwrap();
+        assert_eq!(forwards.count(), 2);
+        drop((kept, own));
+        assert_empty(&forwards);
+    }
+
+    #[tokio::test]
+    async fn a_query_that_has_to_give_way_is_told() {
+        let (forwards, shop, limits) = (forwards(), network("shop"), limits(2, 2));
+        let mut greedy = [(); 2].map(|()| forwards.admit(&shop, client(1), 1, &limits).unwrap());
+        let [first, second] = &mut greedy;
+        let displaced = async {
+            tokio::select! {
+                biased;
+                () = second.displaced() => panic!("the newer one"),
+                () = first.displaced() => {}
+            }
+        };
+        let other = async { forwards.admit(&shop, client(2), 1, &limits).unwrap() };
+        let ((), other) = tokio::join!(displaced, other);
+        drop((greedy, other));
         assert_empty(&forwards);
     }
 

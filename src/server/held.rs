@@ -78,7 +78,7 @@ impl Held {
                 out.truncate(len);
                 Look::Reply(Some(out))
             }
-            Outcome::Later(Later::Upstream(exchange)) => Look::Forward(exchange),
+            Outcome::Later(Later::Upstream(exchange)) => Look::Forward(Box::new(exchange)),
             Outcome::Later(Later::Start(_)) => Look::Wait,
             Outcome::Ignore => Look::Reply(None),
         }

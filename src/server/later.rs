@@ -1,7 +1,11 @@
 //! A query that is not answered at once.
 
+use std::cell::Cell;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
+
+use crate::forward::{Failure, Resolved};
 
 use super::client_key::ClientKey;
 use super::exchange::Exchange;
@@ -11,9 +15,10 @@ use super::slot::Slot;
 
 /// What a query waits for. It has a place among its client's waiting queries (answers.md L2).
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all wait for upstreams, and none is to take memory of its own")]
 pub(super) enum Later {
     /// An upstream's answer.
-    Upstream(Box<Exchange>),
+    Upstream(Exchange),
     /// The start of an endpoint.
     Start(Box<Held>),
 }
@@ -42,22 +47,40 @@ impl Later {
         self,
         slot: Arc<Slot>,
         mut permit: Permit,
-        deliver: impl FnOnce(&Slot, Vec<u8>) + Send,
+        deliver: impl FnOnce(&Slot, &[u8]) + Send,
     ) -> impl Future<Output = ()> + Send {
         async move {
-            // On the heap: a future that is moved to where it is pinned takes its place twice.
-            let mut reply = Box::pin(self.reply(&slot));
-            let given = tokio::select! {
+            let mut outcome = pin!(self.outcome(&slot));
+            let came = tokio::select! {
                 biased;
-                reply = &mut reply => return reply.map(|reply| deliver(&slot, reply)).unwrap_or_default(),
-                () = permit.displaced() => self.overloaded(&slot),
+                came = &mut outcome => Some(came),
+                () = permit.displaced() => None,
             };
-            if let Some(reply) = given {
-                deliver(&slot, reply);
+            if let Some(came) = came {
+                return self.give(came, &slot, deliver);
+            }
+            if let Some(reply) = self.overloaded(&slot) {
+                deliver(&slot, &reply);
             }
             if let Some(_lingering) = slot.server().forwards.linger() {
-                reply.await;
+                outcome.await;
             }
+        }
+    }
+
+    /// Delivers what came of it.
+    fn give(&self, came: Came, slot: &Slot, deliver: impl FnOnce(&Slot, &[u8])) {
+        match (came, self) {
+            (Came::Answer(resolved), Later::Upstream(exchange)) => {
+                // Taken out for as long: whoever observes the query may do anything.
+                let mut out = REPLY.take();
+                if exchange.write(&slot.server().forwarder, resolved, &mut out) {
+                    deliver(slot, &out);
+                }
+                REPLY.set(out);
+            }
+            (Came::Reply(reply), _) => _ = reply.map(|reply| deliver(slot, &reply)),
+            (Came::Answer(_), Later::Start(_)) => {}
         }
     }
 
@@ -69,21 +92,13 @@ impl Later {
         }
     }
 
-    /// The reply; `None` where the client is to hear nothing.
-    async fn reply(&self, slot: &Slot) -> Option<Vec<u8>> {
-        let another;
-        let exchange = match self {
-            Later::Upstream(exchange) => exchange,
-            Later::Start(held) => match held.run(slot).await {
-                // The name went away meanwhile, and is somebody else's now.
-                Err(exchange) => {
-                    another = exchange;
-                    &another
-                }
-                Ok(reply) => return reply,
-            },
-        };
-        exchange.reply(&slot.server().forwarder).await
+    /// Waits for what comes of it.
+    async fn outcome(&self, slot: &Slot) -> Came {
+        match self {
+            Later::Upstream(exchange) => Came::Answer(exchange.resolve(&slot.server().forwarder).await),
+            // Rare, and so in memory of its own.
+            Later::Start(held) => Came::Reply(Box::pin(started(held, slot)).await),
+        }
     }
 
     /// The reply when too many queries wait already; `None` where the client is to hear nothing.
@@ -95,5 +110,27 @@ impl Later {
                 Ok(reply) => reply,
             },
         }
+    }
+}
+
+/// What came of a query that waited.
+enum Came {
+    /// The upstream's answer, of which the reply is to be made.
+    Answer(Result<Resolved, Failure>),
+    /// The reply; `None` where the client is to hear nothing.
+    Reply(Option<Vec<u8>>),
+}
+
+thread_local! {
+    /// Where a reply is written.
+    static REPLY: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The reply to a query that waits for a start.
+async fn started(held: &Held, slot: &Slot) -> Option<Vec<u8>> {
+    match held.run(slot).await {
+        // The name went away meanwhile, and is somebody else's now.
+        Err(exchange) => exchange.reply(&slot.server().forwarder).await,
+        Ok(reply) => reply,
     }
 }

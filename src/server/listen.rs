@@ -39,7 +39,7 @@ impl Listen {
         Listen { place: Place::Socket(socket.into()), endpoint: None }
     }
 
-    /// For one endpoint of the network alone: whatever address a query comes from, this endpoint asks. For a socket inside a
+    /// For one endpoint alone: whatever its source address, a query counts as that endpoint's. For a socket inside a
     /// container's own network namespace, as Docker's at 127.0.0.11. While the network has no endpoint of this id, everybody
     /// is refused there.
     pub fn for_endpoint(mut self, id: impl Into<String>) -> Listen {

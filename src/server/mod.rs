@@ -123,8 +123,8 @@ pub enum ServerError {
 ///
 /// # Descriptors
 /// A query that waits for an upstream has a socket for each server that it is sent to. Sockets to upstreams take three
-/// quarters of the process's soft limit of open files at most, as it is when the first query is forwarded, and clients'
-/// queries that wait have half of these: with a soft limit of 1,024, 384 of them wait at most where there is one server,
+/// quarters of the process's soft limit on open files at most, as it is when the first query is forwarded, and waiting
+/// client queries may take half of these: with a soft limit of 1,024 and one upstream server, at most 384 of them wait,
 /// of one client or of all together, whatever [`Limits`] says. Further ones are answered at once: SERVFAIL. The program raises
 /// its soft limit to the hard one; the library leaves that to its host, which does so before it starts a server.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server.
+    /// A builder for a server. [`ServerBuilder::start`] starts it.
     pub fn builder() -> ServerBuilder {
         ServerBuilder::default()
     }
@@ -162,13 +162,13 @@ impl Server {
         self.shared.responder_options().clone()
     }
 
-    /// Counts queries by what they are and what comes of them, from here on or no longer; see
+    /// Turns the counting of queries, by type, response code and origin, on or off; see
     /// [`query_counts`](Server::query_counts).
     pub fn count_queries(&self, is_wanted: bool) {
         self.shared.is_counting.store(is_wanted, Ordering::Relaxed);
     }
 
-    /// What was counted of each listener that is open, while [`count_queries`](Server::count_queries) said so.
+    /// The counts of each open listener, from the times when [`count_queries`](Server::count_queries) was on.
     pub fn query_counts(&self) -> Vec<ListenerCounts> {
         self.shared.slots().values().flat_map(|slot| slot.counts()).collect()
     }
@@ -178,7 +178,7 @@ impl Server {
         self.shared.port
     }
 
-    /// Replaces all settings, for all queries from here on: as the methods below, one after the other.
+    /// Replaces all settings, for all queries from now on: the forwarding options, the responder's options and the limits.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
@@ -205,7 +205,7 @@ impl Server {
         self.shared.forwarder.configure(options);
     }
 
-    /// Replaces the limits. What is above a lower limit already stays until it ends by itself.
+    /// Replaces the limits. Whatever already exceeds a lowered limit stays until it ends by itself.
     pub fn set_limits(&self, limits: Limits) {
         self.shared.set_limits(limits);
     }
@@ -222,7 +222,7 @@ impl Server {
         self.shared.set_hosts(hosts);
     }
 
-    /// Those names.
+    /// The names set by [`set_hosts`](Server::set_hosts).
     pub fn hosts(&self) -> Option<Arc<Snapshot>> {
         self.shared.hosts()
     }
@@ -253,7 +253,7 @@ impl Server {
         self.shared.forwarder.put_cache_clock_forward(time);
     }
 
-    /// Stops: says so, takes nothing new, waits for queries that wait for an upstream as long as [`Limits::drain`] says, then
+    /// Stops: logs that, accepts nothing new, gives queries that wait for an upstream up to [`Limits::drain`] to finish, then
     /// ends all threads and closes all sockets. Works under any executor. A second call waits for the first. If the future is
     /// dropped, the server goes on stopping, and dropping the server ends what is left.
     pub async fn shutdown(&self) {
@@ -292,8 +292,8 @@ impl Server {
         block_on(self.shutdown());
     }
 
-    /// Waits until each worker thread has taken up something new: that none is stuck. It takes microseconds, and with one that
-    /// is stuck it never ends.
+    /// Waits until each worker thread has run a new task, which shows that none is stuck. It takes microseconds; if a worker
+    /// is stuck, it never returns.
     pub async fn responds(&self) {
         for worker in &self.handles {
             // Where the server was shut down there is nothing to wait for.

@@ -83,7 +83,7 @@ pub struct Observed<'q> {
 
 /// Sees the queries of a server; see [`ServerBuilder::observer`](super::ServerBuilder::observer).
 ///
-/// It is called by the threads that answer, after the replies of a batch were sent: what it does delays the next one.
+/// It is called on the worker threads, after the replies of a batch have been sent: it delays the next batch.
 pub trait Observer: fmt::Debug + Send + Sync {
     /// False while there is nothing to see: then nothing is gathered for it. Asked for each batch of queries.
     fn is_on(&self) -> bool {
@@ -93,7 +93,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// Sees one query.
     fn observe(&self, query: &Observed<'_>);
 
-    /// Sees that a listener came up, or cannot listen and tries again. Called also while the observer is [off](Observer::is_on),
+    /// Called when a listener comes up, or fails and will be retried. Called also while the observer is [off](Observer::is_on),
     /// and perhaps by a call that adds or changes a network: it must not wait for another such call.
     fn listener(&self, listener: &ListenerStatus) {
         let _ = listener;

@@ -65,9 +65,9 @@ impl fmt::Display for Answer {
 }
 
 impl Server {
-    /// What would a client of a network get for a question? Answered as a packet over TCP from that address would be, at a
-    /// listener of the network, but for the limits on clients. Asks upstreams if need be. Does not wait for endpoints that
-    /// are about to run (answers.md N11). Works under any executor; if the future is dropped, so is the question.
+    /// What a client of a network would get for a question: answered as a packet over TCP from its address would be, at a
+    /// listener of the network, without the limits on clients. Asks upstreams if needed. Does not wait for endpoints that
+    /// are about to start (answers.md N11). Works under any executor; dropping the future cancels the query.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

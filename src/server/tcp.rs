@@ -309,7 +309,7 @@ impl Connection {
                     let (replies, _) = self.replies.get_or_insert_with(unbounded_channel);
                     let owed = Owed { replies: replies.clone(), reply: None };
                     self.owed += 1;
-                    tokio::spawn(later.run(slot.clone(), permit, |_, reply| owed.settle(reply)));
+                    tokio::spawn(later.run(slot.clone(), permit, |_, reply| owed.settle(reply.to_vec())));
                     return None;
                 }
                 Err(reply) => {

@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::responder::ClientTransport;
 
-use super::batch::{BATCH, Batch};
+use super::batch::Batch;
 use super::datagrams::Datagrams;
 use super::later::Later;
 use super::rate::OncePerMinute;
@@ -26,34 +26,38 @@ const TURN: usize = 4;
 /// The pause after a failed receive.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// Queries that wait, and where their replies go.
-type Waiting = Vec<(SocketAddr, Later)>;
-
 /// Serves the socket until the slot is closed.
 pub(super) async fn serve(slot: &Arc<Slot>, socket: &Arc<Datagrams>) {
     static LOGGED: OncePerMinute = OncePerMinute::new();
     let is_v6 = socket.local_addr().is_ok_and(|address| address.is_ipv6());
     let mut stopped = pin!(slot.stop().wait());
+    let _outbox = CloseOutbox { slot, socket };
     let mut is_waiting = false;
     // `None` for a stop. A task has one waker all its life: left with the stop once, it need not be left again at each query.
-    let mut next = |context: &mut Context<'_>| match socket.poll_readable(context) {
-        _ if slot.stop().is_set() => Poll::Ready(None),
-        Poll::Pending if !std::mem::replace(&mut is_waiting, true) => stopped.as_mut().poll(context).map(|()| None),
-        ready => ready.map(Some),
+    let mut next = |context: &mut Context<'_>| {
+        socket.send_outbox(context.waker(), || drop_reply(slot));
+        match socket.poll_readable(context) {
+            _ if slot.stop().is_set() => Poll::Ready(None),
+            Poll::Pending if !std::mem::replace(&mut is_waiting, true) => stopped.as_mut().poll(context).map(|()| None),
+            ready => ready.map(Some),
+        }
     };
     // The runtime refuses only when it ends.
     while let Some(Ok(mut ready)) = poll_fn(&mut next).await {
-        let mut waiting = Vec::new();
-        let outcome = turn(slot, socket, is_v6, &mut waiting);
+        // What a panic has left there is of another socket perhaps.
+        Desk::with(|desk| desk.waiting.clear());
+        let outcome = turn(slot, socket, is_v6);
         if let Ok(false) = outcome {
             ready.clear_ready();
         }
         if let Some(strays) = socket.strays() {
-            while batch(slot, socket, &strays, is_v6, &mut waiting).is_ok_and(|count| count == BATCH) {}
+            while batch(slot, socket, &strays, is_v6).is_ok_and(|came| came.is_full) {}
         }
-        for (receiver, later) in waiting {
+        let mut waiting = Desk::with(|desk| std::mem::take(&mut desk.waiting));
+        for (receiver, later) in waiting.drain(..) {
             wait(slot, socket, receiver, later);
         }
+        Desk::with(|desk| desk.waiting = waiting);
         match outcome {
             Ok(false) => {}
             // More is waiting, here perhaps for ever: let the worker's other sockets have their turn.
@@ -71,17 +75,17 @@ pub(super) async fn serve(slot: &Arc<Slot>, socket: &Arc<Datagrams>) {
 }
 
 /// Serves what is there, a few batches of it. False if nothing is left.
-fn turn(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, waiting: &mut Waiting) -> io::Result<bool> {
+fn turn(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool) -> io::Result<bool> {
     for _ in 0..TURN {
-        match batch(slot, socket, socket, is_v6, waiting) {
+        match batch(slot, socket, socket, is_v6) {
             // Where several come at a time, the next have come while these were answered, mostly: looking costs less than
             // asking the kernel to tell.
-            Ok(2..) if waiting.is_empty() => {}
+            Ok(Came { is_full: true, .. } | Came { count: 2.., has_waiting: false, .. }) => {}
             // A batch that is not full leaves nothing behind it: the kernel ended it because it found the socket empty, so
             // that no second receive is needed to hear that. What came since makes the socket ready anew, as each datagram
             // that comes does (epoll(7), edge-triggered), and the runtime looks at that only after this: nothing but this
             // thread takes its events.
-            Ok(count) => return Ok(count == BATCH),
+            Ok(_) => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) => return Err(error),
         }
@@ -91,21 +95,15 @@ fn turn(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool, waiting: &mut Waiting
 
 /// Receives a batch of what came to `source`, answers what can be answered at once, and sends the replies. Gives the number
 /// of datagrams that came.
-fn batch(
-    slot: &Arc<Slot>,
-    socket: &Datagrams,
-    source: &impl AsRawFd,
-    is_v6: bool,
-    waiting: &mut Waiting,
-) -> io::Result<usize> {
+fn batch(slot: &Arc<Slot>, socket: &Datagrams, source: &impl AsRawFd, is_v6: bool) -> io::Result<Came> {
     Desk::with(|desk| {
         let reply_size = slot.server().responder_options().largest_over_udp();
         let known = desk.batch.take().filter(|batch| batch.reply_size() == reply_size);
         let mut batch = known.unwrap_or_else(|| Box::new(Batch::new(reply_size)));
         let received = batch.receive(source, is_v6);
-        if received.is_ok() {
+        if let Ok((count, _)) = received {
             let place = Place::of(slot);
-            slot.count_received(false, *received.as_ref().unwrap_or(&0));
+            slot.count_received(false, count);
             desk.tell_later(place.is_watched());
             let mut replies = 0;
             let mut unsent = batch.answer(|index, source, query, out| {
@@ -118,7 +116,7 @@ fn batch(
                     }
                     Outcome::Ignore => None,
                     Outcome::Later(later) => {
-                        waiting.push((source, later));
+                        desk.waiting.push((source, later));
                         None
                     }
                 }
@@ -129,21 +127,47 @@ fn batch(
                 if let Some((receiver, reply)) = batch.reply(index)
                     && !socket.send_aside(reply, receiver)
                 {
-                    slot.server().dropped.fetch_add(1, Ordering::Relaxed);
+                    drop_reply(slot);
                 }
             }
         }
         desk.tell_seen(slot, &batch);
         desk.batch = Some(batch);
-        received
+        received.map(|(count, is_full)| Came { count, is_full, has_waiting: !desk.waiting.is_empty() })
     })
+}
+
+/// What a receive has brought.
+struct Came {
+    count: usize,
+    /// There may be more.
+    is_full: bool,
+    /// Queries of this turn wait to be asked elsewhere.
+    has_waiting: bool,
+}
+
+/// Sends what is left when nobody serves the socket any more; later replies go out at once.
+struct CloseOutbox<'s> {
+    slot: &'s Slot,
+    socket: &'s Datagrams,
+}
+
+impl Drop for CloseOutbox<'_> {
+    fn drop(&mut self) {
+        self.socket.close_outbox(|| drop_reply(self.slot));
+    }
+}
+
+/// Counts a reply that could not be sent.
+fn drop_reply(slot: &Slot) {
+    slot.server().dropped.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Lets a query wait, or gives it what there is for one that finds no place.
 fn wait(slot: &Arc<Slot>, socket: &Arc<Datagrams>, receiver: SocketAddr, later: Later) {
     let send = move |slot: &Slot, socket: &Datagrams, reply: &[u8]| {
-        if !socket.send(reply, receiver) {
-            slot.server().dropped.fetch_add(1, Ordering::Relaxed);
+        if !socket.send_soon(reply, receiver) {
+            drop_reply(slot);
         }
     };
     match later.admit(slot) {

@@ -83,6 +83,8 @@ impl Worker {
 pub(super) struct Desk {
     responder: Option<(Arc<ResponderOptions>, Responder)>,
     pub(super) batch: Option<Box<Batch>>,
+    /// Queries of a turn that wait, none between two turns.
+    pub(super) waiting: Vec<(SocketAddr, Later)>,
     pub(super) tcp: Option<Buffers>,
     /// What is to be told of a batch's queries once their replies were sent, while somebody wants to know.
     seen: Option<Vec<Seen>>,
@@ -101,7 +103,7 @@ struct Seen {
 }
 
 thread_local! {
-    static DESK: RefCell<Desk> = const { RefCell::new(Desk { responder: None, batch: None, tcp: None, seen: None }) };
+    static DESK: RefCell<Desk> = const { RefCell::new(Desk::NEW) };
 }
 
 /// Where and when a batch of queries is answered: what is looked up once for all of them.
@@ -147,6 +149,7 @@ impl Place<'_> {
 }
 
 /// What becomes of a query.
+#[expect(clippy::large_enum_variant, reason = "what waits is not to take memory of its own")]
 pub(super) enum Outcome {
     Reply(usize),
     Later(Later),
@@ -154,6 +157,8 @@ pub(super) enum Outcome {
 }
 
 impl Desk {
+    const NEW: Desk = Desk { responder: None, batch: None, waiting: Vec::new(), tcp: None, seen: None };
+
     /// Lends the thread's desk. Nothing may wait meanwhile.
     pub(super) fn with<T>(work: impl FnOnce(&mut Desk) -> T) -> T {
         DESK.with_borrow_mut(work)
@@ -310,7 +315,7 @@ pub(super) fn forwarded(
     match forwarder.cached_as(forward.query.name(), &choice, &asked, out) {
         Some((len, CacheState::Expired)) => (Outcome::Reply(len), Some(Origin::Stale)),
         Some((len, _)) => (Outcome::Reply(len), Some(Origin::Cache)),
-        None => (Outcome::Later(Later::Upstream(Box::new(Exchange::new(forward, choice, client)))), None),
+        None => (Outcome::Later(Later::Upstream(Exchange::new(forward, choice, client))), None),
     }
 }
 

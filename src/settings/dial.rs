@@ -6,11 +6,11 @@ use std::io;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 
-/// Makes the sockets from which an upstream is asked: in another network namespace, with a mark (`SO_MARK`), on a device
-/// (`SO_BINDTODEVICE`). [`Upstream::dialed_by`](super::Upstream::dialed_by) says for which upstreams.
+/// Creates the sockets for querying an upstream: in another network namespace, with a mark (`SO_MARK`), or bound to a device
+/// (`SO_BINDTODEVICE`). [`Upstream::dialed_by`](super::Upstream::dialed_by) sets it on an upstream.
 ///
-/// The server's worker threads call it for each new socket, and wait meanwhile: it must not wait for a network. It may enter
-/// another network namespace if it has left that one when it returns. An error counts as the upstream's failure.
+/// The server's worker threads call it for each new socket, and block meanwhile: it must not wait for the network. It may enter
+/// another network namespace if it leaves it again before it returns. An error counts as a failure of the upstream.
 ///
 /// ```
 /// use std::io;

@@ -1,4 +1,4 @@
-//! Forwarding: the default upstreams, the routes, the cache, and how long a question may take.
+//! Forwarding: the default upstreams, the routes, the cache, and how long a query may take.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,38 +8,38 @@ use crate::wire::Name;
 
 use super::{Order, Upstream};
 
-/// The options of a forwarder: where questions go, and how long that may take.
+/// The options of a forwarder: where queries go, and how long they may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwardOptions {
-    /// The time for one question, over all servers and attempts: an answer that comes within it counts, and what comes in
-    /// the 5 s after it goes into the cache. Default: 4 s, for a stub resolver gives up after 5 s.
+    /// The time for one query, across all servers and attempts: an answer within it counts, and one that arrives up to
+    /// 5 s later goes into the cache. Default: 4 s, because a stub resolver gives up after 5 s.
     pub timeout: Duration,
-    /// How the servers of a list are chosen between. Default: as listed.
+    /// How one of several servers is chosen. Default: as listed.
     pub order: Order,
     /// What clients hear when no server answers. Default: SERVFAIL.
     pub unanswered: Unanswered,
-    /// Names are spelled at random in datagrams (0x20), which makes replies harder to forge; the client gets its own spelling
-    /// back. A server that does not keep the spelling is asked over TCP. Default: false.
+    /// Randomize the case of names in datagrams (0x20), which makes replies harder to forge; the client gets its own spelling
+    /// back. A server that does not preserve the case is asked over TCP. Default: false.
     pub case_randomization: bool,
-    /// The least time between two looks at a followed resolv.conf; it is looked at when a question comes. Default: 1 s.
+    /// The minimum time between checks of a followed resolv.conf, which is checked when a query arrives. Default: 1 s.
     pub recheck: Duration,
-    /// The servers for what no route, endpoint or network has its own for. Default: those of `/etc/resolv.conf`.
+    /// The servers where no route, endpoint or network has its own. Default: those of `/etc/resolv.conf`.
     pub upstreams: Upstreams,
     /// Domains with servers of their own. Of two with the same domain the later one counts.
     pub routes: Vec<Route>,
     /// Octets that the cache may take; 0 turns it off. Default: 16 MiB.
     pub cache_size: usize,
-    /// A lesser TTL counts as this in the cache, except that of a negative answer. Whole seconds. Default: 0.
+    /// The minimum TTL in the cache, except for negative answers. Whole seconds. Default: 0.
     pub min_ttl: Duration,
-    /// A greater TTL counts as this in the cache. Whole seconds. Default: 1 day, the most that RFC 8767 §4 asks for is 7.
+    /// The maximum TTL in the cache. Whole seconds. Default: 1 day; RFC 8767 §4 recommends a cap of 7 days.
     pub max_ttl: Duration,
     /// How long past its TTL an answer may be given when upstreams do not answer (RFC 8767); 0 turns that off. Default: 1
     /// day.
     pub stale_for: Duration,
     /// How long upstreams may take before an answer past its TTL is given. Default: 1.8 s (RFC 8767 §5).
     pub stale_after: Duration,
-    /// Different questions that may be with upstreams at a time; further ones fail at once. Those whose late answers are
-    /// waited for count, and give way to others, the oldest first. Default: 4,224, of which a server's clients have 4,096.
+    /// Distinct queries that may be in flight at a time; further ones fail at once. Those that only wait for a late answer
+    /// count too, and give way to others, the oldest first. Default: 4,224, of which a server's clients may use 4,096.
     pub in_flight: usize,
 }
 
@@ -73,7 +73,7 @@ pub enum Unanswered {
     /// SERVFAIL, with an extended error that says what each server did.
     #[default]
     ServFail,
-    /// Nothing: each question is asked anew, until the client gives up.
+    /// Nothing: each time the client repeats its query, upstreams are asked again, until it gives up.
     Silence,
 }
 
@@ -108,12 +108,12 @@ impl FromIterator<Upstream> for Upstreams {
     }
 }
 
-/// A domain whose questions go to servers of its own.
+/// A domain whose queries go to servers of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// The domain: it and all below it. The root stands for every name.
     pub domain: Name,
-    /// Where its questions go.
+    /// Where its queries go.
     pub to: Destination,
 }
 

@@ -6,26 +6,26 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// TCP connections in all. Above it, the longest-idle connection of the client that has most gives way.
+    /// TCP connections in all. Above it, the longest-idle connection of the client with the most gives way. Default: 1,024.
     pub tcp_connections: usize,
     /// TCP connections of one client. Above it, its longest-idle connection gives way; while none is idle, up to 256 new ones
-    /// wait unread.
+    /// wait unread. Default: 64.
     pub tcp_connections_per_client: usize,
-    /// Queries of one TCP connection that wait for an upstream; the connection is not read while there are so many.
+    /// Queries of one TCP connection that wait for an upstream; at the limit, the connection is not read. Default: 64.
     pub tcp_queries_per_connection: usize,
-    /// How long a TCP connection may be idle.
+    /// How long a TCP connection may be idle. Default: 10 s.
     pub tcp_idle: Duration,
-    /// How long a message may take to arrive over TCP from its first octet on, and a reply to be taken.
+    /// How long a TCP message may take to arrive after its first octet, and a client to read a reply. Default: 5 s.
     pub tcp_message: Duration,
     /// Queries that wait for an upstream, in all; fewer where the process may have few descriptors. When all places are taken,
     /// a network or a client that has fewer than another takes one from the one that has most; between equals a query gives
     /// way once it is older than a second. One that finds no place is answered at once: SERVFAIL, with an extended error that
-    /// says why.
+    /// says why. Default: 4,096.
     pub forwards: usize,
-    /// Queries of one client that wait for an upstream; fewer where the process may have few descriptors: see
+    /// Queries of one client that wait for an upstream. Default: 1,024; fewer where the process may have few descriptors: see
     /// [`Server`](https://docs.rs/callsign/latest/callsign/server/struct.Server.html#descriptors).
     pub forwards_per_client: usize,
-    /// How long a stop waits for queries that wait for an upstream.
+    /// How long a shutdown waits for queries that wait for an upstream. Default: 800 ms.
     pub drain: Duration,
 }
 

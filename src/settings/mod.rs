@@ -1,4 +1,4 @@
-//! What a server is told, as plain values with defaults: no I/O, and in every build. The configuration file is read straight
+//! A server's settings, as plain values with defaults: no I/O, and in every build. The configuration file is read straight
 //! into them, and embedders fill them by hand. Knows nothing of networks, which have settings of their own in
 //! [`table`](crate::table).
 
@@ -20,7 +20,7 @@ pub use limits::Limits;
 pub use order::Order;
 pub(crate) use responder::HOST_DOMAIN;
 pub use responder::ResponderOptions;
-pub use store::{ClaimStatus, HostState, HostStatus, LinkStatus, StoreOptions, StoreReport, StoreStatus};
+pub use store::{ClaimStatus, HostState, HostStatus, LinkStatus, StoreOptions, StoreStatus};
 pub use upstream::{Transport, Upstream, UpstreamError};
 
 /// What holds for all networks of a server. [`Server::configure`](https://docs.rs/callsign/latest/callsign/server/struct.Server.html#method.configure)
@@ -28,10 +28,10 @@ pub use upstream::{Transport, Upstream, UpstreamError};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerSettings {
-    /// Where questions are forwarded to, and the cache.
+    /// Where queries are forwarded to, and the cache.
     pub forward: ForwardOptions,
     /// What is answered beside the names of networks.
     pub responder: ResponderOptions,
-    /// What clients may have at a time.
+    /// The limits on clients.
     pub limits: Limits,
 }

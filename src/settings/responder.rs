@@ -12,14 +12,14 @@ pub(crate) const HOST_DOMAIN: &str = "containers.internal";
 pub struct ResponderOptions {
     /// Suffixes below which nothing is ever forwarded: unknown names there are NXDOMAIN (answers.md S).
     pub never_forward: Vec<Name>,
-    /// The key of server cookies (answers.md H7). All zero is a key too, and a known one: draw it at random.
+    /// The key of server cookies (answers.md H7). All zeros is valid, but no secret: use random octets.
     pub cookie_secret: [u8; 16],
     /// What `version.bind` and `version.server` say in class CH; `None` for REFUSED (answers.md P5).
     pub version: Option<String>,
     /// What `hostname.bind` and `id.server` say in class CH, and the name server identifier for those who ask for one (RFC
     /// 5001); `None` for REFUSED (answers.md P5), and no identifier.
     pub identity: Option<String>,
-    /// The largest reply over UDP, octets, from 512 to 4,096; what is outside counts as the nearest of these (answers.md H5).
+    /// The largest reply over UDP, in octets; clamped to the range 512 to 4,096 (answers.md H5).
     pub udp_size: u16,
 }
 

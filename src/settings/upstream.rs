@@ -82,13 +82,13 @@ struct Identity {
 /// tcp://10.0.0.53
 /// ```
 ///
-/// The host is an address always: this *is* the DNS. Behind `#` stands the name that the certificate has to be for; without
+/// The host is an address always: this *is* the DNS. After `#` comes the name that the certificate must be for; without
 /// one it has to be for the address. `ca` is a PEM file with the authorities that count for this server instead of the
 /// system's. `pin-sha256` is the SHA-256 of the server's public key (its SubjectPublicKeyInfo) in base64, and may stand
-/// several times, joined with `&`: the key has to be one of them. With a name or a `ca` file the certificate has to be right
-/// too; pins alone stand for themselves (RFC 7858 §4.2), which is how a self-signed server is named.
+/// several times, joined with `&`: the key must match one of them. With a name or a `ca` file the certificate must be valid
+/// too; pins alone are enough (RFC 7858 §4.2), which is how to trust a self-signed certificate.
 ///
-/// Encrypted means encrypted: none of them is ever asked in another way.
+/// There is no fallback: an encrypted upstream is never asked in plain text.
 ///
 /// ```
 /// use callsign::settings::{Transport, Upstream};
@@ -136,7 +136,7 @@ impl Upstream {
         Upstream::over(Transport::Plain, address)
     }
 
-    /// The server at `address`, asked in this way. An encrypted one has to prove that it has the address.
+    /// The server at `address`, over `transport`. If that is encrypted, its certificate must be for the address.
     pub fn over(transport: Transport, address: Address) -> Upstream {
         let port = address.port().unwrap_or(transport.port());
         let identity = transport.is_encrypted().then(Arc::default);

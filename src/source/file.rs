@@ -40,6 +40,7 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// As [`read`].
+#[cfg(feature = "config")]
 pub(super) fn read_given(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     if path == Path::new("/dev/stdin") {
         // What is a socket, as under sshd, cannot be opened by its path.

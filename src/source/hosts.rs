@@ -68,7 +68,7 @@ impl HostsFile {
         self.names.as_ref()
     }
 
-    /// Looks at the file. True if its names are others now. One that cannot be read, or is too long, leaves them as they are.
+    /// Checks the file. True if its names have changed. If it cannot be read, or is too long, they stay as they are.
     pub fn look(&mut self) -> bool {
         let (content, stamp) = match self.read() {
             Ok(Some(read)) => read,

@@ -1,13 +1,15 @@
 //! What keeps a table up to date: where networks and endpoints come from.
 //!
 //! A source makes [networks](crate::table::Network) out of what somebody else says, and notices when that changes. It
-//! knows nothing of the server and its sockets: whoever runs both carries the networks from one to the other.
+//! knows nothing of the server and its sockets: the program that runs both passes the networks from one to the other.
 
 #[cfg(feature = "config")]
 pub mod config;
 #[cfg(feature = "docker")]
 pub mod docker;
-#[cfg(feature = "config")]
+#[cfg(feature = "etcd")]
+pub mod etcd;
+#[cfg(any(feature = "config", feature = "etcd"))]
 pub mod file;
 #[cfg(feature = "config")]
 pub mod hosts;

@@ -23,7 +23,7 @@ mod zones;
 pub use crate::settings::{Address, AddressError, Transport, Upstream, UpstreamError};
 pub(crate) use attachment::Attachment;
 pub use builder::NetworkBuilder;
-#[cfg(any(feature = "config", feature = "docker", feature = "podman"))]
+#[cfg(any(feature = "config", feature = "docker", feature = "etcd", feature = "podman"))]
 pub(crate) use endpoint::relative_names;
 #[cfg(feature = "config")]
 pub(crate) use endpoint::spellings;

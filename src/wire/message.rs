@@ -37,7 +37,7 @@ pub struct Header {
     pub id: u16,
     /// The flag word; see [`flag`].
     pub flags: u16,
-    /// QDCOUNT, ANCOUNT, NSCOUNT, ARCOUNT as they stand; nothing says that so many follow.
+    /// QDCOUNT, ANCOUNT, NSCOUNT, ARCOUNT as received; the message may hold fewer records.
     pub counts: [u16; 4],
 }
 
@@ -110,7 +110,7 @@ pub fn question_end(message: &[u8]) -> Option<usize> {
     (end <= message.len()).then_some(end)
 }
 
-/// The octets behind the name that starts at `at`, which may end in a compression pointer. The pointer is not followed.
+/// The position after the name that starts at `at`, which may end in a compression pointer. The pointer is not followed.
 pub fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     loop {
         let len = *message.get(at)? as usize;

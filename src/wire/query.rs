@@ -24,7 +24,7 @@ pub struct Query<'a> {
     edns: Option<Edns>,
 }
 
-/// What a packet is that is no query to be answered (answers.md P1 to P3).
+/// Why a packet is not a query to answer (answers.md P1 to P4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejected {

@@ -4,6 +4,8 @@
 //! keep their places as long as nothing in front of them changes its length, so that the compression pointers in them,
 //! known or not, stay right. Behind a removed OPT, and behind alias records of ours, they are moved by `rewrite`.
 
+use smallvec::SmallVec;
+
 use super::message::{
     HEADER, Header, Malformed, RecordRef, Section, extended_errors, flag, question_end, records, same_question,
 };
@@ -92,25 +94,30 @@ pub fn relay(reply: &[u8], asked: &Asked<'_>, out: &mut Vec<u8>) -> Result<(), M
         out[2 * at..2 * at + 2].copy_from_slice(&word.to_be_bytes());
     }
     if let Some(edns) = asked.edns {
-        let mut options = own_options.to_vec();
+        let start = out.len();
+        out.extend_from_slice(&[0; OPT_LEN]);
+        out.extend_from_slice(own_options);
         let errors = opt.map_or(&[][..], |opt| &reply[opt.rdata()]);
         for error in extended_errors(errors) {
             // Before anything else it is these that are left out (RFC 8914 §3).
-            if out.len() + OPT_LEN + options.len() + error.len() <= limit {
-                options.extend_from_slice(error);
+            if out.len() + error.len() <= limit {
+                out.extend_from_slice(error);
             }
         }
-        out.extend_from_slice(&reply::opt(code, edns.dnssec_ok, options.len() as u16));
-        out.extend_from_slice(&options);
+        let options = out.len() - start - OPT_LEN;
+        out[start..start + OPT_LEN].copy_from_slice(&reply::opt(code, edns.dnssec_ok, options as u16));
     }
     Ok(())
 }
 
+/// A query, without memory of its own if its name is not very long.
+pub(crate) type UpstreamQuery = SmallVec<[u8; 88]>;
+
 /// The query for an upstream: our header and OPT, for what the client sent in options was for us (hop by hop). `question` is
 /// name, type and class in wire form, `flags` are the client's, of which CD and AD count, and `dnssec_ok` is its DO bit, or
 /// `None` for a query without an OPT. RD is always set: the same answer is then right for all who ask (answers.md F9).
-pub(crate) fn upstream_query(id: u16, question: &[u8], flags: u16, dnssec_ok: Option<bool>) -> Vec<u8> {
-    let mut query = Vec::with_capacity(HEADER + question.len() + OPT_LEN);
+pub(crate) fn upstream_query(id: u16, question: &[u8], flags: u16, dnssec_ok: Option<bool>) -> UpstreamQuery {
+    let mut query = UpstreamQuery::with_capacity(HEADER + question.len() + OPT_LEN);
     let flags = flag::RD | flags & (flag::CD | flag::AD);
     for word in [id, flags, 1, 0, 0, u16::from(dnssec_ok.is_some())] {
         query.extend_from_slice(&word.to_be_bytes());
@@ -134,6 +141,19 @@ fn opt(reply: &[u8]) -> Result<Option<RecordRef>, Malformed> {
     Ok(opt)
 }
 
+/// What writes records behind the question of a client.
+fn rewriter_for(asked: &Asked<'_>) -> Rewriter {
+    let mut rewriter = Rewriter::default();
+    if let Some(name) = asked.question.len().checked_sub(4) {
+        rewriter.name_at(&asked.question[..name], HEADER);
+        if !asked.aliases.is_empty() {
+            // Ours are in lower case, and owned by the question's name however the client spelled it.
+            rewriter.name_at(&asked.question[..name].to_ascii_lowercase(), HEADER);
+        }
+    }
+    rewriter
+}
+
 /// The records on their way to the client.
 struct Copy<'a> {
     out: &'a mut Vec<u8>,
@@ -148,17 +168,11 @@ struct Copy<'a> {
 impl Copy<'_> {
     /// Writes the aliases and the records of `reply` in order, as many as fit.
     fn all(&mut self, reply: &[u8], upstream: &Header, asked: &Asked<'_>) -> Result<(), Malformed> {
-        let mut rewriter = Rewriter::default();
-        if let Some(name) = asked.question.len().checked_sub(4) {
-            rewriter.name_at(&asked.question[..name], HEADER);
-            if !asked.aliases.is_empty() {
-                // Ours are in lower case, and owned by the question's name however the client spelled it.
-                rewriter.name_at(&asked.question[..name].to_ascii_lowercase(), HEADER);
-            }
-        }
+        // Made when the first record moves, which mostly none does.
+        let mut rewriter = None;
         for (owner, target, ttl) in asked.aliases {
             let write = |out: &mut Vec<u8>| {
-                rewriter.cname(owner, target, *ttl, out);
+                rewriter.get_or_insert_with(|| rewriter_for(asked)).cname(owner, target, *ttl, out);
                 Ok(())
             };
             if !self.fits(Section::Answer, write)? {
@@ -181,7 +195,7 @@ impl Copy<'_> {
                     out.extend_from_slice(&reply[record.range.clone()]);
                     return Ok(());
                 }
-                rewriter.record(reply, &record, out)
+                rewriter.get_or_insert_with(|| rewriter_for(asked)).record(reply, &record, out)
             };
             if !self.fits(record.section, write)? {
                 return Ok(());

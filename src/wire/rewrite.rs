@@ -125,9 +125,14 @@ pub(crate) fn expand_rdata(message: &[u8], record: &RecordRef, out: &mut Vec<u8>
 
 /// Appends the name at octet `at` of `message` in full, as it is spelled there. `None` if it is no name: pointers lead
 /// only backwards (RFC 1035 §4.1.4), so that following them ends.
-pub(crate) fn expand(message: &[u8], mut at: usize, out: &mut Vec<u8>) -> Option<()> {
-    let start = out.len();
-    let mut pointers = 0;
+pub(crate) fn expand(message: &[u8], at: usize, out: &mut Vec<u8>) -> Option<()> {
+    each_label(message, at, |label| out.extend_from_slice(label))
+}
+
+/// Gives the labels of the name at octet `at` of `message`, each behind its length, the root's among them. `None` as in
+/// [`expand`]; what was given until then is no name.
+pub(crate) fn each_label(message: &[u8], mut at: usize, mut give: impl FnMut(&[u8])) -> Option<()> {
+    let (mut all, mut pointers) = (0, 0);
     loop {
         let len = usize::from(*message.get(at)?);
         if len >= 0xc0 {
@@ -142,11 +147,13 @@ pub(crate) fn expand(message: &[u8], mut at: usize, out: &mut Vec<u8>) -> Option
         if len > MAX_LABEL {
             return None;
         }
-        out.extend_from_slice(message.get(at..at + 1 + len)?);
-        at += 1 + len;
-        if out.len() - start > MAX_NAME {
+        let label = message.get(at..at + 1 + len)?;
+        at += label.len();
+        all += label.len();
+        if all > MAX_NAME {
             return None;
         }
+        give(label);
         if len == 0 {
             return Some(());
         }

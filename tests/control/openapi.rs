@@ -83,6 +83,7 @@ fn every_answer_is_what_the_description_says() {
         ("GET", "/v1/containers", "", 200),
         ("GET", "/v1/containers?network=shop", "", 200),
         ("GET", "/v1/containers?network=shpo", "", 404),
+        ("GET", "/v1/hosts", "", 200),
         ("GET", "/v1/upstreams", "", 200),
         ("GET", "/v1/cache", "", 200),
         ("GET", "/v1/cache?name=www.example", "", 200),

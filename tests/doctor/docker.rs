@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use crate::bed::expect_first;
+use crate::bed::{Host, config, expect_first};
 use crate::support::docker::{Docker, GATEWAY};
 use crate::support::machine::{Outside, becomes};
 use crate::support::process::{Finished, run};
-use crate::support::program::CALLSIGN;
+use crate::support::program::{CALLSIGN, Program};
 use crate::{needs_docker, needs_root};
 
 /// What the doctor says on the machine of an engine.
@@ -18,25 +18,19 @@ fn doctor(docker: &Docker<'_>) -> Finished {
 
 #[test]
 fn docker_is_not_there() {
-    needs_root!();
+    needs_root!("ip", "dnsmasq");
+    let host = Host::new();
+    let _upstream = host.upstream();
     let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("callsign.toml");
     let socket = directory.path().join("docker.sock");
-    fs::write(&file, format!("[docker]\nsocket = \"{}\"\n", socket.display())).unwrap();
-    let lab = crate::support::netns::Lab::new();
-    let say = || {
-        let mut command = lab.host().command(CALLSIGN);
-        command.arg("doctor").arg(&file);
-        run(command).stdout
-    };
-    let problem =
-        |said: &str| said.lines().find(|line| line.contains("Docker does not answer")).unwrap_or_default().to_owned();
-    let said = say();
-    assert!(problem(&said).starts_with("problem  Docker does not answer at "), "{said}");
-    assert!(said.contains("systemctl start docker"), "{said}");
+    let section = format!("[docker]\nsocket = \"{}\"\n", socket.display());
+    let callsign = Program::with(&format!("{}{section}", config(""))).inside(host.lab.host()).start();
+    let said = host.doctor(&callsign.config_path());
+    expect_first(&said, &["problem  Docker does not answer at ", "docker.sock"]);
+    assert!(said.stdout.contains("systemctl start docker"), "{}", said.stdout);
     // A socket that nobody listens at any more.
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
-    assert!(problem(&say()).contains("refused"), "{}", say());
+    expect_first(&host.doctor(&callsign.config_path()), &["problem  Docker does not answer at ", "refused"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::bed::{GATEWAY, Host, config, expect_first};
 use crate::needs_root;
 use crate::support::dnsmasq::Dnsmasq;
 use crate::support::machine::at_port_53;
-use crate::support::process::{Process, Source, run};
+use crate::support::process::{Process, Source};
 use crate::support::program::{CALLSIGN, Program};
 
 #[test]
@@ -108,19 +108,18 @@ fn the_clock_or_the_certificate_of_an_upstream_is_wrong() {
     needs_root!("ip");
     use crate::support::certificates::Authority;
     use crate::support::encrypted::tls;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let host = Host::new();
     let authority = Authority::new();
     let identity = authority.expired(&["dns.example"]);
-    let upstream = runtime.block_on(tls(identity.server("dot"), |query| vec![query.answer(&[])]));
-    let host = tempfile::tempdir().unwrap();
-    let file = host.path().join("callsign.toml");
+    let (_runtime, upstream) = host.lab.host().enter(|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let upstream = runtime.block_on(tls(identity.server("dot"), |query| vec![query.answer(&[])]));
+        (runtime, upstream)
+    });
     let server = format!("tls://{}?ca={}#dns.example", upstream.address(), authority.file().display());
-    fs::write(&file, format!("[server]\nupstreams = [\"{server}\"]\n")).unwrap();
-    let mut command = crate::support::program::callsign(&["doctor"]);
-    command.arg(&file);
-    let said = run(command);
-    let line = said.stdout.lines().find(|line| line.contains("does not answer")).unwrap_or_default();
-    assert!(line.starts_with("problem  upstream tls://") && line.contains("xpired"), "{}", said.stdout);
+    let callsign = host.callsign(&format!("upstreams = [\"{server}\"]"));
+    let said = host.doctor(&callsign.config_path());
+    expect_first(&said, &["problem  upstream tls://", "does not answer", "xpired"]);
     assert!(said.stdout.contains("the clock of this host says 20"), "{}", said.stdout);
 }
 
@@ -204,6 +203,31 @@ fn the_services_user_may_not_read_the_configuration() {
     let said = host.doctor(&file);
     expect_first(&said, &["problem", "callsign runs as nobody, which may not read", "callsign.toml"]);
     assert!(said.stdout.contains(&format!("chmod o+r {}", file.display())), "{}", said.stdout);
+}
+
+#[test]
+fn the_services_user_may_not_read_podmans_directory() {
+    needs_root!("ip", "dnsmasq", "setpriv");
+    let host = Host::new();
+    let _upstream = host.upstream();
+    let directory = tempfile::tempdir().unwrap();
+    let (file, podman) = (directory.path().join("callsign.toml"), directory.path().join("containers/aardvark-dns"));
+    fs::create_dir_all(&podman).unwrap();
+    // As Podman makes it.
+    fs::set_permissions(podman.parent().unwrap(), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let podman = format!("[podman]\ndirectory = {:?}\n", podman.display().to_string());
+    fs::write(&file, format!("{}[host]\n{podman}", config("port = 5300"))).unwrap();
+    let mut command = host.lab.host().command("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", CALLSIGN, "serve"]).arg(&file);
+    let callsign = Process::spawn(command);
+    callsign.wait_for(Source::Stderr, "network is served");
+    let said = host.doctor(&file);
+    expect_first(
+        &said,
+        &["problem", "callsign runs as nobody, which may not read Podman's ", "/containers/aardvark-dns"],
+    );
+    assert!(said.stdout.contains("DynamicUser=no User=root"), "{}", said.stdout);
 }
 
 #[test]

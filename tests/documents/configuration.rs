@@ -110,7 +110,13 @@ fn with(path: &[(&'static str, bool)], key: &str, value: &str) -> String {
             "record" => &[("name", "\"r\""), ("type", "\"TXT\""), ("value", "\"v\"")],
             "forward" => &[("domain", "\"f\""), ("to", "[]")],
             "ports" => &[("port", "1")],
-            "store" => &[("etcd", "[\"https://10.0.0.1:2379\"]")],
+            "store" => &[
+                ("etcd", "[\"https://10.0.0.1:2379\"]"),
+                ("cert", "\"/c\""),
+                ("key", "\"/k\""),
+                ("user", "\"u\""),
+                ("password_file", "\"/p\""),
+            ],
             _ => &[],
         };
         text.push_str(&if *is_list { format!("[[{heading}]]\n") } else { format!("[{heading}]\n") });

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{code_spans, files, read};
 
-/// The table of docs/architecture.md: each layer, lowest first, with the layers that it uses. `None` is all of them.
-fn documented() -> Vec<(String, Option<BTreeSet<String>>)> {
+/// What a module uses: others of its table; `None` is all of them.
+type Uses = Option<BTreeSet<String>>;
+
+/// A table of docs/architecture.md: each module, lowest first, with what it uses. The table's first column is headed so.
+fn documented(heading: &str) -> Vec<(String, Uses)> {
     let text = read("docs/architecture.md");
-    let (_, section) = text.split_once("\n## Layers\n").expect("docs/architecture.md has a section Layers");
+    let (_, table) = text.split_once(&format!("\n| {heading} |")).expect("docs/architecture.md has this table");
     let rows =
-        section.lines().skip_while(|line| !line.starts_with("|---")).skip(1).take_while(|line| line.starts_with('|'));
+        table.lines().skip_while(|line| !line.starts_with("|---")).skip(1).take_while(|line| line.starts_with('|'));
     rows.map(|row| {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let layer = code_spans(cells[0]).next().unwrap_or_else(|| panic!("no layer: {row}")).to_owned();
@@ -19,10 +22,11 @@ fn documented() -> Vec<(String, Option<BTreeSet<String>>)> {
     .collect()
 }
 
-/// The names that a text takes directly from the crate's root: of `crate::a::b` and of `crate::{a, b::{c, d}}`.
-fn from_root(code: &str) -> BTreeSet<&str> {
+/// The names that a text takes directly from a module, `crate::` or one below it: of `crate::a::b` and of
+/// `crate::{a, b::{c, d}}`.
+fn names_from<'t>(module: &str, code: &'t str) -> BTreeSet<&'t str> {
     let mut names = BTreeSet::new();
-    for (at, path) in code.match_indices("crate::") {
+    for (at, path) in code.match_indices(module) {
         if code[..at].ends_with(|before: char| before.is_alphanumeric() || before == '$' || before == '_') {
             continue;
         }
@@ -59,25 +63,58 @@ fn code(text: &str) -> String {
 
 #[test]
 fn layers_use_each_other_as_documented() {
-    let documented = documented();
+    let documented = documented("layer");
     let layers: BTreeSet<&str> = documented.iter().map(|(layer, _)| layer.as_str()).collect();
     let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for path in files("src").into_iter().filter(|path| !["src/lib.rs", "src/main.rs"].contains(&path.as_str())) {
         let layer = path["src/".len()..].split(['/', '.']).next().unwrap().to_owned();
         let text = code(&read(&path));
-        let names = from_root(&text).into_iter().filter(|name| layers.contains(name) && *name != layer);
+        let names = names_from("crate::", &text).into_iter().filter(|name| layers.contains(name) && *name != layer);
         let others: Vec<String> = names.map(String::from).collect();
         used.entry(layer).or_default().extend(others);
     }
     assert_eq!(used.keys().map(String::as_str).collect::<BTreeSet<_>>(), layers, "the folders of src/, and the table");
+    assert_uses(documented, &used);
+}
+
+/// Each module uses what its row says, and all of that stands above it.
+fn assert_uses(documented: Vec<(String, Uses)>, used: &BTreeMap<String, BTreeSet<String>>) {
     let mut below = BTreeSet::new();
-    for (layer, uses) in documented {
+    for (module, uses) in documented {
         if let Some(uses) = uses {
-            assert_eq!(used[&layer], uses, "what `{layer}` uses, and what docs/architecture.md says that it uses");
-            assert!(uses.is_subset(&below), "`{layer}` uses {uses:?}, of which not all stand above it in the table");
+            assert_eq!(used[&module], uses, "what `{module}` uses, and what docs/architecture.md says that it uses");
+            assert!(uses.is_subset(&below), "`{module}` uses {uses:?}, of which not all stand above it in the table");
         }
-        below.insert(layer);
+        below.insert(module);
     }
+}
+
+/// A room knows the rooms below it, and nothing of the files that join them.
+#[test]
+fn the_rooms_of_forward_use_each_other_as_documented() {
+    let documented = documented("room of `forward`");
+    let rooms: BTreeSet<&str> = documented.iter().map(|(room, _)| room.as_str()).collect();
+    let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for path in files("src/forward") {
+        let Some((room, _)) = path["src/forward/".len()..].split_once('/') else { continue };
+        let text = code(&read(&path));
+        // `super::super::` leads out of a room from the files in it, but for modules of tests, which are a level deeper.
+        let is_out = text.split("#[cfg(test)]").next().is_some_and(|text| text.contains("super::super::"));
+        assert!(!is_out || path.ends_with("tests.rs"), "{path} leaves its room without saying where to");
+        let names: BTreeSet<&str> = names_from("crate::forward::", &text)
+            .into_iter()
+            .filter(|name| *name != room && !name.is_empty())
+            .collect();
+        let others: BTreeSet<&str> = names.difference(&rooms).copied().collect();
+        assert!(others.is_empty(), "{path} uses {others:?} of `forward`, which is above its rooms");
+        used.entry(room.to_owned()).or_default().extend(names.into_iter().map(String::from));
+    }
+    assert_eq!(
+        used.keys().map(String::as_str).collect::<BTreeSet<_>>(),
+        rooms,
+        "the folders of src/forward/, and the table"
+    );
+    assert_uses(documented, &used);
 }
 
 /// What several commands need stands beside them.
@@ -98,5 +135,6 @@ fn no_command_reaches_into_anothers_folder() {
 #[test]
 fn uses_are_found_in_every_form() {
     let text = "use crate::a::b;\nuse crate::{b, c::{x, y},\n    d as e};\n// crate::f\nlet x = crate::g::h(); // crate::i\nmycrate::j;";
-    assert_eq!(from_root(&code(text)), BTreeSet::from(["a", "b", "c", "d", "g"]));
+    assert_eq!(names_from("crate::", &code(text)), BTreeSet::from(["a", "b", "c", "d", "g"]));
+    assert_eq!(names_from("crate::g::", &code(text)), BTreeSet::from(["h"]));
 }

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 /// Which server, and how its answer is written.
 #[derive(Debug, Clone, Args)]
 pub(in crate::cli) struct Target {
-    /// The server's control socket, by its path or its name (podman); without it the one that runs
+    /// The server's control socket, by path or name (podman) [default: the running server's]
     #[arg(long, value_name = "SOCKET")]
     pub(in crate::cli) socket: Option<String>,
     /// Write JSON
@@ -35,6 +35,13 @@ pub(in crate::cli) struct Names {
     /// Show this network only
     #[arg(value_name = "NETWORK")]
     pub(super) network: Option<String>,
+    #[command(flatten)]
+    pub(super) target: Target,
+}
+
+/// Show the other hosts that share names with this one, and how the store is that connects them
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Hosts {
     #[command(flatten)]
     pub(super) target: Target,
 }
@@ -125,9 +132,9 @@ pub(super) enum Only {
     Failed,
     /// Those that this server does not answer
     Refused,
-    /// Those for names outside
+    /// Those that went to an upstream
     Forwarded,
-    /// Those for names of containers
+    /// Those answered here, without an upstream
     Local,
 }
 
@@ -162,7 +169,7 @@ pub(super) enum NameCommand {
 
 /// Add a name to a network, or replace one that was added
 ///
-/// It stays over a reload, and goes at a restart unless --persist is given.
+/// It survives a reload, and with --persist a restart, too.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -180,7 +187,7 @@ pub(super) struct NameAdd {
     /// Its TTL in seconds; the network's unless given
     #[arg(long, value_name = "SECONDS")]
     pub(super) ttl: Option<u32>,
-    /// How long it stays: 90s, 10m, 2h, 7d; until it is removed unless given
+    /// How long to keep it: 90s, 10m, 2h, 7d [default: until it is removed]
     #[arg(long = "for", value_name = "TIME", value_parser = duration)]
     pub(super) time: Option<Duration>,
     /// Keep it over a restart
@@ -202,9 +209,9 @@ pub(super) struct NameRemove {
     pub(super) target: Target,
 }
 
-/// Let the server read its configuration again, and show what changed
+/// Make the server reread its configuration, and show what changed
 ///
-/// Waits until it is done. Exits with 1 if there are mistakes: then everything stays as it is.
+/// Waits until it is done. Exits with 1 if there are errors; then nothing changes.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Reload {
     #[command(flatten)]

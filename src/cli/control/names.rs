@@ -36,18 +36,22 @@ fn answers(name: &Name, style: Style) -> Cell {
     if !parts.is_empty() {
         return parts.join(" ").into();
     }
-    let is_stopped =
-        !name.containers.is_empty() && name.containers.iter().all(|container| container.state == "stopped");
-    Cell::painted(if is_stopped { "stopped" } else { "no address" }, |text| style.bad(text))
+    let are_all =
+        |state| !name.containers.is_empty() && name.containers.iter().all(|container| container.state == state);
+    let word = ["stopped", "unreachable"].into_iter().find(|state| are_all(*state));
+    Cell::painted(word.unwrap_or("no address"), |text| style.bad(text))
 }
 
 fn containers(name: &Name, style: Style) -> Cell {
     let all: Vec<String> = name
         .containers
         .iter()
-        .map(|container| match &*container.state {
-            "up" => container.name.clone(),
-            state => format!("{} ({state})", container.name),
+        .map(|container| {
+            let host = container.host.as_ref().map(|host| format!(" on {host}")).unwrap_or_default();
+            match &*container.state {
+                "up" => format!("{}{host}", container.name),
+                state => format!("{}{host} ({state})", container.name),
+            }
         })
         .collect();
     let is_up = name.containers.iter().all(|container| container.state == "up");

@@ -88,6 +88,9 @@ fn show(status: &Status, style: Style) -> String {
         let (sent, dropped) = (number(dnstap.sent), number(dnstap.dropped));
         let _ = writeln!(text, "dnstap   {}, {state}, {sent} messages written, {dropped} dropped", dnstap.target);
     }
+    if let Some(store) = &status.store {
+        let _ = writeln!(text, "store    {}", super::hosts::store(store, style));
+    }
     if let Some(view) = &status.host_view {
         let listen = listens(&view.listeners, style).text();
         let _ = writeln!(text, "host     *.{} at {listen}, {} queries", view.domain, number(view.queries));

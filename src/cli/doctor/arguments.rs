@@ -4,10 +4,10 @@ use clap::Args;
 
 use crate::cli::arguments::File;
 
-/// Look at this host, and say what is right, what is not, and what to write
+/// Check this host, and say what is right, what is wrong, and how to fix it
 ///
-/// Looks at the configuration, the container engines, port 53, the firewall, the upstreams, the clock, the permissions, and whether
-/// the host itself looks up names of containers. Reads only; each look takes 5 seconds at most. As root it sees more: other users'
+/// Checks the configuration, the container engines, port 53, the firewall, the upstreams, the clock, the permissions, and whether
+/// the host itself looks up names of containers. Changes nothing; each check takes 5 seconds at most. As root it sees more: other users'
 /// processes and the firewall. Exits with 1 if there is a problem.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]

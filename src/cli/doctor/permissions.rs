@@ -46,6 +46,16 @@ pub(super) fn check(facts: &Facts) -> Vec<Finding> {
             ))
         })
         .collect();
+    if let Some(podman) = facts.valid().and_then(|config| config.podman.as_ref())
+        && let Ok(directory) = fs::canonicalize(&podman.directory)
+        && refused(&directory, &reader, READ).is_some()
+    {
+        findings.push(Finding::problem(
+            ID,
+            format!("callsign runs as {}, which may not read Podman's {}", reader.name, directory.display()),
+            "`systemctl edit callsign`, and write: [Service] DynamicUser=no User=root (it drops root's privileges by itself)",
+        ));
+    }
     if let (true, Ok(engine)) = (facts.is_docker, facts.engine())
         && let Some(socket) = &engine.socket
         && refused(socket, &reader, WRITE).is_some()

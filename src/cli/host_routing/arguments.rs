@@ -17,7 +17,7 @@ const PORT: u16 = 53;
 /// Let this host look up the names of its containers
 ///
 /// Tells the host's resolver to ask callsign for one domain, and only for that one: systemd-resolved (240 or later) or
-/// NetworkManager with dns=dnsmasq. On other hosts nothing is changed, and what to write is shown.
+/// NetworkManager with dns=dnsmasq. On other hosts it changes nothing, and shows the lines to add.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(in crate::cli) struct Host {
@@ -28,10 +28,10 @@ pub(in crate::cli) struct Host {
 const EXAMPLES: &str = "\
 Examples:
   callsign host enable --dry-run           what would be done?
-  callsign host enable                     curl http://web.shop.containers.internal:8080/ works on this host
+  callsign host enable                     curl http://web.shop.containers.internal:8080/ works
   callsign host enable --reverse 172.16.0.0/12
   callsign host status
-  callsign host disable                    undo it without a trace";
+  callsign host disable                    undo all of it";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
@@ -40,7 +40,7 @@ pub(super) enum Action {
     Status(Status),
 }
 
-/// Send the host's look-ups of the domain to callsign
+/// Send the host's lookups in the domain to callsign
 ///
 /// Needs root. Each step is printed. Files of others are never overwritten: what this command writes begins with the line
 /// "written by callsign host enable".
@@ -48,7 +48,7 @@ pub(super) enum Action {
 pub(super) struct Enable {
     #[command(flatten)]
     pub(super) place: Place,
-    /// Send reverse look-ups of this subnet, too; may be repeated [default: the subnets of the configuration's networks]
+    /// Also send reverse lookups of this subnet; may be repeated [default: the subnets of the configuration's networks]
     #[arg(long, value_name = "SUBNET")]
     pub(super) reverse: Vec<IpNet>,
     /// Print the steps, and take none

@@ -98,10 +98,12 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
         .await
         .map_err(Failure::new)?;
     let mut service = Service::new(server, path.clone(), arguments.docker, steering.clone());
-    let operation = config.operation.clone();
+    let (operation, store) = (config.operation.clone(), config.store.clone());
     service.start(config).await.map_err(|error| Failure::configuration(vec![error]))?;
     // Whoever stops the server is answered no more.
     let _control = steering.start(service.server(), "control", &operation, &sandbox).await;
+    // It has threads of its own, which are to be confined, too.
+    service.share(store).await;
     let changed = Arc::new(Notify::new());
     let notify = changed.clone();
     // It has threads of its own, which are confined as this one is.
@@ -154,8 +156,13 @@ async fn serve(arguments: &arguments::Serve, sockets: Vec<ReadySocket>) -> Resul
     }
     systemd::stopping();
     steering.stopping();
+    let server = service.server().clone();
+    let stop = async {
+        server.shutdown().await;
+        service.leave().await;
+    };
     tokio::select! {
-        () = service.server().shutdown() => info!("stopped"),
+        () = stop => info!("stopped"),
         _ = terminate.recv() => warn!("stopped at once"),
         _ = interrupt.recv() => warn!("stopped at once"),
     }

@@ -17,6 +17,16 @@ pub(super) fn needs(path: &Path, config: &Config, handed: &[(bool, SocketAddr)])
         // Podman makes it, and what is above it, when its first container starts.
         needs.read(podman.directory.ancestors().find(|path| path.is_dir()).unwrap_or(&podman.directory));
     }
+    if let Some(store) = &config.store {
+        let files = [store.ca.as_ref(), store.user.as_ref().map(|(_, password)| password)];
+        let certificate = store.certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
+        files.into_iter().flatten().chain(certificate).for_each(|path| needs.follow(path));
+        if let Some(directory) = store.state.as_deref().and_then(Path::parent) {
+            // It could not be made later. Why it cannot be made at all is told once something is to be kept.
+            let _ = std::fs::create_dir_all(directory);
+            needs.write(directory);
+        }
+    }
     if config.docker.is_some() {
         // Its contexts. The socket itself is no file that is opened.
         let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use callsign::control::shapes::Reloaded;
 use callsign::server::{Applied, ListenerState, Server};
+use callsign::settings::StoreOptions;
 use callsign::source::config::{
     Config, ConfigError, DockerConfig, HostConfig, NetworkPolicies, PodmanDirectoryConfig, Problem, ServerConfig,
     Surroundings, Watcher,
 };
 use callsign::source::docker::DockerOptions;
+use callsign::source::etcd::Store;
 use callsign::source::file;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
@@ -48,6 +50,8 @@ pub(super) struct Service {
     /// Networks of one name that were told of.
     namesakes: BTreeSet<(String, String)>,
     hosts: Hosts,
+    /// Names of other hosts.
+    store: Option<Store>,
 }
 
 /// What has changed outside the file.
@@ -55,6 +59,7 @@ pub(super) enum News {
     Docker,
     Podman,
     Hosts,
+    Store,
 }
 
 impl Service {
@@ -73,6 +78,7 @@ impl Service {
             host: None,
             namesakes: BTreeSet::new(),
             hosts: Hosts::default(),
+            store: None,
         }
     }
 
@@ -172,14 +178,50 @@ impl Service {
         self.steering.set_docker_activity(self.docker.as_ref().map(Engine::activity));
     }
 
-    /// True while Docker's networks are read for the first time.
+    /// True while Docker's networks, or what other hosts have, are read for the first time.
     pub(super) fn is_starting(&self) -> bool {
         self.docker.as_ref().is_some_and(Engine::is_starting)
+            || self.store.as_ref().is_some_and(|store| !store.is_ready())
+    }
+
+    /// Shares names with other hosts as these options say, or no longer.
+    pub(super) async fn share(&mut self, options: Option<StoreOptions>) {
+        let kept = match (&options, &mut self.store) {
+            (Some(options), Some(store)) => match store.configure(options.clone()) {
+                Ok(is_same) => is_same,
+                Err(error) => {
+                    error!("{error}; names are shared as before");
+                    true
+                }
+            },
+            (None, None) => true,
+            _ => false,
+        };
+        if kept {
+            return;
+        }
+        self.leave().await;
+        let started = options.map(|options| Store::start(options, self.server.table())).transpose();
+        match started {
+            Ok(store) => {
+                self.steering.set_store(store.as_ref().map(Store::view));
+                self.store = store;
+            }
+            Err(error) => error!("{error}; names are not shared with other hosts"),
+        }
+    }
+
+    /// Withdraws from other hosts what this one has published.
+    pub(super) async fn leave(&mut self) {
+        self.steering.set_store(None);
+        if let Some(store) = self.store.take() {
+            store.shutdown().await;
+        }
     }
 
     /// Waits until something has changed that is followed. Cancelling it loses nothing.
     pub(super) async fn changed(&mut self) -> News {
-        let Service { docker, podman, hosts, .. } = self;
+        let Service { docker, podman, hosts, store, .. } = self;
         let docker = async {
             match docker {
                 Some(engine) => engine.changed().await,
@@ -192,7 +234,14 @@ impl Service {
                 None => pending().await,
             }
         };
+        let store = async {
+            match store {
+                Some(store) if !store.is_ready() => store.ready().await,
+                _ => pending().await,
+            }
+        };
         tokio::select! {
+            () = store => News::Store,
             () = docker => News::Docker,
             () = podman => News::Podman,
             () = hosts.due() => News::Hosts,
@@ -217,6 +266,8 @@ impl Service {
                     self.tell_of_namesakes();
                 }
             }
+            // It is looked at when the start is.
+            News::Store => {}
             News::Hosts => {
                 if self.hosts.look() {
                     self.server.set_hosts(self.hosts.names());
@@ -306,8 +357,9 @@ impl Service {
         let surroundings = config.surroundings();
         let (docker, names) = (docker::options(&config), names(&config));
         let is_empty = docker.is_none() && config.podman.is_none() && names.is_empty();
-        let Config { server, networks, additions, docker: docker_config, operation, warnings, host, podman, .. } =
-            config;
+        let Config {
+            server, networks, additions, docker: docker_config, operation, warnings, host, podman, store, ..
+        } = config;
         self.free_addresses(host.as_ref()).await?;
         if let (Some(engine), Some(options)) = (&mut self.docker, &docker) {
             engine.release(&self.server, options).await;
@@ -331,9 +383,11 @@ impl Service {
         self.follow(docker, additions, docker_config.unwrap_or_default()).await;
         self.follow_podman(podman);
         let is_host_changed = host != self.host;
-        if let Err(error) = self.show_host(host).await {
-            error!("{error}; the host view stays as it was");
+        let shown = self.show_host(host).await.err().map(|error| format!("{error}; the host view stays as it was"));
+        if let Some(error) = &shown {
+            error!("{error}");
         }
+        self.steering.note_trouble("host", shown);
         if self.hosts.want(server.hosts) {
             self.server.set_hosts(self.hosts.names());
         }
@@ -346,16 +400,18 @@ impl Service {
             self.server.configure(server.settings.clone());
             self.settings = server;
         }
-        self.steering.change(&self.server, &operation).await;
+        self.share(store).await;
+        let of_operation = self.steering.change(&self.server, &operation).await;
+        tell_of_reload(reason, &applied, is_changed, &of_operation.operation);
         self.steering.note(Reloaded {
             added: applied.added.clone(),
             changed: applied.changed.clone(),
             removed: applied.removed.clone(),
             settings: is_changed,
-            warnings: texts(&warnings),
+            operation: of_operation.operation,
+            warnings: texts(&warnings).into_iter().chain(of_operation.warnings).collect(),
             ..Reloaded::default()
         });
-        tell_of_reload(reason, &applied, is_changed);
         self.tell_if_empty(is_empty);
         self.tell_of_networks(&[&applied.added[..], &applied.changed[..]].concat());
         Ok(())
@@ -463,9 +519,9 @@ fn names(config: &Config) -> Vec<String> {
     config.networks.iter().map(|network| network.name().to_owned()).collect()
 }
 
-fn tell_of_reload(reason: &str, applied: &Applied, settings: bool) {
+fn tell_of_reload(reason: &str, applied: &Applied, settings: bool, operation: &[String]) {
     let Applied { added, changed, removed, .. } = applied;
-    if added.is_empty() && changed.is_empty() && removed.is_empty() && !settings {
+    if added.is_empty() && changed.is_empty() && removed.is_empty() && !settings && operation.is_empty() {
         info!(reason, "reloaded: nothing changed");
     } else {
         info!(
@@ -474,6 +530,7 @@ fn tell_of_reload(reason: &str, applied: &Applied, settings: bool) {
             changed = changed.join(" "),
             removed = removed.join(" "),
             settings,
+            operation = operation.join(" "),
             "reloaded"
         );
     }

@@ -10,7 +10,7 @@ export class Networks {
   // By name: `{ revision, containers }` as /v1/containers has them.
   #read = new Map();
   #status = [];
-  // By ID: `{ id, name, state, places: [{ network, addresses, names }] }`.
+  // By ID: `{ id, name, state, host, places: [{ network, addresses, names }] }`; `host` only if it is on another one.
   containers = new Map();
   #folded = new Set();
   #selected = null;
@@ -50,8 +50,8 @@ export class Networks {
     this.containers.clear();
     this.#rows.clear();
     for (const { network, containers } of this.#read.values()) {
-      for (const { id, name, state, addresses, names } of containers) {
-        const known = this.containers.get(id) ?? { id, name, state, places: [] };
+      for (const { id, name, state, host, addresses, names } of containers) {
+        const known = this.containers.get(id) ?? { id, name, state, host, places: [] };
         known.places.push({ network, addresses, names });
         this.containers.set(id, known);
       }
@@ -139,12 +139,18 @@ export class Networks {
       );
     }
     if (!item.container) return el("div", { class: `line last empty${dim}` }, el("span", {}, "no containers"));
-    const { name, state, addresses, names } = item.container;
+    const { name, state, host, addresses, names } = item.container;
     const others = item.whole.places.filter((place) => place.network !== item.network);
     return el(
       "div",
       { class: `line ${item.kind} ${state}${dim}${item.isSelected ? " selected" : ""}`, "aria-selected": String(item.isSelected) },
-      el("strong", { class: "name" }, copyable(name, { class: "plain" }), state !== "up" && el("span", { class: "state" }, state)),
+      el(
+        "strong",
+        { class: "name" },
+        copyable(name, { class: "plain" }),
+        host && el("span", { class: "about", title: `on ${host}` }, `on ${host}`),
+        state !== "up" && el("span", { class: "state" }, state),
+      ),
       el("span", { class: "address" }, ...addresses.slice(0, 2).map((address) => copyable(address))),
       el(
         "span",
@@ -152,7 +158,7 @@ export class Networks {
         ...names.filter((each) => each !== name).map((each) => copyable(each)),
         ...others.map(({ network }) => el("span", { class: "also" }, "also on ", this.#link(network))),
       ),
-      el("span", { class: "sees" }, "sees"),
+      el("span", { class: "sees" }, host ? "" : "sees"),
     );
   }
 
@@ -189,7 +195,7 @@ export class Networks {
     const bar = byId("selected");
     bar.hidden = !this.#selected;
     if (!this.#selected) return (bar.dataset.shown = "");
-    const { id, name, places } = this.#selected;
+    const { id, name, host, places } = this.#selected;
     const seen = new Set(places.flatMap((place) => (this.#read.get(place.network)?.containers ?? []).map((each) => each.id)));
     seen.delete(id);
     const shown = JSON.stringify([this.#selected, seen.size, this.#onlySeen]);
@@ -199,15 +205,23 @@ export class Networks {
     const networks = places.flatMap((place, index) => [index ? " and " : "", this.#link(place.network)]);
     const button = (text, onclick, attributes = {}) => el("button", { type: "button", onclick, ...attributes }, text);
     const parts = [
-      el("p", {}, el("strong", { class: "name" }, name), ` sees ${plural(seen.size, "other container")} on `, ...networks, "."),
+      el(
+        "p",
+        {},
+        el("strong", { class: "name" }, name),
+        host ? ` is on ${host}, on network ` : ` sees ${plural(seen.size, "other container")} on `,
+        ...networks,
+        ".",
+      ),
       el("p", { class: "names" }, ...[...new Set(places.flatMap((place) => place.names))].map((each) => copyable(each))),
       id !== name && el("p", { class: "muted" }, "ID ", copyable(id, { class: "copy id" })),
       el(
         "p",
         { class: "actions" },
-        button("Explain a name", () => this.#actions.explain(this.#selected)),
-        button("Its queries", () => this.#actions.queries(this.#selected)),
-        button("Only these", () => {
+        // A container of another host asks the callsign there.
+        !host && button("Explain a name", () => this.#actions.explain(this.#selected)),
+        !host && button("Its queries", () => this.#actions.queries(this.#selected)),
+        !host && button("Only these", () => {
           this.#onlySeen = !this.#onlySeen;
           this.#show();
         }, { "aria-pressed": String(this.#onlySeen) }),

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::forward::Forwarder;
 use crate::settings::Upstream;
 use crate::wire::Name;
 
-use super::{Answer, Cache, Failed, Key, Moment};
+use super::clock::Timestamp;
+use super::entry::Answer;
+use super::key::Key;
+use super::store::{Cache, CachedFailure};
 
 /// What is kept under a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +48,7 @@ impl Cache {
         &self,
         limit: usize,
         is_wanted: impl Fn(&[u8]) -> bool,
-        now: Moment,
+        now: Timestamp,
     ) -> (Vec<CacheEntry>, usize) {
         let mut wanted: Vec<Key> =
             self.store.iter().map(|(key, _)| key).filter(|key| is_wanted(key.borrowed().name)).collect();
@@ -59,12 +61,12 @@ impl Cache {
         (wanted.iter().filter_map(|key| self.entry(key, now)).collect(), all)
     }
 
-    fn entry(&self, key: &Key, now: Moment) -> Option<CacheEntry> {
-        let slot = self.store.peek(&key.borrowed())?;
+    fn entry(&self, key: &Key, now: Timestamp) -> Option<CacheEntry> {
+        let entry = self.store.peek(&key.borrowed())?;
         let key = key.borrowed();
         let name = Name::from_wire(key.name).ok()?;
-        let failed = slot.failed.filter(|failed| now < failed.until);
-        let (state, rcode, ttl, message) = match (slot.answer, failed) {
+        let failed = entry.failed.filter(|failed| now < failed.until);
+        let (state, rcode, ttl, message) = match (entry.answer, failed) {
             (Some(answer), failed) => {
                 let is_fresh = answer.fresh(now).is_some() && failed.is_none();
                 let state = if is_fresh { CacheState::Fresh } else { CacheState::Expired };
@@ -89,7 +91,7 @@ impl Answer {
         u16::from(self.message[3] & 0xf)
     }
 
-    fn seconds_left(&self, now: Moment) -> i64 {
+    fn seconds_left(&self, now: Timestamp) -> i64 {
         i64::from(self.lifetime) - now.since(self.stored).as_secs() as i64
     }
 
@@ -103,20 +105,6 @@ impl Answer {
     }
 }
 
-fn seconds_left(failed: &Failed, now: Moment) -> i64 {
+fn seconds_left(failed: &CachedFailure, now: Timestamp) -> i64 {
     failed.until.since(now).as_secs() as i64
-}
-
-impl Forwarder {
-    /// The first `limit` entries of the cache by name, of those whose names (lower-cased wire form) are wanted; and how many
-    /// are wanted in all.
-    pub fn cache_entries(&self, limit: usize, is_wanted: impl Fn(&[u8]) -> bool) -> (Vec<CacheEntry>, usize) {
-        self.cache.entries(limit, is_wanted, self.clock.now())
-    }
-
-    /// Takes the entries out of the cache whose names (lower-cased wire form) are wanted out, and gives how many went. A
-    /// question that is being asked is not one of them: its answer is kept when it comes.
-    pub fn flush_cache(&self, is_wanted: impl Fn(&[u8]) -> bool) -> usize {
-        self.cache.flush(is_wanted)
-    }
 }

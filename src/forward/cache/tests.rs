@@ -1,20 +1,21 @@
 //! What is kept, for how long, and what is given of it, with a clock of the tests' own.
 
+use super::super::key::QueryFlags;
 use super::*;
-use crate::forward::{Asked, AskedEdns, relay};
 use crate::wire::message::{Header, flag, records};
+use crate::wire::relay::{Asked, AskedEdns, relay};
 use crate::wire::{class, rcode, rtype};
 
 const NAME: &[u8] = b"\x03www\x07example\x00";
-const RULES: Rules =
-    Rules { size: 1 << 20, clamp: Clamp { least: 0, most: 86_400 }, stale_for: Duration::from_secs(1000) };
+const RULES: CachePolicy =
+    CachePolicy { size: 1 << 20, clamp: TtlBounds { least: 0, most: 86_400 }, stale_for: Duration::from_secs(1000) };
 
 fn group(servers: &[&str]) -> Arc<[crate::settings::Upstream]> {
     servers.iter().map(|text| text.parse().unwrap()).collect()
 }
 
-fn at(seconds: u64) -> Moment {
-    Moment::default().after(Duration::from_secs(seconds))
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::default().after(Duration::from_secs(seconds))
 }
 
 fn rr(owner: &[u8], rtype: u16, ttl: u32, rdata: &[u8]) -> Vec<u8> {
@@ -41,7 +42,7 @@ fn reply(name: &[u8], rtype: u16, flags: u16, sections: [&[Vec<u8>]; 3]) -> Vec<
 struct Kit {
     cache: Cache,
     group: Arc<[crate::settings::Upstream]>,
-    rules: Rules,
+    rules: CachePolicy,
 }
 
 impl Kit {
@@ -50,21 +51,21 @@ impl Kit {
     }
 
     fn key(&self, rtype: u16) -> KeyRef<'_> {
-        let kind = Kind { rtype, class: class::IN, bits: Bits::of(flag::RD, false) };
-        KeyRef { name: NAME, kind, group: &self.group }
+        let kind = Kind { rtype, class: class::IN, bits: QueryFlags::of(flag::RD, false) };
+        self.cache.key(NAME, kind, &self.group)
     }
 
     fn keep(&self, rtype: u16, flags: u16, sections: [&[Vec<u8>]; 3], now: u64) {
         self.cache.replied(self.key(rtype), &reply(NAME, rtype, flags, sections), false, &self.rules, at(now));
     }
 
-    fn find(&self, rtype: u16, now: u64) -> Found {
+    fn find(&self, rtype: u16, now: u64) -> Lookup {
         self.cache.find(self.key(rtype), false, &self.rules, at(now))
     }
 
     /// The TTLs, by section, of what is fresh.
     fn ttls(&self, rtype: u16, now: u64) -> Option<Vec<u32>> {
-        let Found::Fresh(answer, age) = self.find(rtype, now) else { return None };
+        let Lookup::Fresh(answer, age) = self.find(rtype, now) else { return None };
         Some(ttls(&written(&answer, age, rtype)))
     }
 }
@@ -91,9 +92,9 @@ fn ttls_count_down_and_the_least_of_the_answer_ends_it() {
     kit.keep(rtype::A, 0, [&[a(20, 1), a(10, 2)], &[], &[]], 100);
     assert_eq!(kit.ttls(rtype::A, 100).unwrap(), [20, 10]);
     assert_eq!(kit.ttls(rtype::A, 109).unwrap(), [11, 1]);
-    assert!(matches!(kit.find(rtype::A, 110), Found::Expired(_)));
-    assert!(matches!(kit.find(rtype::A, 1109), Found::Expired(_)));
-    assert!(matches!(kit.find(rtype::A, 1110), Found::Nothing));
+    assert!(matches!(kit.find(rtype::A, 110), Lookup::Expired(_)));
+    assert!(matches!(kit.find(rtype::A, 1109), Lookup::Expired(_)));
+    assert!(matches!(kit.find(rtype::A, 1110), Lookup::Nothing));
 }
 
 #[test]
@@ -102,13 +103,13 @@ fn f8_an_entry_lives_as_long_as_the_shortest_ttl_of_answer_and_authority() {
     let ns = |ttl| rr(b"\xc0\x10", rtype::NS, ttl, b"\0");
     kit.keep(rtype::A, 0, [&[a(20, 1)], &[ns(5)], &[]], 100);
     assert_eq!(kit.ttls(rtype::A, 104).unwrap(), [16, 1]);
-    assert!(matches!(kit.find(rtype::A, 105), Found::Expired(_)));
+    assert!(matches!(kit.find(rtype::A, 105), Lookup::Expired(_)));
     // A negative answer too, whatever else stands beside its SOA.
     kit.keep(rtype::A, 3, [&[], &[soa(b"\xc0\x10", 300, 300), ns(7)], &[]], 100);
     assert_eq!(kit.ttls(rtype::A, 106).unwrap(), [294, 1]);
-    assert!(!matches!(kit.find(rtype::A, 107), Found::Fresh(..)));
+    assert!(!matches!(kit.find(rtype::A, 107), Lookup::Fresh(..)));
     kit.keep(rtype::A, 0, [&[a(20, 1)], &[ns(0)], &[]], 100);
-    assert!(!matches!(kit.find(rtype::A, 100), Found::Fresh(..)));
+    assert!(!matches!(kit.find(rtype::A, 100), Lookup::Fresh(..)));
 }
 
 #[test]
@@ -121,13 +122,13 @@ fn f8_an_additional_record_is_not_given_beyond_its_ttl() {
     assert_eq!(kit.ttls(rtype::A, 105).unwrap(), [15, 4]);
     assert_eq!(kit.ttls(rtype::A, 109).unwrap(), [11]);
     assert_eq!(kit.ttls(rtype::A, 119).unwrap(), [1]);
-    assert!(matches!(kit.find(rtype::A, 120), Found::Expired(_)));
+    assert!(matches!(kit.find(rtype::A, 120), Lookup::Expired(_)));
 }
 
 #[test]
 fn f8_a_first_reply_has_the_ttls_that_it_has_from_the_cache() {
-    let clamp = Clamp { least: 10, most: 86_400 };
-    let kit = Kit { rules: Rules { clamp, ..RULES }, ..Kit::new() };
+    let clamp = TtlBounds { least: 10, most: 86_400 };
+    let kit = Kit { rules: CachePolicy { clamp, ..RULES }, ..Kit::new() };
     let year = 365 * 86_400;
     let sections = [&[a(i32::MAX as u32, 1), a(3, 2)][..], &[rr(b"\xc0\x10", rtype::NS, year, b"\0")], &[a(60, 3)]];
     kit.keep(rtype::A, 0, sections, 0);
@@ -136,7 +137,7 @@ fn f8_a_first_reply_has_the_ttls_that_it_has_from_the_cache() {
     assert_eq!(ttls(&message), [86_400, 10, 86_400, 60]);
     assert_eq!(kit.ttls(rtype::A, 0).unwrap(), ttls(&message));
     let mut message = reply(NAME, rtype::A, 0, [&[a(0x8000_0000, 1), a(u32::MAX, 2)], &[], &[]]);
-    Clamp { least: 0, ..clamp }.apply(&mut message);
+    TtlBounds { least: 0, ..clamp }.apply(&mut message);
     assert_eq!(ttls(&message), [0, 0], "RFC 2181 §8");
     // A negative answer is not to be made to last; and what is no whole message stays as it is.
     let mut message = reply(NAME, rtype::A, 3, [&[], &[soa(b"\xc0\x10", 5, 5)], &[]]);
@@ -153,16 +154,16 @@ fn f8_a_first_reply_has_the_ttls_that_it_has_from_the_cache() {
 fn ttls_are_clamped_and_nothing_is_kept_for_no_time() {
     let mut kit = Kit::new();
     kit.keep(rtype::A, 0, [&[a(0, 1)], &[], &[]], 0);
-    assert!(matches!(kit.find(rtype::A, 0), Found::Nothing));
+    assert!(matches!(kit.find(rtype::A, 0), Lookup::Nothing));
     kit.keep(rtype::A, 0, [&[a(0x8000_0000, 1)], &[], &[]], 0);
-    assert!(matches!(kit.find(rtype::A, 0), Found::Nothing), "RFC 2181 §8");
-    kit.rules.clamp = Clamp { least: 30, most: 60 };
+    assert!(matches!(kit.find(rtype::A, 0), Lookup::Nothing), "RFC 2181 §8");
+    kit.rules.clamp = TtlBounds { least: 30, most: 60 };
     kit.keep(rtype::A, 0, [&[a(0, 1), a(90, 1)], &[], &[]], 0);
     assert_eq!(kit.ttls(rtype::A, 10).unwrap(), [20, 50]);
     // Least is not for negative answers.
     kit.keep(rtype::A, 3, [&[], &[soa(b"\xc0\x10", 300, 5)], &[]], 0);
     assert_eq!(kit.ttls(rtype::A, 4).unwrap(), [1]);
-    assert!(!matches!(kit.find(rtype::A, 5), Found::Fresh(..)));
+    assert!(!matches!(kit.find(rtype::A, 5), Lookup::Fresh(..)));
 }
 
 #[test]
@@ -173,8 +174,8 @@ fn negative_answers_hold_as_long_as_their_soa_says() {
     {
         kit.keep(rtype::A, code, [&[], &[soa(b"\xc0\x10", ttl, minimum)], &[]], 0);
         assert_eq!(kit.ttls(rtype::A, 1).unwrap(), [holds - 1], "the SOA counts down");
-        assert!(matches!(kit.find(rtype::A, u64::from(holds) - 1), Found::Fresh(..)));
-        assert!(!matches!(kit.find(rtype::A, holds.into()), Found::Fresh(..)));
+        assert!(matches!(kit.find(rtype::A, u64::from(holds) - 1), Lookup::Fresh(..)));
+        assert!(!matches!(kit.find(rtype::A, holds.into()), Lookup::Fresh(..)));
     }
     let foreign = soa(b"\x03com\x00", 300, 300);
     let short = rr(b"\xc0\x10", rtype::SOA, 300, &[0; 20]);
@@ -191,7 +192,7 @@ fn negative_answers_hold_as_long_as_their_soa_says() {
     ] {
         kit.keep(rtype::A, 0, [&[a(300, 1)], &[], &[]], 0);
         kit.keep(rtype::A, flags, sections.each_ref().map(Vec::as_slice), 0);
-        assert!(matches!(kit.find(rtype::A, 0), Found::Nothing), "{what}");
+        assert!(matches!(kit.find(rtype::A, 0), Lookup::Nothing), "{what}");
     }
 }
 
@@ -211,7 +212,7 @@ fn only_what_answers_the_question_is_kept_as_answer() {
     ];
     let (authority, additional) = (rr(b"\0", 2, 50, b"\xc0\x0c"), rr(b"\x01z\xc0\x10", rtype::A, 40, &[1, 2, 3, 4]));
     kit.keep(rtype::A, 0, [&answers, &[authority], &[additional]], 0);
-    let Found::Fresh(answer, age) = kit.find(rtype::A, 0) else { panic!("kept") };
+    let Lookup::Fresh(answer, age) = kit.find(rtype::A, 0) else { panic!("kept") };
     let message = written(&answer, age, rtype::A);
     assert_eq!(Header::read(&message).unwrap().counts, [1, 5, 1, 1]);
     let decoded = hickory_proto::op::Message::from_vec(&message).unwrap();
@@ -223,17 +224,17 @@ fn only_what_answers_the_question_is_kept_as_answer() {
 
     // Nothing that answers, and no alias in a circle.
     kit.keep(rtype::A, 0, [&answers[..1], &[], &[]], 0);
-    assert!(matches!(kit.find(rtype::A, 0), Found::Nothing));
+    assert!(matches!(kit.find(rtype::A, 0), Lookup::Nothing));
     let circle = [rr(b"\xc0\x0c", 5, 9, b"\x01x\xc0\x10"), rr(b"\x01x\xc0\x10", 5, 9, b"\xc0\x0c")];
     kit.keep(rtype::A, 0, [&circle, &[], &[]], 0);
-    assert!(matches!(kit.find(rtype::A, 0), Found::Nothing));
+    assert!(matches!(kit.find(rtype::A, 0), Lookup::Nothing));
     // An alias to what has no such record: negative, and only with the SOA of where it leads.
     let alias = [rr(b"\xc0\x0c", rtype::CNAME, 7, b"\x03web\x03org\0")];
     kit.keep(rtype::A, 0, [&alias, &[soa(b"\xc0\x10", 300, 300)], &[]], 0);
-    assert!(matches!(kit.find(rtype::A, 0), Found::Nothing));
+    assert!(matches!(kit.find(rtype::A, 0), Lookup::Nothing));
     kit.keep(rtype::A, 0, [&alias, &[soa(b"\x03org\0", 300, 300)], &[]], 0);
     assert_eq!(kit.ttls(rtype::A, 0).unwrap(), [7, 300]);
-    assert!(!matches!(kit.find(rtype::A, 7), Found::Fresh(..)));
+    assert!(!matches!(kit.find(rtype::A, 7), Lookup::Fresh(..)));
     // ANY, and an alias that is asked for itself.
     kit.keep(rtype::ANY, 0, [&answers[1..3], &[], &[]], 0);
     assert_eq!(kit.ttls(rtype::ANY, 0).unwrap(), [300, 300]);
@@ -241,7 +242,7 @@ fn only_what_answers_the_question_is_kept_as_answer() {
     kit.keep(rtype::ANY, 0, [&[opt.clone(), a(9, 1)], &[], &[]], 0);
     assert_eq!(kit.ttls(rtype::ANY, 0).unwrap(), [9], "an OPT is no answer");
     kit.keep(rtype::ANY, 0, [&[opt], &[], &[]], 0);
-    assert!(matches!(kit.find(rtype::ANY, 0), Found::Nothing));
+    assert!(matches!(kit.find(rtype::ANY, 0), Lookup::Nothing));
     kit.keep(rtype::CNAME, 0, [&alias, &[], &[]], 0);
     assert_eq!(kit.ttls(rtype::CNAME, 0).unwrap(), [7]);
 }
@@ -253,28 +254,28 @@ fn another_question_or_another_group_finds_nothing() {
     let known = kit.key(rtype::A);
     let twin = group(&["10.0.0.1"]);
     fn is_found(kit: &Kit, key: KeyRef<'_>) -> bool {
-        matches!(kit.cache.find(key, false, &RULES, at(1)), Found::Fresh(..))
+        matches!(kit.cache.find(key, false, &RULES, at(1)), Lookup::Fresh(..))
     }
-    assert!(is_found(&kit, KeyRef { group: &twin, ..known }), "an identical list is the same group");
+    assert!(is_found(&kit, kit.cache.key(NAME, known.kind, &twin)), "an identical list is the same group");
     for servers in [&["10.0.0.2"][..], &["10.0.0.1:54"], &["10.0.0.1", "10.0.0.2"], &[]] {
-        assert!(!is_found(&kit, KeyRef { group: &group(servers), ..known }), "{servers:?}");
+        assert!(!is_found(&kit, kit.cache.key(NAME, known.kind, &group(servers))), "{servers:?}");
     }
-    assert!(!is_found(&kit, KeyRef { name: b"\x03wwx\x07example\x00", ..known }));
+    assert!(!is_found(&kit, kit.cache.key(b"\x03wwx\x07example\x00", known.kind, known.group)));
     for kind in [
         Kind { rtype: rtype::AAAA, ..known.kind },
         Kind { class: class::CH, ..known.kind },
-        Kind { bits: Bits::of(flag::RD, true), ..known.kind },
-        Kind { bits: Bits::of(flag::RD | flag::CD, false), ..known.kind },
+        Kind { bits: QueryFlags::of(flag::RD, true), ..known.kind },
+        Kind { bits: QueryFlags::of(flag::RD | flag::CD, false), ..known.kind },
     ] {
-        assert!(!is_found(&kit, KeyRef { kind, ..known }), "{kind:?}");
+        assert!(!is_found(&kit, kit.cache.key(NAME, kind, known.group)), "{kind:?}");
     }
     for flags in [0, flag::RD | flag::AD] {
-        let kind = Kind { bits: Bits::of(flags, false), ..known.kind };
-        assert!(is_found(&kit, KeyRef { kind, ..known }), "f9: RD and AD do not split the key");
+        let kind = Kind { bits: QueryFlags::of(flags, false), ..known.kind };
+        assert!(is_found(&kit, kit.cache.key(NAME, kind, known.group)), "f9: RD and AD do not split the key");
     }
     // A reply to another question is not kept at all.
     kit.cache.replied(kit.key(rtype::AAAA), &reply(NAME, rtype::A, 0, [&[a(9, 1)], &[], &[]]), false, &RULES, at(0));
-    assert!(matches!(kit.find(rtype::AAAA, 0), Found::Nothing));
+    assert!(matches!(kit.find(rtype::AAAA, 0), Lookup::Nothing));
 }
 
 #[test]
@@ -283,9 +284,9 @@ fn who_asks_for_ad_is_not_given_an_answer_that_was_got_without() {
     let message = reply(NAME, rtype::A, flag::AD, [&[a(300, 1)], &[], &[]]);
     let find = |with_ad| kit.cache.find(kit.key(rtype::A), with_ad, &RULES, at(1));
     kit.cache.replied(kit.key(rtype::A), &message, false, &RULES, at(0));
-    assert!(matches!((find(false), find(true)), (Found::Fresh(..), Found::Expired(_))));
+    assert!(matches!((find(false), find(true)), (Lookup::Fresh(..), Lookup::Expired(_))));
     kit.cache.replied(kit.key(rtype::A), &message, true, &RULES, at(0));
-    assert!(matches!((find(false), find(true)), (Found::Fresh(..), Found::Fresh(..))));
+    assert!(matches!((find(false), find(true)), (Lookup::Fresh(..), Lookup::Fresh(..))));
 }
 
 #[test]
@@ -295,18 +296,18 @@ fn failures_are_remembered_longer_and_longer_and_an_answer_ends_that() {
     let mut now = 0;
     for lasts in [1, 2, 4, 8, 16, 30, 30] {
         fail(now);
-        assert!(matches!(kit.find(rtype::A, now + lasts - 1), Found::Failed(_)), "{lasts}");
-        assert!(matches!(kit.find(rtype::A, now + lasts), Found::Nothing), "{lasts}");
+        assert!(matches!(kit.find(rtype::A, now + lasts - 1), Lookup::Failed(_)), "{lasts}");
+        assert!(matches!(kit.find(rtype::A, now + lasts), Lookup::Nothing), "{lasts}");
         now += lasts;
     }
     // Long after the last one, or after an answer, it begins anew.
     fail(now + 61);
-    assert!(matches!(kit.find(rtype::A, now + 62), Found::Nothing));
+    assert!(matches!(kit.find(rtype::A, now + 62), Lookup::Nothing));
     fail(now + 62);
     kit.keep(rtype::A, 0, [&[a(1, 1)], &[], &[]], now + 70);
     fail(now + 71);
-    assert!(matches!(kit.find(rtype::A, now + 71), Found::Stale(_)));
-    assert!(matches!(kit.find(rtype::A, now + 72), Found::Expired(_)));
+    assert!(matches!(kit.find(rtype::A, now + 71), Lookup::Stale(_)));
+    assert!(matches!(kit.find(rtype::A, now + 72), Lookup::Expired(_)));
 }
 
 #[test]
@@ -316,7 +317,7 @@ fn an_old_answer_is_given_while_asking_fails_and_not_for_ever() {
     kit.cache.failed(kit.key(rtype::A), rcode::SERVFAIL, "silent", &RULES, at(5));
     assert_eq!(kit.ttls(rtype::A, 5).unwrap(), [5, 4], "within its TTL it is as good as before");
     kit.cache.failed(kit.key(rtype::A), rcode::SERVFAIL, "silent", &RULES, at(20));
-    let Found::Stale(answer) = kit.find(rtype::A, 20) else { panic!("stale") };
+    let Lookup::Stale(answer) = kit.find(rtype::A, 20) else { panic!("stale") };
     let edns = Some(AskedEdns { dnssec_ok: false, options: &[0, 10, 0, 1, 5] });
     let asked = Asked { id: 9, flags: 0, question: &question(rtype::A), limit: 512, edns, aliases: &[] };
     let mut out = [0; 512];
@@ -325,7 +326,7 @@ fn an_old_answer_is_given_while_asking_fails_and_not_for_ever() {
     assert!(out[..len].ends_with(&[0, 11, 0, 10, 0, 1, 5, 0, 15, 0, 2, 0, 3]), "our options, then EDE 3");
     assert!(!Header::read(&out).unwrap().has(flag::AD));
     kit.cache.failed(kit.key(rtype::A), rcode::SERVFAIL, "silent", &RULES, at(1010));
-    assert!(matches!(kit.find(rtype::A, 1010), Found::Failed(_)), "past `stale_for`");
+    assert!(matches!(kit.find(rtype::A, 1010), Lookup::Failed(_)), "past `stale_for`");
 }
 
 #[test]
@@ -334,31 +335,31 @@ fn what_does_not_exist_any_more_is_never_given_stale() {
     let no_data = [soa(b"\xc0\x10", 10, 10)];
     kit.keep(rtype::A, 0, [&[a(10, 1)], &[], &[]], 0);
     kit.keep(rtype::AAAA, 0, [&[], &no_data, &[]], 0);
-    assert!(matches!(kit.find(rtype::AAAA, 20), Found::Expired(_)), "NODATA can be stale: the A record needs it");
+    assert!(matches!(kit.find(rtype::AAAA, 20), Lookup::Expired(_)), "NODATA can be stale: the A record needs it");
     // Said for another type of the same name.
     kit.keep(15, 3, [&[], &no_data, &[]], 5);
-    assert!(matches!(kit.find(rtype::A, 9), Found::Fresh(..)));
+    assert!(matches!(kit.find(rtype::A, 9), Lookup::Fresh(..)));
     for rtype in [rtype::A, rtype::AAAA, 15] {
-        assert!(matches!(kit.find(rtype, 20), Found::Nothing), "{rtype}");
+        assert!(matches!(kit.find(rtype, 20), Lookup::Nothing), "{rtype}");
         kit.cache.failed(kit.key(rtype), rcode::SERVFAIL, "", &RULES, at(20));
-        assert!(matches!(kit.find(rtype, 20), Found::Failed(_)), "{rtype}");
+        assert!(matches!(kit.find(rtype, 20), Lookup::Failed(_)), "{rtype}");
     }
     // It came back.
     kit.keep(rtype::A, 0, [&[a(10, 1)], &[], &[]], 30);
-    assert!(matches!(kit.find(rtype::A, 50), Found::Expired(_)));
+    assert!(matches!(kit.find(rtype::A, 50), Lookup::Expired(_)));
     // Of too many kinds the last ones are not given stale at all, since nobody would remember to forget them.
     for rtype in 1000..1100 {
         kit.keep(rtype, 0, [&[rr(b"\xc0\x0c", rtype, 10, b"")], &[], &[]], 0);
     }
-    assert!(matches!(kit.find(1000, 20), Found::Expired(_)));
-    assert!(matches!((kit.find(1099, 5), kit.find(1099, 20)), (Found::Fresh(..), Found::Nothing)));
+    assert!(matches!(kit.find(1000, 20), Lookup::Expired(_)));
+    assert!(matches!((kit.find(1099, 5), kit.find(1099, 20)), (Lookup::Fresh(..), Lookup::Nothing)));
 }
 
 #[test]
 fn a_popular_answer_is_asked_for_again_once_in_the_last_tenth_of_its_time() {
     let kit = Kit::new();
     kit.keep(rtype::A, 0, [&[a(100, 1)], &[], &[]], 0);
-    let Found::Fresh(answer, _) = kit.find(rtype::A, 0) else { panic!("kept") };
+    let Lookup::Fresh(answer, _) = kit.find(rtype::A, 0) else { panic!("kept") };
     assert!(!answer.hit(at(95)), "not popular yet");
     assert!(!(0..10).any(|_| answer.hit(at(89))), "not yet time");
     let asked = (0..10).filter(|_| answer.hit(at(90))).count();
@@ -371,7 +372,7 @@ fn the_store_stays_within_its_size() {
     let mut popular = 0;
     for index in 0..20_000_u32 {
         let name = [b"\x08", format!("{index:08x}").as_bytes(), b"\0"].concat();
-        let key = KeyRef { name: &name, ..kit.key(rtype::A) };
+        let key = kit.cache.key(&name, kit.key(rtype::A).kind, &kit.group);
         let message = reply(&name, rtype::A, 0, [&[a(300, 1)], &[], &[]]);
         kit.cache.replied(key, &message, false, &RULES, at(0));
         kit.keep(rtype::A, 0, [&[a(300, 1)], &[], &[]], 0);
@@ -384,10 +385,10 @@ fn the_store_stays_within_its_size() {
     assert!(entries > 1000 && bytes > RULES.size as u64 / 2, "{entries} {bytes}");
     kit.cache.resize(0);
     assert_eq!(kit.cache.size(), (0, 0));
-    let off = Rules { size: 0, ..RULES };
+    let off = CachePolicy { size: 0, ..RULES };
     kit.cache.replied(kit.key(rtype::A), &reply(NAME, 1, 0, [&[a(9, 1)], &[], &[]]), false, &off, at(0));
     kit.cache.failed(kit.key(rtype::A), 2, "", &off, at(0));
-    assert!(matches!(kit.cache.find(kit.key(rtype::A), false, &off, at(0)), Found::Nothing));
+    assert!(matches!(kit.cache.find(kit.key(rtype::A), false, &off, at(0)), Lookup::Nothing));
 }
 
 #[test]
@@ -413,7 +414,7 @@ fn a_hit_is_written_as_relay_would_write_it() {
         for flags in [0, flag::AD | flag::AA] {
             let upstream = reply(NAME, rtype::A, flags, sections.each_ref().map(Vec::as_slice));
             kit.cache.replied(kit.key(rtype::A), &upstream, true, &RULES, at(0));
-            let Found::Fresh(answer, age) = kit.find(rtype::A, 0) else { panic!("kept") };
+            let Lookup::Fresh(answer, age) = kit.find(rtype::A, 0) else { panic!("kept") };
             for limit in (512..1300).chain([65_535]) {
                 for edns in [None, Some(AskedEdns { dnssec_ok: true, options: &[0, 10, 0, 2, 1, 2] })] {
                     let question = question(rtype::A);

@@ -4,4 +4,4 @@ mod options;
 mod status;
 
 pub use options::StoreOptions;
-pub use status::{ClaimStatus, HostState, HostStatus, LinkStatus, StoreReport, StoreStatus};
+pub use status::{ClaimStatus, HostState, HostStatus, LinkStatus, StoreStatus};

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 /// How the store stands.
@@ -139,21 +138,5 @@ impl HostState {
             HostState::Lost => "lost",
             HostState::Leaving => "leaving",
         }
-    }
-}
-
-/// Where the source puts how the store stands, for those who show it. Clones are the same place.
-#[derive(Debug, Clone, Default)]
-pub struct StoreReport(Arc<RwLock<Option<StoreStatus>>>);
-
-impl StoreReport {
-    /// The last status; `None` while no store is followed.
-    pub fn get(&self) -> Option<StoreStatus> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Replaces it.
-    pub fn set(&self, status: Option<StoreStatus>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = status;
     }
 }

@@ -79,7 +79,7 @@ use text::Text;
 const MAX_SIZE: u64 = 1 << 30;
 
 impl Config {
-    /// Reads a file, or to its end a pipe that this process has open: `/dev/stdin`, `/dev/fd/63`.
+    /// Reads a file, or a pipe that this process has open (`/dev/stdin`, `/dev/fd/63`) to its end.
     ///
     /// # Errors
     /// [`ConfigError`] when the file cannot be read, is not UTF-8, or has problems.
@@ -89,7 +89,7 @@ impl Config {
         Config::from_octets(&octets, &origin)
     }
 
-    /// The content of a file, for [`Config::from_octets`]. Whoever serves reads it so: it neither waits nor takes more memory
+    /// The content of a file, for [`Config::from_octets`]. For a running server: it neither blocks nor takes more memory
     /// than a file of 1 GiB.
     ///
     /// # Errors
@@ -173,7 +173,7 @@ impl Config {
         true
     }
 
-    /// Looks whether this machine has what the file relies on: files that it names, and memory for its cache.
+    /// Checks that this machine has what the file relies on: files that it names, and memory for its cache.
     pub fn surroundings(&self) -> Surroundings {
         lint::surroundings(&self.claims)
     }

@@ -38,7 +38,7 @@ pub struct ControlConfig {
 pub struct MetricsConfig {
     /// Where they are served; `None` for nowhere.
     pub listen: Option<SocketAddr>,
-    /// The names that CoreDNS has for them are there, too.
+    /// Whether they are also served under CoreDNS's names.
     pub coredns: bool,
     /// The page is served there, too.
     pub page: bool,

@@ -62,7 +62,7 @@ pub struct PodmanConfig {
 }
 
 impl PodmanConfig {
-    /// Reads a file, or to its end a pipe that this process has open: `/dev/stdin`, `/dev/fd/63`.
+    /// Reads a file, or a pipe that this process has open (`/dev/stdin`, `/dev/fd/63`) to its end.
     ///
     /// # Errors
     /// [`ConfigError`] when the file cannot be read, is not UTF-8, or has problems.
@@ -72,7 +72,7 @@ impl PodmanConfig {
         PodmanConfig::from_octets(&octets, &origin)
     }
 
-    /// The content of a file, for [`PodmanConfig::from_octets`]. Whoever serves reads it so: it neither waits nor takes more memory
+    /// The content of a file, for [`PodmanConfig::from_octets`]. For a running server: it neither blocks nor takes more memory
     /// than a file of 16 MiB.
     ///
     /// # Errors
@@ -126,7 +126,7 @@ impl PodmanConfig {
         Ok(config)
     }
 
-    /// Looks whether this machine has what the file relies on: files that it names, and memory for its cache.
+    /// Checks that this machine has what the file relies on: files that it names, and memory for its cache.
     pub fn surroundings(&self) -> Surroundings {
         lint::surroundings(&self.claims)
     }

@@ -30,7 +30,7 @@ const MAX_LINKS: usize = 40;
 
 /// Follows one file until it is dropped.
 ///
-/// Start it before the file is read: then no change falls in between.
+/// Start it before reading the file, so that no change is missed.
 #[derive(Debug)]
 pub struct Watcher {
     messages: Sender<Message>,

@@ -1,8 +1,8 @@
 //! A Docker engine: its networks and containers, followed by its events.
 //!
 //! [`Docker::changed`] waits until something has happened, and [`Docker::read`] brings a table in line with it, as
-//! [`Directory::read`](crate::source::podman::Directory::read) does for Podman: what is a change of endpoints only is made at
-//! once, and networks that are new or have other settings are given back for `Server::update`.
+//! [`Directory::read`](crate::source::podman::Directory::read) does for Podman: changes that concern only endpoints are made at
+//! once, and networks that are new or whose settings changed are returned for `Server::update`.
 //!
 //! # What is served
 //!
@@ -236,8 +236,8 @@ impl Docker {
         self.activity.clone()
     }
 
-    /// Waits until there is something to [read](Docker::read), or the engine's [presence](Docker::presence) has changed. Empty
-    /// happens between two calls of this, so call it all the time. Cancelling it loses nothing.
+    /// Waits until there is something to [read](Docker::read), or the engine's [presence](Docker::presence) changes. Nothing
+    /// is done between two calls of this, so call it in a loop. Cancelling it loses nothing.
     pub async fn changed(&mut self) {
         let before = self.presence;
         loop {

@@ -148,8 +148,8 @@ impl Directory {
         }
     }
 
-    /// Sets the domain of all networks, with a dot in front or without, `.dns.podman` unless it is set; an empty one is none.
-    /// One that is no domain name is logged, and none, too.
+    /// Sets the domain of all networks, with or without a leading dot. Default: `.dns.podman`; an empty one means none.
+    /// One that is not a domain name is logged, and also means none.
     #[must_use]
     pub fn filter_domain(mut self, domain: &str) -> Directory {
         let text = domain.strip_prefix('.').unwrap_or(domain);

@@ -8,7 +8,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 /// Follows a directory until it is dropped, also while it does not exist.
 ///
-/// Start it before the directory is read: then no change falls in between.
+/// Start it before reading the directory, so that no change is missed.
 #[derive(Debug)]
 pub struct DirectoryWatcher {
     messages: Sender<Message>,

@@ -1,0 +1,13 @@
+//! The names of other hosts, through a real etcd: its members and the hosts are namespaces on one bridge. The numbers in the names
+//! of the tests' modules are those of the acceptance list of the feature.
+//!
+//! Skipped, loudly, without root and without Debian's `etcd-server` and `etcd-client`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bed;
+mod claims;
+mod hostile;
+mod outages;
+mod sharing;
