@@ -79,7 +79,7 @@ fn is_stub_used() -> bool {
 
 /// The servers that a resolv.conf names.
 pub(super) fn nameservers(text: &str) -> Vec<String> {
-    let (file, _) = resolv_conf::Config::parse_with_errors(text);
+    let (file, _) = resolv_conf::Config::parse_with_errors(text.as_bytes());
     file.nameservers.iter().map(ToString::to_string).collect()
 }
 

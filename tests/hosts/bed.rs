@@ -186,6 +186,16 @@ impl Cluster {
         Arc::new(self.lab.container(name, &[(&self.bridge, &[&format!("{}/24", address_of(name))])]))
     }
 
+    /// Connects a machine of another lab to the cluster, under this address.
+    pub(crate) fn join(&self, machine: &Namespace, address: &str) {
+        let end = format!("to{}", address.rsplit('.').next().unwrap_or_default());
+        self.lab.host().configure(&format!(
+            "link add {end} type veth peer name uplink netns {}\nlink set {end} master cluster up\n",
+            machine.name()
+        ));
+        machine.configure(&format!("address add {address}/24 dev uplink\nlink set uplink up\n"));
+    }
+
     /// A host with these networks.
     pub(crate) fn host(&self, name: &str, networks: Vec<NetworkBuilder>) -> Host {
         self.host_with(name, networks, |_| {})

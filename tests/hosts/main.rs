@@ -8,6 +8,11 @@ mod support;
 
 mod bed;
 mod claims;
+#[cfg(feature = "cli")]
+mod commands;
 mod hostile;
 mod outages;
+#[cfg(feature = "cli")]
+mod program;
+mod roles;
 mod sharing;

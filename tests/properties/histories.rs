@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use callsign::responder::{Client, Listener, Responder, ResponderOptions, Verdict};
-use callsign::table::{Clients, Endpoint, Health, Merge, NameTable, Network};
+use callsign::table::{Clients, Endpoint, Health, Merge, NameTable, Network, Origin, Reach, Sharing, Spread};
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 use proptest::collection::vec;
@@ -16,8 +16,17 @@ use crate::cases;
 use crate::model::{self, Answer, Kind, Member, Net, Soa};
 
 const IDS: [&str; 5] = ["e1", "e2", "e3", "b", "dotted.id"];
-const NAMES: [&str; 12] = ["a", "b", "c", "a.b", "x.a.b", "*.b", "*.a.b", "red", "lan", "a.lan", "b.red", "*.lan"];
-const STEMS: [&str; 20] = [
+const NAMES: [&str; 14] =
+    ["a", "b", "c", "a.b", "x.a.b", "*.b", "*.a.b", "red", "lan", "a.lan", "b.red", "*.lan", "a.h1", "b.here"];
+const STEMS: [&str; 28] = [
+    "a.h1",
+    "a.x.h1",
+    "b.h1",
+    "a.here",
+    "b.here",
+    "e1.h1",
+    "h1",
+    "here",
     "a",
     "b",
     "c",
@@ -39,6 +48,8 @@ const STEMS: [&str; 20] = [
     "z.a",
     "z.y.z.a.b",
 ];
+/// Other hosts; `here` is this one.
+const HOSTS: [&str; 3] = ["h1", "b", "x.h1"];
 const SUFFIXES: [&str; 10] =
     ["", "red", "lan", "red.lan", "blue", "tic.tac", "tac", "tic.tac.lan", "corp.test", "tic.tac.corp.test"];
 
@@ -52,6 +63,8 @@ fn nets(clients: [Clients; 4]) -> Vec<Net> {
         ttl: u32::from(third),
         negative_ttl: u32::from(third) * 100,
         subnet: [10, 0, third],
+        own_host: (third != 2).then(|| "here".to_owned()),
+        spreads: third == 3,
         endpoints: Vec::new(),
     };
     vec![
@@ -68,6 +81,16 @@ fn addresses(third: u8) -> Vec<IpAddr> {
     (1..=4).map(|host| [10, 0, third, host].into()).chain([[192, 168, 7, 7].into(), v6]).collect()
 }
 
+/// An endpoint of another host has an address of its own, since who of several has one first is not told; and one of them
+/// says that it has this host's, too.
+fn remote_addresses(net: usize, host: &str, id: &str, addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let place = |all: &[&str], one: &str| all.iter().position(|each| *each == one).unwrap() as u8;
+    let (host, id) = (place(&HOSTS, host), place(&IDS, id));
+    let own = [10, 0, net as u8 + 1, 20 + 5 * host + id].into();
+    let others = if (host, id) == (0, 0) { addresses } else { &[] };
+    others.iter().copied().chain([own]).collect()
+}
+
 fn member(net: usize) -> impl Strategy<Value = Member> {
     let bias = prop_oneof![3 => Just(true), 1 => Just(false)];
     (
@@ -75,16 +98,20 @@ fn member(net: usize) -> impl Strategy<Value = Member> {
         subsequence(addresses(net as u8 + 1), 0..=3),
         subsequence(NAMES.to_vec(), 0..=3),
         bias.clone(),
-        bias,
+        bias.clone(),
         -1..2,
+        prop_oneof![3 => Just(None), 1 => select(HOSTS.to_vec()).prop_map(Some)],
+        bias,
     )
-        .prop_map(|(id, addresses, names, running, healthy, priority)| Member {
+        .prop_map(move |(id, addresses, names, running, healthy, priority, host, found)| Member {
             id: id.to_owned(),
-            addresses,
+            addresses: host.map_or_else(|| addresses.clone(), |host| remote_addresses(net, host, id, &addresses)),
             names: names.into_iter().map(str::to_owned).collect(),
             running,
             healthy,
             priority,
+            host,
+            lost: host.is_some() && !found,
         })
 }
 
@@ -101,6 +128,8 @@ enum Step {
     Mark(usize, usize, bool, bool),
     Detach(usize, usize),
     ReplaceAll(usize, Vec<Member>),
+    ReplaceHost(usize, &'static str, Vec<Member>),
+    LoseHost(usize, &'static str, bool),
     Change(usize, Vec<Result<Member, usize>>),
 }
 
@@ -112,6 +141,9 @@ fn step() -> impl Strategy<Value = Step> {
             2 => (0..IDS.len(), any::<bool>(), any::<bool>()).prop_map(move |(id, up, well)| Step::Mark(net, id, up, well)),
             3 => (0..IDS.len()).prop_map(move |id| Step::Detach(net, id)),
             1 => vec(member(net), 0..5).prop_map(move |members| Step::ReplaceAll(net, members)),
+            1 => (select(HOSTS.to_vec()), vec(member(net), 0..5))
+                .prop_map(move |(host, members)| Step::ReplaceHost(net, host, members)),
+            1 => (select(HOSTS.to_vec()), any::<bool>()).prop_map(move |(host, lost)| Step::LoseHost(net, host, lost)),
             2 => vec(edit, 1..4).prop_map(move |edits| Step::Change(net, edits)),
         ]
     })
@@ -121,7 +153,17 @@ fn endpoint(member: &Member) -> Endpoint {
     let health = if member.healthy { Health::Healthy } else { Health::Unhealthy };
     let builder = Endpoint::builder(&member.id).names(&member.names).health(health);
     let builder = builder.running(member.running).priority(member.priority);
-    member.addresses.iter().fold(builder, |builder, address| builder.ip(*address)).build().unwrap()
+    let builder = match member.host {
+        Some(host) => builder.origin(Arc::new(Origin::new(host, Reach::Container).unwrap())),
+        None => builder,
+    };
+    member
+        .addresses
+        .iter()
+        .fold(builder, |builder, address| builder.ip(*address))
+        .build()
+        .unwrap()
+        .with_lost(member.lost)
 }
 
 struct World {
@@ -141,7 +183,15 @@ impl World {
             let builder =
                 Network::builder(&net.name).subnet(&format!("{a}.{b}.{c}.0/24")).allow("0.0.0.0/0").allow("::/0");
             let merge = if net.merges { Merge::All } else { Merge::Nearest };
-            let builder = builder.merge(merge).ttl(net.ttl).negative_ttl(net.negative_ttl).clients(net.clients);
+            let mut sharing = Sharing::new(Reach::Container);
+            sharing.host = net.own_host.as_ref().map(|host| host.parse().unwrap());
+            sharing.spread = if net.spreads { Spread::All } else { Spread::Local };
+            let builder = builder
+                .sharing(Some(sharing))
+                .merge(merge)
+                .ttl(net.ttl)
+                .negative_ttl(net.negative_ttl)
+                .clients(net.clients);
             let builder =
                 net.domains.iter().fold(builder.internal(net.internal), |builder, domain| builder.domain(domain));
             table.add(builder.build().unwrap()).unwrap()
@@ -162,20 +212,36 @@ impl World {
             Step::Mark(net, id, running, healthy) => {
                 let health = if healthy { Health::Healthy } else { Health::Unhealthy };
                 let updated = self.networks[net].update(IDS[id], |old| old.with_running(running).with_health(health));
-                let old = self.model[net].endpoints.iter().find(|known| known.id == IDS[id]).cloned();
+                let old = self.model[net].endpoints.iter().find(|known| known.key() == IDS[id]).cloned();
                 assert_eq!(updated.is_ok(), old.is_some());
                 if let Some(old) = old {
                     self.model[net].attach(Member { running, healthy, ..old });
                 }
             }
             Step::Detach(net, id) => {
-                let known = self.model[net].endpoints.iter().any(|known| known.id == IDS[id]);
+                let known = self.model[net].endpoints.iter().any(|known| known.key() == IDS[id]);
                 assert_eq!(self.networks[net].detach(IDS[id]).is_ok(), known);
                 self.model[net].detach(IDS[id]);
             }
-            Step::ReplaceAll(net, members) => {
+            Step::ReplaceAll(net, mut members) => {
+                members.iter_mut().for_each(|member| (member.host, member.lost) = (None, false));
                 self.networks[net].replace_all(members.iter().map(endpoint)).unwrap();
-                self.model[net].replace_all(members);
+                self.model[net].replace(None, members);
+            }
+            Step::ReplaceHost(net, host, members) => {
+                let name = host.parse().unwrap();
+                let endpoints: Vec<Endpoint> = members.iter().map(endpoint).collect();
+                self.networks[net].change(|change| change.replace_host(&name, endpoints)).unwrap();
+                let of_host = members.into_iter().filter(|member| member.host == Some(host));
+                self.model[net].replace(Some(host), of_host.collect());
+            }
+            Step::LoseHost(net, host, lost) => {
+                let name = host.parse().unwrap();
+                self.networks[net].change(|change| change.lose_host(&name, lost)).unwrap();
+                let of_host = self.model[net].endpoints.iter().filter(|member| member.host == Some(host));
+                // Attached anew, and so the last ones of several. One that is as it was stays in its place.
+                let again: Vec<Member> = of_host.map(|member| Member { lost, ..member.clone() }).collect();
+                again.into_iter().for_each(|member| self.model[net].attach(member));
             }
             Step::Change(net, edits) => {
                 let make = |change: &mut callsign::table::Change<'_>| {
@@ -279,7 +345,8 @@ fn questions() -> Vec<(String, Kind)> {
         }
     }
     all.extend(SUFFIXES.iter().filter(|suffix| !suffix.is_empty()).map(|suffix| (suffix.to_string(), Kind::A)));
-    for address in [1, 2, 3, 4].into_iter().flat_map(|third| (0..6).map(move |host| [10, 0, third, host])) {
+    for address in [1, 2, 3, 4].into_iter().flat_map(|third| (0..6).chain(19..22).map(move |host| [10, 0, third, host]))
+    {
         all.push((format!("{}.{}.{}.{}.in-addr.arpa", address[3], address[2], address[1], address[0]), Kind::Ptr));
     }
     all.push(("7.7.168.192.in-addr.arpa".to_owned(), Kind::Ptr));

@@ -20,6 +20,9 @@ pub(crate) struct Net {
     pub(crate) negative_ttl: u32,
     /// The first three octets of its subnet.
     pub(crate) subnet: [u8; 3],
+    /// N8b: this host's name, and true if hosts answer together.
+    pub(crate) own_host: Option<String>,
+    pub(crate) spreads: bool,
     pub(crate) endpoints: Vec<Member>,
 }
 
@@ -32,6 +35,10 @@ pub(crate) struct Member {
     pub(crate) running: bool,
     pub(crate) healthy: bool,
     pub(crate) priority: i32,
+    /// V7: the other host that has published it.
+    pub(crate) host: Option<&'static str>,
+    /// N8b: that host is not reachable.
+    pub(crate) lost: bool,
 }
 
 /// What a client gets.
@@ -87,42 +94,78 @@ fn is_below(name: &str, ancestor: &str) -> bool {
 }
 
 impl Member {
-    /// Its names and its id.
-    fn all_names(&self) -> impl Iterator<Item = &String> {
-        self.names.iter().chain([&self.id])
+    /// As the table knows it.
+    pub(crate) fn key(&self) -> String {
+        self.host.map_or_else(|| self.id.clone(), |host| format!("{host}/{}", self.id))
+    }
+
+    fn answers(&self) -> bool {
+        self.running && !self.lost
     }
 }
 
 impl Net {
     pub(crate) fn attach(&mut self, member: Member) {
         if !self.endpoints.contains(&member) {
-            self.detach(&member.id);
+            self.detach(&member.key());
             self.endpoints.push(member);
         }
     }
 
-    pub(crate) fn detach(&mut self, id: &str) {
-        self.endpoints.retain(|known| known.id != id);
+    pub(crate) fn detach(&mut self, key: &str) {
+        self.endpoints.retain(|known| known.key() != key);
     }
 
-    pub(crate) fn replace_all(&mut self, members: Vec<Member>) {
-        self.endpoints.retain(|known| members.iter().any(|member| member.id == known.id));
+    /// Those of one host, or of this one.
+    pub(crate) fn replace(&mut self, host: Option<&str>, members: Vec<Member>) {
+        let stays = |known: &Member| known.host != host || members.iter().any(|member| member.key() == known.key());
+        self.endpoints.retain(stays);
         members.into_iter().for_each(|member| self.attach(member));
     }
 
+    /// V7.
     fn has_id(&self, id: &str) -> Option<&Member> {
-        self.endpoints.iter().find(|member| member.id == id)
+        self.endpoints.iter().find(|member| member.host.is_none() && member.id == id)
+    }
+
+    /// The names by which an endpoint is found, relative to the network: its names and its id (N1), and `NAME.HOST` (N8b).
+    fn all_names(&self, member: &Member) -> Vec<String> {
+        let own = self.own_host.as_deref();
+        let on_host = |host: Option<&str>| -> Vec<String> {
+            let plain = member.names.iter().filter(|name| !name.starts_with("*."));
+            host.map(|host| plain.map(|name| format!("{name}.{host}")).collect()).unwrap_or_default()
+        };
+        let Some(host) = member.host else {
+            return [member.names.clone(), vec![member.id.clone()], on_host(own)].concat();
+        };
+        let names = member.names.iter().filter(|name| !name.starts_with("*.")).map(|name| self.unqualified(name));
+        let names = names.filter(|name| own.is_none_or(|own| !is_below(name, own)));
+        names.chain([format!("{}.{host}", member.id)]).chain(on_host(Some(host))).collect()
+    }
+
+    /// N8b: without the network's suffixes, if anything is left.
+    fn unqualified(&self, name: &str) -> String {
+        let mut suffixes: Vec<String> = self.suffixes().into_iter().filter(|suffix| !suffix.is_empty()).collect();
+        suffixes.sort_by_key(|suffix| std::cmp::Reverse(suffix.len()));
+        match suffixes.iter().find_map(|suffix| without(name, suffix)) {
+            Some(rest) => self.unqualified(&rest),
+            None => name.to_owned(),
+        }
     }
 
     /// V2a: the one that has the address, which runs; the last one of several.
     fn client(&self, address: IpAddr) -> Option<&Member> {
-        let running = |member: &&Member| member.running && member.addresses.contains(&address);
+        let running = |member: &&Member| member.host.is_none() && member.running && member.addresses.contains(&address);
         self.endpoints.iter().rfind(running)
     }
 
-    /// The same, or else one that does not run.
+    /// Whose an address is: what runs before what does not, and this host's before others'.
     fn at(&self, address: IpAddr) -> Option<&Member> {
-        self.client(address).or(self.endpoints.iter().rfind(|member| member.addresses.contains(&address)))
+        let holders = || self.endpoints.iter().filter(|member| member.addresses.contains(&address));
+        let of = |runs: bool, is_local: bool| {
+            holders().rfind(|member| member.answers() == runs && member.host.is_none() == is_local)
+        };
+        of(true, true).or(of(true, false)).or(of(false, true)).or(of(false, false))
     }
 
     fn has_in_subnet(&self, address: IpAddr) -> bool {
@@ -149,10 +192,10 @@ impl Net {
             .collect();
         rests.sort_by_key(|rest| std::cmp::Reverse(rest.len()));
         let carriers = |rest: &String| -> Vec<&Member> {
-            self.endpoints.iter().filter(|m| m.all_names().any(|n| n == rest)).collect()
+            self.endpoints.iter().filter(|m| self.all_names(m).iter().any(|n| n == rest)).collect()
         };
         let found: Vec<Vec<&Member>> = rests.iter().map(carriers).filter(|carriers| !carriers.is_empty()).collect();
-        let running = found.iter().find(|carriers| carriers.iter().any(|member| member.running));
+        let running = found.iter().find(|carriers| carriers.iter().any(|member| member.answers()));
         running.or(found.first()).cloned().unwrap_or_default()
     }
 
@@ -160,8 +203,8 @@ impl Net {
     /// between them and the network's name below them.
     fn existing(&self) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
-        for name in self.endpoints.iter().flat_map(Member::all_names) {
-            let labels = labels(name);
+        for name in self.endpoints.iter().flat_map(|member| self.all_names(member)) {
+            let labels = labels(&name);
             for suffix in self.suffixes() {
                 for cut in 0..labels.len() {
                     let rest = labels[cut..].join(".");
@@ -262,7 +305,8 @@ pub(crate) fn answer(nets: &[Net], listener: usize, source: IpAddr, name: &str, 
     };
     if let Some(address) = address_of(name) {
         if let Some((net, member)) = view.iter().find_map(|net| Some((net, net.at(address)?))) {
-            let first = member.names.iter().find(|name| !name.starts_with("*.")).unwrap_or(&member.id);
+            let id = member.host.map_or_else(|| member.id.clone(), |host| format!("{}.{host}", member.id));
+            let first = member.names.iter().find(|name| !name.starts_with("*.")).unwrap_or(&id);
             let suffix = net.domains.first().map(|domain| format!(".{domain}")).unwrap_or_default();
             return match kind {
                 Kind::Ptr => Answer::Pointer(net.ttl, format!("{first}{suffix}")),
@@ -283,11 +327,11 @@ pub(crate) fn answer(nets: &[Net], listener: usize, source: IpAddr, name: &str, 
             Known::Covered(members) => (members, true),
             Known::Parent { .. } | Known::Nothing => continue,
         };
-        let runs = members.iter().any(|member| member.running);
+        let runs = members.iter().any(|member| member.answers());
         if !runs {
             is_stopped = true;
         } else if !(is_stopped && is_wildcard) {
-            carriers.push((net.ttl, addresses(members, kind)));
+            carriers.push((net.ttl, addresses(net, name, members, kind)));
         }
     }
     if carriers.is_empty() && is_stopped {
@@ -317,11 +361,22 @@ pub(crate) fn answer(nets: &[Net], listener: usize, source: IpAddr, name: &str, 
     }
 }
 
-fn addresses(members: &[&Member], kind: Kind) -> BTreeSet<IpAddr> {
-    let running: Vec<_> = members.iter().filter(|member| member.running).collect();
+fn addresses(net: &Net, name: &str, members: &[&Member], kind: Kind) -> BTreeSet<IpAddr> {
+    // N8b: of other hosts' that a name ends in, the longest alone.
+    let relative = net.unqualified(name);
+    let rank = |member: &&&Member| {
+        let host = member.host.filter(|host| [name, &relative].iter().any(|name| is_below(name, host)));
+        host.map_or(0, str::len)
+    };
+    let best = members.iter().filter(|member| member.host.is_some()).map(|member| rank(&member)).max().unwrap_or(0);
+    let running: Vec<_> =
+        members.iter().filter(|member| member.answers() && (member.host.is_none() || rank(member) == best)).collect();
     let some_healthy = running.iter().any(|member| member.healthy);
-    let serving = running.into_iter().filter(|member| member.healthy || !some_healthy);
+    let serving: Vec<_> = running.into_iter().filter(|member| member.healthy || !some_healthy).collect();
+    let local_only = !net.spreads && serving.iter().any(|member| member.host.is_none());
     serving
+        .into_iter()
+        .filter(|member| !local_only || member.host.is_none())
         .flat_map(|member| &member.addresses)
         .filter(|address| match kind {
             Kind::A => address.is_ipv4(),

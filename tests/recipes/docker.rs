@@ -1,7 +1,8 @@
 //! The pages with Docker.
 
 use crate::bed::{Machine, Outside};
-use crate::page::Page;
+use crate::page::{Page, Step};
+use crate::support::machine::becomes;
 use crate::support::{browser, needs};
 use crate::{needs_booted, needs_engines, needs_root};
 
@@ -80,6 +81,16 @@ fn kubernetes() {
     let (_isp, _cluster) = (outside.isp(), outside.cluster());
     let machine = switched_on(&outside);
     machine.follow_page("kubernetes");
+    // The other way: the cluster's name server asks this host.
+    let [Step::Configuration(host)] = &Page::read("kubernetes").steps(|heading| heading == "The other way")[..] else {
+        panic!("one piece of a configuration")
+    };
+    machine.booted.write("/etc/callsign/callsign.toml", &format!("[docker]\n{host}"));
+    let ask = || {
+        let dig = ["dig", "@10.99.0.254", "web.shop.containers.internal", "+short"];
+        outside.provider().run(&dig).stdout.starts_with("172.")
+    };
+    becomes("a name of this host, seen from the cluster", true, ask);
 }
 
 #[test]

@@ -53,7 +53,7 @@ impl Page {
     /// Adds a block; `before` is the line before it.
     fn add(&mut self, heading: &str, before: &str, language: &str, block: &str) {
         let lower = before.to_lowercase();
-        if ["[not run.]", "[not run]:"].iter().any(|end| lower.ends_with(end)) {
+        if ["[untested]", "[untested]:"].iter().any(|end| lower.ends_with(end)) {
             return;
         }
         let path = before.trim().strip_prefix('`').and_then(|rest| rest.strip_suffix("`:"));

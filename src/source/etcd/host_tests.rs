@@ -466,3 +466,161 @@ fn hosts_beyond_the_limit_are_not_taken() {
     assert_eq!(bed.hosts.iter().count(), MAX_HOSTS);
     assert_eq!(bed.hosts.refused()[&Refusal::Limit], 2);
 }
+
+/// What happens to the store.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    /// A container comes, or gets another name.
+    Put(usize, usize, usize),
+    /// A container ends.
+    End(usize, usize),
+    /// All that a host has goes with its lease.
+    Expire(usize),
+    /// A host begins to tell all anew, and has told all.
+    TakeOver(usize),
+    Complete(usize),
+    /// A host says that it stops.
+    Leave(usize),
+    /// Somebody deletes a container's key.
+    Meddle(usize, usize),
+    /// From here on the watch says nothing, until everything is read.
+    Cut,
+    List,
+    /// Tenths of seconds.
+    Wait(u32),
+}
+
+fn acts() -> impl proptest::strategy::Strategy<Value = Vec<Act>> {
+    use proptest::prelude::*;
+    let (host, id) = (0..4_usize, 0..4_usize);
+    let act = prop_oneof![
+        5 => (host.clone(), id.clone(), 0..3_usize).prop_map(|(host, id, name)| Act::Put(host, id, name)),
+        3 => (host.clone(), id.clone()).prop_map(|(host, id)| Act::End(host, id)),
+        1 => host.clone().prop_map(Act::Expire),
+        1 => host.clone().prop_map(Act::TakeOver),
+        2 => host.clone().prop_map(Act::Complete),
+        1 => host.clone().prop_map(Act::Leave),
+        1 => (host, id).prop_map(|(host, id)| Act::Meddle(host, id)),
+        1 => Just(Act::Cut),
+        1 => Just(Act::List),
+        2 => (0..50_u32).prop_map(Act::Wait),
+    ];
+    proptest::collection::vec(act, 0..60)
+}
+
+/// The store of the acts, and a reader of it that may have missed some.
+struct World {
+    bed: Bed,
+    store: BTreeMap<Vec<u8>, Item>,
+    records: BTreeMap<usize, HostRecord>,
+    is_cut: bool,
+    now: f64,
+}
+
+impl World {
+    fn revise(&mut self, host: usize, make: impl FnOnce(&mut Bed, &str) -> Vec<Event>, says_so: bool) {
+        let name = format!("host-{}", char::from(b'b' + host as u8));
+        self.bed.revision += 1;
+        let mut events = make(&mut self.bed, &name);
+        if says_so && let Some(record) = self.records.get(&host) {
+            let put = self.bed.host_put(&name, &record.clone());
+            events.push(put);
+        }
+        events.retain(|event| match event {
+            Event::Put(item) => {
+                self.store.insert(item.key.clone(), item.clone());
+                true
+            }
+            Event::Deleted { key, .. } => self.store.remove(key).is_some(),
+        });
+        if !self.is_cut {
+            self.bed.hosts.apply(&events, s(self.now));
+        }
+    }
+
+    fn list(&mut self) {
+        let items: Vec<Item> = self.store.values().cloned().collect();
+        self.bed.list(self.now, &items);
+        self.is_cut = false;
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Put(host, id, name) => {
+                let record = self.bed.record();
+                self.records.entry(host).or_insert(record);
+                self.revise(host, |bed, host| vec![bed.put(host, &id.to_string(), ["web", "db", "api"][name])], true);
+            }
+            Act::End(host, id) => self.revise(host, |bed, host| vec![bed.delete(host, Some(&id.to_string()))], true),
+            Act::Meddle(host, id) => {
+                self.revise(host, |bed, host| vec![bed.delete(host, Some(&id.to_string()))], false)
+            }
+            Act::Expire(host) => {
+                self.records.remove(&host);
+                self.revise(host, Bed::all_gone, false);
+            }
+            Act::TakeOver(host) => {
+                let record = HostRecord { complete: false, ..self.bed.record() };
+                self.records.insert(host, record);
+                self.revise(host, |bed, host| (0..4).map(|id| bed.delete(host, Some(&id.to_string()))).collect(), true);
+            }
+            Act::Complete(host) => {
+                if let Some(record) = self.records.get_mut(&host) {
+                    record.complete = true;
+                    self.revise(host, |_, _| Vec::new(), true);
+                }
+            }
+            Act::Leave(host) => {
+                if let Some(record) = self.records.get_mut(&host) {
+                    record.leaving = true;
+                    self.revise(host, |_, _| Vec::new(), true);
+                    self.records.remove(&host);
+                    self.revise(host, Bed::all_gone, false);
+                }
+            }
+            Act::Cut => self.is_cut = true,
+            Act::List => self.list(),
+            Act::Wait(tenths) => {
+                self.now += f64::from(tenths) / 10.0;
+                self.bed.until(self.now);
+            }
+        }
+    }
+}
+
+impl Bed {
+    fn all_gone(&mut self, host: &str) -> Vec<Event> {
+        (0..4).map(|id| self.delete(host, Some(&id.to_string()))).chain([self.delete(host, None)]).collect()
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn what_is_shown_in_the_end_is_what_the_store_has_whatever_was_missed(acts in acts()) {
+        let mut world = World {
+            bed: Bed::new(),
+            store: BTreeMap::new(),
+            records: BTreeMap::new(),
+            is_cut: false,
+            now: 0.0,
+        };
+        acts.into_iter().for_each(|act| world.act(act));
+        (0..4).for_each(|host| world.act(Act::Complete(host)));
+        world.list();
+        // Nothing is left of what was held, lost or put back.
+        world.act(Act::Wait(10 * (HOLD + LINGER + MISSING).as_secs() as u32));
+        (0..4).for_each(|host| world.act(Act::Complete(host)));
+        for host in 0..4 {
+            let name = format!("host-{}", char::from(b'b' + host as u8));
+            for id in 0..4 {
+                let key = world.bed.keys.of_host(&name).own_endpoint("shop", &id.to_string());
+                let stored = world.store.get(key.as_bytes()).filter(|_| world.records.contains_key(&host));
+                let stored = stored.and_then(|item| EndpointRecord::parse(&item.value).ok());
+                let name_there = stored.map(|record| record.n[0].to_string()).unwrap_or_default();
+                let place = id.to_string();
+                proptest::prop_assert_eq!(world.bed.name(&name, &place), name_there.clone(), "{} {}", name, place);
+                proptest::prop_assert_eq!(world.bed.look(&name, &place), if name_there.is_empty() { "-" } else { "up" });
+            }
+        }
+    }
+}
