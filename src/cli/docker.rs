@@ -1,5 +1,6 @@
 //! What `--docker` and `[docker]` mean for a configuration: the one reading that `serve`, `check` and `explain` share.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use callsign::source::config::{Config, ConfigError, DockerConfig, Problem};
-use callsign::source::docker::{self as source, ContainerStatus, DockerOptions};
+use callsign::source::docker::{self as source, ContainerStatus, DockerOptions, Publisher};
+use callsign::table::Network;
 
 use super::arguments;
 
@@ -50,6 +52,8 @@ pub(super) struct Docker {
     pub(super) containers: Vec<ContainerStatus>,
     /// What a person should know.
     pub(super) notices: Vec<String>,
+    /// Why networks have no listener of their own, by their names.
+    pub(super) without_listener: BTreeMap<String, String>,
 }
 
 /// Asks Docker, and puts its networks behind those of the file.
@@ -67,9 +71,35 @@ pub(super) fn ask(config: &mut Config) -> Result<Docker, String> {
         let exists = |name: &str| reading.networks.iter().any(|network| network.name() == name);
         config.warnings.extend(additions.unmatched(exists));
         config.warnings.extend(unmatched_patterns(config.docker.as_ref(), &docker));
+        let reason = |network: &Network| {
+            let name = network.name();
+            Some((name.to_owned(), docker.why_no_listener(name)?))
+        };
+        let without_listener = reading.networks.iter().filter_map(reason).collect();
         config.networks.append(&mut reading.networks);
-        Ok(Docker { containers: docker.containers(), notices: reading.notices })
+        let (port, publishers) = (config.server.port, docker.publishers(config.server.port));
+        for network in &config.networks {
+            let listen = network.snapshot().settings().listen.clone();
+            let at = listen.iter().map(|address| SocketAddr::new(address.ip(), address.port().unwrap_or(port)));
+            let texts = at.filter_map(|at| in_the_way(publishers.iter(), network.name(), at));
+            config.warnings.extend(texts.map(|text| Problem::of("Docker", text)));
+        }
+        Ok(Docker { containers: docker.containers(), notices: reading.notices, without_listener })
     })
+}
+
+/// What to say of the container that has the port of a network's listener, if one does.
+pub(super) fn in_the_way<'p>(
+    mut publishers: impl Iterator<Item = &'p Publisher>,
+    network: &str,
+    at: SocketAddr,
+) -> Option<String> {
+    let publisher = publishers.find(|publisher| publisher.is_at(at))?;
+    let port = at.port();
+    Some(format!(
+        "network {network:?} cannot listen on {at}: {publisher}; publish it on another address of the host only, as in \
+         -p 192.0.2.1:{port}:{port}"
+    ))
 }
 
 /// What to say of the patterns of `[docker]` that match none of Docker's networks.

@@ -30,6 +30,7 @@ pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
         from: arguments.from.clone(),
         network: arguments.network.clone(),
         note: None,
+        called: None,
     };
     let explained = match place(arguments) {
         Place::Server => socket(&arguments.target).and_then(|socket| of_server(&socket, &inquiry, arguments.ask)),
@@ -84,7 +85,29 @@ fn of_server(socket: &Path, inquiry: &Inquiry, is_asked: bool) -> Result<Explain
 fn of_docker(mut config: Config, inquiry: &mut Inquiry, is_asked: bool) -> Result<Explained, Failure> {
     let docker = docker::ask(&mut config).map_err(|message| (NO, message))?;
     find_client(inquiry, &docker.containers, &config.networks).map_err(|message| (USAGE, message))?;
-    of_config(config, "docker", inquiry, is_asked)
+    let left_out = left_out(&inquiry.name.to_string(), &docker.containers, &config.networks);
+    let mut explained = of_config(config, "docker", inquiry, is_asked)?;
+    if let ("forwarded" | "failed" | "no_such_name" | "blocked", Some(left_out)) = (&*explained.result, left_out) {
+        explained.cause =
+            [explained.cause, Some(left_out)].into_iter().flatten().reduce(|one, more| format!("{one} {more}"));
+    }
+    Ok(explained)
+}
+
+/// That a container has the name, and that callsign leaves it out altogether.
+fn left_out(name: &str, containers: &[ContainerStatus], networks: &[Network]) -> Option<String> {
+    let has_name = |container: &&ContainerStatus| {
+        [Some(&container.name), container.service.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|own| own.eq_ignore_ascii_case(name))
+    };
+    let is_served = |container: &ContainerStatus| {
+        networks.iter().any(|network| network.snapshot().endpoint(&container.id).is_some())
+    };
+    let container = containers.iter().filter(has_name).find(|container| !is_served(container))?;
+    let reasons = check::left_out(container, networks).join("; ");
+    Some(format!("There is a container {}, which is left out: {reasons}.", container.name))
 }
 
 /// Puts in place of a container that Docker calls so whose queries its are: its own by its ID, those of the container whose
@@ -104,13 +127,14 @@ fn find_client(inquiry: &mut Inquiry, containers: &[ContainerStatus], networks: 
     }
     let name = &container.name;
     if !container.is_running {
-        return Err(format!(
-            "container {name} asks nothing: it is {}; start it: docker start {name}",
-            container.status
-        ));
+        return Err(match &*container.status {
+            "created" => format!("{name} was never started, so it asks nothing; start it: docker start {name}"),
+            "restarting" => format!("{name} is being restarted, so it asks nothing now; see docker logs {name}"),
+            status => format!("{name} is stopped ({status}), so it asks nothing; start it: docker start {name}"),
+        });
     }
     match container.network_mode.as_str() {
-        "none" => return Err(format!("container {name} asks nothing: it has no network (`--network none`)")),
+        "none" => return Err(format!("{name} has no network (`--network none`), so it asks nothing")),
         "host" => {
             let bridge =
                 networks.iter().filter(|network| inquiry.network.as_deref().unwrap_or("bridge") == network.name());
@@ -131,8 +155,14 @@ fn find_client(inquiry: &mut Inquiry, containers: &[ContainerStatus], networks: 
     inquiry.from = match address {
         Some(_) if is_served => container.id.clone(),
         // One that is left out asks as an address that nobody is known to have.
-        Some(address) => address.to_string(),
-        None => return Err(format!("container {name} asks nothing: it is on no network that callsign serves")),
+        Some(address) => {
+            let reasons = check::left_out(container, networks).join("; ");
+            let note = format!("{name} is left out ({reasons}), so it asks as {address}, which has no names.");
+            inquiry.note = Some(inquiry.note.take().map_or(note.clone(), |before| format!("{before} {note}")));
+            inquiry.called = Some(name.clone());
+            address.to_string()
+        }
+        None => return Err(format!("{name} is on no network that callsign knows, so it asks nothing")),
     };
     Ok(())
 }
@@ -156,6 +186,7 @@ fn of_config(config: Config, kind: &str, inquiry: &Inquiry, is_asked: bool) -> R
         addresses.map(|address| (address.ip(), address.port().unwrap_or(port)).into()).collect::<Vec<_>>()
     };
     forwarder.set_own_addresses(table.networks().iter().flat_map(|network| listen(network)).collect());
+    let lists = if kind == "docker" { "callsign check --docker" } else { "callsign check" };
     let world = World {
         table: &table,
         host_view,
@@ -165,6 +196,7 @@ fn of_config(config: Config, kind: &str, inquiry: &Inquiry, is_asked: bool) -> R
         listeners: Vec::new(),
         port,
         kind,
+        lists,
     };
     let outcome = explain(&world, inquiry).map_err(|error| (USAGE, error))?;
     if is_asked { block_on(outcome.ask(&forwarder)) } else { Ok(outcome.explained) }

@@ -71,9 +71,10 @@ impl Steering {
         let mut state = self.lock();
         let is_followed = state.source.connected.is_some();
         match socket {
-            Some(socket) if is_followed => state.source.path = socket,
+            Some(socket) if is_followed && socket == state.source.path => {}
             Some(path) => {
                 let connected = Some(false);
+                // It has not answered yet, there.
                 state.source = Source { kind: "docker".to_owned(), path, connected, ..Source::default() };
                 state.read = None;
             }

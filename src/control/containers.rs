@@ -50,15 +50,26 @@ pub(super) fn shape(endpoint: &Endpoint) -> shapes::Container {
 }
 
 /// A container on a network in the shapes.
-pub(super) fn attached(endpoint: &Endpoint) -> shapes::Attached {
+pub(super) fn attached(table: &NameTable, endpoint: &Endpoint) -> shapes::Attached {
     shapes::Attached {
-        name: name_of(endpoint),
+        name: name_of(&with_names(table, endpoint.clone())),
         id: endpoint.id().to_owned(),
         state: state(endpoint).to_owned(),
         host: host_of(endpoint),
         addresses: endpoint.addresses().to_vec(),
         names: endpoint.names().iter().map(ToString::to_string).collect(),
     }
+}
+
+/// A container as it is where it has names: on a network that only tells who asks (answers.md V2a) it has none.
+pub(super) fn with_names(table: &NameTable, endpoint: Endpoint) -> Endpoint {
+    if !endpoint.names().is_empty() {
+        return endpoint;
+    }
+    let elsewhere =
+        table.networks().into_iter().filter_map(|network| network.snapshot().endpoint(endpoint.id()).cloned());
+    let named = elsewhere.into_iter().find(|endpoint| !endpoint.names().is_empty());
+    named.unwrap_or(endpoint)
 }
 
 /// How a container does, in a word.
@@ -79,11 +90,15 @@ pub(super) struct Attached {
     pub(super) endpoint: Endpoint,
 }
 
-/// Every place of the container that somebody means by a name, an ID or the beginning of one.
+/// The fewest digits of an ID that stand for it.
+const FEWEST_DIGITS: usize = 4;
+
+/// Every place of the container that somebody means by a name, an ID or the beginning of one. `lists`: the command that shows
+/// which there are.
 ///
 /// # Errors
 /// There is none, or there are several; with what to write instead.
-pub(super) fn find(table: &NameTable, wanted: &str) -> Result<Vec<Attached>, String> {
+pub(super) fn find(table: &NameTable, wanted: &str, lists: &str) -> Result<Vec<Attached>, String> {
     let mut all = Vec::new();
     for network in table.networks() {
         let snapshot = network.snapshot();
@@ -96,7 +111,8 @@ pub(super) fn find(table: &NameTable, wanted: &str) -> Result<Vec<Attached>, Str
     let has_name = |attached: &Attached| {
         attached.endpoint.names().iter().any(|name| name.to_string().eq_ignore_ascii_case(wanted))
     };
-    let begins = |attached: &Attached| wanted.len() >= 4 && attached.endpoint.id().starts_with(wanted);
+    let is_beginning = |attached: &Attached| attached.endpoint.id().starts_with(wanted);
+    let begins = |attached: &Attached| wanted.len() >= FEWEST_DIGITS && is_beginning(attached);
     let tests: [&dyn Fn(&Attached) -> bool; 4] = [&has_id, &is_called, &has_name, &begins];
     let matching = |remote: bool| {
         let of = |attached: &&Attached| attached.endpoint.is_remote() == remote;
@@ -111,13 +127,27 @@ pub(super) fn find(table: &NameTable, wanted: &str) -> Result<Vec<Attached>, Str
         }
         let names = all.iter().flat_map(|attached| attached.endpoint.names()).map(ToString::to_string);
         let nearest = nearest(wanted, names);
-        let hint = nearest.map_or_else(|| "see `callsign names`".to_owned(), |name| format!("did you mean {name}?"));
+        let hint = match nearest {
+            Some(name) => format!("did you mean {name}?"),
+            None if !wanted.is_empty() && all.iter().any(is_beginning) => {
+                format!("an ID needs at least {FEWEST_DIGITS} digits")
+            }
+            None => format!("see `{lists}`"),
+        };
         return Err(format!("there is no container {wanted:?}; {hint}"));
+    };
+    let found = match is_service(&found, wanted) {
+        true => tasks_here(&all, wanted)?,
+        false => found,
     };
     let several: BTreeMap<&str, String> =
         found.iter().map(|attached| (attached.endpoint.id(), known_as(&attached.endpoint))).collect();
     match several.len() {
-        1 => Ok(found),
+        1 => {
+            // Where it has no names, too: it may ask from there.
+            let id = found[0].endpoint.id().to_owned();
+            Ok(all.into_iter().filter(|attached| attached.endpoint.id() == id).collect())
+        }
         count => {
             let which = several.into_values().collect::<Vec<_>>().join(", ");
             Err(format!("{wanted:?} is the name of {count} containers; write which one: {which}"))
@@ -125,14 +155,48 @@ pub(super) fn find(table: &NameTable, wanted: &str) -> Result<Vec<Attached>, Str
     }
 }
 
-/// The container that has an address, on this network or else on another one.
+/// True if what was found is a service of a swarm by its virtual address, and no container.
+fn is_service(found: &[Attached], wanted: &str) -> bool {
+    let has_name = |endpoint: &Endpoint, wanted: &str| {
+        endpoint.names().iter().any(|name| name.to_string().eq_ignore_ascii_case(wanted))
+    };
+    let is_virtual = |attached: &Attached| {
+        let Attached { network, endpoint } = attached;
+        let snapshot = network.snapshot();
+        let tasks = format!("tasks.{}", endpoint.id());
+        snapshot.settings().spans_hosts
+            && has_name(endpoint, wanted)
+            && snapshot.endpoints().any(|other| has_name(other, &tasks))
+    };
+    found.iter().all(is_virtual)
+}
+
+/// The places of a service's tasks that are containers of this host.
+fn tasks_here(all: &[Attached], service: &str) -> Result<Vec<Attached>, String> {
+    let name = format!("tasks.{service}");
+    let is_task = |attached: &&Attached| {
+        attached.endpoint.names().iter().any(|other| other.to_string().eq_ignore_ascii_case(&name))
+    };
+    // Those of other hosts are called by their names, not by an ID.
+    let is_here = |attached: &&Attached| known_as(&attached.endpoint) != attached.endpoint.id();
+    let tasks: Vec<Attached> = all.iter().filter(is_task).filter(is_here).cloned().collect();
+    match tasks[..] {
+        [] => Err(format!(
+            "{service:?} is a service of the swarm, none of whose tasks runs on this host; ask where one does"
+        )),
+        _ => Ok(tasks),
+    }
+}
+
+/// The container that has an address, on this network or else on another one; as it is where it has names.
 pub(super) fn at(table: &NameTable, network: Option<&Network>, address: IpAddr) -> Option<Attached> {
     let on = |network: &Network| network.snapshot().endpoint_at(address).cloned();
+    let named = |endpoint| with_names(table, endpoint);
     if let Some(endpoint) = network.and_then(on) {
         let network = table.network(network?.name())?;
-        return Some(Attached { network, endpoint });
+        return Some(Attached { network, endpoint: named(endpoint) });
     }
-    table.networks().into_iter().find_map(|network| Some(Attached { endpoint: on(&network)?, network }))
+    table.networks().into_iter().find_map(|network| Some(Attached { endpoint: named(on(&network)?), network }))
 }
 
 /// The name that is spelled most like another one, if it is likely what was meant.

@@ -11,7 +11,8 @@ use std::time::Instant;
 use crate::forward::{Choice, Forwarder, Question, Reason};
 use crate::responder::{Client, ClientIdentity, Explanation, Finding, HostView, Responder, ResponderOptions, Verdict};
 use crate::server::listener;
-use crate::table::{Absence, Clients, Endpoint, Found, NameTable, Network, Snapshot};
+use crate::settings::Upstream;
+use crate::table::{Absence, Clients, Endpoint, EndpointState, Found, NameTable, Network, Snapshot};
 use crate::wire::message::flag;
 use crate::wire::{Name, class, rtype};
 
@@ -23,6 +24,10 @@ use super::time;
 
 /// The port that the client asks from; any but 0 is the same.
 pub(super) const CLIENT_PORT: u16 = 50_000;
+/// Docker's network whose gateway daemon.json names, and which has neither aliases nor a resolver of Docker's.
+const DEFAULT_BRIDGE: &str = "bridge";
+/// Of how many other networks that have a name it is said what to do.
+const SHOWN_ELSEWHERE: usize = 3;
 /// The size of the client's buffer over UDP.
 pub(super) const BUFFER: usize = 4096;
 
@@ -45,6 +50,8 @@ pub struct World<'w> {
     pub port: u16,
     /// Where networks and containers come from: `docker`, `podman` or `file`. It decides what is advised.
     pub kind: &'w str,
+    /// The command that lists the containers.
+    pub lists: &'w str,
 }
 
 impl World<'_> {
@@ -66,6 +73,8 @@ pub struct Inquiry {
     pub network: Option<String>,
     /// What is to be said first of who asks, as that it is the host.
     pub note: Option<String>,
+    /// What who asks is called where no network has its address, as that of a container which is left out.
+    pub called: Option<String>,
 }
 
 /// Who asks, and where.
@@ -94,7 +103,7 @@ pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> 
         if let Some(view) = &world.host_view {
             return Ok(explain_host::explain(world, view, inquiry));
         }
-        if containers::find(world.table, HOST).is_err() {
+        if containers::find(world.table, HOST, world.lists).is_err() {
             return Err("there is no host view; write [host] into the configuration, or name an address".to_owned());
         }
     }
@@ -133,7 +142,13 @@ pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> 
         (Some(_), _) => "forwarded".to_owned(),
         _ => explanation.decision.clone(),
     };
+    let own = match (&verdict, &target) {
+        (Verdict::Forward(forward), Some(target)) => world.forwarder.left_out(target.as_wire(), &forward.upstreams),
+        _ => Vec::new(),
+    };
     let told = Teller {
+        target: target.as_ref(),
+        own: &own,
         world,
         inquiry,
         asker: &asker,
@@ -258,7 +273,7 @@ fn asker(world: &World<'_>, inquiry: &Inquiry) -> Result<Asker, String> {
         None => None,
     };
     let Ok(address) = inquiry.from.parse::<IpAddr>() else {
-        let mut places = containers::find(table, &inquiry.from)?;
+        let mut places = containers::find(table, &inquiry.from, world.lists)?;
         places.sort_by(|a, b| rank(&a.network, &a.endpoint).cmp(&rank(&b.network, &b.endpoint)));
         let on_asked =
             asked.as_ref().and_then(|asked| places.iter().position(|place| Arc::ptr_eq(&place.network, asked)));
@@ -277,11 +292,7 @@ fn asker(world: &World<'_>, inquiry: &Inquiry) -> Result<Asker, String> {
             && has_address(&place)
             && way_out(&place.network) == WayOut::Nowhere
         {
-            let (who, network) = (name_of(&place.endpoint), place.network.name());
-            return Err(format!(
-                "{who} is on network {network}, which does not reach this host (macvlan and ipvlan do not), so it cannot \
-                 ask callsign; attach it to a bridge network, too"
-            ));
+            return Err(no_way_out(&place));
         }
         let address = place.endpoint.addresses().iter().min_by_key(|address| address.is_ipv6());
         let Some(&address) = address else {
@@ -294,16 +305,46 @@ fn asker(world: &World<'_>, inquiry: &Inquiry) -> Result<Asker, String> {
         let network =
             asked.or_else(|| asked_by_default(world, &place.network)).unwrap_or_else(|| place.network.clone());
         let sees = seen_by(table, &network, Some(&place.endpoint));
-        return Ok(Asker { address, container: Some(place.endpoint), network, sees });
+        let container = containers::with_names(table, place.endpoint);
+        return Ok(Asker { address, container: Some(container), network, sees });
     };
     let address = address.to_canonical();
-    let network = match asked {
-        Some(network) => network,
-        None => network_of(table, address)?,
+    let (network, own) = match asked {
+        Some(network) => (network.clone(), network),
+        None => {
+            let own = network_of(table, address)?;
+            (asked_by_default(world, &own).unwrap_or_else(|| own.clone()), own)
+        }
     };
-    let container = containers::at(table, Some(&network), address).map(|place| place.endpoint);
-    let sees = seen_by(table, &network, container.as_ref());
+    let container = containers::at(table, Some(&own), address).map(|place| place.endpoint);
+    let sees = seen_by(table, if container.is_some() { &network } else { &own }, container.as_ref());
     Ok(Asker { address, container, network, sees })
+}
+
+/// Why a container of Docker's cannot ask by the network that it is on, and what to do.
+fn no_way_out(place: &Attached) -> String {
+    let (who, network) = (name_of(&place.endpoint), place.network.name());
+    let snapshot = place.network.snapshot();
+    let settings = snapshot.settings();
+    match (settings.spans_hosts, settings.internal) {
+        (true, true) => format!(
+            "{network} is an internal overlay network: its containers cannot reach callsign; attach {who} to a bridge \
+             network, too"
+        ),
+        (true, false) => format!(
+            "{who} is on overlay network {network}, and Docker does not say (yet) at which address of docker_gwbridge; \
+             try again"
+        ),
+        // A bridge has a subnet of its own.
+        _ if !settings.subnets.is_empty() => format!(
+            "{who} is on bridge network {network}, whose bridge has no address on this host (inhibit_ipv4, or gateway mode \
+             isolated), so it cannot ask callsign; attach it to another bridge network, too"
+        ),
+        _ => format!(
+            "{who} is on network {network}, which is no bridge network (macvlan, ipvlan or a plugin's) and does not reach \
+             this host, so it cannot ask callsign; attach it to a bridge network, too"
+        ),
+    }
 }
 
 /// How queries of a network's containers reach this host.
@@ -337,7 +378,7 @@ fn asked_by_default(world: &World<'_>, own: &Network) -> Option<Arc<Network>> {
     if world.kind != "docker" || !own.snapshot().settings().listen.is_empty() {
         return None;
     }
-    world.table.network("bridge").filter(|bridge| !bridge.snapshot().settings().listen.is_empty())
+    world.table.network(DEFAULT_BRIDGE).filter(|bridge| !bridge.snapshot().settings().listen.is_empty())
 }
 
 /// The order of a container's networks (answers.md V1).
@@ -446,6 +487,10 @@ struct Teller<'t> {
     explanation: &'t Explanation,
     said: Option<&'t Said>,
     choice: Option<&'t Choice>,
+    /// The name that is forwarded: that of the query, or what it is an alias of.
+    target: Option<&'t Name>,
+    /// Upstreams that are left out, as they are this server itself.
+    own: &'t [Upstream],
     hold: Option<std::time::Duration>,
 }
 
@@ -493,6 +538,7 @@ impl Teller<'_> {
                 result: "answered",
                 conclusion: format!("{who} gets {} for {name}.", listed(&said.answers)),
                 cause: self.what_it_is(),
+                advice: self.embedded_resolver().into_iter().collect(),
                 ..Told::default()
             },
             "NOERROR" => self.nothing_of_this_type(),
@@ -522,7 +568,8 @@ impl Teller<'_> {
     }
 
     fn who(&self) -> String {
-        self.asker.container.as_ref().map_or_else(|| self.asker.address.to_string(), name_of)
+        let by_address = || self.inquiry.called.clone().unwrap_or_else(|| self.asker.address.to_string());
+        self.asker.container.as_ref().map_or_else(by_address, name_of)
     }
 
     fn is_blocked_inside(&self) -> bool {
@@ -620,6 +667,30 @@ impl Teller<'_> {
         })
     }
 
+    /// Where Docker's own resolver gives another answer than callsign, that it does.
+    fn embedded_resolver(&self) -> Option<String> {
+        let (network, holders) = self.holders()?;
+        // The default bridge has none.
+        if self.world.kind != "docker" || self.asker.container.is_none() || network.name() == DEFAULT_BRIDGE {
+            return None;
+        }
+        let answered = &self.said?.answers;
+        let is_left_out = |address: &&IpAddr| {
+            let is_asked_for = if address.is_ipv4() { rtype::A } else { rtype::AAAA } == self.inquiry.rtype;
+            is_asked_for && !answered.contains(&address.to_string())
+        };
+        let running = holders.iter().filter(|holder| holder.is_running());
+        let left_out: Vec<String> =
+            running.flat_map(Endpoint::addresses).filter(is_left_out).map(ToString::to_string).collect();
+        (!left_out.is_empty()).then(|| {
+            format!(
+                "At 127.0.0.11 it may get {}, too: there Docker's resolver answers by itself, and does not look at health. \
+                 To have callsign answer, mount a resolv.conf (docs/docker.md, \"All names from callsign\").",
+                listed(&left_out)
+            )
+        })
+    }
+
     /// Containers of a network by their IDs, for people.
     fn known_as(&self, network: &str, ids: &[String]) -> String {
         let snapshot = self.world.table.network(network).map(|network| network.snapshot());
@@ -688,10 +759,15 @@ impl Teller<'_> {
                 "docker" | "podman" => format!("Start it: {} start {}", self.world.kind, names.join(" ")),
                 _ => "Start it; in the configuration it has `state = \"down\"`.".to_owned(),
             };
+            let is_starting = holders.iter().any(|holder| holder.state() == EndpointState::Starting);
+            let (state, why) = match is_starting {
+                true => ("does not run yet", "was never started, or is being restarted"),
+                false => ("is stopped", "is not running"),
+            };
             return Told {
                 result: "not_running",
-                conclusion: format!("{who} gets no address for {name}: its container is stopped."),
-                cause: Some(format!("{} on network {network} has the name, and is not running.", names.join(" and "))),
+                conclusion: format!("{who} gets no address for {name}: its container {state}."),
+                cause: Some(format!("{} on network {network} has the name, and {why}.", names.join(" and "))),
                 advice: vec![start],
                 ..Told::default()
             };
@@ -754,11 +830,18 @@ impl Teller<'_> {
                 ..Told::default()
             };
         }
-        let (elsewhere, mut advice) = self.elsewhere();
-        let nearest = if elsewhere.is_none() { self.nearest() } else { None };
+        let alias = self.target.filter(|target| **target != self.inquiry.name);
+        let (elsewhere, mut advice) = if alias.is_none() { self.elsewhere() } else { Default::default() };
+        let nearest = if elsewhere.is_none() && alias.is_none() { self.nearest() } else { None };
         let servers: Vec<String> = choice.servers.iter().map(ToString::to_string).collect();
-        let conclusion = match &servers[..] {
-            [] => format!("{who} gets an error for {name}: no upstream is configured for it."),
+        let conclusion = match (&servers[..], alias) {
+            ([], _) if !self.own.is_empty() => {
+                format!("{who} gets an error for {name}: the only upstream for it is callsign itself.")
+            }
+            ([], _) => format!("{who} gets an error for {name}: no upstream is configured for it."),
+            (_, Some(target)) => {
+                format!("{name} is an alias of {target}: the upstream {} is asked.", servers.join(" or "))
+            }
             _ => format!("{name} is no container that {who} sees: the upstream {} is asked.", servers.join(" or ")),
         };
         let states = self.world.forwarder.upstreams();
@@ -769,7 +852,17 @@ impl Teller<'_> {
         };
         let down: Vec<&String> = servers.iter().filter(is_down).collect();
         let mut cause = elsewhere;
-        if !down.is_empty() {
+        if servers.is_empty() && !self.own.is_empty() {
+            cause = Some(format!("{}, so nobody is left to ask.", self.names_itself(&choice.reason)));
+            advice = vec![
+                "Set `upstreams` in [server], or `resolv_conf` to a file that names the resolvers to ask.".to_owned(),
+            ];
+        } else if servers.is_empty()
+            && let Reason::System(path) = &choice.reason
+        {
+            cause = Some(format!("{} names no server.", path.display()));
+            advice = vec!["Set `upstreams` in [server].".to_owned()];
+        } else if !down.is_empty() {
             let text = format!(
                 "The upstream {} does not answer.",
                 down.iter().map(|text| text.as_str()).collect::<Vec<_>>().join(" and ")
@@ -795,6 +888,16 @@ impl Teller<'_> {
         Told { result, conclusion, cause, nearest, advice }
     }
 
+    /// That an upstream is this server.
+    fn names_itself(&self, reason: &Reason) -> String {
+        let own: Vec<String> = self.own.iter().map(ToString::to_string).collect();
+        let own = own.join(", ");
+        match reason {
+            Reason::System(path) => format!("{} names only callsign itself ({own})", path.display()),
+            reason => format!("Only callsign itself ({own}) is asked ({reason})"),
+        }
+    }
+
     /// That networks which the client does not see have the name, and what to do about it.
     fn elsewhere(&self) -> (Option<String>, Vec<String>) {
         let (name, who) = (self.inquiry.name.to_string(), self.who());
@@ -808,46 +911,66 @@ impl Teller<'_> {
             .map(|network| network.name().to_owned())
             .collect();
         networks.sort();
-        let Some(first) = networks.first() else { return (None, Vec::new()) };
-        let mut listed = networks.join(" and ");
-        if let [only] = &networks[..]
-            && let Some(project) = self.project_on(only)
-        {
-            listed = format!("{only} (project {project})");
+        if networks.is_empty() {
+            return (None, Vec::new());
         }
-        let cause = match &self.asker.container {
-            Some(_) => format!(
-                "{name} is on {listed} only; {who} is not attached to {}.",
-                if networks.len() > 1 { "them" } else { "it" }
-            ),
-            None => {
-                format!("{name} is on {listed} only; {who} is no container of that network, and sees {}.", self.seen())
-            }
+        let with_project = |network: &String| match self.project_on(network) {
+            Some(project) => format!("{network} (project {project})"),
+            None => network.clone(),
         };
+        let named = listed(&networks.iter().map(with_project).collect::<Vec<_>>());
+        let several = networks.len() > 1;
+        let cause = match (&self.asker.container, &self.inquiry.called) {
+            (Some(_), _) => {
+                format!("{name} is on {named} only; {who} is not attached to {}.", if several { "them" } else { "it" })
+            }
+            (None, Some(_)) => format!("{name} is on {named} only, whose names {who} does not see."),
+            (None, None) => format!("{name} is on {named} only; {who} is no container, and sees {}.", self.seen()),
+        };
+        let shown = &networks[..networks.len().min(SHOWN_ELSEWHERE)];
+        let choice = |commands: Vec<String>| commands.join(", or ");
+        let which = if several { " to one of them" } else { "" };
         let advice = match (self.world.kind, &self.asker.container) {
             (kind @ ("docker" | "podman"), Some(container)) => {
-                format!("Attach it: {kind} network connect {first} {}", name_of(container))
+                let who = name_of(container);
+                let attach = |network: &String| format!("{kind} network connect {network} {who}");
+                format!("Attach it{which}: {}", choice(shown.iter().map(attach).collect()))
             }
             (_, Some(container)) => {
                 format!(
-                    "Give {} an endpoint on network {first}, or {name} one on {}.",
+                    "Give {} an endpoint on network {}, or {name} one on {}.",
                     container.id(),
+                    networks[0],
                     self.asker.network.name()
                 )
             }
-            _ => format!("Ask at a listener of network {first}."),
+            _ if self.inquiry.called.is_some() => "To have it served, see why it is left out.".to_owned(),
+            _ => self.who_would_see(&networks[0]),
         };
-        (Some(cause), [Some(advice), self.alias(first)].into_iter().flatten().collect())
+        let aliases: Vec<String> = shown.iter().filter_map(|network| self.alias(network)).collect();
+        let of_one = if several { "one of them" } else { "it" };
+        let alias = (!aliases.is_empty()).then(|| format!("Or give {of_one} the name here: {}", choice(aliases)));
+        (Some(cause), [Some(advice), alias].into_iter().flatten().collect())
+    }
+
+    /// Who gets an answer for a name of this network, told to one who does not.
+    fn who_would_see(&self, network: &str) -> String {
+        let snapshot = self.world.table.network(network).map(|network| network.snapshot());
+        let listen = snapshot.as_ref().and_then(|snapshot| snapshot.settings().listen.first());
+        match listen {
+            Some(listen) => format!("A container on network {network} would see it; the host can ask {listen}."),
+            None => format!("A container on network {network} would see it."),
+        }
     }
 
     /// How Docker gives a container of another network the name where the client asks. The default bridge has no aliases.
     fn alias(&self, elsewhere: &str) -> Option<String> {
         let (name, here) = (&self.inquiry.name, self.asker.network.name());
-        if self.world.kind != "docker" || self.asker.container.is_none() || here == "bridge" {
+        if self.world.kind != "docker" || self.asker.container.is_none() || here == DEFAULT_BRIDGE {
             return None;
         }
         let holder = holders_of(&*self.world.table.network(elsewhere)?, name).first().map(name_of)?;
-        Some(format!("Or give it the name here: docker network connect --alias {name} {here} {holder}"))
+        Some(format!("docker network connect --alias {name} {here} {holder}"))
     }
 
     /// That Podman says nothing of containers that are stopped.

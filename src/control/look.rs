@@ -196,7 +196,8 @@ pub(super) fn containers(table: &NameTable, only: Option<&str>) -> Option<shapes
     let networks = chosen(table, only)?;
     let networks = networks.iter().map(|network| {
         let snapshot = network.snapshot();
-        let mut containers: Vec<shapes::Attached> = snapshot.endpoints().map(containers::attached).collect();
+        let mut containers: Vec<shapes::Attached> =
+            snapshot.endpoints().map(|endpoint| containers::attached(table, endpoint)).collect();
         containers.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
         shapes::NetworkContainers { network: network.name().to_owned(), revision: snapshot.revision(), containers }
     });

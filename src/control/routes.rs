@@ -272,6 +272,7 @@ impl Reads {
             from: asked.required("from")?.to_owned(),
             network: asked.parameter("network").map(str::to_owned),
             note: None,
+            called: None,
         };
         let source = self.host.source();
         let outcome = {
@@ -284,6 +285,7 @@ impl Reads {
                 listeners: listeners(&self.server),
                 port: self.server.port(),
                 kind: &source.kind,
+                lists: "callsign names",
             };
             explain(&world, &inquiry).map_err(unprocessable)?
         };

@@ -66,7 +66,7 @@ pub(super) fn addresses(table: &NameTable, from: &str) -> Result<Vec<std::net::I
     if let Ok(address) = from.parse() {
         return Ok(vec![address]);
     }
-    let places = containers::find(table, from)?;
+    let places = containers::find(table, from, "callsign names")?;
     Ok(places.iter().flat_map(|place| place.endpoint.addresses().to_vec()).collect())
 }
 

@@ -9,10 +9,10 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use dashmap::{DashMap, Entry};
 use tokio::sync::oneshot;
-use tokio::time::Instant;
 
 use super::cache::{BuildHashed, CacheState, Key, KeyRef};
 use super::failure::Failure;
@@ -48,7 +48,7 @@ pub(crate) enum ReplySource {
 #[derive(Debug)]
 pub(super) struct Waiter {
     /// When it was first asked.
-    pub(super) started: Instant,
+    pub(super) started: tokio::time::Instant,
     outcome: oneshot::Receiver<Outcome>,
 }
 
@@ -64,7 +64,7 @@ impl Waiter {
 /// A question that is being asked, and who waits for it.
 #[derive(Debug)]
 struct Open {
-    started: Instant,
+    started: tokio::time::Instant,
     waiting: Vec<oneshot::Sender<Outcome>>,
 }
 
@@ -113,6 +113,7 @@ impl InFlight {
         self: &Arc<InFlight>,
         key: KeyRef<'_>,
         most: usize,
+        now: Instant,
         known: impl FnOnce() -> Option<T>,
     ) -> Joined<T> {
         match self.open.entry(key.to_key()) {
@@ -127,16 +128,16 @@ impl InFlight {
                     return Joined::Full;
                 }
                 let key = vacant.key().clone();
-                vacant.insert(Open { started: Instant::now(), waiting: Vec::new() });
+                vacant.insert(Open { started: now.into(), waiting: Vec::new() });
                 Joined::First(Leader { in_flight: self.clone(), key, is_finished: false, is_prefetch: false })
             }
         }
     }
 
     /// Opens the question ahead of need, unless it is asked already or too many are.
-    pub(super) fn prefetch(self: &Arc<InFlight>, key: KeyRef<'_>, most: usize) -> Option<Leader> {
+    pub(super) fn prefetch(self: &Arc<InFlight>, key: KeyRef<'_>, most: usize, now: Instant) -> Option<Leader> {
         let is_room = self.prefetches.fetch_add(1, Ordering::Relaxed) < PREFETCHES;
-        if is_room && let Joined::First(mut leader) = self.join::<()>(key, most, || None) {
+        if is_room && let Joined::First(mut leader) = self.join::<()>(key, most, now, || None) {
             leader.is_prefetch = true;
             return Some(leader);
         }
@@ -267,7 +268,7 @@ mod tests {
 
     fn join(in_flight: &Arc<InFlight>, name: &[u8], most: usize) -> Option<Leader> {
         let (kind, group) = (Kind { rtype: 1, class: 1, bits: QueryFlags::of(0, false) }, [].into());
-        match in_flight.join::<()>(Cache::new(0).key(name, kind, &group), most, || None) {
+        match in_flight.join::<()>(Cache::new(0).key(name, kind, &group), most, Instant::now(), || None) {
             Joined::First(leader) => Some(leader),
             _ => None,
         }

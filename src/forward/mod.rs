@@ -39,6 +39,7 @@ mod transport;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 
@@ -62,6 +63,7 @@ use crate::wire::{ede, rcode};
 use cache::{Cache, Clock};
 use coalesce::InFlight;
 use counters::StripedCounters;
+use request::QueryOptions;
 use route::CompiledOptions;
 use select::UpstreamPools;
 use self_guard::SelfGuard;
@@ -132,6 +134,12 @@ impl Forwarder {
         choice
     }
 
+    /// The servers that [`choose`](Forwarder::choose) leaves out for a question, as they are this process itself
+    /// (answers.md F4).
+    pub fn left_out(&self, name: &[u8], preferred: &[Arc<[Upstream]>]) -> Vec<Upstream> {
+        self.self_guard.among(&self.settings.load().choose(name, preferred).servers)
+    }
+
     /// Asks the chosen servers in their [`Order`], and returns the reply that counts: the message as it came. Its records are
     /// known to lie within it.
     ///
@@ -147,7 +155,7 @@ impl Forwarder {
     /// [`Failure`] when there is nothing to relay; it says what the client is to be told.
     pub async fn ask(&self, question: &Question, choice: &Choice) -> Result<Vec<u8>, Failure> {
         // With `?` the future would have it twice.
-        let asking = match self.start(question, choice, None) {
+        let asking = match self.start(question, choice, None, self.begin_now()) {
             Ok(asking) => asking,
             Err(failure) => return Err(failure),
         };
@@ -159,8 +167,13 @@ impl Forwarder {
     /// # Errors
     /// As [`Forwarder::ask`].
     pub async fn ask_naming(&self, question: &Question, choice: &Choice) -> Result<(Vec<u8>, Upstream), Failure> {
-        let reply = self.start(question, choice, None)?.await.outcome?;
+        let reply = self.start(question, choice, None, self.begin_now())?.await.outcome?;
         Ok((reply.message.to_vec(), choice.servers[reply.server].clone()))
+    }
+
+    /// How a question is asked, and when it begins, if that is now.
+    fn begin_now(&self) -> (QueryOptions, Instant) {
+        (self.settings.load().query, transport::now())
     }
 
     /// As [`Forwarder::ask`], with what is needed to wait for a late answer.
@@ -172,6 +185,7 @@ impl Forwarder {
         question: &'q Question,
         choice: &Choice,
         client: Option<Asker>,
+        (mut options, now): (QueryOptions, Instant),
     ) -> Result<impl Future<Output = request::QueryOutcome> + Send + use<'q>, Failure> {
         if let Reason::Blocked(domain) = &choice.reason {
             return Err(Failure::new(rcode::NXDOMAIN, ede::BLOCKED, format!("{domain} is blocked here")));
@@ -179,12 +193,10 @@ impl Forwarder {
         if choice.servers.is_empty() {
             return Err(Failure::new(rcode::SERVFAIL, ede::NO_REACHABLE_AUTHORITY, "no upstream is configured"));
         }
-        let mut options = self.settings.load().query;
         let servers = match &choice.system {
             Some(system) => options.follow(system, &choice.servers),
             None => choice.servers.clone(),
         };
-        let now = transport::now();
         Ok(request::ask(question, client, self.pools.of(&servers, now), options, now))
     }
 

@@ -53,6 +53,8 @@ impl QueryOptions {
 /// What came of a question.
 pub(super) struct QueryOutcome {
     pub(super) outcome: Result<Reply, Failure>,
+    /// When.
+    pub(super) at: Instant,
     /// The time was over, and there are sockets at which a reply may still come.
     pub(super) late: Option<Late>,
 }
@@ -104,10 +106,10 @@ pub(super) fn ask<'q>(
                 }
                 Step::Give(server) => {
                     let reply = attempts.reply_of(server);
-                    return QueryOutcome { outcome: reply.map_or_else(|| attempts.best(), Ok), late: None };
+                    return QueryOutcome { outcome: reply.map_or_else(|| attempts.best(), Ok), at: time, late: None };
                 }
                 Step::Wait(until) => until,
-                Step::End => return attempts.end(),
+                Step::End => return attempts.end(time),
             };
             // By hand: this is the larger part of what a question holds while it waits, and there may be thousands.
             let ended = poll_fn(|context| {
@@ -355,13 +357,13 @@ impl<'a> QueryAttempts<'a> {
     }
 
     /// The time is over, or nobody is left to wait for.
-    fn end(mut self) -> QueryOutcome {
+    fn end(mut self, at: Instant) -> QueryOutcome {
         let outcome = self.best();
         let late = (!self.pending.is_empty() && has_ample_sockets()).then(|| {
             let question = Cow::Owned(self.question.into_owned());
             Late(QueryAttempts { question, ..self })
         });
-        QueryOutcome { outcome, late }
+        QueryOutcome { outcome, at, late }
     }
 
     /// The answer of a server, if there is one.

@@ -1,6 +1,7 @@
 //! A question's way through cache, coalescing and upstreams.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use smallvec::SmallVec;
 use tokio::time::timeout_at;
@@ -9,8 +10,9 @@ use super::cache::{Age, Answer, CachePolicy, KeyRef, Kind, Lookup, QueryFlags, T
 use super::coalesce::{Joined, LateWait, Leader, Outcome, ReplySource, Resolved, Waiter};
 use super::counters::{Counters, Event};
 use super::failure::Failure;
-use super::request::{Late, QueryOutcome, Reply};
+use super::request::{Late, QueryOptions, QueryOutcome, Reply};
 use super::route::CompiledOptions;
+use super::transport::now;
 use super::{Asked, AskedEdns};
 use super::{Asker, CacheEntry, CacheState, Choice, ForwardOptions, Forwarder, Order, Question, Unanswered};
 use crate::wire::message::{HEADER, Header, flag};
@@ -54,7 +56,7 @@ enum Begun {
     /// It is blocked or there is nobody to ask, which `ask` says.
     Unkeyed,
     /// It has to be asked; with what there is to give if that takes too long.
-    First(Leader, Option<Arc<Answer>>),
+    First(Leader, Option<Arc<Answer>>, QueryOptions),
     /// It is asked already.
     Another(Waiter, Option<Arc<Answer>>),
 }
@@ -174,13 +176,16 @@ impl Forwarder {
         here: bool,
     ) -> Outcome {
         let wants_ad = wants_ad(question.flags, question.dnssec_ok);
-        let outcome = match self.begin(question, choice, here) {
+        let now = now();
+        let outcome = match self.begin(question, choice, here, now) {
             Begun::Known(outcome) => return outcome,
             Begun::Unkeyed => return self.ask_alone(question, choice).await,
-            Begun::First(leader, None) if here => self.carry_out(question, choice, client, leader).await,
-            Begun::First(leader, expired) => {
+            Begun::First(leader, None, options) if here => {
+                self.carry_out(question, choice, client, leader, (options, now)).await
+            }
+            Begun::First(leader, expired, options) => {
                 let Some(waiter) = leader.wait() else { return self.ask_alone(question, choice).await };
-                self.launch(question.clone(), choice.clone(), client, leader);
+                self.launch(question.clone(), choice.clone(), client, leader, (options, now));
                 self.wait(waiter, expired, question).await
             }
             Begun::Another(waiter, expired) => self.wait(waiter, expired, question).await,
@@ -191,7 +196,7 @@ impl Forwarder {
     /// Asks without cache or coalescing.
     async fn ask_alone(&self, question: &Question, choice: &Choice) -> Outcome {
         // With `?` the future would have it twice.
-        let asking = match self.start(question, choice, None) {
+        let asking = match self.start(question, choice, None, self.begin_now()) {
             Ok(asking) => asking,
             Err(failure) => return Err(failure),
         };
@@ -200,7 +205,7 @@ impl Forwarder {
 
     /// What there is to wait for. Apart from the wait, which holds nothing of what is needed here. `is_missed`: the caller
     /// has just looked into the cache, in vain.
-    fn begin(self: &Arc<Self>, question: &Question, choice: &Choice, is_missed: bool) -> Begun {
+    fn begin(self: &Arc<Self>, question: &Question, choice: &Choice, is_missed: bool, now: Instant) -> Begun {
         let kind = kind(&question.question, question.flags, question.dnssec_ok);
         let Some(kind) = kind.filter(|_| !choice.servers.is_empty()) else { return Begun::Unkeyed };
         let name = lower_case(question.name());
@@ -208,7 +213,7 @@ impl Forwarder {
         let settings = self.settings.load();
         let wants_ad = wants_ad(question.flags, question.dnssec_ok);
         let mut expired = None;
-        let mut at_hand = || match self.outcome_at_hand(key, wants_ad, question, choice, &settings) {
+        let mut at_hand = || match self.outcome_at_hand(key, wants_ad, question, choice, &settings.rules, now) {
             Ok(outcome) => Some(outcome),
             Err(answer) => {
                 expired = answer;
@@ -218,11 +223,11 @@ impl Forwarder {
         if !is_missed && let Some(outcome) = at_hand() {
             return Begun::Known(outcome);
         }
-        match self.in_flight.join(key, settings.in_flight, &mut at_hand) {
+        match self.in_flight.join(key, settings.in_flight, now, &mut at_hand) {
             Joined::Known(outcome) => Begun::Known(outcome),
             Joined::First(leader) => {
                 self.counters.count(Event::Miss);
-                Begun::First(leader, expired)
+                Begun::First(leader, expired, settings.query)
             }
             Joined::Another(waiter) => {
                 // What is asked ahead of need is there as yet.
@@ -249,9 +254,10 @@ impl Forwarder {
         wants_ad: bool,
         question: &Question,
         choice: &Choice,
-        settings: &CompiledOptions,
+        rules: &CachePolicy,
+        now: Instant,
     ) -> Result<Outcome, Option<Arc<Answer>>> {
-        match self.cache.find(key, wants_ad, &settings.rules, self.clock.now()) {
+        match self.cache.find(key, wants_ad, rules, self.clock.at(now)) {
             Lookup::Fresh(answer, age) => {
                 self.counters.count(Event::Hit);
                 let message = whole(&answer, age, wants_ad && choice.trusts_ad(), question);
@@ -295,9 +301,16 @@ impl Forwarder {
     }
 
     /// Asks, whoever goes on waiting.
-    fn launch(self: &Arc<Self>, question: Question, choice: Choice, client: Option<Asker>, leader: Leader) {
+    fn launch(
+        self: &Arc<Self>,
+        question: Question,
+        choice: Choice,
+        client: Option<Asker>,
+        leader: Leader,
+        begin: (QueryOptions, Instant),
+    ) {
         let forwarder = self.clone();
-        tokio::spawn(async move { forwarder.carry_out(&question, &choice, client, leader).await });
+        tokio::spawn(async move { forwarder.carry_out(&question, &choice, client, leader, begin).await });
     }
 
     /// Asks, and takes note of the outcome before it is given out: who comes later finds it. No `async fn`, whose future has
@@ -309,9 +322,10 @@ impl Forwarder {
         choice: &'q Choice,
         client: Option<Asker>,
         leader: Leader,
+        begin: (QueryOptions, Instant),
     ) -> impl Future<Output = Outcome> + Send + 'q {
         async move {
-            let asking = match self.start(question, choice, client) {
+            let asking = match self.start(question, choice, client, begin) {
                 Ok(asking) => asking,
                 Err(failure) => {
                     leader.finish(&Err(failure.clone()));
@@ -336,7 +350,7 @@ impl Forwarder {
                 clamp.apply(Arc::make_mut(&mut reply.message));
                 Resolved::from(reply)
             });
-            self.note(leader.key().borrowed(), question, choice, &outcome);
+            self.note(leader.key().borrowed(), question, choice, &outcome, &settings, asked.at);
             if let Some(late) = asked.late
                 && let Some(lingering) = self.in_flight.linger(&leader, settings.in_flight)
             {
@@ -357,9 +371,10 @@ impl Forwarder {
                 () = lingering.displaced() => None,
             };
             if let Some(mut reply) = answer {
-                forwarder.settings.load().rules.clamp.apply(Arc::make_mut(&mut reply.message));
+                let settings = forwarder.settings.load();
+                settings.rules.clamp.apply(Arc::make_mut(&mut reply.message));
                 let outcome = Ok(Resolved::from(reply));
-                forwarder.note(lingering.key().borrowed(), late.question(), &choice, &outcome);
+                forwarder.note(lingering.key().borrowed(), late.question(), &choice, &outcome, &settings, now());
                 lingering.finish(&outcome);
             }
         });
@@ -371,8 +386,16 @@ impl Forwarder {
         is_unanswered && self.settings.load().unanswered == Unanswered::Silence
     }
 
-    fn note(&self, key: KeyRef<'_>, question: &Question, choice: &Choice, outcome: &Outcome) {
-        let (settings, now) = (self.settings.load(), self.clock.now());
+    fn note(
+        &self,
+        key: KeyRef<'_>,
+        question: &Question,
+        choice: &Choice,
+        outcome: &Outcome,
+        settings: &CompiledOptions,
+        at: Instant,
+    ) {
+        let now = self.clock.at(at);
         let rules = settings.rules;
         let is_strict = settings.query.order == Order::Strict;
         let with_ad = wants_ad(question.flags, question.dnssec_ok);
@@ -402,9 +425,10 @@ impl Forwarder {
             return;
         }
         let most = self.settings.load().in_flight;
-        if let Some(leader) = self.in_flight.prefetch(key, most) {
+        let begin = self.begin_now();
+        if let Some(leader) = self.in_flight.prefetch(key, most, begin.1) {
             self.counters.count(Event::Prefetched);
-            self.launch(question, choice.clone(), None, leader);
+            self.launch(question, choice.clone(), None, leader, begin);
         }
     }
 
@@ -432,7 +456,8 @@ impl Forwarder {
         if let Some(kind) = kind(&question.question, question.flags, question.dnssec_ok) {
             let name = lower_case(question.name());
             let reply = Reply { message: reply.into(), server: 0 };
-            self.note(self.cache.key(&name, kind, &choice.servers), question, choice, &Ok(reply.into()));
+            let key = self.cache.key(&name, kind, &choice.servers);
+            self.note(key, question, choice, &Ok(reply.into()), &self.settings.load(), now());
         }
     }
 

@@ -38,6 +38,12 @@ impl SelfGuard {
         self.warned.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
+    /// Those of `servers` that are our own listeners.
+    pub(super) fn among(&self, servers: &[Upstream]) -> Vec<Upstream> {
+        let listeners = self.listeners.load();
+        servers.iter().filter(|server| listeners.have(server)).cloned().collect()
+    }
+
     /// `servers` without those that are our own listeners, each of which is logged once.
     pub(super) fn filter(&self, servers: Arc<[Upstream]>) -> Arc<[Upstream]> {
         let listeners = self.listeners.load();

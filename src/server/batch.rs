@@ -37,14 +37,13 @@ pub(super) struct Batch {
 /// Where the replies of a batch begin that are not sent yet, and where they end.
 pub(super) type Unsent = Range<usize>;
 
-impl Batch {
-    /// Buffers for replies of at most so many octets.
-    pub(super) fn new(reply_size: usize) -> Batch {
+impl Default for Batch {
+    fn default() -> Batch {
         let headers = || MultiHeaders::preallocate(BATCH, None);
         Batch {
             queries: zeroed(),
-            replies: vec![0; reply_size * BATCH],
-            reply_size,
+            replies: Vec::new(),
+            reply_size: 0,
             last: BATCH,
             received: Vec::with_capacity(BATCH),
             lengths: [0; BATCH],
@@ -54,10 +53,15 @@ impl Batch {
             send: headers(),
         }
     }
+}
 
-    /// Octets that a reply may have.
-    pub(super) fn reply_size(&self) -> usize {
-        self.reply_size
+impl Batch {
+    /// Makes room for replies of at most so many octets.
+    pub(super) fn make_room(&mut self, reply_size: usize) {
+        if self.reply_size != reply_size {
+            self.reply_size = reply_size;
+            self.replies = vec![0; reply_size * BATCH];
+        }
     }
 
     /// Receives what is there, at most a batch, and gives the number of datagrams, and whether there may be more of them.

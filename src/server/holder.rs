@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// A look at every process is good for so long: a thousand listeners fail in one go, too.
 const FRESH: Duration = Duration::from_secs(1);
+/// What was said of a holder need not be said again for so long: it is in the way of many listeners at a time.
+const TOLD: Duration = Duration::from_secs(10);
 /// The state of a TCP socket that listens, as /proc/net/tcp has it.
 const TCP_LISTEN: &str = "0A";
 
@@ -35,6 +37,8 @@ struct Process {
 #[derive(Debug, Default)]
 pub struct Holders {
     seen: Mutex<Option<(Instant, Owners)>>,
+    /// When what was last said of whom, by process and port.
+    told: Mutex<HashMap<(Option<u32>, u16), Instant>>,
 }
 
 /// The process of each socket, by inode.
@@ -47,6 +51,14 @@ impl Holders {
         let processes = if inodes.is_empty() { Arc::default() } else { self.processes() };
         let pid = inodes.iter().find_map(|inode| processes.get(inode)).copied();
         Holder { process: pid.and_then(Process::read), is_taken: !inodes.is_empty(), tcp, port: address.port() }
+    }
+
+    /// True if nothing was said of this one just now: then it is to be.
+    pub(super) fn is_news(&self, holder: &Holder) -> bool {
+        let key = (holder.process.as_ref().map(|process| process.pid), holder.port);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.retain(|_, at| at.elapsed() < TOLD);
+        told.insert(key, Instant::now()).is_none()
     }
 
     fn processes(&self) -> Owners {
@@ -186,8 +198,8 @@ impl fmt::Display for Holder {
             }
             None => write!(
                 f,
-                "a process that /proc does not show to this user has {transport} port {port}; `{command}`, as root, tells which; \
-                 stop it, or listen on another address or port"
+                "another process has {transport} port {port}, and /proc does not show which (a sandbox or another user's); run as \
+                 root: {command} 'sport = :{port}'"
             ),
         }
     }
@@ -250,6 +262,9 @@ mod tests {
             holder("python3", "").ends_with("stop it, or listen on another address or port (`ss -lunp` lists all)")
         );
         let nobody = Holder { process: None, is_taken: true, tcp: true, port: 53 }.to_string();
-        assert!(nobody.contains("`ss -ltnp`, as root, tells which"), "{nobody}");
+        assert!(
+            nobody.contains("another process has TCP port 53") && nobody.ends_with("ss -ltnp 'sport = :53'"),
+            "{nobody}"
+        );
     }
 }

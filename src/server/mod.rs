@@ -34,6 +34,7 @@ mod slot;
 mod socket;
 mod status;
 mod stop;
+mod tasks;
 mod tcp;
 mod udp;
 mod worker;

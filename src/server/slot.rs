@@ -447,7 +447,12 @@ impl Slot {
         match self.address() {
             Ok(address) if error.kind() == io::ErrorKind::AddrInUse => {
                 let holder = self.server.holders.of(address, transport == Transport::Tcp);
-                error!(network = network.name(), listen, ?transport, "cannot listen; trying again: {holder}");
+                if self.server.holders.is_news(&holder) {
+                    error!(network = network.name(), listen, ?transport, "cannot listen; trying again: {holder}");
+                } else {
+                    // Its other sockets, at as many addresses as there are networks: status and metrics have each of ours.
+                    debug!(network = network.name(), listen, ?transport, "cannot listen; trying again: {holder}");
+                }
             }
             _ => warn!(network = network.name(), listen, ?transport, %error, "cannot listen; trying again"),
         }

@@ -14,11 +14,11 @@ use tracing::warn;
 
 use crate::responder::ClientTransport;
 
-use super::batch::Batch;
 use super::datagrams::Datagrams;
 use super::later::Later;
 use super::rate::OncePerMinute;
 use super::slot::Slot;
+use super::tasks::{self, Job};
 use super::worker::{Desk, Outcome, Place};
 
 /// Batches that are served before the worker's other sockets have their turn.
@@ -97,12 +97,11 @@ fn turn(slot: &Arc<Slot>, socket: &Datagrams, is_v6: bool) -> io::Result<bool> {
 /// of datagrams that came.
 fn batch(slot: &Arc<Slot>, socket: &Datagrams, source: &impl AsRawFd, is_v6: bool) -> io::Result<Came> {
     Desk::with(|desk| {
-        let reply_size = slot.server().responder_options().largest_over_udp();
-        let known = desk.batch.take().filter(|batch| batch.reply_size() == reply_size);
-        let mut batch = known.unwrap_or_else(|| Box::new(Batch::new(reply_size)));
+        let mut batch = desk.batch.take().unwrap_or_default();
         let received = batch.receive(source, is_v6);
         if let Ok((count, _)) = received {
             let place = Place::of(slot);
+            batch.make_room(place.largest_over_udp());
             slot.count_received(false, count);
             desk.tell_later(place.is_watched());
             let mut replies = 0;
@@ -159,22 +158,15 @@ impl Drop for CloseOutbox<'_> {
 }
 
 /// Counts a reply that could not be sent.
-fn drop_reply(slot: &Slot) {
+pub(super) fn drop_reply(slot: &Slot) {
     slot.server().dropped.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Lets a query wait, or gives it what there is for one that finds no place.
 fn wait(slot: &Arc<Slot>, socket: &Arc<Datagrams>, receiver: SocketAddr, later: Later) {
-    let send = move |slot: &Slot, socket: &Datagrams, reply: &[u8]| {
-        if !socket.send_soon(reply, receiver) {
-            drop_reply(slot);
-        }
-    };
     match later.admit(slot) {
-        Err(reply) => _ = reply.map(|reply| send(slot, socket, &reply)),
-        Ok(permit) => {
-            let socket = socket.clone();
-            tokio::spawn(later.run(slot.clone(), permit, move |slot, reply| send(slot, &socket, &reply)));
-        }
+        Ok(permit) => tasks::run(Job { later, permit, slot: slot.clone(), socket: socket.clone(), receiver }),
+        Err(Some(reply)) if !socket.send_soon(&reply, receiver) => drop_reply(slot),
+        Err(_) => {}
     }
 }

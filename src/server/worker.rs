@@ -137,6 +137,11 @@ impl Place<'_> {
         }
     }
 
+    /// Octets that a reply over UDP may have.
+    pub(super) fn largest_over_udp(&self) -> usize {
+        self.options.largest_over_udp()
+    }
+
     /// True if somebody wants to know of the queries.
     pub(super) fn is_watched(&self) -> bool {
         self.watched_since.is_some()

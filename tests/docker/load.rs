@@ -15,6 +15,9 @@ use crate::truth::{Answer, Truth};
 /// Between the starts of two questions.
 const INTERVAL: Duration = Duration::from_millis(5);
 
+/// The fewest questions a second, on average, that count as 200.
+const LEAST_RATE: f64 = 150.0;
+
 /// Asks for the names, in turn, at the default bridge's gateway, while `work` goes on.
 ///
 /// # Panics
@@ -35,9 +38,14 @@ pub(crate) fn nothing_is_wrong_while(truth: &Truth<'_, '_>, from: &Network, name
     });
     let faults: Vec<String> = answers.iter().filter_map(|answer| truth.fault(answer)).collect();
     let found = answers.iter().filter(|answer| answer.outcome.as_ref().is_ok_and(|found| !found.is_empty())).count();
+    let (first, last) = (answers.first().expect("an answer"), answers.last().expect("an answer"));
+    let rate = answers.len() as f64 / (last.came - first.asked).max(INTERVAL).as_secs_f64();
+    println!("{rate:.0} answers a second");
     println!("{} answers, {found} of them with addresses, {} readings", answers.len(), truth.readings());
+    assert!(rate >= LEAST_RATE, "{rate:.0} answers a second, of {} in all", answers.len());
+    assert!(found > 0, "none of {} answers has an address", answers.len());
     assert!(
-        found > 0 && faults.is_empty(),
+        faults.is_empty(),
         "{} of {}: {}",
         faults.len(),
         answers.len(),

@@ -9,6 +9,7 @@ use crate::support::client::{Client, Query, Reply};
 use crate::support::docker::{Docker, GATEWAY};
 use crate::support::machine::{Outside, addresses, at_port_53, becomes};
 use crate::support::process::Source;
+use crate::support::program::CALLSIGN;
 use crate::support::sockets::listening;
 use crate::{becomes_at, needs_docker, needs_root};
 
@@ -56,6 +57,13 @@ fn d2_4_gateways_are_found_where_the_engine_does_not_name_them() {
     let sockets = || listening(callsign.pid(), "10.50.10.1:53".parse().unwrap()).len();
     becomes("sockets at the gateway of an empty network", 2, sockets);
 
+    // Where the gateway of containers is another machine: the bridge's own address is asked.
+    let options = ["--subnet", "10.80.0.0/24", "--aux-address", "DefaultGatewayIPv4=10.80.0.254", "dg"];
+    docker.run(&[&["network", "create"], &options[..]].concat());
+    let label = ["--label", "callsign.names=inspected"];
+    let container = docker.container("in-dg", &[&["--network", "dg"], &label[..]].concat());
+    becomes_at!(container, "10.80.0.1", "inspected", [container.address_on("dg")]);
+
     // IPv6, in both of a bridge's families.
     docker.run(&["network", "create", "--ipv6", "--subnet", "fd50:1::/64", "--subnet", "10.50.11.0/24", "six"]);
     let six = docker.container("in-six", &["--network", "six"]);
@@ -74,7 +82,11 @@ fn d2_5_a_gateway_whose_port_is_published_is_named_and_the_rest_is_served() {
     docker.container("pihole", &["--publish", "10.50.1.1:53:53/udp"]);
     let a = docker.container("a1", &["--network", "n1"]);
     let callsign = docker.serve();
-    callsign.wait_for(Source::Stderr, "10.50.1.1:53");
+    // By what Docker says: the sandbox hides whose the socket is.
+    let said = "network \"n1\" cannot listen on 10.50.1.1:53: container pihole publishes port 53/udp on 10.50.1.1";
+    callsign.wait_for(Source::Stderr, said);
+    let check = docker.machine().run(&[CALLSIGN, "check", "--docker"]);
+    assert!(check.stderr.contains(said), "{check:?}");
     becomes_at!(a, GATEWAY, "a1", [a.address_on("n1")]);
     // It takes the port as soon as it is free.
     docker.run(&["rm", "--force", "pihole"]);

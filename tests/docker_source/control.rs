@@ -167,3 +167,76 @@ fn names_that_were_added_stay_whatever_docker_changes() {
     command(&bed, "name remove legacy --network shop").expect_success();
     bed.becomes_at(1, &web, "legacy", "SERVFAIL");
 }
+
+#[test]
+fn another_socket_is_followed_at_once_and_what_is_known_stays_until_it_answers() {
+    let bed = shop();
+    let (web, db) = (bed.address(1, 2), bed.address(1, 3));
+    bed.becomes_at(1, &web, "db", &db);
+    let config = |socket: &str| {
+        let config = bed.config("");
+        let (before, _) = config.split_once("[docker]").unwrap();
+        format!("{before}[docker]\nsocket = {socket:?}\n")
+    };
+    let mark = bed.program.mark();
+    bed.program.reload_by_change(&config("/nowhere/docker.sock"));
+    bed.program.wait_after(mark, Source::Stderr, "the containers known before keep their names");
+    let told = source(&bed);
+    assert_eq!((&told["path"], &told["connected"]), (&"/nowhere/docker.sock".into(), &false.into()), "{told}");
+    bed.engine.run(Container::new("late").on("shop", &[]));
+    assert_eq!(shown(&bed.ask(1, &web, "db", rtype::A)), db);
+    // Another engine, where there is another container on a network of the same name.
+    let other = Engine::start(Age::Engine28, bed.prefix);
+    other.network("shop", &format!("127.{}.1.", bed.prefix));
+    other.run(Container::new("store").on("shop", &[]));
+    bed.program.reload_by_change(&config(&other.socket().display().to_string()));
+    bed.becomes_at(1, &web, "store", &web);
+    bed.becomes_at(1, &web, "db", "SERVFAIL");
+    assert_eq!(shown(&bed.ask(1, &web, "late", rtype::A)), "SERVFAIL", "the old engine is followed no longer");
+    eventually("status says that it is connected", || source(&bed)["connected"] == true);
+}
+
+#[test]
+fn a_client_of_an_overlay_network_is_called_by_its_name() {
+    let bed = Bed::new(Age::Engine20, |engine, prefix| {
+        let overlay = |body: &mut Value| body["Driver"] = "overlay".into();
+        engine.make_network("ovl", &format!("127.{prefix}.1."), overlay);
+        engine.network("docker_gwbridge", &format!("127.{prefix}.2."));
+        engine.make_network("vault", &format!("127.{prefix}.3."), |body| {
+            overlay(body);
+            body["Internal"] = true.into();
+        });
+        engine.network("back", &format!("127.{prefix}.4."));
+        let oo = engine.run(Container::new("oo").on("ovl", &[]));
+        engine.run(Container::new("pp").on("ovl", &[]));
+        engine.run(Container::new("ovi").on("vault", &[]));
+        engine.run(Container::new("db").on("back", &[]));
+        engine.set_gateway_address(&engine.network_id("docker_gwbridge"), &oo, &format!("127.{prefix}.2.7"));
+    });
+    let (oo, pp) = (bed.address(2, 7), bed.address(1, 3));
+    bed.becomes(&oo, "pp", &pp);
+    for from in ["oo", &oo] {
+        let told = command(&bed, &format!("explain pp --from {from}")).expect_success().stdout;
+        assert!(told.starts_with(&format!("oo gets {pp} for pp.\n")), "{told}");
+    }
+    let told = command(&bed, "explain db --from oo").stdout;
+    assert!(told.contains("\nAttach it: docker network connect back oo\n"), "{told}");
+    let internal = command(&bed, "explain pp --from ovi");
+    assert!(
+        internal.stderr.contains("vault is an internal overlay network: its containers cannot reach"),
+        "{internal:?}"
+    );
+    let id = bed.engine.container_id("oo");
+    let names = command(&bed, "names --json").expect_success().stdout;
+    assert!(!names.contains(&format!("\"name\":\"{id}\"")), "{names}");
+    // As one is called whose query is watched, by its name, too.
+    let socket = bed.program.control();
+    let words = ["watch", "--json", "--from", "oo", "--socket", socket.to_str().unwrap()];
+    let watch = Process::spawn(callsign(&words));
+    eventually("the query is shown", || {
+        bed.look_up(&oo, "pp");
+        !watch.lines(Source::Stdout).is_empty()
+    });
+    let query: Value = serde_json::from_str(&watch.lines(Source::Stdout)[0]).unwrap();
+    assert_eq!(query["container"], "oo", "{query}");
+}

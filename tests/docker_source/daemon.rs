@@ -162,3 +162,26 @@ fn what_is_as_it_was_is_not_inspected_again() {
         inspections() - so_far <= 6
     });
 }
+
+#[test]
+fn that_the_daemon_answers_again_is_said() {
+    let (bed, client) = shop("");
+    bed.engine.wait_for_subscribers(1);
+    // Its connection stays, and so nothing tells but the next answer.
+    bed.engine.forbid(Some("networks"));
+    bed.engine.cut();
+    let mark = bed.program.mark();
+    bed.program.wait_for(Source::Stderr, "Docker is away");
+    bed.engine.forbid(None);
+    bed.program.wait_after(mark, Source::Stderr, "Docker answers again");
+    assert_eq!(bed.look_up(&client, "client"), client);
+}
+
+#[test]
+fn an_engine_that_answered_before_needs_no_advice_how_to_install_it() {
+    let (bed, _) = shop("");
+    bed.engine.wait_for_subscribers(1);
+    bed.engine.end();
+    let line = bed.program.wait_for(Source::Stderr, "Docker is away");
+    assert!(line.contains("its containers keep their names; retrying") && !line.contains("installed"), "{line}");
+}

@@ -1,5 +1,7 @@
 //! Networks: their listeners, which of them are served, and what the file adds.
 
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
 use callsign::wire::rtype;
 use serde_json::Value;
 
@@ -244,4 +246,132 @@ fn a_listener_of_the_file_costs_dockers_network_that_listener_alone() {
     // And Docker's network gets it back.
     bed.program.reload_by_change(&bed.config(""));
     bed.becomes_at(1, &db, "db", &db);
+}
+
+#[test]
+fn docker_2_4_the_listener_stays_at_the_bridge_where_another_machine_is_the_gateway() {
+    let bed = Bed::new(Age::Engine20, |engine, prefix| {
+        engine.make_network("dg", &format!("127.{prefix}.1."), |body| {
+            let pool = body["IPAM"]["Config"][0].as_object_mut().unwrap();
+            pool.remove("Gateway");
+            let other = format!("127.{prefix}.1.254");
+            pool.insert("AuxiliaryAddresses".to_owned(), serde_json::json!({ "DefaultGatewayIPv4": other }));
+        });
+    });
+    bed.engine.run(Container::new("db").label("callsign.names", "database").on("dg", &[]));
+    // Its label is known by its inspection, as its gateway is.
+    let db = bed.address(1, 2);
+    bed.becomes(&db, "database", &db);
+    bed.becomes_at(1, &db, "database", &db);
+}
+
+#[test]
+fn docker_2_5_the_container_that_publishes_the_port_is_named_and_one_cause_is_one_error() {
+    let prefix = prefix();
+    let engine = Engine::start(Age::Engine20, prefix);
+    for number in 1..=4 {
+        engine.network(&format!("n{number}"), &format!("127.{prefix}.{number}."));
+    }
+    // One process has the port at all gateways but one.
+    let port = crate::support::free_port(&[Ipv4Addr::LOCALHOST.into()]);
+    let gateway = |network: u8| (Ipv4Addr::new(127, prefix, network, 1), port);
+    let held: Vec<(UdpSocket, TcpListener)> = (1..=4)
+        .map(|number| (UdpSocket::bind(gateway(number)).unwrap(), TcpListener::bind(gateway(number)).unwrap()))
+        .collect();
+    let pihole = engine.run(Container::new("pihole").publish("53/udp", "0.0.0.0", port));
+    let config = format!("[server]\nport = {port}\nupstreams = [\"127.0.0.66:1\"]\n{}", engine.section());
+    let program = crate::support::program::Program::with(&config).start();
+    let bed = Bed { engine, program, prefix, port };
+    let said = |network: u8| {
+        format!(
+            "network \"n{network}\" cannot listen on {}:{port}: container pihole publishes port {port}/udp on all addresses; \
+             publish it on another address of the host only",
+            bed.address(network, 1)
+        )
+    };
+    for network in 1..=4 {
+        bed.program.wait_for(Source::Stderr, &said(network));
+    }
+    let log = bed.program.lines(Source::Stderr);
+    let count = |text: &str| log.iter().filter(|line| line.contains("ERROR") && line.contains(text)).count();
+    assert_eq!(count("cannot listen"), 1, "one process has all the ports: {log:#?}");
+    let checked = bed.check();
+    assert!(checked.stderr.contains(&said(2)) && checked.status.success(), "{}", checked.stderr);
+    // Once it is gone they listen.
+    drop(held);
+    bed.engine.stop(&pihole);
+    bed.engine.run(Container::new("db").on("n1", &[]));
+    bed.becomes_at(1, &bed.address(1, 2), "db", &bed.address(1, 2));
+    assert!(!bed.check().stderr.contains("pihole"));
+}
+
+#[test]
+fn a_network_that_has_no_listener_is_not_said_to_be_served() {
+    let bed = Bed::with(Age::Engine20, "networks = [\"!blog\"]\n", |engine, prefix| {
+        let subnet = |number: u8| format!("127.{prefix}.{number}.");
+        let driver = |driver: &'static str| move |body: &mut Value| body["Driver"] = driver.into();
+        engine.make_network("off", &subnet(1), |body| body["Labels"]["callsign.enable"] = "false".into());
+        engine.make_network("lan", &subnet(2), driver("macvlan"));
+        engine.make_network("ovl", &subnet(3), driver("overlay"));
+        engine.make_network("vault", &subnet(4), |body| {
+            body["Driver"] = "overlay".into();
+            body["Internal"] = true.into();
+        });
+        engine.make_network("inh", &subnet(5), |body| {
+            body["Options"]["com.docker.network.bridge.inhibit_ipv4"] = "true".into();
+        });
+        engine.network("docker_gwbridge", &subnet(6));
+        engine.network("blog", &subnet(7));
+        for (name, driver) in [("host", "host"), ("none", "null")] {
+            engine.make_network(name, "", |body| {
+                body["Driver"] = driver.into();
+                body["IPAM"]["Config"] = Value::Array(Vec::new());
+            });
+        }
+    });
+    bed.program.wait_for(Source::Stderr, "network is served network=\"bridge\"");
+    let checked = bed.check().expect_success().stdout;
+    for (network, why) in [
+        ("off", "left out by its label callsign.enable"),
+        ("blog", "left out by `networks` in [docker]"),
+        ("lan", "macvlan: its containers do not reach this host by it"),
+        ("ovl", "an overlay network: its containers ask at other gateways"),
+        ("vault", "an internal overlay network: its containers cannot reach this host"),
+        ("inh", "its bridge has no address on this host"),
+        ("docker_gwbridge", "it only tells which container of an overlay network asks"),
+    ] {
+        let line = bed.program.wait_for(Source::Stderr, &format!("network has no listener: {why}"));
+        assert!(line.contains(&format!("network=\"{network}\"")), "{line}");
+        let (_, shown) = checked.split_once(&format!("\nnetwork {network}")).unwrap_or_else(|| panic!("{checked}"));
+        let shown = shown.split("\n\n").next().unwrap();
+        assert!(shown.contains(&format!("\n  no listener {why}\n")) && !shown.contains("host names"), "{shown}");
+        let log = bed.program.lines(Source::Stderr);
+        let is_wrong = |line: &&String| line.contains("served") && line.contains(&format!("network=\"{network}\""));
+        assert_eq!(log.iter().find(is_wrong), None);
+    }
+    // Those of containers without a network of their own: once each.
+    let log = bed.program.lines(Source::Stderr);
+    for text in ["its containers have the host's network", "its containers have no network"] {
+        assert_eq!(log.iter().filter(|line| line.contains(text)).count(), 1, "{text}: {log:#?}");
+    }
+}
+
+#[test]
+fn a_reload_says_that_dockers_settings_or_additions_changed() {
+    let bed = Bed::new(Age::Engine20, |engine, prefix| {
+        engine.network("n1", &format!("127.{prefix}.1."));
+    });
+    let reload = |lines: &str| {
+        let mark = bed.program.mark();
+        bed.program.reload_by_change(&bed.config(lines));
+        bed.program.wait_after(mark, Source::Stderr, "reloaded")
+    };
+    let addition = "[[network]]\nname = \"n1\"\nhold = \"1s\"\n";
+    for lines in ["hold = \"1s\"\n", "networks = [\"n1\"]\n", addition, &addition.replace("1s", "2s"), ""] {
+        let line = reload(lines);
+        assert!(line.contains("settings=true"), "{lines}: {line}");
+    }
+    reload(addition);
+    let line = reload(&format!("# Another line.\n{addition}"));
+    assert!(line.contains("reloaded: nothing changed"), "{line}");
 }

@@ -215,10 +215,19 @@ fn v2a_explain_asks_from_the_network_that_the_container_searches_first() {
 #[test]
 fn labels_that_are_wrong_are_named_once() {
     let bed = Bed::new(Age::Engine25, |engine, prefix| {
-        engine.make_network("shop", &format!("127.{prefix}.1."), |body| body["Labels"]["callsign.hold"] = "2".into());
-        engine.run(Container::new("web").label("callsign.ports", "http:80").on("shop", &[]));
+        engine.make_network("shop", &format!("127.{prefix}.1."), |body| {
+            body["Labels"]["callsign.hold"] = "9s".into();
+            body["Labels"]["callsign.names"] = "x".into();
+        });
+        engine
+            .run(Container::new("web").label("callsign.ports", "http:80").label("callsign.hold", "1s").on("shop", &[]));
     });
-    let wrong = ["network shop: label callsign.hold=2: ", "container web: label callsign.ports=http:80: "];
+    let wrong = [
+        "network shop: label callsign.hold: \"9s\" is longer than a query may wait; 3.5 s is used",
+        "network shop: label callsign.names is one of containers and has no effect on a network",
+        "container web: label callsign.ports: \"http:80\" is not a port with a name and is ignored",
+        "container web: label callsign.hold is one of networks and has no effect on a container",
+    ];
     let checked = ran(&bed.engine, &["check", "--docker"]).expect_success();
     for text in wrong {
         assert!(checked.stderr.contains(text), "{}", checked.stderr);
@@ -295,6 +304,10 @@ fn explain_knows_whose_queries_those_of_a_shared_network_are() {
     engine.run(Container::new("island").with_network_of("none"));
     engine.make_network("lan", &format!("127.{prefix}.3."), |body| body["Driver"] = "macvlan".into());
     engine.run(Container::new("scanner").on("lan", &[]));
+    engine.make_network("inh", &format!("127.{prefix}.4."), |body| {
+        body["Options"]["com.docker.network.bridge.inhibit_ipv4"] = "true".into();
+    });
+    engine.run(Container::new("inhc").on("inh", &[]));
     engine.run(Container::new("hidden").label("callsign.enable", "false").on("shop_default", &[]));
     let explain = |name: &str, from: &str| ran(&engine, &["explain", name, "--from", from, "--docker"]);
     // docker.md 1.10: it asks as that container.
@@ -311,16 +324,24 @@ fn explain_knows_whose_queries_those_of_a_shared_network_are() {
     assert!(node.contains("of network bridge\n"), "{node}");
     // One that is left out is an address of its network like any other.
     let hidden = explain("db", "hidden").expect_success().stdout;
-    assert!(hidden.contains(&format!("gets 127.{prefix}.1.2 for db.\n")), "{hidden}");
+    assert!(hidden.starts_with(&format!("hidden gets 127.{prefix}.1.2 for db.\n")), "{hidden}");
+    assert!(hidden.contains("hidden is left out (its label callsign.enable says so), so it asks as 127."), "{hidden}");
     let says = |from: &str, what: &str| {
         let told = explain("db", from);
         assert!(told.status.code() == Some(2) && told.stderr.contains(what), "{from}: {told:?}");
     };
-    says("island", "container island asks nothing: it has no network");
-    says("scanner", "scanner is on network lan, which does not reach this host (macvlan and ipvlan do not)");
+    says("island", "island has no network (`--network none`), so it asks nothing");
+    says("scanner", "scanner is on network lan, which is no bridge network (macvlan, ipvlan or a plugin's)");
+    says("inhc", "inhc is on bridge network inh, whose bridge has no address on this host");
     engine.stop(&web);
-    says("shop-web-1", "container shop-web-1 asks nothing: it is exited; start it: docker start shop-web-1");
-    says("side", "container shop-web-1 asks nothing: it is exited");
+    says("shop-web-1", "shop-web-1 is stopped (exited), so it asks nothing; start it: docker start shop-web-1");
+    says("side", "shop-web-1 is stopped (exited), so it asks nothing");
+    engine.create(Container::new("crt"));
+    says("crt", "crt was never started, so it asks nothing; start it: docker start crt");
+    let stopped = explain("crt", "alone").expect_success().stdout;
+    assert!(stopped.starts_with("alone gets no address for crt: its container does not run yet.\n"), "{stopped}");
+    says("nosuch", "there is no container \"nosuch\"; see `callsign check --docker`");
+    says(&web[..3], "an ID needs at least 4 digits");
 }
 
 #[test]
@@ -358,4 +379,101 @@ fn explain_says_where_dotted_names_are() {
     assert!(swapped.contains("\nDid you mean web.shop?\n"), "{swapped}");
     let other = explain("foo.shop");
     assert!(!other.contains("Did you mean"), "{other}");
+}
+
+#[test]
+fn explain_names_every_project_that_has_the_name_and_says_why_a_container_is_left_out() {
+    let prefix = prefix();
+    let engine = Engine::start(Age::Engine28, prefix);
+    for (number, project) in [(1, "other"), (2, "shop")] {
+        engine.network(&format!("{project}_default"), &format!("127.{prefix}.{number}."));
+        let db = Container::new(&format!("{project}_db_1")).service(project, "db", 1);
+        engine.run(db.on(&format!("{project}_default"), &["db"]));
+    }
+    engine.network("n1", &format!("127.{prefix}.3."));
+    engine.make_network("off", &format!("127.{prefix}.4."), |body| body["Labels"]["callsign.enable"] = "false".into());
+    engine.run(Container::new("aa").on("n1", &[]));
+    engine.run(Container::new("offc").on("off", &[]));
+    engine.run(Container::new("bb"));
+    let explain =
+        |name: &str, from: &str| ran(&engine, &["explain", name, "--from", from, "--docker"]).expect_success().stdout;
+    let several = explain("db", "aa");
+    for text in [
+        "db is on other_default (project other) and shop_default (project shop) only; aa is not attached to them.\n",
+        "\nAttach it to one of them: docker network connect other_default aa, or docker network connect shop_default aa\n",
+        "\nOr give one of them the name here: docker network connect --alias db n1 other_db_1, or docker network connect \
+         --alias db n1 shop_db_1\n",
+    ] {
+        assert!(several.contains(text), "{text}: {several}");
+    }
+    // One whose network is left out, as a name and as the client.
+    let why = "it is on off only, which `networks` in [docker] or a label leaves out";
+    let name = explain("offc", "aa");
+    assert!(name.contains(&format!("There is a container offc, which is left out: {why}.")), "{name}");
+    let client = explain("bb", "offc");
+    assert!(client.contains(&format!("offc is left out ({why}), so it asks as 127.{prefix}.4.2")), "{client}");
+    assert!(client.contains("bb is on bridge only, whose names offc does not see."), "{client}");
+    assert!(client.contains(&format!("listener  127.{prefix}.0.1:53 of network bridge\n")), "{client}");
+    // An address that nobody has.
+    let stranger = explain("aa", &format!("127.{prefix}.1.99"));
+    assert!(
+        stranger.contains(&format!("127.{prefix}.1.99 is no container, and sees network other_default.")),
+        "{stranger}"
+    );
+    let advice = format!("\nA container on network n1 would see it; the host can ask 127.{prefix}.3.1.\n");
+    assert!(stranger.contains(&advice), "{stranger}");
+}
+
+#[test]
+fn n8_explain_says_where_dockers_own_resolver_gives_another_answer() {
+    let prefix = prefix();
+    let engine = Engine::start(Age::Engine28, prefix);
+    engine.network("n1", &format!("127.{prefix}.1."));
+    engine.run(Container::new("aa").on("n1", &[]));
+    let sick = engine.run(Container::new("un1").on("n1", &["svc"]));
+    engine.run(Container::new("un2").on("n1", &["svc"]));
+    let alone = engine.run(Container::new("plain"));
+    let explain =
+        |name: &str, from: &str| ran(&engine, &["explain", name, "--from", from, "--docker"]).expect_success().stdout;
+    assert!(!explain("svc", "aa").contains("127.0.0.11"), "both give the same");
+    engine.set_health(&sick, "unhealthy");
+    let told = explain("svc", "aa");
+    assert!(told.starts_with(&format!("aa gets 127.{prefix}.1.4 for svc.\n")), "{told}");
+    let there = format!("\nAt 127.0.0.11 it may get 127.{prefix}.1.3, too: there Docker's resolver answers by itself");
+    assert!(told.contains(&there), "{told}");
+    engine.set_health(&alone, "unhealthy");
+    assert!(!explain("plain", "plain").contains("127.0.0.11"), "the default bridge has no resolver of Docker's");
+}
+
+#[test]
+fn f4_a_resolv_conf_that_names_callsign_itself_is_told_of_with_what_to_do() {
+    let prefix = prefix();
+    let engine = Engine::start(Age::Engine28, prefix);
+    engine.run(Container::new("c1"));
+    let directory = tempfile::TempDir::new().unwrap();
+    let (file, resolv) = (directory.path().join("callsign.toml"), directory.path().join("resolv.conf"));
+    std::fs::write(&resolv, format!("nameserver 127.{prefix}.0.1\n")).unwrap();
+    std::fs::write(&file, format!("[server]\nresolv_conf = {resolv:?}\n")).unwrap();
+    let (file, resolv) = (file.to_str().unwrap(), resolv.display());
+    let checked = ran(&engine, &["check", "--docker", file]).expect_success();
+    let said = format!("{resolv}: this is only callsign itself (127.{prefix}.0.1:53), so nobody is left to ask");
+    assert!(checked.stderr.contains(&said) && checked.stderr.contains("set `upstreams` in [server]"), "{checked:?}");
+    let told = ran(&engine, &["explain", "www.example.com", "--from", "c1", "--docker", "--config", file]);
+    let told = told.expect_success().stdout;
+    let said = format!("{resolv} names only callsign itself (127.{prefix}.0.1:53), so nobody is left to ask.\n");
+    assert!(told.contains(&said) && told.contains("Set `upstreams` in [server]"), "{told}");
+    assert!(!told.contains("no upstream is configured"), "{told}");
+}
+
+#[test]
+fn explain_says_that_a_name_is_the_files_alias() {
+    let (engine, prefix) = projects();
+    let directory = tempfile::TempDir::new().unwrap();
+    let file = directory.path().join("callsign.toml");
+    let text = "[server]\nupstreams = [\"127.0.0.66\"]\n[[network]]\nname = \"shop_default\"\naliases = { ext = \"www.example.com\" }\n";
+    std::fs::write(&file, text).unwrap();
+    let from = format!("127.{prefix}.1.3");
+    let arguments = ["explain", "ext", "--from", &from, "--docker", "--config", file.to_str().unwrap()];
+    let told = ran(&engine, &arguments).expect_success().stdout;
+    assert!(told.starts_with("ext is an alias of www.example.com: the upstream 127.0.0.66:53 is asked.\n"), "{told}");
 }

@@ -50,6 +50,8 @@ pub struct Container {
     hostname: Option<String>,
     labels: BTreeMap<String, String>,
     ports: Vec<String>,
+    /// By port and protocol: the host's address and port.
+    published: Vec<(String, String, u16)>,
     links: Vec<String>,
     /// `host` or `container:ID`: it has no network of its own.
     mode: Option<String>,
@@ -102,6 +104,12 @@ impl Container {
     /// Exposes a port: `80/tcp`.
     pub fn port(mut self, port: &str) -> Container {
         self.ports.push(port.to_owned());
+        self
+    }
+
+    /// Publishes a port, `53/udp`, at an address and a port of the host.
+    pub fn publish(mut self, port: &str, address: &str, at: u16) -> Container {
+        self.published.push((port.to_owned(), address.to_owned(), at));
         self
     }
 
@@ -637,7 +645,13 @@ impl World {
         let (endpoint, address) = at.connected.clone().unwrap_or_default();
         // Before the first start the network is known by its name alone.
         let network_id = if container.started == 0 && at.connected.is_none() { "" } else { network };
-        let gateway = if address.is_empty() { String::new() } else { format!("{}1", self.networks[network].prefix) };
+        let other =
+            self.networks[network].body["IPAM"]["Config"][0]["AuxiliaryAddresses"]["DefaultGatewayIPv4"].as_str();
+        let gateway = match other {
+            _ if address.is_empty() => String::new(),
+            Some(other) => other.to_owned(),
+            None => format!("{}1", self.networks[network].prefix),
+        };
         let mut value = json!({
             "IPAMConfig": null, "Links": null, "Aliases": if is_list || is_default { Value::Null } else { aliases.clone().into() },
             "NetworkID": network_id, "EndpointID": endpoint, "Gateway": gateway, "IPAddress": address,
@@ -669,7 +683,11 @@ impl World {
         let container = &self.containers[id];
         let is = |status: &str| container.status == status;
         let ports: serde_json::Map<_, _> = container.made.ports.iter().map(|port| (port.clone(), json!({}))).collect();
-        let mut settings = json!({"Networks": self.endpoints(id, false), "Ports": {}});
+        let published = container.made.published.iter().filter(|_| is("running"));
+        let published: serde_json::Map<_, _> = published
+            .map(|(port, address, at)| (port.clone(), json!([{"HostIp": address, "HostPort": at.to_string()}])))
+            .collect();
+        let mut settings = json!({"Networks": self.endpoints(id, false), "Ports": published});
         if self.age != Age::Engine29 {
             settings["IPAddress"] = "".into();
         }

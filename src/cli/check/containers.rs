@@ -31,7 +31,8 @@ pub(super) fn describe(container: &ContainerStatus, networks: &[Network]) -> Con
     }
 }
 
-fn reasons(container: &ContainerStatus, networks: &[Network]) -> Vec<String> {
+/// Why a container is left out, or answers to less than it might.
+pub(super) fn reasons(container: &ContainerStatus, networks: &[Network]) -> Vec<String> {
     if !container.is_enabled {
         return vec!["its label callsign.enable says so".to_owned()];
     }
@@ -48,7 +49,8 @@ fn reasons(container: &ContainerStatus, networks: &[Network]) -> Vec<String> {
     }
     let mut reasons = Vec::new();
     if !container.is_running {
-        reasons.push("it does not run, so its names have no address".to_owned());
+        let why = if container.status == "created" { "it was never started" } else { "it does not run" };
+        reasons.push(format!("{why}, so its names have no address"));
     }
     for network in networks {
         let names = unanswered(container, network);

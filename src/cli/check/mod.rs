@@ -7,17 +7,18 @@ mod show;
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use callsign::forward::Forwarder;
 use callsign::settings::{self, Destination, Upstreams};
 use callsign::source::config::{Config, ConfigError, PodmanConfig, Problem, ServerConfig, Surroundings};
 use callsign::source::docker::ContainerStatus;
 use callsign::source::podman;
 use callsign::table::{NameEntry, Network, Settings, Snapshot};
-use callsign::wire::{rrset, rtype};
+use callsign::wire::{self, rrset, rtype};
 use serde::{Serialize, Serializer};
 
 use super::{NO, arguments, docker, output};
@@ -102,6 +103,9 @@ struct Served {
     host_names: Vec<String>,
     policies: Policies,
     endpoints: usize,
+    /// With `--docker`: why it has no listener of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    no_listener: Option<String>,
     names: Names,
 }
 
@@ -176,6 +180,11 @@ struct Route {
     to: Vec<String>,
 }
 
+/// Why a container of Docker's is left out, or answers to less than it might.
+pub(super) fn left_out(container: &ContainerStatus, networks: &[Network]) -> Vec<String> {
+    containers::reasons(container, networks)
+}
+
 pub(super) fn run(arguments: &arguments::Check) -> ExitCode {
     if arguments.podman {
         let given = arguments.file.given();
@@ -195,22 +204,23 @@ pub(super) fn run(arguments: &arguments::Check) -> ExitCode {
     }
     let path = arguments.file.path();
     let mut config = docker::load(&path, arguments.docker);
-    let mut containers = Vec::new();
+    let (mut containers, mut without_listener) = (Vec::new(), BTreeMap::new());
     if let (Ok(config), true) = (&mut config, arguments.docker) {
         match docker::ask(config) {
             Ok(docker) => {
                 docker.notices.iter().for_each(output::complain);
-                containers = docker.containers;
+                (containers, without_listener) = (docker.containers, docker.without_listener);
             }
             Err(message) => return output::failure(arguments.json, &message, NO),
         }
     }
     let config = config.map(|mut config| {
+        config.warnings.extend(asks_itself(&config));
         let found = Found::new(std::mem::take(&mut config.warnings), config.surroundings());
         (config, found)
     });
     let file = Some(path.display().to_string()).filter(|_| !arguments.docker || path.exists());
-    let document = |config: &Config, warnings| document(file, config, &containers, warnings);
+    let document = |config: &Config, warnings| document(file, config, &containers, &without_listener, warnings);
     tell(arguments, &path, config, document, show::served)
 }
 
@@ -291,7 +301,39 @@ fn notes(problems: &[Problem]) -> Vec<Note> {
     problems.iter().map(|problem| Note { line: problem.line(), message: problem.message().to_owned() }).collect()
 }
 
-fn document(file: Option<String>, config: &Config, containers: &[ContainerStatus], warnings: Vec<Note>) -> Document {
+/// That the default upstreams are the server itself, or among them: it asks nobody in a circle (answers.md F4).
+fn asks_itself(config: &Config) -> Option<Problem> {
+    let port = config.server.port;
+    let forwarder = Forwarder::new(config.server.settings.forward.clone());
+    let of_networks = config.networks.iter().flat_map(|network| network.snapshot().settings().listen.clone());
+    let listen = of_networks.chain(config.host.iter().flat_map(|host| host.listen.clone()));
+    let own = listen.map(|address| SocketAddr::new(address.ip(), address.port().unwrap_or(port)));
+    forwarder.set_own_addresses(own.collect());
+    let root = wire::Name::root();
+    let own = forwarder.left_out(root.as_wire(), &[]);
+    if own.is_empty() {
+        return None;
+    }
+    let left = forwarder.choose(root.as_wire(), &[]).servers;
+    let own = strings(&own).join(", ");
+    let named = upstreams(&config.server).join(", ");
+    let message = match strings(left.iter()).join(", ") {
+        none if none.is_empty() => format!(
+            "{named}: this is only callsign itself ({own}), so nobody is left to ask for names elsewhere; set `upstreams` in [server], or \
+             `resolv_conf` to a file that names the resolvers to ask"
+        ),
+        others => format!("{named}: {own} is callsign itself, which is left out; {others} is asked"),
+    };
+    Some(Problem::of("upstreams", message))
+}
+
+fn document(
+    file: Option<String>,
+    config: &Config,
+    containers: &[ContainerStatus],
+    without_listener: &BTreeMap<String, String>,
+    warnings: Vec<Note>,
+) -> Document {
     let holders = Arc::new(containers::names(containers));
     Document {
         file,
@@ -304,7 +346,16 @@ fn document(file: Option<String>, config: &Config, containers: &[ContainerStatus
             published: host.published,
             allow: host.allow.as_deref().map(strings).unwrap_or_default(),
         }),
-        networks: config.networks.iter().map(|network| served(network, &holders)).collect(),
+        networks: config
+            .networks
+            .iter()
+            .map(|network| served(network, &holders))
+            .map(|served| match without_listener.get(&served.name) {
+                // Nobody can ask there for the host.
+                Some(why) => Served { no_listener: Some(why.clone()), host_names: Vec::new(), ..served },
+                None => served,
+            })
+            .collect(),
         containers: containers.iter().map(|container| containers::describe(container, &config.networks)).collect(),
         routes: routes(&config.server),
     }
@@ -369,6 +420,7 @@ fn served(network: &Network, holders: &Arc<BTreeMap<String, String>>) -> Served 
         host_names: strings(host_names),
         policies: policies(settings),
         endpoints: snapshot.endpoint_count(),
+        no_listener: None,
         names: Names { snapshot: Arc::clone(&snapshot), holders: Arc::clone(holders) },
     }
 }

@@ -52,6 +52,7 @@ fn network(out: &mut dyn Write, title: &str, network: &Served) -> io::Result<()>
         format!("ttl {ttl}, negative_ttl {negative_ttl}, clients {clients}, merge {merge}, ptr {ptr}, health {health}");
     for (what, values) in [
         ("listens", &network.listen),
+        ("no listener", &network.no_listener.iter().cloned().collect()),
         ("subnets", &network.subnets),
         ("domains", &network.domains),
         ("gateways", &network.gateways),

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use callsign::server::{ListenerState, Server};
+use callsign::server::{ListenerState, ListenerStatus, Server};
 use callsign::source::config::{DockerConfig, NetworkPolicies};
 use callsign::source::docker::{Activity, Docker, DockerOptions, Presence, Reading};
-use callsign::table::Address;
-use tracing::{debug, error, warn};
+use callsign::table::{Address, Protocol};
+use tracing::{debug, error, info, warn};
 
-use crate::cli::docker::unmatched_patterns;
+use crate::cli::docker::{in_the_way, unmatched_patterns};
 
 /// The engine, and which of the server's networks are its own.
 #[derive(Debug)]
@@ -23,25 +23,52 @@ pub(super) struct Engine {
     served: BTreeSet<String>,
     /// True if the networks have all been read once, and what is odd about them was logged.
     has_warned: bool,
+    /// The containers that have a listener's port, as they were logged.
+    in_the_way: BTreeSet<String>,
 }
 
 impl Engine {
     pub(super) fn new(options: DockerOptions, additions: NetworkPolicies, config: DockerConfig) -> Engine {
         let docker = Docker::new(options.clone());
-        let mut engine =
-            Engine { docker, options, config, additions: Arc::default(), served: BTreeSet::new(), has_warned: false };
+        let mut engine = Engine {
+            docker,
+            options,
+            config,
+            additions: Arc::default(),
+            served: BTreeSet::new(),
+            has_warned: false,
+            in_the_way: BTreeSet::new(),
+        };
         engine.add(additions);
         engine
     }
 
-    /// Puts other settings in force.
-    pub(super) fn configure(&mut self, options: DockerOptions, additions: NetworkPolicies, config: DockerConfig) {
+    /// Puts other settings in force. True if they are others than before, those of the file's networks aside.
+    pub(super) fn configure(
+        &mut self,
+        options: DockerOptions,
+        additions: NetworkPolicies,
+        config: DockerConfig,
+    ) -> bool {
+        let is_same_place = options.socket == self.options.socket;
+        let mut own = options.clone();
+        (own.taken, own.taken_addresses) = (self.options.taken.clone(), self.options.taken_addresses.clone());
+        let is_changed = own != self.options || !additions.is_same(&self.additions);
         // What the file has now is no longer Docker's to remove.
         self.served.retain(|name| !options.taken.contains(name));
+        if !is_same_place {
+            info!(socket = super::super::docker::socket(&options), "Docker is followed at another socket");
+        }
         self.docker.set_options(options.clone());
         (self.options, self.config) = (options, config);
         self.add(additions);
         self.has_warned = false;
+        is_changed
+    }
+
+    /// Why a network of Docker's has no listener of its own; `None` if it has one.
+    pub(super) fn why_no_listener(&self, network: &str) -> Option<String> {
+        self.docker.why_no_listener(network)
     }
 
     /// Closes the listeners that the file's networks are to have from now on. Follow it up with
@@ -129,7 +156,28 @@ impl Engine {
             self.has_warned = true;
             self.warn(server);
         }
+        self.tell_of_publishers(server);
         added
+    }
+
+    /// Logs, once each, which containers have the ports of listeners that could not be bound: the holder of a port is not to be
+    /// seen from within a sandbox, but Docker says who publishes it.
+    fn tell_of_publishers(&mut self, server: &Server) {
+        let publishers = self.docker.publishers(self.options.port);
+        if publishers.is_empty() {
+            return self.in_the_way.clear();
+        }
+        let text = |listener: ListenerStatus| {
+            let is_failed = matches!(listener.state, ListenerState::Failed { .. });
+            let address: Address = listener.listen.parse().ok().filter(|_| is_failed)?;
+            let at = SocketAddr::new(address.ip(), address.port().unwrap_or(self.options.port));
+            let of_listener = if listener.tcp { Protocol::Tcp } else { Protocol::Udp };
+            let publishers = publishers.iter().filter(|publisher| publisher.protocol == of_listener);
+            in_the_way(publishers, &listener.network, at)
+        };
+        let told: BTreeSet<String> = server.status().listeners.into_iter().filter_map(text).collect();
+        told.difference(&self.in_the_way).for_each(|text| warn!("{text}"));
+        self.in_the_way = told;
     }
 
     /// Updates each network by itself, after an update of all of them was refused.

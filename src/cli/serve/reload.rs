@@ -162,20 +162,31 @@ impl Service {
         self.look()
     }
 
-    /// Follows Docker with these options, or no longer.
-    async fn follow(&mut self, options: Option<DockerOptions>, additions: NetworkPolicies, config: DockerConfig) {
+    /// Follows Docker with these options, or no longer. True if that is something new.
+    async fn follow(
+        &mut self,
+        options: Option<DockerOptions>,
+        additions: NetworkPolicies,
+        config: DockerConfig,
+    ) -> bool {
         self.steering.set_docker(options.as_ref().map(docker::socket));
-        match (options, &mut self.docker) {
+        let is_changed = match (options, &mut self.docker) {
             (Some(options), Some(engine)) => engine.configure(options, additions, config),
-            (Some(options), none) => *none = Some(Engine::new(options, additions, config)),
+            (Some(options), none) => {
+                *none = Some(Engine::new(options, additions, config));
+                true
+            }
+            (None, None) => false,
             (None, engine) => {
                 let gone = engine.take().map(|engine| engine.served()).unwrap_or_default();
                 if let Err(error) = self.server.update(Vec::new(), &gone).await {
                     error!(%error, "Docker's networks are still served");
                 }
+                true
             }
-        }
+        };
         self.steering.set_docker_activity(self.docker.as_ref().map(Engine::activity));
+        is_changed
     }
 
     /// True while Docker's networks, or what other hosts have, are read for the first time.
@@ -380,7 +391,7 @@ impl Service {
             }
         };
         self.networks = names;
-        self.follow(docker, additions, docker_config.unwrap_or_default()).await;
+        let is_docker_changed = self.follow(docker, additions, docker_config.unwrap_or_default()).await;
         self.follow_podman(podman);
         let is_host_changed = host != self.host;
         if let Err(error) = self.show_host(host).await {
@@ -404,11 +415,11 @@ impl Service {
             added: applied.added.clone(),
             changed: applied.changed.clone(),
             removed: applied.removed.clone(),
-            settings: is_changed,
+            settings: is_changed || is_docker_changed,
             warnings: texts(&warnings),
             ..Reloaded::default()
         });
-        tell_of_reload(reason, &applied, is_changed);
+        tell_of_reload(reason, &applied, is_changed || is_docker_changed);
         self.tell_if_empty(is_empty);
         self.tell_of_networks(&[&applied.added[..], &applied.changed[..]].concat());
         Ok(())
@@ -434,6 +445,10 @@ impl Service {
                 .collect();
             listen.dedup();
             let endpoints = network.snapshot().endpoint_count();
+            if let Some(why) = self.docker.as_ref().and_then(|engine| engine.why_no_listener(network.name())) {
+                info!(network = network.name(), endpoints, "network has no listener: {why}");
+                continue;
+            }
             // Why a socket could not be bound was logged when it was tried.
             match own().filter(|listener| !matches!(listener.state, ListenerState::Listening(_))).count() {
                 0 => info!(network = network.name(), listen = listen.join(" "), endpoints, "network is served"),

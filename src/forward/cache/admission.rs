@@ -46,6 +46,11 @@ impl TtlBounds {
     /// Gives a message the TTLs that its records have when they are given from the cache. One whose records do not lie
     /// within it is left as it is.
     pub(in crate::forward) fn apply(self, message: &mut [u8]) {
+        // Mostly there is nothing to change.
+        let is_right = |record: &RecordAt| record.rtype == rtype::OPT || self.of(record.ttl) == record.ttl;
+        if records(message).all(|record| record.is_ok_and(|record| is_right(&record))) {
+            return;
+        }
         let Ok(found) = records(message).collect::<Result<Found, _>>() else { return };
         for record in found.iter().filter(|record| record.rtype != rtype::OPT) {
             let clamp = match record.rtype {

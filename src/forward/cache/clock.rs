@@ -33,7 +33,12 @@ impl Clock {
     }
 
     pub(in crate::forward) fn now(&self) -> Timestamp {
-        Timestamp(self.ahead.load(Ordering::Relaxed)).after(self.start.elapsed())
+        self.at(Instant::now())
+    }
+
+    /// The same of a moment that is known.
+    pub(in crate::forward) fn at(&self, now: Instant) -> Timestamp {
+        Timestamp(self.ahead.load(Ordering::Relaxed)).after(now.saturating_duration_since(self.start))
     }
 
     pub(in crate::forward) fn put_forward(&self, time: Duration) {

@@ -186,12 +186,11 @@ impl Attempt {
             Waiting::Datagram(query) => query.poll_reply(traffic, context),
             Waiting::Connection(receiving) => receiving.as_mut().poll(context),
         });
-        Poll::Ready(ended.map(|message| {
-            let received = Received { at: now(), ..message };
+        if let Ok(received) = &ended {
             let after = received.at.saturating_duration_since(self.sent);
             traffic.tap.reply(!self.is_datagram(), &received.message, after);
-            received
-        }))
+        }
+        Poll::Ready(ended)
     }
 
     /// After its reply: the socket may serve another question.

@@ -94,12 +94,14 @@ impl UdpQuery {
         RECEIVED.with_borrow_mut(|buffer| {
             buffer.resize(DATAGRAM, 0);
             let mut guesses = 0;
-            let polled = self.socket.poll_receive(buffer, context, |datagram| {
-                let received = self.examine(datagram);
+            let UdpQuery { socket, query, question_end, name, .. } = self;
+            let to = socket.to;
+            let polled = socket.poll_receive(buffer, context, |datagram| {
+                let received = examine(query, *question_end, name.as_deref(), datagram);
                 guesses += u32::from(received.as_ref().is_none_or(|received| received.respelled));
                 if received.is_none() {
                     let len = datagram.len();
-                    tracing::debug!(upstream = %self.socket.to, len, "a datagram that is not the reply; ignored");
+                    tracing::debug!(upstream = %to, len, "a datagram that is not the reply; ignored");
                 }
                 received
             });
@@ -115,27 +117,27 @@ impl UdpQuery {
             sockets.put(self.socket, now);
         }
     }
+}
 
-    /// The reply, if a datagram is that.
-    fn examine(&self, datagram: &[u8]) -> Option<Received> {
-        let id = u16::from_be_bytes([self.query[0], self.query[1]]);
-        if !is_reply(datagram, id, &self.query[HEADER..self.question_end]) {
-            return None;
-        }
-        let mut message: Arc<[u8]> = datagram.into();
-        let cut = message.len() == DATAGRAM;
-        let mut respelled = false;
-        if let Some(asked) = &self.name {
-            let at = HEADER..HEADER + asked.len();
-            let sent = &self.query[at.clone()];
-            if asked.len() > 1 && message.len() >= at.end {
-                // A server that changes the spelling, or somebody who does not know it: TCP tells.
-                respelled = message.get(4..6) == Some(&[0, 1]) && message[at] != *sent;
-                restore(Arc::make_mut(&mut message), sent, asked);
-            }
-        }
-        Some(Received { message, at: now(), cut, respelled, reused: true })
+/// The reply to a query, if a datagram is that. `name` as in [`UdpQuery`].
+fn examine(query: &[u8], question_end: usize, name: Option<&[u8]>, datagram: &[u8]) -> Option<Received> {
+    let id = u16::from_be_bytes([query[0], query[1]]);
+    if !is_reply(datagram, id, &query[HEADER..question_end]) {
+        return None;
     }
+    let mut message: Arc<[u8]> = datagram.into();
+    let cut = message.len() == DATAGRAM;
+    let mut respelled = false;
+    if let Some(asked) = name {
+        let at = HEADER..HEADER + asked.len();
+        let sent = &query[at.clone()];
+        if asked.len() > 1 && message.len() >= at.end {
+            // A server that changes the spelling, or somebody who does not know it: TCP tells.
+            respelled = message.get(4..6) == Some(&[0, 1]) && message[at] != *sent;
+            restore(Arc::make_mut(&mut message), sent, asked);
+        }
+    }
+    Some(Received { message, at: now(), cut, respelled, reused: true })
 }
 
 fn connect_and_send(server: &Connections, to: SocketAddr, query: &[u8], now: Instant) -> io::Result<PooledSocket> {

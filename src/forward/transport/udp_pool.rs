@@ -24,7 +24,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -68,6 +68,8 @@ pub(super) struct PooledSocket {
     pub(super) to: SocketAddr,
     made: Instant,
     uses: u32,
+    /// Who waits for an error that comes alone: the address of its waker.
+    told_of_errors: usize,
     _permit: Permit,
 }
 
@@ -111,7 +113,7 @@ impl PooledSocket {
         socket.set_recv_buffer_size(RECEIVED)?;
         socket.connect(&to.into())?;
         let socket = watched(socket.into())?;
-        Ok(PooledSocket { socket, to, made: now, uses: 0, _permit: permit })
+        Ok(PooledSocket { socket, to, made: now, uses: 0, told_of_errors: 0, _permit: permit })
     }
 
     /// Sends a query.
@@ -121,7 +123,7 @@ impl PooledSocket {
 
     /// The first datagram that `take` takes, or an error that says what the system knows of the server.
     pub(super) fn poll_receive<T>(
-        &self,
+        &mut self,
         buffer: &mut [u8],
         context: &mut Context<'_>,
         mut take: impl FnMut(&[u8]) -> Option<T>,
@@ -130,7 +132,14 @@ impl PooledSocket {
             // Of an error alone the runtime hears as of a connection that is closed, which is told to who waits to write.
             let (mut ready, is_error) = match self.socket.poll_read_ready(context) {
                 Poll::Ready(ready) => (ready?, false),
-                Poll::Pending => (ready!(self.socket.poll_write_ready(context))?, true),
+                Poll::Pending => {
+                    let who = context.waker().data() as usize;
+                    if self.told_of_errors == who && !self.is_ready(Interest::ERROR) {
+                        return Poll::Pending;
+                    }
+                    self.told_of_errors = who;
+                    (ready!(self.socket.poll_write_ready(context))?, true)
+                }
             };
             let taken = match recv(self.socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(len) => take(&buffer[..len]),
@@ -156,15 +165,12 @@ impl PooledSocket {
 
     /// True if nothing came since the last reply, and no error, as far as the runtime has heard.
     fn is_silent(&self) -> bool {
-        let is_ready = |interest| self.socket.try_io(interest, |_| Ok(())).is_ok();
-        !is_ready(Interest::READABLE) && !is_ready(Interest::ERROR)
+        !self.is_ready(Interest::READABLE) && !self.is_ready(Interest::ERROR)
     }
 
-    /// Forgets who waited at it.
-    fn leave(&self) {
-        let mut nobody = Context::from_waker(Waker::noop());
-        let _ = self.socket.poll_read_ready(&mut nobody);
-        let _ = self.socket.poll_write_ready(&mut nobody);
+    /// What the runtime has heard of.
+    fn is_ready(&self, interest: Interest) -> bool {
+        self.socket.try_io(interest, |_| Ok(())).is_ok()
     }
 
     fn is_usable(&self, now: Instant) -> bool {
@@ -213,7 +219,6 @@ impl UdpPool {
         if !socket.is_usable(now) {
             return;
         }
-        socket.leave();
         let runtime = Handle::current().id();
         let mut lists = self.lists();
         let place = match lists.iter().position(|idle| idle.runtime == runtime) {
@@ -264,11 +269,13 @@ impl UdpPool {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::super::now;
     use super::*;
 
     /// The first message of these.
-    async fn receive(socket: &PooledSocket, wanted: &[u8]) -> io::Result<usize> {
+    async fn receive(socket: &mut PooledSocket, wanted: &[u8]) -> io::Result<usize> {
         let take = |message: &[u8]| (message == wanted).then_some(message.len());
         std::future::poll_fn(|context| socket.poll_receive(&mut [0; 64], context, take)).await
     }
@@ -333,22 +340,22 @@ mod tests {
         let socket = PooledSocket::new(to, None, now()).unwrap();
         let port = socket.socket.get_ref().local_addr().unwrap();
         // The runtime hears of what comes to both at the same time.
-        let witness = PooledSocket::new(to, None, now()).unwrap();
+        let mut witness = PooledSocket::new(to, None, now()).unwrap();
         sockets.put(socket, now());
         server.send_to(b"a forgery for whatever is asked next", port).unwrap();
         server.send_to(b"a witness", witness.socket.get_ref().local_addr().unwrap()).unwrap();
-        receive(&witness, b"a witness").await.unwrap();
+        receive(&mut witness, b"a witness").await.unwrap();
         assert!(sockets.take(to, now()).unwrap().is_none());
     }
 
     #[tokio::test]
     async fn the_reply_to_one_question_does_not_wake_the_next_one() {
         let (sockets, (server, to)) = (UdpPool::new(), here());
-        let socket = PooledSocket::new(to, None, now()).unwrap();
+        let mut socket = PooledSocket::new(to, None, now()).unwrap();
         server.send_to(b"a reply", socket.socket.get_ref().local_addr().unwrap()).unwrap();
-        assert_eq!(receive(&socket, b"a reply").await.unwrap(), 7);
+        assert_eq!(receive(&mut socket, b"a reply").await.unwrap(), 7);
         sockets.put(socket, now());
-        let socket = sockets.take(to, now()).unwrap().expect("nothing came since");
+        let mut socket = sockets.take(to, now()).unwrap().expect("nothing came since");
         let mut context = Context::from_waker(Waker::noop());
         assert!(socket.poll_receive(&mut [0; 16], &mut context, |_| Some(())).is_pending());
         assert!(socket.is_silent());
@@ -357,12 +364,12 @@ mod tests {
     #[tokio::test]
     async fn a_stray_behind_a_reply_is_read_before_the_next_reply() {
         let (server, to) = here();
-        let socket = PooledSocket::new(to, None, now()).unwrap();
+        let mut socket = PooledSocket::new(to, None, now()).unwrap();
         let port = socket.socket.get_ref().local_addr().unwrap();
         for message in [&b"a reply"[..], b"a stray"] {
             server.send_to(message, port).unwrap();
         }
-        assert_eq!(receive(&socket, b"a reply").await.unwrap(), 7);
+        assert_eq!(receive(&mut socket, b"a reply").await.unwrap(), 7);
         server.send_to(b"the next reply", port).unwrap();
         let mut read = Vec::new();
         let take = |message: &[u8]| {
@@ -378,9 +385,9 @@ mod tests {
     async fn that_nobody_is_there_is_heard_at_once() {
         let (server, to) = here();
         drop(server);
-        let socket = PooledSocket::new(to, None, now()).unwrap();
+        let mut socket = PooledSocket::new(to, None, now()).unwrap();
         socket.send(b"a query").unwrap();
-        assert_eq!(receive(&socket, b"").await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(receive(&mut socket, b"").await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 
     #[tokio::test]

@@ -74,6 +74,11 @@ impl Problem {
         Problem { origin: origin.to_owned(), line: Some(line), message: text }
     }
 
+    /// One that is found where what the file says meets the rest of the machine. `origin`: whose it is, such as `Docker`.
+    pub fn of(origin: &str, message: String) -> Problem {
+        Problem { origin: origin.to_owned(), line: None, message }
+    }
+
     /// The file, as it was named by whoever had it read.
     pub fn origin(&self) -> &str {
         &self.origin

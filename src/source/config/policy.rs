@@ -72,6 +72,19 @@ impl NetworkPolicies {
         self.policies.is_empty()
     }
 
+    /// True if others add the same, wherever they stand in their file.
+    pub fn is_same(&self, other: &NetworkPolicies) -> bool {
+        let added = |policy: &NetworkPolicy| {
+            let network = policy.apply(Network::builder(ANY)).build().ok()?;
+            let snapshot = network.snapshot();
+            Some((snapshot.settings().clone(), snapshot.records().to_vec()))
+        };
+        let is_same =
+            |(one, other): (&NetworkPolicy, &NetworkPolicy)| one.name() == other.name() && added(one) == added(other);
+        let count = self.policies.len();
+        self.host == other.host && count == other.policies.len() && self.iter().zip(other.iter()).all(is_same)
+    }
+
     /// What to say of those whose network is not there.
     pub fn unmatched(&self, exists: impl Fn(&str) -> bool) -> Vec<Problem> {
         let unmatched = self.iter().filter(|policy| !policy.is_for_all() && !exists(policy.name()));

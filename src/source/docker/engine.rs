@@ -193,6 +193,16 @@ impl EngineError {
     pub(super) fn is_gone(&self) -> bool {
         matches!(self, EngineError::Refused { status: 404, .. })
     }
+
+    /// What it is, without what to do if the engine was never there.
+    pub(super) fn brief(&self) -> String {
+        match self {
+            EngineError::Connect { address, cause } if cause.kind() != io::ErrorKind::PermissionDenied => {
+                format!("{address}: {cause}")
+            }
+            other => other.to_string(),
+        }
+    }
 }
 
 /// What to do about a status.

@@ -45,7 +45,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::settings::Address;
-use crate::table::{Health, NameTable, Network, NetworkBuilder};
+use crate::table::{Health, NameTable, Network, NetworkBuilder, Protocol};
 
 pub use activity::Activity;
 use engine::Engine;
@@ -121,13 +121,15 @@ pub struct Docker {
     activity: Arc<Activity>,
     /// When the oldest event happened that is not in force yet, in ns since 1970.
     pending_since: Option<i64>,
+    /// True if it was said that it is away, and not that it is back.
+    is_away_told: bool,
 }
 
 /// Whether the engine answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Presence {
-    /// It was not reached yet, or its networks and containers have not all been read.
+    /// It was not reached yet, or not yet at the socket that is set now, or its networks and containers have not all been read.
     Starting,
     /// All that there is has been read once, but for containers that the engine says nothing of, and is followed.
     Following,
@@ -158,6 +160,37 @@ pub struct Reading {
     pub changed: Vec<String>,
     /// What a person should know of networks that are new.
     pub notices: Vec<String>,
+}
+
+/// A container that publishes a port of the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Publisher {
+    /// The container's name.
+    pub container: String,
+    /// Of which protocol the port is.
+    pub protocol: Protocol,
+    /// Where: an unspecified address is all of its family.
+    pub address: SocketAddr,
+}
+
+impl Publisher {
+    /// True if nobody else can listen at this address and port meanwhile, over UDP or TCP.
+    pub fn is_at(&self, address: SocketAddr) -> bool {
+        let is_same = self.address.ip() == address.ip()
+            || self.address.ip().is_unspecified() && self.address.is_ipv4() == address.is_ipv4();
+        is_same && self.address.port() == address.port() && self.protocol != Protocol::Sctp
+    }
+}
+
+impl fmt::Display for Publisher {
+    /// `container pihole publishes port 53/udp on all addresses`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Publisher { container, protocol, address } = self;
+        let protocol = String::from_utf8_lossy(&protocol.label()[1..]).into_owned();
+        write!(f, "container {container} publishes port {}/{protocol} on ", address.port())?;
+        if address.ip().is_unspecified() { f.write_str("all addresses") } else { write!(f, "{}", address.ip()) }
+    }
 }
 
 /// A container, for people.
@@ -210,6 +243,7 @@ impl Docker {
             retry_at: now + RETRY_PAUSE,
             activity: Arc::default(),
             pending_since: None,
+            is_away_told: false,
         }
     }
 
@@ -220,10 +254,29 @@ impl Docker {
         self.state.rebuild_all();
     }
 
-    /// Sets how networks are served from the next reading on. Another socket is used when the connection is next made.
+    /// Sets how networks are served from the next reading on. Another socket is used at once; until the engine there has
+    /// answered, what is known stays.
     pub fn set_options(&mut self, options: DockerOptions) {
+        let is_elsewhere = options.socket != self.options.socket;
         self.state.configure(serving(&options));
         self.options = options;
+        if is_elsewhere {
+            self.leave();
+        }
+    }
+
+    /// Ends the connection, and has it made again at once.
+    fn leave(&mut self) {
+        if let Some(follower) = &self.follower {
+            follower.abort();
+        }
+        // What was asked of the engine there is not to be taken for an answer of this one.
+        (self.messages, self.requests) = (unbounded_channel(), JoinSet::new());
+        self.state.forsake();
+        self.unfollow();
+        self.attempt = (Instant::now(), FIRST_PAUSE);
+        self.presence = Presence::Starting;
+        self.is_away_told = false;
     }
 
     /// Whether the engine answers.
@@ -246,6 +299,9 @@ impl Docker {
             let is_over = self.presence == Presence::Starting && self.start_by <= Instant::now();
             if self.is_subscribed && (self.state.is_settled() || is_over && self.state.is_listed()) {
                 self.presence = Presence::Following;
+                if std::mem::take(&mut self.is_away_told) {
+                    tracing::info!("Docker answers again");
+                }
             }
             if self.presence != before || self.presence != Presence::Starting && self.state.has_changes() {
                 return;
@@ -384,6 +440,26 @@ impl Docker {
         }
     }
 
+    /// Why a network of Docker's has no listener of its own, for people; `None` if it has one, or is not Docker's.
+    pub fn why_no_listener(&self, network: &str) -> Option<String> {
+        self.state.why_no_listener(network)
+    }
+
+    /// Which running containers publish this port of the host, and where.
+    pub fn publishers(&self, port: u16) -> Vec<Publisher> {
+        let mut publishers = Vec::new();
+        let running = self.state.containers().filter(|(_, container)| container.condition == names::Condition::Up);
+        for (container, offered) in running.flat_map(|(_, each)| each.ports.iter().map(move |port| (each, port))) {
+            let sockets = offered.published().iter().filter(|socket| socket.port() == port);
+            publishers.extend(sockets.map(|socket| Publisher {
+                container: container.name.clone(),
+                protocol: offered.protocol(),
+                address: *socket,
+            }));
+        }
+        publishers
+    }
+
     /// Which of the patterns of networks match none that there is.
     pub fn unmatched_patterns(&self) -> Vec<&str> {
         let patterns = self.options.networks.iter().map(String::as_str);
@@ -443,24 +519,26 @@ impl Docker {
     fn follow_up(&mut self, done: Result<(Request, Result<Answer, EngineError>), JoinError>) {
         // Without its lists nothing is known of an engine.
         if let Some((Ask::Networks | Ask::Containers, error)) = self.apply_answer(done) {
-            self.set_away(&error.to_string());
+            self.set_away(&error);
         }
     }
 
-    fn set_away(&mut self, reason: &str) {
+    fn set_away(&mut self, error: &EngineError) {
         match self.presence {
             Presence::Following => {
-                tracing::warn!(
-                    "Docker is away ({reason}); what is known of its containers stays, and it is tried again"
-                );
+                tracing::warn!("Docker is away ({}); its containers keep their names; retrying", error.brief());
+            }
+            Presence::Starting if self.state.is_empty() => {
+                tracing::warn!("Docker does not answer ({error}); none of its containers is known yet; retrying");
             }
             Presence::Starting => {
                 tracing::warn!(
-                    "Docker does not answer ({reason}); none of its containers is known yet; it is tried again"
+                    "Docker does not answer ({error}); the containers known before keep their names; retrying"
                 );
             }
             Presence::Away => {}
         }
+        self.is_away_told |= self.presence != Presence::Away;
         self.presence = Presence::Away;
     }
 
@@ -468,6 +546,7 @@ impl Docker {
         match message {
             Message::Connected(engine) => {
                 tracing::info!(api = %engine.version(), "Docker answers");
+                self.is_away_told = false;
                 self.engine = Some(engine);
             }
             Message::Subscribed => {
@@ -495,7 +574,7 @@ impl Docker {
             }
             Message::Failed(error) => {
                 self.unfollow();
-                self.set_away(&error.to_string());
+                self.set_away(&error);
             }
         }
     }

@@ -200,6 +200,9 @@ pub(super) struct Pool {
     pub(super) subnet: String,
     #[serde(deserialize_with = "null_as_default")]
     pub(super) gateway: String,
+    /// By what they are for.
+    #[serde(deserialize_with = "null_as_default")]
+    pub(super) auxiliary_addresses: Labels,
 }
 
 /// A container on a network, as the network's inspection has it.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::source::seconds_of;
-use crate::table::{Health, Port, Protocol, relative_names};
+use crate::table::{Health, MAX_HOLD, Port, Protocol, relative_names};
 use crate::wire::Name;
 
 use super::events::nanoseconds;
@@ -21,6 +21,7 @@ const SERVICE: &str = "com.docker.compose.service";
 const PROJECT: &str = "com.docker.compose.project";
 const NUMBER: &str = "com.docker.compose.container-number";
 const ONE_OFF: &str = "com.docker.compose.oneoff";
+const STACK: &str = "com.docker.stack.namespace";
 
 /// Whether a container answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub(super) struct Container {
     pub(super) service: Option<String>,
     /// Made by `docker compose run`.
     pub(super) is_one_off: bool,
+    /// The stack of `docker stack deploy` whose task it is.
+    pub(super) stack: Option<String>,
     pub(super) condition: Condition,
     /// The engine's word for it: `exited`.
     pub(super) status: String,
@@ -95,6 +98,7 @@ impl Container {
             project: None,
             service: None,
             is_one_off: false,
+            stack: None,
             condition: Condition::Pending,
             status: String::new(),
             network_mode: String::new(),
@@ -159,6 +163,7 @@ impl Container {
             project: labels.get(PROJECT).cloned(),
             service: labels.get(SERVICE).cloned(),
             is_one_off: is_one_off(labels),
+            stack: labels.get(STACK).cloned(),
             condition,
             status: state.status.clone(),
             network_mode: host_config.network_mode.clone(),
@@ -171,7 +176,7 @@ impl Container {
             ports: ports(inspection),
             is_enabled: is_enabled(labels),
             links,
-            problems: problems(labels),
+            problems: problems(labels, Labelled::Container),
             name,
         }
     }
@@ -311,23 +316,50 @@ pub(super) fn is_enabled(labels: &Labels) -> bool {
         .is_some_and(|enable| matches!(enable.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off"))
 }
 
+/// What has labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Labelled {
+    Container,
+    Network,
+}
+
 /// What is wrong with the labels that are ours, for people.
-pub(super) fn problems(labels: &Labels) -> Vec<String> {
-    let each = |text: &str, is_good: fn(&str) -> bool| {
-        text.split(',').map(str::trim).filter(|part| !part.is_empty()).all(is_good)
-    };
+pub(super) fn problems(labels: &Labels, of: Labelled) -> Vec<String> {
     let ours = labels.iter().filter(|(label, _)| label.starts_with("callsign."));
-    let problem = |(label, text): (&String, &String)| {
-        let (is_good, example) = match label.as_str() {
-            ENABLE => (is_switch(text), "callsign.enable=false"),
-            NAMES => (each(text, |name| relative_names(name).is_ok()), "callsign.names=www, *.web"),
-            PORTS => (each(text, |port| named_port(port).is_some()), "callsign.ports=http=80, dns=53/udp"),
-            HOLD => (hold(labels).is_some(), "callsign.hold=2s"),
-            _ => return Some(format!("there is no label {label}; see docs/docker.md")),
-        };
-        (!is_good).then(|| format!("label {label}={text}: what is wrong in it is left out; write {example}"))
+    ours.flat_map(|(label, text)| problems_of(label, text, of)).collect()
+}
+
+fn problems_of(label: &str, text: &str, of: Labelled) -> Vec<String> {
+    let wrong = |what: &str, example: &str| format!("label {label}: {what} (example: {label}={example})");
+    // Of a list each part that is wrong is named, as the others hold.
+    let each = |is_good: fn(&str) -> bool, what: &str, example: &str| {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let problem = |part| wrong(&format!("{part:?} is not {what} and is ignored"), example);
+        parts.filter(|part| !is_good(part)).map(problem).collect()
     };
-    ours.filter_map(problem).collect()
+    match (label, of) {
+        (ENABLE, _) if is_switch(text) => Vec::new(),
+        (ENABLE, _) => vec![wrong(&format!("{text:?} is neither true nor false and is ignored"), "false")],
+        (NAMES, Labelled::Container) => each(|name| relative_names(name).is_ok(), "a name", "www, *.web"),
+        (PORTS, Labelled::Container) => {
+            each(|port| named_port(port).is_some(), "a port with a name", "http=80, dns=53/udp")
+        }
+        (HOLD, Labelled::Network) => match seconds_of(text) {
+            Some(seconds) if (0.0..=MAX_HOLD.as_secs_f64()).contains(&seconds) => Vec::new(),
+            Some(seconds) if seconds > MAX_HOLD.as_secs_f64() => {
+                let most = MAX_HOLD.as_secs_f64();
+                vec![wrong(&format!("{text:?} is longer than a query may wait; {most} s is used"), "2s")]
+            }
+            _ => vec![wrong(&format!("{text:?} is not a time from 0s to 3.5s and is ignored"), "2s")],
+        },
+        (NAMES | PORTS, Labelled::Network) => {
+            vec![format!("label {label} is one of containers and has no effect on a network")]
+        }
+        (HOLD, Labelled::Container) => {
+            vec![format!("label {label} is one of networks and has no effect on a container; see docs/docker.md")]
+        }
+        _ => vec![format!("there is no label {label}; see docs/docker.md")],
+    }
 }
 
 fn is_switch(text: &str) -> bool {
@@ -337,7 +369,7 @@ fn is_switch(text: &str) -> bool {
 /// What a network's label says of holding questions (answers.md N11).
 pub(super) fn hold(labels: &Labels) -> Option<Duration> {
     let seconds = seconds_of(labels.get(HOLD)?)?;
-    Duration::try_from_secs_f64(seconds).ok()
+    Duration::try_from_secs_f64(seconds).ok().map(|hold| hold.min(MAX_HOLD))
 }
 
 #[cfg(test)]
@@ -508,20 +540,54 @@ mod tests {
 
     #[test]
     fn labels_that_are_wrong_are_problems() {
-        let problems = |label: &str, text: &str| problems(&Labels::from([(label.to_owned(), text.to_owned())]));
-        for (label, good, wrong) in [
-            (ENABLE, "False", "flase"),
-            (NAMES, "www, *.web,", "www, bad..name"),
-            (PORTS, "http=80, _dns=53/udp", "http:80"),
-            (PORTS, "x=9/sctp", "smtp=99999"),
-            (HOLD, "2s", "2"),
+        let problems = |label: &str, text: &str, of| problems(&Labels::from([(label.to_owned(), text.to_owned())]), of);
+        use Labelled::{Container, Network};
+        for (label, of, good, wrong, told) in [
+            (
+                ENABLE,
+                Container,
+                "False",
+                "flase",
+                "\"flase\" is neither true nor false and is ignored (example: callsign.enable=false)",
+            ),
+            (
+                NAMES,
+                Container,
+                "www, *.web,",
+                "www, bad..name",
+                "\"bad..name\" is not a name and is ignored (example: callsign.names=www, *.web)",
+            ),
+            (
+                PORTS,
+                Container,
+                "http=80, _dns=53/udp",
+                "http:80",
+                "\"http:80\" is not a port with a name and is ignored",
+            ),
+            (PORTS, Container, "x=9/sctp", "x=9, smtp=99999", "\"smtp=99999\" is not a port with a name"),
+            (
+                HOLD,
+                Network,
+                "2s",
+                "2",
+                "\"2\" is not a time from 0s to 3.5s and is ignored (example: callsign.hold=2s)",
+            ),
+            (HOLD, Network, "3.5s", "9s", "\"9s\" is longer than a query may wait; 3.5 s is used"),
         ] {
-            assert_eq!(problems(label, good), Vec::<String>::new(), "{label}={good}");
-            let [problem] = &problems(label, wrong)[..] else { panic!("{label}={wrong}") };
-            assert!(problem.starts_with(&format!("label {label}={wrong}: ")), "{problem}");
+            assert_eq!(problems(label, good, of), Vec::<String>::new(), "{label}={good}");
+            let [problem] = &problems(label, wrong, of)[..] else { panic!("{label}={wrong}") };
+            assert!(problem.starts_with(&format!("label {label}: {told}")), "{problem}");
         }
-        assert_eq!(problems("callsign.name", "x"), ["there is no label callsign.name; see docs/docker.md"]);
-        assert_eq!(problems("com.example.hold", "x"), Vec::<String>::new());
+        assert_eq!(
+            problems(HOLD, "1s", Container),
+            ["label callsign.hold is one of networks and has no effect on a container; see docs/docker.md"]
+        );
+        for label in [NAMES, PORTS] {
+            let told = format!("label {label} is one of containers and has no effect on a network");
+            assert_eq!(problems(label, "x", Network), [told]);
+        }
+        assert_eq!(problems("callsign.name", "x", Container), ["there is no label callsign.name; see docs/docker.md"]);
+        assert_eq!(problems("com.example.hold", "x", Container), Vec::<String>::new());
     }
 
     #[test]
@@ -530,5 +596,6 @@ mod tests {
         assert_eq!(label("2s"), Some(Duration::from_secs(2)));
         assert_eq!(label("500ms"), Some(Duration::from_millis(500)));
         assert_eq!((label("2"), label("-1s"), label("soon")), (None, None, None));
+        assert_eq!(label("9s"), Some(MAX_HOLD));
     }
 }

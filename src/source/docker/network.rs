@@ -47,6 +47,8 @@ pub(super) struct Network {
     pub(super) hold: Option<Duration>,
     /// One for each subnet that has one, as the engine's own record has it.
     configured: Vec<IpAddr>,
+    /// Addresses of the network that other machines have: with `--default-gateway` the gateway of its containers is one.
+    elsewhere: Vec<IpAddr>,
     /// Families without a gateway on the host.
     without_v4: bool,
     without_v6: bool,
@@ -95,6 +97,7 @@ impl Network {
             is_enabled: names::is_enabled(&network.labels),
             hold: names::hold(&network.labels),
             configured: names::parsed(network.ipam.config.iter().map(|pool| &pool.gateway)),
+            elsewhere: names::parsed(network.ipam.config.iter().flat_map(|pool| pool.auxiliary_addresses.values())),
             without_v4: isolated(GATEWAY_MODES[0]) || is(INHIBIT_IPV4),
             without_v6: isolated(GATEWAY_MODES[1]),
             of_interface: of_interface.map(|(_, address)| *address).collect(),
@@ -111,8 +114,9 @@ impl Network {
     /// Notes a container's gateway. True if that makes another one the network's.
     pub(super) fn learn(&mut self, gateways: &[IpAddr]) -> bool {
         let before = self.gateways();
-        let inside: Vec<IpAddr> = gateways.iter().copied().filter(|gateway| self.contains(*gateway)).collect();
-        self.of_endpoints.extend(inside);
+        let is_here = |gateway: &IpAddr| self.contains(*gateway) && !self.elsewhere.contains(gateway);
+        let here: Vec<IpAddr> = gateways.iter().copied().filter(is_here).collect();
+        self.of_endpoints.extend(here);
         self.gateways() != before
     }
 
@@ -120,8 +124,9 @@ impl Network {
         self.subnets.iter().any(|subnet| subnet.contains(&address))
     }
 
-    /// The host's addresses on the network, one for each subnet: as configured, else as its containers have it, else the
-    /// bridge's address, else the subnet's first (docker.md 2.4).
+    /// The host's addresses on the network, one for each subnet: as configured, else the bridge's address, else as its
+    /// containers have it, else the subnet's first (docker.md 2.4). The bridge comes before the containers, whose gateway may be
+    /// another machine.
     pub(super) fn gateways(&self) -> Vec<IpAddr> {
         if self.kind != Kind::Bridge {
             return Vec::new();
@@ -131,8 +136,8 @@ impl Network {
             self.configured
                 .iter()
                 .find(inside)
-                .or_else(|| self.of_endpoints.iter().find(inside))
                 .or_else(|| self.of_interface.iter().find(inside))
+                .or_else(|| self.of_endpoints.iter().find(inside))
                 .copied()
                 .or_else(|| first_host(subnet))
         };
@@ -182,12 +187,24 @@ mod tests {
         let interfaces = [at("eth0", "172.17.9.9"), at("docker0", "10.0.0.1"), at("docker0", "172.17.0.77")];
         bridge = read(BRIDGE, &interfaces).unwrap();
         assert_eq!(gateways(&bridge), ["172.17.0.77"], "the bridge's address inside the subnet");
+        assert!(!bridge.learn(&["172.17.0.254".parse().unwrap()]), "with --default-gateway that is another machine");
+        // Where the interfaces are not to be seen.
+        bridge = read(BRIDGE, &[]).unwrap();
         assert!(!bridge.learn(&["10.9.9.9".parse().unwrap()]));
         assert!(bridge.learn(&["172.17.0.88".parse().unwrap()]));
         assert_eq!(gateways(&bridge), ["172.17.0.88"], "what a container has as its gateway");
-        let mut anew = read(BRIDGE, &interfaces).unwrap();
+        let mut anew = read(BRIDGE, &[]).unwrap();
         anew.remember(&bridge);
         assert_eq!(anew, bridge);
+    }
+
+    #[test]
+    fn docker_2_4_a_gateway_that_another_machine_has_is_not_the_hosts() {
+        let pool = r#"{"Subnet": "10.80.0.0/24", "AuxiliaryAddresses": {"DefaultGatewayIPv4": "10.80.0.254"}}"#;
+        let text = format!(r#"{{"Name": "dg", "Id": "x", "Driver": "bridge", "IPAM": {{"Config": [{pool}]}}}}"#);
+        let mut network = read(&text, &[]).unwrap();
+        assert!(!network.learn(&["10.80.0.254".parse().unwrap()]));
+        assert_eq!(gateways(&network), ["10.80.0.1"]);
     }
 
     #[test]

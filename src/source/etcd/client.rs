@@ -350,7 +350,10 @@ impl Connection {
     }
 
     /// A watch, and where its requests go.
-    pub(super) async fn watch(&self, first: WatchRequest) -> Result<Talk<WatchRequest, WatchResponse>, ClientError> {
+    pub(super) async fn watch(
+        &self,
+        first: WatchRequest,
+    ) -> Result<Box<Talk<WatchRequest, WatchResponse>>, ClientError> {
         self.talk("/etcdserverpb.Watch/Watch", "Watch", first).await
     }
 
@@ -358,12 +361,12 @@ impl Connection {
     pub(super) async fn keep_alive(
         &self,
         first: LeaseKeepAliveRequest,
-    ) -> Result<Talk<LeaseKeepAliveRequest, LeaseKeepAliveResponse>, ClientError> {
+    ) -> Result<Box<Talk<LeaseKeepAliveRequest, LeaseKeepAliveResponse>>, ClientError> {
         self.talk("/etcdserverpb.Lease/LeaseKeepAlive", "LeaseKeepAlive", first).await
     }
 
     /// A stream is answered with its first answer, so the first request goes ahead.
-    async fn talk<Q, R>(&self, path: &'static str, name: &'static str, first: Q) -> Result<Talk<Q, R>, ClientError>
+    async fn talk<Q, R>(&self, path: &'static str, name: &'static str, first: Q) -> Result<Box<Talk<Q, R>>, ClientError>
     where
         Q: Message + 'static,
         R: Message + Default + 'static,
@@ -380,7 +383,7 @@ impl Connection {
             answers.map(tonic::Response::into_inner).map_err(|status| failed(name, &status))
         };
         let answers = timeout(CALL_TIMEOUT, call).await.unwrap_or(Err(ClientError::Silent(name)))?;
-        Ok(Talk { name, requests: sender, answers })
+        Ok(Box::new(Talk { name, requests: sender, answers }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The task that follows the store: it alone has sockets and clocks, and drives what has neither.
 
 use std::future::{Future, pending};
-use std::path::PathBuf;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -99,8 +99,8 @@ struct Session {
     reconcile_at: Instant,
 }
 
-type WatchTalk = Talk<WatchRequest, WatchResponse>;
-type KeepTalk = Talk<LeaseKeepAliveRequest, LeaseKeepAliveResponse>;
+type WatchTalk = Box<Talk<WatchRequest, WatchResponse>>;
+type KeepTalk = Box<Talk<LeaseKeepAliveRequest, LeaseKeepAliveResponse>>;
 
 enum Watch {
     /// Everything is to be read first.
@@ -310,7 +310,7 @@ impl Follower {
         if now >= self.save_at && self.saving.is_none() {
             self.save_at = now + SAVE_INTERVAL;
             if let Some(path) = self.options.state.clone() {
-                self.saving = world.to_save().map(|saved| spawn_blocking(move || save(&saved, &path)));
+                self.saving = world.take_unsaved().map(|saved| spawn_blocking(move || save(&saved, &path)));
             }
         }
         drop(world);
@@ -533,7 +533,7 @@ impl Follower {
             // It is told of where it is made.
             let _ = saving.await;
         }
-        let saved = lock(&self.world).to_save();
+        let saved = lock(&self.world).take_unsaved();
         if let (Some(saved), Some(path)) = (saved, self.options.state.clone()) {
             let _ = spawn_blocking(move || save(&saved, &path)).await;
         }
@@ -621,7 +621,7 @@ fn spread(interval: Duration, random: &mut u64) -> Duration {
     interval.mul_f64(0.8 + 0.4 * (*random >> 11) as f64 / (1u64 << 53) as f64)
 }
 
-fn save(saved: &Saved, path: &PathBuf) -> bool {
+fn save(saved: &Saved, path: &Path) -> bool {
     let written = saved.write(path);
     if let Err(error) = &written {
         warn!("{}: {error}; names of other hosts would be unknown after a restart without etcd", path.display());
@@ -696,7 +696,7 @@ fn ask(
                 "" if answer.id != 0 => Answer::Granted(answer.id),
                 error => Answer::Denied(format!("etcd grants no lease: {error}")),
             }),
-            Call::Write(write) => connection.txn(to_txn(&keys, &write)).await.map(|answer| written(answer)),
+            Call::Write(write) => connection.txn(to_txn(&keys, &write)).await.map(written),
             Call::Revoke(lease) => {
                 // It may be gone.
                 let _ = connection.revoke(lease).await;

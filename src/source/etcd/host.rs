@@ -31,6 +31,11 @@ const MAX_LOGGED: usize = 1_000;
 /// A sign of life is due after 10 TTLs, and missed after 30.
 const BEATS_MISSED: u32 = 30;
 
+/// Endpoints of one network: hosts and ids.
+pub(super) type Ids = BTreeSet<(Arc<str>, Box<str>)>;
+/// Endpoints by network.
+pub(super) type Places = BTreeMap<Box<str>, Ids>;
+
 /// How long things take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Times {
@@ -85,7 +90,7 @@ pub(super) struct Hosts {
     /// The time of the last call.
     now: Duration,
     /// What is shown differently now.
-    changed: BTreeMap<Box<str>, BTreeSet<(Arc<str>, Box<str>)>>,
+    changed: Places,
     /// On how many hosts each container is shown, by its hash.
     counts: HashMap<u64, u32, RandomState>,
     /// Those that are shown on several.
@@ -675,7 +680,7 @@ impl Hosts {
     }
 
     /// What is shown differently since the last call: by network, the hosts and the ids.
-    pub(super) fn take_changed(&mut self) -> BTreeMap<Box<str>, BTreeSet<(Arc<str>, Box<str>)>> {
+    pub(super) fn take_changed(&mut self) -> Places {
         std::mem::take(&mut self.changed)
     }
 
@@ -699,8 +704,8 @@ impl Hosts {
     }
 
     /// All that is shown on a network: hosts and ids.
-    pub(super) fn all_of(&self, network: &str) -> BTreeSet<(Arc<str>, Box<str>)> {
-        let of = |(name, host): (&Arc<str>, &Host)| -> Vec<(Arc<str>, Box<str>)> {
+    pub(super) fn all_of(&self, network: &str) -> Ids {
+        let of = |(name, host): (&Arc<str>, &Host)| -> Vec<_> {
             let here = host.endpoints.iter().filter(|(place, slot)| &*place.network == network && slot.shown.is_some());
             here.map(|(place, _)| (name.clone(), place.id.clone())).collect()
         };

@@ -8,15 +8,15 @@ use std::time::Instant;
 use crate::table::{Change, Endpoint, NameTable, Network, Origin, Port, Reach, Sharing, Untaken};
 use crate::wire::Name;
 
-use super::host::{Hosts, Shown};
+use super::host::{Hosts, Ids, Places, Shown};
 use super::publish::SharedNetworks;
 use super::record::{EndpointRecord, Place, PortRecord, Refusal};
 
 /// Names that are nobody's (answers.md S).
 const SPECIAL: [&str; 5] = ["localhost", "invalid", "onion", "alt", "arpa"];
 
-/// Endpoints by network, each as a host and an id.
-pub(super) type Places = BTreeMap<Box<str>, BTreeSet<(Arc<str>, Box<str>)>>;
+/// What one host has on one network, as others call it.
+type Part = (Box<str>, Arc<str>);
 
 /// See the module.
 #[derive(Debug)]
@@ -24,9 +24,9 @@ pub(super) struct Taker {
     /// Domains of which no name is taken, wherever it comes from.
     reserved: Vec<Name>,
     /// By network as others call it and host: what is in force, by id.
-    in_force: BTreeMap<(Box<str>, Arc<str>), BTreeSet<Box<str>>>,
+    in_force: BTreeMap<Part, BTreeSet<Box<str>>>,
     /// Endpoints whose addresses collide with what this host has, by network and host, and how.
-    conflicts: BTreeMap<(Box<str>, Arc<str>), BTreeMap<Box<str>, Untaken>>,
+    conflicts: BTreeMap<Part, BTreeMap<Box<str>, Untaken>>,
 }
 
 impl Taker {
@@ -76,8 +76,7 @@ impl Taker {
     /// The same for all of a network: it is shared otherwise than before, or not any more.
     pub(super) fn take_all(&mut self, name: &str, table: &NameTable, hosts: &mut Hosts, shared: &SharedNetworks) {
         let known = self.in_force.iter().filter(|((network, _), _)| &**network == name);
-        let known: BTreeSet<(Arc<str>, Box<str>)> =
-            known.flat_map(|((_, host), ids)| ids.iter().map(|id| (host.clone(), id.clone()))).collect();
+        let known: Ids = known.flat_map(|((_, host), ids)| ids.iter().map(|id| (host.clone(), id.clone()))).collect();
         self.conflicts.retain(|(network, _), _| &**network != name);
         match shared.get(name) {
             Some((network, sharing)) => {
@@ -113,14 +112,7 @@ impl Taker {
         self.conflicts.clear();
     }
 
-    fn take_of(
-        &mut self,
-        name: &str,
-        network: &Arc<Network>,
-        sharing: &Sharing,
-        places: BTreeSet<(Arc<str>, Box<str>)>,
-        hosts: &mut Hosts,
-    ) {
+    fn take_of(&mut self, name: &str, network: &Arc<Network>, sharing: &Sharing, places: Ids, hosts: &mut Hosts) {
         let snapshot = network.snapshot().clone();
         let (mut attached, mut detached) = (Vec::new(), Vec::new());
         let mut refusals = Vec::new();

@@ -174,7 +174,7 @@ impl World {
     }
 
     /// What a state file is to have, if it has something else.
-    pub(super) fn to_save(&mut self) -> Option<Saved> {
+    pub(super) fn take_unsaved(&mut self) -> Option<Saved> {
         let Position { cluster_id, term, revision } = self.position?;
         if !std::mem::take(&mut self.is_unsaved) {
             return None;
@@ -366,22 +366,24 @@ impl World {
             Standing::Refused(reason) => ClaimStatus::Refused { reason },
         };
         let position = self.position.unwrap_or_default();
-        let mut status = StoreStatus::default();
-        status.link = self.link.clone();
-        status.member = self.member.clone();
-        status.revision = position.revision;
-        status.cluster_id = position.cluster_id;
-        status.synced = if self.live_since.is_some() { Some(SystemTime::now()) } else { self.synced };
-        status.is_from_file = self.is_from_file;
-        status.host = self.host.clone();
-        status.claim = claim;
-        status.published = self.own.published();
-        status.conflicts = self.taker.conflicts().collect();
-        status.remote_endpoints = self.taker.in_force();
-        status.refused = self.hosts.refused().iter().map(|(refusal, count)| (refusal.as_str(), *count)).collect();
-        status.resyncs = self.resyncs.clone();
-        status.publishes = self.own.results().clone();
-        status.propagation = self.own.propagation();
+        let mut status = StoreStatus {
+            link: self.link.clone(),
+            member: self.member.clone(),
+            revision: position.revision,
+            cluster_id: position.cluster_id,
+            synced: if self.live_since.is_some() { Some(SystemTime::now()) } else { self.synced },
+            is_from_file: self.is_from_file,
+            host: self.host.clone(),
+            claim,
+            published: self.own.published(),
+            conflicts: self.taker.conflicts().collect(),
+            remote_endpoints: self.taker.in_force(),
+            refused: self.hosts.refused().iter().map(|(refusal, count)| (refusal.as_str(), *count)).collect(),
+            resyncs: self.resyncs.clone(),
+            publishes: self.own.results().clone(),
+            propagation: self.own.propagation(),
+            ..StoreStatus::default()
+        };
         let in_force = self.taker.in_force_by_host();
         for (name, host) in self.hosts.iter() {
             let state = match host.phase() {

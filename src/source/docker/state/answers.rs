@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
 use crate::source::docker::model::{self, Inspection, Service, Summary};
-use crate::source::docker::names::{self, Attachment, Condition, Container};
+use crate::source::docker::names::{self, Attachment, Condition, Container, Labelled};
 use crate::source::docker::network::{Interface, Network};
 
 use crate::table::relative_names;
@@ -142,6 +142,10 @@ impl State {
                 self.changed_networks.insert(network);
             }
         }
+        // Its stack's services have other names from now on.
+        if before.as_ref().and_then(|before| before.stack.as_ref()) != container.stack.as_ref() {
+            self.changed_networks.extend(self.overlays_of(&container));
+        }
         // Labels never change: said once.
         if !was_inspected || before.as_ref().is_some_and(|before| before.problems != container.problems) {
             let name = &container.name;
@@ -166,7 +170,10 @@ impl State {
 
     fn apply_network(&mut self, model: &model::Network, interfaces: &[Interface], asked: u64) {
         let id = model.id.as_str();
-        let Some(mut network) = Network::read(model, interfaces) else { return self.remove_network(id) };
+        let Some(mut network) = Network::read(model, interfaces) else {
+            self.tell_of_no_network(model);
+            return self.remove_network(id);
+        };
         match self.networks.get_mut(id) {
             Some(known) => {
                 network.remember(&known.network);
@@ -178,15 +185,8 @@ impl State {
             }
             None => {
                 let name = network.name.clone();
-                let kind = network.kind;
-                let problems = names::problems(&model.labels);
+                let problems = names::problems(&model.labels, Labelled::Network);
                 self.notices.extend(problems.iter().map(|problem| format!("network {name}: {problem}")));
-                if kind == Kind::Unreachable {
-                    self.notices.push(format!(
-                        "network {name:?} ({}): its containers do not reach this host by it, so callsign does not listen there",
-                        network.driver
-                    ));
-                }
                 self.by_name.entry(name).or_insert_with(|| id.to_owned());
                 let known = KnownNetwork { network, asked, served_as: None, services: BTreeMap::new() };
                 self.networks.insert(id.to_owned(), known);
@@ -194,6 +194,18 @@ impl State {
             }
         }
         self.apply_connected(id, model, asked);
+    }
+
+    /// Says, once, of Docker's networks that are none.
+    fn tell_of_no_network(&mut self, model: &model::Network) {
+        let what = match model.driver.as_str() {
+            "host" => "its containers have the host's network, and ask as the host",
+            "null" => "its containers have no network, and ask nobody",
+            _ => return,
+        };
+        if self.noted.insert(format!("{} {what}", model.name)) {
+            tracing::info!(network = model.name, "no listener for this network: {what}");
+        }
     }
 
     /// Takes in who is on a network, which is known before a container's first instruction.

@@ -122,7 +122,8 @@ impl State {
                     let here = members.iter().filter_map(|id| self.containers.get(*id));
                     here.flat_map(|known| &known.container.attachments).any(|at| at.endpoint_id == endpoint)
                 };
-                let remote = swarm::endpoints(&known.services, is_local);
+                let stacks = members.iter().filter_map(|id| self.containers.get(*id)?.container.stack.as_deref());
+                let remote = swarm::endpoints(&known.services, &stacks.collect(), is_local);
                 builder = remote.into_iter().fold(builder, NetworkBuilder::endpoint);
             }
         }
@@ -148,6 +149,30 @@ impl State {
     fn taken_by(&self, address: &Address) -> Option<&String> {
         let at = SocketAddr::new(address.ip(), address.port().unwrap_or(self.serving.port));
         self.serving.taken_addresses.get(&at)
+    }
+
+    /// Why the network that is called so in the table has no listener of its own, for people; `None` if it has one.
+    pub(in crate::source::docker) fn why_no_listener(&self, name: &str) -> Option<String> {
+        let known = self.networks.values().find(|known| known.served_as.as_deref() == Some(name))?;
+        let network = &known.network;
+        let gateways = network.gateways();
+        let listen = self.listen(network, &gateways);
+        if listen.iter().any(|address| self.taken_by(address).is_none()) {
+            return None;
+        }
+        Some(match network.kind {
+            _ if !listen.is_empty() => "the file's networks listen at its gateways".to_owned(),
+            Kind::Identity => "it only tells which container of an overlay network asks".to_owned(),
+            _ if !network.is_enabled => "left out by its label callsign.enable".to_owned(),
+            _ if !self.is_served(network) => "left out by `networks` in [docker]".to_owned(),
+            Kind::Overlay if network.internal => {
+                "an internal overlay network: its containers cannot reach this host".to_owned()
+            }
+            Kind::Overlay => "an overlay network: its containers ask at other gateways".to_owned(),
+            Kind::Unreachable => format!("{}: its containers do not reach this host by it", network.driver),
+            Kind::Bridge if gateways.is_empty() => "its bridge has no address on this host".to_owned(),
+            Kind::Bridge => "no address of `listen` in [docker] is on it".to_owned(),
+        })
     }
 
     /// Says which addresses of a network are the file's.
@@ -200,7 +225,7 @@ impl State {
             self.linking.iter().filter_map(|id| self.containers.get(id)).flat_map(|known| &known.container.links);
         let own = links.filter(|link| link.target == container.name && link.network_name == network.name);
         builder = own.flat_map(|link| &link.aliases).fold(builder, |builder, name| builder.relative_name(name.clone()));
-        let services = swarm::names_of_task(&known.services, &attachment.endpoint_id);
+        let services = swarm::names_of_task(&known.services, container.stack.as_deref(), &attachment.endpoint_id);
         builder = services.into_iter().fold(builder, |builder, name| builder.relative_name(name));
         builder = attachment.addresses.iter().fold(builder, |builder, address| builder.ip(*address));
         builder = container.ports.iter().cloned().fold(builder, |builder, port| builder.port(port));

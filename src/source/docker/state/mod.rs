@@ -140,6 +140,11 @@ impl State {
         }
     }
 
+    /// True if no network is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.networks.is_empty()
+    }
+
     /// Gives a notice to a person, once.
     pub(super) fn note(&mut self, notice: String) {
         if self.noted.insert(notice.clone()) {
@@ -234,7 +239,17 @@ impl State {
         self.linking.remove(id);
         if let Some(known) = self.containers.remove(id) {
             self.mark_endpoints(id, &known.container);
+            if known.container.stack.is_some() {
+                self.changed_networks.extend(self.overlays_of(&known.container));
+            }
         }
+    }
+
+    /// The overlay networks that a container is on.
+    fn overlays_of(&self, container: &Container) -> Vec<String> {
+        let networks = container.attachments.iter().filter_map(|at| self.resolve(at));
+        let is_overlay = |id: &&str| self.networks.get(*id).is_some_and(|known| known.network.kind == Kind::Overlay);
+        networks.filter(is_overlay).map(str::to_owned).collect()
     }
 
     fn remove_network(&mut self, id: &str) {

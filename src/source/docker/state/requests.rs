@@ -64,6 +64,12 @@ impl State {
         }
     }
 
+    /// Notes that nothing will be heard of what is being asked.
+    pub(in crate::source::docker) fn forsake(&mut self) {
+        self.failed.extend(std::mem::take(&mut self.in_flight).into_values());
+        self.gone.clear();
+    }
+
     /// True if something failed.
     pub(in crate::source::docker) fn has_failed(&self) -> bool {
         !self.failed.is_empty()

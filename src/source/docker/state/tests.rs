@@ -258,7 +258,7 @@ impl Engine {
             name: format!("net{number}"),
             id: id.to_owned(),
             driver: "bridge".to_owned(),
-            ipam: Ipam { config: vec![Pool { subnet: format!("10.{number}.0.0/16"), gateway: String::new() }] },
+            ipam: Ipam { config: vec![Pool { subnet: format!("10.{number}.0.0/16"), ..Pool::default() }] },
             containers: connected.collect(),
             ..model::Network::default()
         })
