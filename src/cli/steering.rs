@@ -1,13 +1,14 @@
 //! What the control socket knows of the program, and what it tells it to do.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use callsign::control::shapes::{Confined, FailedReload, Reloaded, Source, VERSION};
+use callsign::control::shapes::{Confined, Earlier, FailedReload, Reloaded, Source, VERSION};
 use callsign::control::{
     self, Control, ControlOptions, Dnstap, DnstapTarget, Host, Hub, Metrics, MetricsOptions, PageOptions, Place,
     QueryLog, QueryLogOptions, SourceActivity,
@@ -18,6 +19,8 @@ use callsign::source::config::{ControlConfig, DnstapConfig, LogConfig, LoggedQue
 use callsign::source::docker::Activity;
 use callsign::source::etcd::StoreView;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::sandbox::Sandbox;
@@ -25,6 +28,8 @@ use super::{log, sandbox};
 
 /// Reloads that wait for their turn.
 const WAITING: usize = 8;
+/// The pause before an address that could not be bound is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// Somebody who wants the source to be read again, and to hear what came of it.
 pub(super) type Order = oneshot::Sender<Reloaded>;
@@ -36,8 +41,11 @@ pub(super) struct Steering {
     orders: mpsc::Sender<Order>,
     /// The source without Docker.
     configured: Source,
+    started: SystemTime,
     state: Mutex<State>,
     metrics: Mutex<Option<Metrics>>,
+    /// Tries to serve metrics whose address could not be bound.
+    retry: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
@@ -51,8 +59,15 @@ struct State {
     /// Readings that succeeded, and that failed.
     counts: (u64, u64),
     is_stopping: bool,
-    /// What the last reading came to.
+    /// What the last reading came to, and when it was.
     last: Reloaded,
+    last_at: String,
+    /// Somebody was told of it.
+    is_last_told: bool,
+    /// What those before it have changed, that nobody was told of.
+    earlier: Option<Earlier>,
+    /// What is wanted and not in force, by what it is of.
+    troubles: BTreeMap<&'static str, String>,
     /// What is in force.
     operation: OperationConfig,
 }
@@ -63,7 +78,8 @@ impl Steering {
         let (orders, received) = mpsc::channel(WAITING);
         let configured = Source { kind: kind.to_owned(), path: path.display().to_string(), ..Source::default() };
         let state = Mutex::new(State { source: configured.clone(), ..State::default() });
-        (Arc::new(Steering { hub: Arc::default(), orders, configured, state, metrics: Mutex::default() }), received)
+        let (hub, started, metrics, retry) = (Arc::default(), SystemTime::now(), Mutex::default(), Mutex::default());
+        (Arc::new(Steering { hub, orders, configured, started, state, metrics, retry }), received)
     }
 
     /// The source is the Docker engine at this socket, beside the configuration; `None` if it is the configuration alone.
@@ -120,7 +136,13 @@ impl Steering {
             }
         }
         let mut state = self.lock();
+        // Of the start nobody needs to be told.
+        if !state.is_last_told && state.counts.0 > 1 {
+            state.keep_last();
+        }
         let now = Some(control::now());
+        state.last_at = now.clone().unwrap_or_default();
+        state.is_last_told = false;
         if reloaded.errors.is_empty() {
             state.counts.0 += 1;
             state.source.failed = None;
@@ -141,28 +163,64 @@ impl Steering {
         self.lock().is_stopping = true;
     }
 
-    /// What the last reading came to.
+    /// What the last reading came to, to be told to who has ordered it.
     pub(super) fn last(&self) -> Reloaded {
-        self.lock().last.clone()
+        let mut state = self.lock();
+        state.is_last_told = true;
+        let mut last = state.last.clone();
+        if last.errors.is_empty() {
+            last.earlier = state.earlier.take();
+        }
+        last.problems = state.troubles.values().cloned().collect();
+        last
+    }
+
+    /// Takes note of what is wanted and cannot be put into force; `None` once it is.
+    pub(super) fn note_trouble(&self, of: &'static str, trouble: Option<String>) {
+        let troubles = &mut self.lock().troubles;
+        match trouble {
+            Some(trouble) => _ = troubles.insert(of, trouble),
+            None => _ = troubles.remove(of),
+        }
     }
 
     /// Serves metrics as they are wanted, or no longer.
     async fn serve_metrics(self: &Arc<Steering>, server: &Arc<Server>, config: &MetricsConfig) {
+        let retry = self.retry.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(retry) = retry {
+            retry.abort();
+        }
         let before = self.metrics().take();
         if let Some(before) = before {
             // Two cannot listen at one address.
             before.stop().await;
         }
+        self.note_trouble("metrics", None);
         let Some(listen) = config.listen else { return };
         let page = PageOptions { token_file: config.token_file.clone(), hosts: config.hosts.clone() };
         let options = MetricsOptions { listen, coredns: config.coredns, page: config.page.then_some(page) };
-        match Metrics::start(server.clone(), self.clone(), self.hub.clone(), &options) {
-            Ok(metrics) => {
-                info!(address = %metrics.address(), "metrics, health and readiness");
-                *self.metrics() = Some(metrics);
+        let Err(error) = self.open_metrics(server, &options) else { return };
+        error!(address = %listen, %error, "metrics cannot be served; trying again");
+        self.note_trouble("metrics", Some(format!("metrics are not served at {listen}: {error}")));
+        // At a boot, an address may come later than the server.
+        let (steering, server) = (Arc::downgrade(self), server.clone());
+        let retry = tokio::spawn(async move {
+            loop {
+                sleep(RETRY).await;
+                let Some(steering) = steering.upgrade() else { return };
+                if steering.open_metrics(&server, &options).is_ok() {
+                    return steering.note_trouble("metrics", None);
+                }
             }
-            Err(error) => error!(address = %listen, %error, "metrics cannot be served"),
-        }
+        });
+        *self.retry.lock().unwrap_or_else(PoisonError::into_inner) = Some(retry);
+    }
+
+    fn open_metrics(self: &Arc<Steering>, server: &Arc<Server>, options: &MetricsOptions) -> std::io::Result<()> {
+        let metrics = Metrics::start(server.clone(), self.clone(), self.hub.clone(), options)?;
+        info!(address = %metrics.address(), "metrics, health and readiness");
+        *self.metrics() = Some(metrics);
+        Ok(())
     }
 
     fn metrics(&self) -> MutexGuard<'_, Option<Metrics>> {
@@ -209,22 +267,31 @@ impl Steering {
             }
             Err(error) => {
                 warn!(socket = %path.display(), %error, "there is no control socket");
+                self.note_trouble(
+                    "control",
+                    Some(format!("there is no control socket at {}: {error}", path.display())),
+                );
                 None
             }
         }
     }
 
-    /// Puts what a reload says of operation into force.
-    pub(super) async fn change(self: &Arc<Steering>, server: &Arc<Server>, operation: &OperationConfig) {
+    /// Puts what a reload says of operation into force. What changed, and what cannot be changed, is given in a [`Reloaded`].
+    pub(super) async fn change(self: &Arc<Steering>, server: &Arc<Server>, operation: &OperationConfig) -> Reloaded {
+        let mut changes = Reloaded::default();
         let before = std::mem::replace(&mut self.lock().operation, operation.clone());
         if before.control != operation.control {
-            warn!("another [control] takes a restart");
+            let warning = "changing [control] requires a restart";
+            warn!("{warning}");
+            changes.warnings.push(warning.to_owned());
         }
         if before.metrics != operation.metrics {
+            changes.operation.push("metrics".to_owned());
             self.serve_metrics(server, &operation.metrics).await;
         }
         let (log, dnstap) = (&operation.log, operation.log.dnstap.as_ref());
         if before.log.dnstap.as_ref() != dnstap {
+            changes.operation.push("dnstap".to_owned());
             self.write_dnstap(dnstap);
         }
         let of_queries = |log: &LogConfig| {
@@ -232,9 +299,14 @@ impl Steering {
             log.dnstap = None;
             log
         };
-        if of_queries(&before.log) != of_queries(log) {
+        let is_changed = of_queries(&before.log) != of_queries(log);
+        if is_changed {
+            changes.operation.push("log".to_owned());
+        }
+        if is_changed || self.lock().troubles.contains_key("log") {
             self.log_queries(log);
         }
+        changes
     }
 
     fn write_dnstap(&self, target: Option<&DnstapConfig>) {
@@ -244,10 +316,17 @@ impl Steering {
             Some(DnstapConfig::Tcp(address)) => Some(DnstapTarget::Tcp(*address)),
             Some(other) => return error!(?other, "dnstap cannot be sent there"),
         };
-        match target.map(Dnstap::start).transpose() {
-            Ok(dnstap) => self.hub.set_dnstap(dnstap),
-            Err(error) => error!(%error, "dnstap cannot be started"),
-        }
+        let trouble = match target.map(Dnstap::start).transpose() {
+            Ok(dnstap) => {
+                self.hub.set_dnstap(dnstap);
+                None
+            }
+            Err(error) => {
+                error!(%error, "dnstap cannot be started");
+                Some(format!("dnstap is not written: {error}"))
+            }
+        };
+        self.note_trouble("dnstap", trouble);
     }
 
     /// Opens the query log's file again: it may have been moved away.
@@ -256,6 +335,7 @@ impl Steering {
     }
 
     fn log_queries(&self, log: &LogConfig) {
+        self.note_trouble("log", None);
         if log.queries == LoggedQueries::Off {
             return self.hub.set_log(None);
         }
@@ -267,7 +347,35 @@ impl Steering {
         };
         match QueryLog::open(options) {
             Ok(log) => self.hub.set_log(Some(log)),
-            Err(error) => error!(%error, "the query log cannot be opened"),
+            Err(error) => {
+                error!(%error, "the query log cannot be opened");
+                self.note_trouble("log", Some(format!("queries are not logged: {error}")));
+            }
+        }
+    }
+}
+
+impl State {
+    /// Keeps what the last reading has changed, so that it can be told later.
+    fn keep_last(&mut self) {
+        let Reloaded { added, changed, removed, settings, operation, errors, .. } = &self.last;
+        let is_something = *settings || [added, changed, removed, operation].iter().any(|names| !names.is_empty());
+        if !errors.is_empty() || !is_something {
+            return;
+        }
+        let earlier = self.earlier.get_or_insert_default();
+        earlier.at.clone_from(&self.last_at);
+        earlier.settings |= settings;
+        let all = [
+            (&mut earlier.added, added),
+            (&mut earlier.changed, changed),
+            (&mut earlier.removed, removed),
+            (&mut earlier.operation, operation),
+        ];
+        for (known, more) in all {
+            known.extend(more.iter().cloned());
+            known.sort();
+            known.dedup();
         }
     }
 }
@@ -292,6 +400,14 @@ impl Host for Steering {
 
     fn reloads(&self) -> (u64, u64) {
         self.lock().counts
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.lock().troubles.values().cloned().collect()
+    }
+
+    fn started(&self) -> SystemTime {
+        self.started
     }
 
     fn is_stopping(&self) -> bool {

@@ -147,7 +147,15 @@ impl Call {
     async fn respond(&self, socket: &Path) -> Result<Response<Incoming>, ClientError> {
         let path = || socket.display().to_string();
         let stream = UnixStream::connect(socket).await.map_err(|error| ClientError::Socket { path: path(), error })?;
-        let broken = |error: hyper::Error| ClientError::Broken { path: path(), reason: error.to_string() };
+        let broken = |error: hyper::Error| {
+            // A server that has no connection left closes a new one without a word.
+            let is_closed = error.is_closed() || error.is_canceled() || error.is_incomplete_message() || is_io(&error);
+            let reason = match is_closed {
+                true => "the server closed the connection: it is stopping, or all its control connections are in use; try again".to_owned(),
+                false => error.to_string(),
+            };
+            ClientError::Broken { path: path(), reason }
+        };
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         tokio::spawn(connection);
         let request = Request::builder()
@@ -159,6 +167,11 @@ impl Call {
             .map_err(|error| ClientError::Broken { path: path(), reason: error.to_string() })?;
         sender.send_request(request).await.map_err(broken)
     }
+}
+
+/// True if the connection broke.
+fn is_io(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.is::<io::Error>())
 }
 
 fn refused(status: StatusCode, body: Vec<u8>) -> ClientError {

@@ -626,6 +626,31 @@ impl Teller<'_> {
         }
     }
 
+    /// Where Docker's own resolver gives another answer than callsign, that it does.
+    fn embedded_resolver(&self) -> Option<String> {
+        let (network, holders) = self.holders()?;
+        // The default bridge has none.
+        if self.world.kind != "docker" || self.asker.container.is_none() || network.name() == DEFAULT_BRIDGE {
+            return None;
+        }
+        let answered = &self.said?.answers;
+        let is_left_out = |address: &&IpAddr| {
+            let is_asked_for = if address.is_ipv4() { rtype::A } else { rtype::AAAA } == self.inquiry.rtype;
+            is_asked_for && !answered.contains(&address.to_string())
+        };
+        let is_sick = |holder: &&Endpoint| holder.health() == Health::Unhealthy && holder.is_running();
+        let running = holders.iter().filter(is_sick).filter(|holder| !holder.is_remote());
+        let left_out: Vec<String> =
+            running.flat_map(Endpoint::addresses).filter(is_left_out).map(ToString::to_string).collect();
+        (!left_out.is_empty()).then(|| {
+            format!(
+                "At 127.0.0.11 it may get {}, too: there Docker's resolver answers by itself, and does not look at health. \
+                 To have callsign answer, mount a resolv.conf (docs/docker.md, \"All names from callsign\").",
+                listed(&left_out)
+            )
+        })
+    }
+
     /// What a name is that other hosts have, too: whose containers answer (answers.md N8b). `None` if none has it.
     fn on_other_hosts(&self, network: &Network, holders: &[&Endpoint]) -> Option<String> {
         let snapshot = network.snapshot();
@@ -664,32 +689,6 @@ impl Teller<'_> {
                 let places: Vec<String> = remote.iter().map(|endpoint| learned(endpoint)).collect();
                 format!("{name} is {} of this host on network {network}, and on {}.", ids(local), listed(&places))
             }
-        })
-    }
-
-    /// Where Docker's own resolver gives another answer than callsign, that it does.
-    fn embedded_resolver(&self) -> Option<String> {
-        let (network, holders) = self.holders()?;
-        // The default bridge has none.
-        if self.world.kind != "docker" || self.asker.container.is_none() || network.name() == DEFAULT_BRIDGE {
-            return None;
-        }
-        let answered = &self.said?.answers;
-        let is_left_out = |address: &&IpAddr| {
-            let is_asked_for = if address.is_ipv4() { rtype::A } else { rtype::AAAA } == self.inquiry.rtype;
-            is_asked_for && !answered.contains(&address.to_string())
-        };
-        // Docker's resolver knows nothing of other hosts.
-        let is_sick = |holder: &&Endpoint| holder.health() == Health::Unhealthy && !holder.is_remote();
-        let running = holders.iter().filter(is_sick).filter(|holder| holder.is_running());
-        let left_out: Vec<String> =
-            running.flat_map(Endpoint::addresses).filter(is_left_out).map(ToString::to_string).collect();
-        (!left_out.is_empty()).then(|| {
-            format!(
-                "At 127.0.0.11 it may get {}, too: there Docker's resolver answers by itself, and does not look at health. \
-                 To have callsign answer, mount a resolv.conf (docs/docker.md, \"All names from callsign\").",
-                listed(&left_out)
-            )
         })
     }
 

@@ -1,14 +1,16 @@
 //! HTTP/1.1 on a listening socket, within bounds: so many connections, requests of such a size, in such a time.
 //!
-//! Knows nothing of what is asked. A connection over the limit takes the place of the one that has been sending its request
-//! for longest: who opens connections and says nothing keeps nobody out.
+//! Knows nothing of what is asked but how long it takes ([`Weight`]). What takes long has places of its own, and no others: the
+//! rest is for what is answered at once, which therefore always gets through. A connection over the limit takes the place of
+//! the one that has been sending its request for longest, or else of the oldest that is not worth more: who opens connections
+//! and says nothing, or asks and reads nothing, keeps nobody out.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -31,6 +33,9 @@ use super::shapes::Refusal;
 
 /// Connections at a time.
 const MAX_CONNECTIONS: usize = 64;
+/// Those of them that may follow something at a time, and those that may wait for something else than this server.
+const MAX_STREAMING: usize = 32;
+const MAX_WAITING: usize = 16;
 /// The largest request body, octets.
 const MAX_BODY: usize = 1 << 20;
 /// The largest head of a request, octets.
@@ -96,10 +101,41 @@ impl Reply {
     }
 }
 
+/// How much of the connections a request takes, and whether it may be cut short for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// None is being answered.
+    Idle,
+    /// Answered at once. Where its client does not take the answer, it gives way.
+    Quick,
+    /// It may wait for somebody else, as an upstream: at most [`MAX_WAITING`] at a time.
+    Waiting,
+    /// Answered until its client has enough: at most [`MAX_STREAMING`] at a time.
+    Streaming,
+    /// Of somebody who is never turned away for others.
+    Trusted,
+}
+
+impl Weight {
+    const ALL: [Weight; 5] = [Weight::Idle, Weight::Quick, Weight::Waiting, Weight::Streaming, Weight::Trusted];
+
+    /// How many there may be at a time, and what they do.
+    fn limit(self) -> Option<(usize, &'static str)> {
+        match self {
+            Weight::Waiting => Some((MAX_WAITING, "requests are waiting for upstreams")),
+            Weight::Streaming => Some((MAX_STREAMING, "clients are watching queries")),
+            _ => None,
+        }
+    }
+}
+
 /// Answers requests.
 pub(super) trait Handler: Send + Sync + 'static {
     /// What is known of the other end of a connection.
     type Peer: Clone + Send + Sync + 'static;
+
+    /// How much a request takes.
+    fn weight(&self, peer: &Self::Peer, asked: &Asked) -> Weight;
 
     /// Answers one request.
     fn answer(&self, peer: Self::Peer, asked: Asked) -> impl Future<Output = Reply> + Send;
@@ -144,10 +180,20 @@ struct Connections(Mutex<(u64, BTreeMap<u64, Arc<State>>)>);
 /// How a connection does.
 #[derive(Default)]
 struct State {
-    /// A request of it is being answered.
-    busy: AtomicBool,
+    /// The [`Weight`] of the request that is being answered.
+    weight: AtomicU8,
     /// It is to end.
     end: Notify,
+}
+
+impl State {
+    fn weight(&self) -> Weight {
+        Weight::ALL[usize::from(self.weight.load(Ordering::Relaxed)) % Weight::ALL.len()]
+    }
+
+    fn set(&self, weight: Weight) {
+        self.weight.store(weight as u8, Ordering::Relaxed);
+    }
 }
 
 /// A place among the connections; given back when dropped.
@@ -162,13 +208,14 @@ impl Connections {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for one more; of those that ask nothing the oldest gives way. `None` if all are being answered.
+    /// A place for one more: the oldest of those that ask nothing gives way, or else the oldest that is answered at once. `None`
+    /// if there is no such one.
     fn place(connections: &Arc<Connections>) -> Option<Place> {
         let mut lock = connections.lock();
         let (next, places) = &mut *lock;
         if places.len() >= MAX_CONNECTIONS {
-            let oldest =
-                places.iter().find(|(_, state)| !state.busy.load(Ordering::Relaxed)).map(|(&number, _)| number);
+            let oldest = |weight| places.iter().find(|(_, state)| state.weight() == weight).map(|(&number, _)| number);
+            let oldest = oldest(Weight::Idle).or_else(|| oldest(Weight::Quick));
             let state = places.remove(&oldest?)?;
             state.end.notify_one();
         }
@@ -176,6 +223,23 @@ impl Connections {
         let (number, state) = (*next, Arc::new(State::default()));
         places.insert(number, state.clone());
         Some(Place { connections: connections.clone(), number, state })
+    }
+
+    /// Takes a request of a connection on.
+    ///
+    /// # Errors
+    /// There are as many of its weight as may be.
+    fn admit(&self, state: &State, weight: Weight) -> Result<(), Reply> {
+        // Under the lock, so that two do not take the last place.
+        let lock = self.lock();
+        if let Some((limit, what)) = weight.limit()
+            && lock.1.values().filter(|other| other.weight() == weight).count() >= limit
+        {
+            let text = format!("the server is busy: {limit} {what}, and no more may; try again later");
+            return Err(Reply::refusal(StatusCode::SERVICE_UNAVAILABLE, text));
+        }
+        state.set(weight);
+        Ok(())
     }
 }
 
@@ -190,16 +254,18 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Handler,
 {
-    let state = place.state.clone();
+    let (state, connections) = (place.state.clone(), place.connections.clone());
     let service = service_fn(|request: Request<Incoming>| {
-        let (handler, peer, state) = (handler.clone(), peer.clone(), state.clone());
+        let (handler, peer, state, connections) = (handler.clone(), peer.clone(), state.clone(), connections.clone());
         async move {
             let asked = match read(request).await {
                 Ok(asked) => asked,
                 Err(refusal) => return Ok::<_, Infallible>(response(*refusal, &state)),
             };
-            state.busy.store(true, Ordering::Relaxed);
-            let reply = handler.answer(peer, asked).await;
+            let reply = match connections.admit(&state, handler.weight(&peer, &asked)) {
+                Ok(()) => handler.answer(peer, asked).await,
+                Err(refusal) => refusal,
+            };
             Ok(response(reply, &state))
         }
     });
@@ -324,7 +390,7 @@ impl Body for Sent {
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        self.state.busy.store(false, Ordering::Relaxed);
+        self.state.set(Weight::Idle);
     }
 }
 
@@ -398,15 +464,32 @@ mod tests {
     fn who_asks_nothing_gives_way_and_who_is_answered_stays() {
         let connections = Arc::new(Connections::default());
         let mut places: Vec<Place> = (0..MAX_CONNECTIONS).map(|_| Connections::place(&connections).unwrap()).collect();
-        places[0].state.busy.store(true, Ordering::Relaxed);
+        places[0].state.set(Weight::Quick);
         let late = Connections::place(&connections).unwrap();
         assert_eq!(connections.lock().1.len(), MAX_CONNECTIONS);
         assert!(connections.lock().1.contains_key(&places[0].number));
         assert!(!connections.lock().1.contains_key(&places[1].number), "the oldest of the idle ones");
-        places.iter().for_each(|place| place.state.busy.store(true, Ordering::Relaxed));
-        late.state.busy.store(true, Ordering::Relaxed);
+        places.iter().chain([&late]).for_each(|place| place.state.set(Weight::Trusted));
         assert!(Connections::place(&connections).is_none());
+        places[7].state.set(Weight::Quick);
+        let later = Connections::place(&connections).unwrap();
+        assert!(!connections.lock().1.contains_key(&places[7].number), "who does not take a quick answer");
+        drop(later);
         places.clear();
         assert_eq!(connections.lock().1.len(), 1);
+    }
+
+    #[test]
+    fn what_takes_long_leaves_places_for_what_does_not() {
+        let connections = Arc::new(Connections::default());
+        let places: Vec<Place> = (0..MAX_CONNECTIONS).map(|_| Connections::place(&connections).unwrap()).collect();
+        let admitted = |weight| {
+            let idle = places.iter().filter(|place| place.state.weight() == Weight::Idle);
+            idle.take_while(|place| connections.admit(&place.state, weight).is_ok()).count()
+        };
+        assert_eq!((admitted(Weight::Streaming), admitted(Weight::Waiting)), (MAX_STREAMING, MAX_WAITING));
+        assert_eq!(admitted(Weight::Trusted), MAX_CONNECTIONS - MAX_STREAMING - MAX_WAITING);
+        places[0].state.set(Weight::Idle);
+        assert!(connections.admit(&places[0].state, Weight::Streaming).is_ok(), "one has gone");
     }
 }

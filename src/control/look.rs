@@ -148,7 +148,8 @@ pub(super) fn problems(status: &shapes::Status) -> Vec<String> {
             0 | 1 => String::new(),
             count => format!(" (and {} more)", count - 1),
         };
-        problems.push(format!("the configuration was not reloaded at {}: {error}{more}", failed.at));
+        let at = failed.at.get(..19).unwrap_or(&failed.at).replace('T', " ");
+        problems.push(format!("the configuration was not reloaded at {at} UTC: {error}{more}"));
     }
     if status.source.connected == Some(false) {
         let path = &status.source.path;

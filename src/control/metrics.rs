@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::server::{DURATION_BUCKETS, Distribution, ListenerCounts, ListenerState, SIZE_BOUNDS, Server};
 
-use super::http::{self, Accept, Asked, Handler, Reply};
+use super::http::{self, Accept, Asked, Handler, Reply, Weight};
 use super::page::{Page, PageOptions};
 use super::{Host, Hub, Reads, look};
 
@@ -66,11 +66,10 @@ impl Metrics {
         let address = listener.local_addr()?;
         server.count_queries(true);
         let mut registry = Registry::default();
-        let started = SystemTime::now();
         let page = options.page.clone();
         let page =
             page.map(|page| Page::new(Reads::new(server.clone(), host.clone(), hub.clone()), address.ip(), page));
-        let gatherer = Gatherer { server: server.clone(), host: host.clone(), hub, started, coredns: options.coredns };
+        let gatherer = Gatherer { server: server.clone(), host: host.clone(), hub, coredns: options.coredns };
         registry.register_collector(Box::new(gatherer));
         let scrapes = Scrapes { server: server.clone(), host, registry, page };
         let task = tokio::spawn(http::serve(Tcp(TcpListener::from_std(listener)?), Arc::new(scrapes)));
@@ -121,9 +120,13 @@ struct Scrapes {
 impl Handler for Scrapes {
     type Peer = IpAddr;
 
+    fn weight(&self, _: &IpAddr, asked: &Asked) -> Weight {
+        asked.weight()
+    }
+
     async fn answer(&self, local: IpAddr, asked: Asked) -> Reply {
         if !matches!(asked.method, Method::GET | Method::HEAD) {
-            return Reply::refusal(StatusCode::METHOD_NOT_ALLOWED, "this is for looking only");
+            return Reply::refusal(StatusCode::METHOD_NOT_ALLOWED, "read-only: use GET");
         }
         match &*asked.path {
             "/metrics" => self.metrics(&asked),
@@ -220,7 +223,6 @@ struct Gatherer {
     server: Arc<Server>,
     host: Arc<dyn Host>,
     hub: Arc<Hub>,
-    started: SystemTime,
     coredns: bool,
 }
 
@@ -311,7 +313,7 @@ impl Collector for Gatherer {
         let mut families = queries(&counts);
         families.extend(self.state(&status));
         families.extend(upstreams(&status));
-        families.extend(process(self.started));
+        families.extend(process(self.host.started()));
         if self.coredns {
             families.extend(super::coredns::families(&counts, &status));
         }

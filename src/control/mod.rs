@@ -77,6 +77,15 @@ pub trait Host: Send + Sync + 'static {
     /// How many readings succeeded, and how many failed.
     fn reloads(&self) -> (u64, u64);
 
+    /// Since when the program runs.
+    fn started(&self) -> SystemTime;
+
+    /// What of the configuration is not in force, and why: an address of the metrics that cannot be bound, a log that cannot
+    /// be written. Nothing, unless said otherwise.
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// True once the server is about to stop.
     fn is_stopping(&self) -> bool;
 
@@ -137,14 +146,22 @@ pub(in crate::control) struct Reads {
     server: Arc<Server>,
     host: Arc<dyn Host>,
     hub: Arc<Hub>,
-    started: SystemTime,
-    /// The last count of queries, and when it was taken.
-    sample: Mutex<Option<(Instant, u64)>>,
+    /// The last count of queries.
+    sample: Mutex<Option<Sample>>,
+}
+
+/// A count of queries.
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at: Instant,
+    queries: u64,
+    /// Queries a second until then.
+    rate: f64,
 }
 
 impl Reads {
     fn new(server: Arc<Server>, host: Arc<dyn Host>, hub: Arc<Hub>) -> Reads {
-        Reads { server, host, hub, started: SystemTime::now(), sample: Mutex::default() }
+        Reads { server, host, hub, sample: Mutex::default() }
     }
 }
 

@@ -12,11 +12,11 @@ use crate::server::{ListenerState, Server};
 use crate::table::NameTable;
 use crate::wire::{Name, reverse, rtype};
 
-use super::http::{Accept, Asked, Handler, Reply};
+use super::http::{Accept, Asked, Handler, Reply, Weight};
 use super::hub::{Filter, Only, Pattern};
 use super::peer::Peer;
 use super::shapes::{self, AddedNames, LogLevel, VERSION};
-use super::{Inquiry, OPENAPI, Reads, State, World, explain, hosts, look, time, watch};
+use super::{Inquiry, OPENAPI, Reads, Sample, State, World, explain, hosts, look, time, watch};
 
 /// The shortest time over which queries a second are counted, and the longest.
 const SHORTEST_SAMPLE: Duration = Duration::from_millis(500);
@@ -49,33 +49,43 @@ pub(super) type Answer = Result<Reply, Reply>;
 impl Handler for State {
     type Peer = Option<Peer>;
 
+    /// Who may change things is not kept out by those who may not.
+    fn weight(&self, peer: &Option<Peer>, asked: &Asked) -> Weight {
+        match asked.weight() {
+            Weight::Streaming => Weight::Streaming,
+            _ if self.may_change(peer.as_ref()) => Weight::Trusted,
+            weight => weight,
+        }
+    }
+
     async fn answer(&self, peer: Option<Peer>, asked: Asked) -> Reply {
         self.route(peer, &asked).await.unwrap_or_else(|refusal| refusal)
     }
 }
 
 impl State {
+    fn may_change(&self, peer: Option<&Peer>) -> bool {
+        peer.is_some_and(|peer| peer.may_change(self.group.as_deref()))
+    }
+
     async fn route(&self, peer: Option<Peer>, asked: &Asked) -> Answer {
         let (get, post, put, delete) = (Method::GET, Method::POST, Method::PUT, Method::DELETE);
         let method = &asked.method;
-        let is_change = *method != get && *method != Method::HEAD;
-        if is_change && !peer.is_some_and(|peer| peer.may_change(self.group.as_deref())) {
-            let who = peer.map_or_else(|| "an unknown user".to_owned(), Peer::describe);
-            return Err(Reply::refusal(
-                StatusCode::FORBIDDEN,
-                format!(
-                    "{who} may look, and change nothing: that takes root, the server's own user, or `control_group`"
-                ),
-            ));
+        // HTTP leaves the body out by itself.
+        let is_read = *method == get || *method == Method::HEAD;
+        if !is_read && !self.may_change(peer.as_ref()) {
+            let who = peer.as_ref().map_or_else(|| "an unknown user".to_owned(), |peer| peer.describe());
+            let text = format!(
+                "{who} may only read; changes need root, the server's own user or a member of `control_group` (in [control])"
+            );
+            return Err(Reply::refusal(StatusCode::FORBIDDEN, text));
         }
-        if *method == get
-            && let Some(answer) = self.reads.answer(asked).await
-        {
+        if is_read && let Some(answer) = self.reads.answer(asked).await {
             return answer;
         }
         match &*asked.path {
             "/v1/cache" if *method == delete => self.flush(asked),
-            "/v1/added" if *method == get => Ok(ok(&self.added.list())),
+            "/v1/added" if is_read => Ok(ok(&self.added.list())),
             "/v1/added" if *method == post => {
                 let added = self.added.add(body(asked)?).map_err(unprocessable)?;
                 Ok(ok(&AddedNames { api: VERSION, added: vec![added] }))
@@ -113,16 +123,17 @@ impl State {
 
     fn flush(&self, asked: &Asked) -> Answer {
         let forwarder = self.reads.server.forwarder();
-        let removed = match (asked.parameter("name"), asked.parameter("zone"), asked.parameter("all")) {
-            (Some(text), None, None) => {
+        let is_all = asked.is_set("all");
+        let removed = match (asked.parameter("name"), asked.parameter("zone"), is_all) {
+            (Some(text), None, false) => {
                 let name = name(text)?;
                 forwarder.flush_cache(|entry| entry == name.as_wire())
             }
-            (None, Some(text), None) => {
+            (None, Some(text), false) => {
                 let zone = name(text)?;
                 forwarder.flush_cache(|entry| crate::wire::is_below(entry, zone.as_wire()))
             }
-            (None, None, Some(_)) => forwarder.flush_cache(|_| true),
+            (None, None, true) => forwarder.flush_cache(|_| true),
             _ => {
                 let text = "say what to flush, by one of `name`, `zone` and `all`";
                 return Err(Reply::refusal(StatusCode::BAD_REQUEST, text));
@@ -152,11 +163,6 @@ impl Reads {
         })
     }
 
-    /// How many watch the server's queries.
-    pub(super) fn watchers(&self) -> usize {
-        self.hub.watchers()
-    }
-
     /// What is looked up of all networks, or of the one that is asked for.
     fn of_network<T: serde::Serialize>(
         &self,
@@ -172,13 +178,13 @@ impl Reads {
 
     async fn status(&self) -> shapes::Status {
         let queries_per_second = self.rate().await;
-        let status = self.server.status();
+        let (status, started) = (self.server.status(), self.host.started());
         let mut shape = shapes::Status {
             api: VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
-            started: time::rfc3339(self.started),
-            uptime_seconds: self.started.elapsed().unwrap_or_default().as_secs(),
+            started: time::rfc3339(started),
+            uptime_seconds: started.elapsed().unwrap_or_default().as_secs(),
             source: self.host.source(),
             problems: Vec::new(),
             queries: status.queries,
@@ -194,26 +200,30 @@ impl Reads {
             dnstap: self.hub.dnstap().map(|dnstap| look::dnstap(&dnstap)),
         };
         shape.problems = look::problems(&shape);
+        shape.problems.extend(self.host.problems());
         shape
     }
 
-    /// Queries a second, since somebody last asked for it or over the next half second.
+    /// Queries a second, since somebody last asked for it or over the next half second. Who asks again within that gets the
+    /// same.
     async fn rate(&self) -> f64 {
         let count = || self.server.status().queries;
-        let known = *self.sample.lock().unwrap_or_else(PoisonError::into_inner);
-        let usable = |at: Instant| (SHORTEST_SAMPLE..=LONGEST_SAMPLE).contains(&at.elapsed());
-        let (at, before) = match known.filter(|(at, _)| usable(*at)) {
-            Some(sample) => sample,
+        let sample = || self.sample.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = sample().filter(|sample| sample.at.elapsed() <= LONGEST_SAMPLE);
+        let (at, before) = match known {
+            Some(sample) if sample.at.elapsed() < SHORTEST_SAMPLE => return sample.rate,
+            Some(sample) => (sample.at, sample.queries),
             None => {
-                let sample = (Instant::now(), count());
+                let start = (Instant::now(), count());
                 tokio::time::sleep(SHORTEST_SAMPLE).await;
-                sample
+                start
             }
         };
         let (now, after) = (Instant::now(), count());
-        *self.sample.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, after));
         let rate = after.saturating_sub(before) as f64 / (now - at).as_secs_f64();
-        (rate * 10.0).round() / 10.0
+        let rate = (rate * 10.0).round() / 10.0;
+        *sample() = Some(Sample { at: now, queries: after, rate });
+        rate
     }
 
     fn cache(&self, asked: &Asked) -> Answer {
@@ -289,7 +299,7 @@ impl Reads {
             };
             explain(&world, &inquiry).map_err(unprocessable)?
         };
-        if asked.parameter("ask").is_none() {
+        if !asked.is_set("ask") {
             return Ok(ok(&outcome.explained));
         }
         match tokio::time::timeout(PATIENCE, outcome.ask(self.server.forwarder())).await {
@@ -351,6 +361,21 @@ fn body<T: DeserializeOwned>(asked: &Asked) -> Result<T, Reply> {
 }
 
 impl Asked {
+    /// How much of the connections what is read takes.
+    pub(super) fn weight(&self) -> Weight {
+        match &*self.path {
+            "/v1/watch" => Weight::Streaming,
+            "/v1/status" => Weight::Waiting,
+            "/v1/explain" if self.is_set("ask") => Weight::Waiting,
+            _ => Weight::Quick,
+        }
+    }
+
+    /// True for a parameter that is there, unless it says no.
+    fn is_set(&self, name: &str) -> bool {
+        self.parameter(name).is_some_and(|value| !matches!(value, "false" | "no" | "0"))
+    }
+
     fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.get(name).map(String::as_str)
     }

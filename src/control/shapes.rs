@@ -484,10 +484,36 @@ pub struct Reloaded {
     pub removed: Vec<String>,
     /// True if settings that are not of one network changed.
     pub settings: bool,
+    /// What changed of how the server is looked into: `metrics`, `log`, `dnstap`.
+    #[serde(default)]
+    pub operation: Vec<String>,
+    /// What changed before, by readings that nobody was told of: of a file that was read because it changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Earlier>,
     /// What is allowed, and most likely a mistake.
     pub warnings: Vec<String>,
+    /// What is asked for and not in force, such as an address of the metrics that cannot be bound.
+    #[serde(default)]
+    pub problems: Vec<String>,
     /// Why nothing was changed; empty on success.
     pub errors: Vec<String>,
+}
+
+/// What readings before this one have changed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Earlier {
+    /// When the last of them was, RFC 3339.
+    pub at: String,
+    /// Networks that were new.
+    pub added: Vec<String>,
+    /// Networks that changed.
+    pub changed: Vec<String>,
+    /// Networks that went.
+    pub removed: Vec<String>,
+    /// True if settings that are not of one network changed.
+    pub settings: bool,
+    /// As [`Reloaded::operation`].
+    pub operation: Vec<String>,
 }
 
 /// The level of the log: `PUT /v1/log`.

@@ -70,14 +70,73 @@ fn a_failed_reload_is_told_and_stays_told() {
 fn reload_waits_and_says_what_changed() {
     let (program, port) = started("");
     assert_eq!(succeeds(&program, "reload"), "reloaded: nothing changed\n");
-    let path = program.config_path();
     let changed = config(port, "").replace("10.10.1.3", "10.10.1.33").replace("\"blog\"", "\"news\"");
-    // In place, so that it is the command that reads it, or the watcher, whoever comes first.
-    fs::write(&path, changed).unwrap();
+    // Read because it changed, before anybody orders it.
+    program.reload_by_change(&changed);
     let said = succeeds(&program, "reload");
-    let by_watcher = said == "reloaded: nothing changed\n";
-    assert!(by_watcher || said == "added: news\nchanged: shop\nremoved: blog\n", "{said}");
-    assert_eq!(addresses(port, "db"), ["10.10.1.33"]);
+    assert!(said.starts_with("already in force since 20"), "{said}");
+    let changes = " UTC (the file was read when it changed): news added; shop changed; blog removed\n";
+    assert!(said.ends_with(changes), "{said}");
+    assert_eq!(succeeds(&program, "reload"), "reloaded: nothing changed\n", "it was told");
+    // Whoever comes first, the command or the watcher: what changed is said.
+    fs::write(program.config_path(), config(port, "")).unwrap();
+    let said = succeeds(&program, "reload");
+    let by_command = said == "added: blog\nchanged: shop\nremoved: news\n";
+    assert!(by_command || said.ends_with(": blog added; shop changed; news removed\n"), "{said}");
+    assert_eq!(addresses(port, "db"), ["10.10.1.3"]);
+}
+
+#[test]
+fn a_change_of_operation_is_one_and_what_cannot_be_put_into_force_is_wrong() {
+    let (program, port) = started("");
+    let taken = std::net::TcpListener::bind((LOCAL, 0)).unwrap();
+    let missing = program.directory().join("none/queries.log");
+    let more = format!(
+        "[metrics]\nlisten = \"{}\"\n[log]\nqueries = \"all\"\nfile = \"{}\"\n",
+        taken.local_addr().unwrap(),
+        missing.display()
+    );
+    program.reload_by_change(&config(port, &more));
+    let (code, reload) = command(&program, "reload");
+    assert_eq!(code, Some(1), "{reload:?}");
+    assert!(reload.stdout.ends_with("): log, metrics changed\n"), "{reload:?}");
+    let (code, status) = command(&program, "status");
+    assert_eq!(code, Some(1), "{status:?}");
+    for wrong in ["! metrics are not served at 127.0.0.1:", "! queries are not logged: "] {
+        assert!(status.stdout.contains(wrong), "{wrong:?} in {status:?}");
+    }
+    assert!(reload.stderr.contains("queries are not logged"), "{reload:?}");
+    // The address comes free, and the directory comes into being: neither needs a restart.
+    let address = taken.local_addr().unwrap();
+    drop(taken);
+    fs::create_dir(missing.parent().unwrap()).unwrap();
+    let deadline = Instant::now() + DEADLINE;
+    while std::net::TcpStream::connect(address).is_err() {
+        assert!(Instant::now() < deadline, "{program:?}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(super::hostile::scraped(address, "/health").0, 200);
+    assert_eq!(succeeds(&program, "reload"), "reloaded: nothing changed\n");
+    assert!(succeeds(&program, "status").contains("all is well"));
+}
+
+#[test]
+fn check_warns_of_a_group_and_a_token_that_are_not_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("callsign.toml");
+    let token = directory.path().join("token");
+    let more = format!(
+        "[control]\ncontrol_group = \"no-such-group\"\n[metrics]\nlisten = \"127.0.0.1:9153\"\ntoken_file = \"{}\"\n",
+        token.display()
+    );
+    fs::write(&file, config(5300, &more)).unwrap();
+    let check = || run(callsign(&["check", file.to_str().unwrap()])).stderr;
+    let said = check();
+    assert!(said.contains("there is no group \"no-such-group\" on this machine"), "{said}");
+    assert!(said.contains("`token_file` names ") && said.contains("without it there is no page"), "{said}");
+    fs::write(&token, "0123456789abcdef").unwrap();
+    fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    assert!(check().contains("everybody can read "), "{}", check());
 }
 
 #[test]

@@ -125,9 +125,64 @@ fn whoever_may_open_the_socket_may_look_and_not_more() {
         &["log", "trace"],
     ] {
         let (code, said) = as_nobody(words);
-        assert!(code == Some(1) && said.contains("may look, and change nothing"), "{said}");
+        assert!(code == Some(1) && said.contains("may only read; changes need root"), "{said}");
     }
     assert!(addresses(port, "evil").is_empty());
+}
+
+/// Connections to which a request was sent whose answer nobody reads.
+fn asking<S: Write>(count: usize, connect: impl Fn() -> S, request: &str) -> Vec<S> {
+    let ask = |_| {
+        let mut stream = connect();
+        write!(stream, "GET {request} HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        stream
+    };
+    (0..count).map(ask).collect()
+}
+
+#[test]
+fn whoever_asks_much_of_the_page_takes_neither_metrics_nor_health_away() {
+    // It takes every query, and answers none.
+    let silent = std::net::UdpSocket::bind((LOCAL, 0)).unwrap();
+    let port = free_port(&[LOCAL, "127.0.0.2".parse().unwrap()]);
+    let config = config(port, "[metrics]\nlisten = \"127.0.0.1:0\"\n");
+    let upstream = silent.local_addr().unwrap().to_string();
+    let program = Program::with(&config.replace("127.0.0.66:1", &upstream)).start();
+    let metrics = metrics(&program);
+    let connect = || TcpStream::connect(metrics).unwrap();
+    let slow = asking(64, connect, "/v1/explain?name=slow.example.com&from=web&ask=1");
+    let watching = asking(64, connect, "/v1/watch");
+    for _ in 0..6 {
+        // Each of them is the newest of more connections than there may be.
+        let states = asking(16, connect, "/v1/status");
+        assert_eq!(scraped(metrics, "/health"), (200, "ok\n".to_owned()));
+        assert!(scraped(metrics, "/metrics").1.contains("callsign_build_info"));
+        drop(states);
+    }
+    let (status, busy) = scraped(metrics, "/v1/explain?name=other.example.com&from=web&ask=1");
+    assert!(status == 503 && busy.contains("the server is busy: 16 "), "{status} {busy}");
+    // Who does not want it to ask waits for nobody.
+    let plain = "GET /v1/explain?name=other.example.com&from=web&ask=false HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    assert_eq!(exchange(connect(), plain).0, 200);
+    drop((slow, watching));
+}
+
+#[test]
+fn watchers_do_not_lock_out_who_may_change_things() {
+    let (program, _port) = started("");
+    let watching = asking(70, || UnixStream::connect(program.control()).unwrap(), "/v1/watch");
+    let (code, status) = command(&program, "status");
+    assert_eq!(code, Some(0), "{status:?}");
+    let (code, reload) = command(&program, "reload");
+    assert_eq!(code, Some(0), "{reload:?}");
+    let (code, late) = command(&program, "watch");
+    assert_eq!(code, Some(1));
+    let busy = "callsign: the server is busy: 32 clients are watching queries, and no more may; try again later\n";
+    assert_eq!(late.stderr, busy);
+    // The same as a look without its text.
+    let head = "HEAD /v1/upstreams HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    assert_eq!(exchange(UnixStream::connect(program.control()).unwrap(), head), (200, String::new()));
+    drop(watching);
 }
 
 /// Where the program serves its metrics.
@@ -141,5 +196,5 @@ pub(crate) fn metrics(program: &Program) -> SocketAddr {
 pub(crate) fn scraped(metrics: SocketAddr, path: &str) -> (u16, String) {
     let stream = TcpStream::connect(metrics).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    exchange(stream, &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"))
+    exchange(stream, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"))
 }

@@ -85,6 +85,7 @@ impl Service {
     /// Reads the directory, and the settings, and puts what is new in force: when this returns queries see it.
     pub(super) async fn read(&mut self) {
         let is_renewed = self.overrides.read_again();
+        let mut of_operation = Reloaded::default();
         if is_renewed {
             let server = &self.overrides.config().server;
             self.server.set_forwarding(self.overrides.forwarding());
@@ -94,10 +95,10 @@ impl Service {
                 self.server.set_hosts(self.hosts.names());
             }
             self.directory.set_template(self.overrides.template());
-            self.steering.change(&self.server, &self.overrides.config().operation).await;
+            of_operation = self.steering.change(&self.server, &self.overrides.config().operation).await;
         }
         let reading = self.look();
-        self.note(&reading, is_renewed);
+        self.note(&reading, is_renewed, of_operation);
         if reading.networks.is_empty() && reading.removed.is_empty() {
             return;
         }
@@ -108,7 +109,7 @@ impl Service {
     }
 
     /// Tells the control socket what a reading came to.
-    fn note(&self, reading: &DirectoryReading, is_renewed: bool) {
+    fn note(&self, reading: &DirectoryReading, is_renewed: bool, of_operation: Reloaded) {
         let is_new = |name: &&str| self.server.table().network(name).is_none();
         let (added, changed): (Vec<&str>, Vec<&str>) = reading.networks.iter().map(Network::name).partition(is_new);
         let mut changed: Vec<String> =
@@ -121,7 +122,7 @@ impl Service {
             removed: reading.removed.clone(),
             settings: is_renewed,
             errors: self.overrides.mistakes().to_vec(),
-            ..Reloaded::default()
+            ..of_operation
         });
     }
 

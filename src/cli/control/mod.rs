@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use callsign::control::client::{Call, ClientError};
-use callsign::control::shapes::{AddedNames, Addition, LogLevel, Reloaded, Upstreams};
+use callsign::control::shapes::{AddedNames, Addition, Earlier, LogLevel, Reloaded, Upstreams};
 use callsign::control::{directory, running};
 use serde::de::DeserializeOwned;
 
@@ -201,10 +201,14 @@ pub(super) fn reload(arguments: &arguments::Reload) -> ExitCode {
     let call = Call::post("/v1/reload", &());
     let answer = socket(target).and_then(|socket| block_on(call.send::<Reloaded>(&socket)));
     match answer {
-        Ok(Ok((_, document))) if target.json => json(&document, 0),
-        Ok(Ok((reloaded, _))) => {
+        Ok(Ok((reloaded, document))) => {
+            let code = if reloaded.problems.is_empty() { 0 } else { NO };
+            if target.json {
+                return json(&document, code);
+            }
             reloaded.warnings.iter().for_each(|warning| output::complain(format_args!("{warning} (a warning)")));
-            output::result(&changes(&reloaded), 0)
+            reloaded.problems.iter().for_each(output::complain);
+            output::result(&changes(&reloaded), code)
         }
         Ok(Err(ClientError::Refused { status: 422, body, .. })) => match serde_json::from_slice::<Reloaded>(&body) {
             Ok(_) if target.json => json(&body, NO),
@@ -233,10 +237,26 @@ fn changes(reloaded: &Reloaded) -> String {
     if reloaded.settings {
         lines.push("settings of the server changed".to_owned());
     }
+    if !reloaded.operation.is_empty() {
+        lines.push(format!("put into force: {}", reloaded.operation.join(", ")));
+    }
+    lines.extend(reloaded.earlier.as_ref().map(in_force));
     if lines.is_empty() {
         lines.push("reloaded: nothing changed".to_owned());
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// What was put into force before, because the file had changed.
+fn in_force(earlier: &Earlier) -> String {
+    let Earlier { at, added, changed, removed, settings, operation } = earlier;
+    let settings: &[String] = if *settings { &["settings of the server".to_owned()] } else { &[] };
+    let changed = [changed, settings, operation].concat();
+    let parts = [(added, "added"), (&changed, "changed"), (removed, "removed")];
+    let parts = parts.iter().filter(|(names, _)| !names.is_empty());
+    let parts: Vec<String> = parts.map(|(names, what)| format!("{} {what}", names.join(", "))).collect();
+    let at = text::moment(at);
+    format!("already in force since {at} (the file was read when it changed): {}", parts.join("; "))
 }
 
 pub(super) fn log(arguments: &arguments::Log) -> ExitCode {

@@ -136,14 +136,14 @@ pub(super) fn time(seconds: u64) -> String {
     if parts.is_empty() { "0 s".to_owned() } else { parts.join(" ") }
 }
 
-/// A moment that was written by RFC 3339, without fractions: `2026-11-24 20:31:30`, in UTC.
+/// A moment that was written by RFC 3339, without fractions: `2026-11-24 20:31:30 UTC`.
 pub(super) fn moment(rfc3339: &str) -> String {
-    rfc3339.get(..19).unwrap_or(rfc3339).replace('T', " ")
+    rfc3339.get(..19).map_or_else(|| rfc3339.to_owned(), |text| format!("{} UTC", text.replace('T', " ")))
 }
 
-/// The time of day of such a moment, with milliseconds.
+/// The time of day of such a moment, with milliseconds: `20:31:30.125Z`, where Z is UTC.
 pub(super) fn time_of_day(rfc3339: &str) -> &str {
-    rfc3339.get(11..23).unwrap_or(rfc3339)
+    rfc3339.get(11..).unwrap_or(rfc3339)
 }
 
 #[cfg(test)]
@@ -154,8 +154,8 @@ mod tests {
     fn numbers_and_times_are_for_people() {
         assert_eq!([0, 999, 1000, 1_234_567].map(number), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0, 59, 60, 3661, 90_000].map(time), ["0 s", "59 s", "1 min", "1 h 1 min", "1 d 1 h"]);
-        assert_eq!(moment("2026-11-24T20:31:30.125Z"), "2026-11-24 20:31:30");
-        assert_eq!(time_of_day("2026-11-24T20:31:30.125Z"), "20:31:30.125");
+        assert_eq!(moment("2026-11-24T20:31:30.125Z"), "2026-11-24 20:31:30 UTC");
+        assert_eq!(time_of_day("2026-11-24T20:31:30.125Z"), "20:31:30.125Z");
     }
 
     #[test]

@@ -394,9 +394,11 @@ impl Service {
         let is_docker_changed = self.follow(docker, additions, docker_config.unwrap_or_default()).await;
         self.follow_podman(podman);
         let is_host_changed = host != self.host;
-        if let Err(error) = self.show_host(host).await {
-            error!("{error}; the host view stays as it was");
+        let shown = self.show_host(host).await.err().map(|error| format!("{error}; the host view stays as it was"));
+        if let Some(error) = &shown {
+            error!("{error}");
         }
+        self.steering.note_trouble("host", shown);
         if self.hosts.want(server.hosts) {
             self.server.set_hosts(self.hosts.names());
         }
@@ -410,16 +412,17 @@ impl Service {
             self.settings = server;
         }
         self.share(store).await;
-        self.steering.change(&self.server, &operation).await;
+        let of_operation = self.steering.change(&self.server, &operation).await;
+        tell_of_reload(reason, &applied, is_changed || is_docker_changed, &of_operation.operation);
         self.steering.note(Reloaded {
             added: applied.added.clone(),
             changed: applied.changed.clone(),
             removed: applied.removed.clone(),
             settings: is_changed || is_docker_changed,
-            warnings: texts(&warnings),
+            operation: of_operation.operation,
+            warnings: texts(&warnings).into_iter().chain(of_operation.warnings).collect(),
             ..Reloaded::default()
         });
-        tell_of_reload(reason, &applied, is_changed || is_docker_changed);
         self.tell_if_empty(is_empty);
         self.tell_of_networks(&[&applied.added[..], &applied.changed[..]].concat());
         Ok(())
@@ -531,9 +534,9 @@ fn names(config: &Config) -> Vec<String> {
     config.networks.iter().map(|network| network.name().to_owned()).collect()
 }
 
-fn tell_of_reload(reason: &str, applied: &Applied, settings: bool) {
+fn tell_of_reload(reason: &str, applied: &Applied, settings: bool, operation: &[String]) {
     let Applied { added, changed, removed, .. } = applied;
-    if added.is_empty() && changed.is_empty() && removed.is_empty() && !settings {
+    if added.is_empty() && changed.is_empty() && removed.is_empty() && !settings && operation.is_empty() {
         info!(reason, "reloaded: nothing changed");
     } else {
         info!(
@@ -542,6 +545,7 @@ fn tell_of_reload(reason: &str, applied: &Applied, settings: bool) {
             changed = changed.join(" "),
             removed = removed.join(" "),
             settings,
+            operation = operation.join(" "),
             "reloaded"
         );
     }

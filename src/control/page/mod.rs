@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use hyper::header::{
     CONTENT_SECURITY_POLICY, HOST, HeaderMap, HeaderName, REFERRER_POLICY, WWW_AUTHENTICATE, X_FRAME_OPTIONS,
 };
-use hyper::{Method, StatusCode, Uri};
+use hyper::{StatusCode, Uri};
 use tracing::warn;
 
 use super::Reads;
@@ -19,9 +19,6 @@ use super::http::{Asked, Reply};
 
 #[doc(hidden)]
 pub use token::is_given;
-
-/// Watchers at a time while the page lets in another one. Half of the connections are left to those who measure.
-const MAX_WATCHERS: usize = 32;
 
 /// The files, by path: their types and contents.
 const FILES: [(&str, &str, &str); 9] = [
@@ -105,7 +102,7 @@ impl Page {
                 Ok(_) => {
                     let challenge =
                         (WWW_AUTHENTICATE, "Basic realm=\"callsign: the token as password\", charset=\"UTF-8\"");
-                    let text = "The password is the token in `token_file`; the user does not matter.\n";
+                    let text = "Log in with any user name and, as password, the token from token_file.\n";
                     return Some(text_reply(StatusCode::UNAUTHORIZED, text).with(&[challenge]));
                 }
                 Err(error) => {
@@ -127,14 +124,7 @@ impl Page {
         if let Some((content_type, content)) = file(&asked.path) {
             return Reply::whole(StatusCode::OK, content_type, content);
         }
-        if asked.path == "/v1/watch" && self.reads.watchers() >= MAX_WATCHERS {
-            return Reply::refusal(StatusCode::SERVICE_UNAVAILABLE, "too many watch already; close another page");
-        }
-        let answer = match asked.method {
-            Method::GET => self.reads.answer(asked).await,
-            _ => None,
-        };
-        match answer {
+        match self.reads.answer(asked).await {
             Some(answer) => answer.unwrap_or_else(|refusal| refusal),
             None => Reply::refusal(StatusCode::NOT_FOUND, format!("the page does not read {}", asked.path)),
         }

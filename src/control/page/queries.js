@@ -30,11 +30,12 @@ export const whoOf = (query) => query.container ?? addressOf(query);
 // The client's address, without its port.
 export const addressOf = (query) => query.client.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
 
+// In UTC, as `callsign watch` and the log have it.
 function clock(time, digits) {
   const at = new Date(time);
   const two = (number) => String(number).padStart(2, "0");
-  const text = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
-  return digits ? `${text}.${Math.floor(at.getMilliseconds() / 100)}` : text;
+  const text = `${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())}`;
+  return digits ? `${text}.${Math.floor(at.getUTCMilliseconds() / 100)}` : text;
 }
 
 const milliseconds = (ms) => (ms < 0.01 ? "<0.01" : ms < 10 ? ms.toFixed(2) : Math.round(ms).toLocaleString("en")) + " ms";

@@ -47,7 +47,7 @@ impl TtlBounds {
     /// within it is left as it is.
     pub(in crate::forward) fn apply(self, message: &mut [u8]) {
         // Mostly there is nothing to change.
-        let is_right = |record: &RecordAt| record.rtype == rtype::OPT || self.of(record.ttl) == record.ttl;
+        let is_right = |record: &RecordRef| record.rtype == rtype::OPT || self.of(record.ttl) == record.ttl;
         if records(message).all(|record| record.is_ok_and(|record| is_right(&record))) {
             return;
         }

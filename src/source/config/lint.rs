@@ -60,6 +60,8 @@ enum Claimed {
     StoreFile(&'static str, PathBuf),
     ResolvConf(PathBuf),
     CacheSize(u64),
+    TokenFile(PathBuf),
+    ControlGroup(String),
 }
 
 /// The CA files among what a file relies on.
@@ -105,6 +107,25 @@ pub(super) fn surroundings(claims: &[Claim]) -> Surroundings {
                     )));
                 }
             }
+            Claimed::TokenFile(path) => {
+                let shown = path.display();
+                match fs::metadata(path) {
+                    Err(error) => found.warnings.push(problem(format!(
+                        "`token_file` names {shown}, which cannot be read: {error}; without it there is no page"
+                    ))),
+                    Ok(file) if file.permissions().mode() & 0o004 != 0 => {
+                        found.warnings.push(problem(format!("everybody can read {shown}; do chmod o-r {shown}")));
+                    }
+                    Ok(_) => {}
+                }
+            }
+            Claimed::ControlGroup(name) => {
+                if !is_group(name) {
+                    found.warnings.push(problem(format!(
+                        "there is no group {name:?} on this machine, so there would be no control socket; do groupadd {name}"
+                    )));
+                }
+            }
             Claimed::CacheSize(size) => {
                 if let Some(memory) = memory().filter(|memory| size > memory) {
                     let (size, memory) = (size >> 20, memory >> 20);
@@ -116,6 +137,17 @@ pub(super) fn surroundings(claims: &[Claim]) -> Surroundings {
         }
     }
     found
+}
+
+/// True if the machine has a group of this name or number, or does not say.
+#[cfg(feature = "control")]
+fn is_group(name: &str) -> bool {
+    name.parse::<u32>().is_ok() || !matches!(nix::unistd::Group::from_name(name), Ok(None))
+}
+
+#[cfg(not(feature = "control"))]
+fn is_group(_: &str) -> bool {
+    true
 }
 
 /// The memory of this machine, or less if our control group has less, octets.
@@ -367,6 +399,12 @@ impl<'t> Lint<'_, 't> {
         let table = |key: &str| self.root.raw().get(key).and_then(|value| value.get_ref().as_table());
         if let Some(path) = table("server").and_then(|server| text(server, "resolv_conf")) {
             claims.push(claim(self.root.line(&path.span()), Claimed::ResolvConf(path.get_ref().into())));
+        }
+        if let Some(path) = table("metrics").and_then(|metrics| text(metrics, "token_file")) {
+            claims.push(claim(self.root.line(&path.span()), Claimed::TokenFile(path.get_ref().into())));
+        }
+        if let Some(group) = table("control").and_then(|control| text(control, "control_group")) {
+            claims.push(claim(self.root.line(&group.span()), Claimed::ControlGroup((*group.get_ref()).to_owned())));
         }
         if let Some(size) = table("cache").and_then(|cache| cache.get("size")) {
             claims.push(claim(self.root.line(&size.span()), Claimed::CacheSize(cache_size as u64)));
