@@ -39,6 +39,7 @@ mod udp;
 mod worker;
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -139,6 +140,20 @@ pub struct Server {
     opened: AtomicUsize,
     /// Networks are added, changed and removed by one caller at a time.
     changing: Arc<tokio::sync::Mutex<Adopted>>,
+}
+
+/// Queries that are left out of what is counted and observed; see [`Server::hide_queries_of`].
+#[derive(Debug)]
+#[must_use = "dropped, its queries are counted"]
+pub struct Hidden {
+    shared: Arc<Shared>,
+    client: SocketAddr,
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        self.shared.hidden.remove(self.client);
+    }
 }
 
 impl Server {
