@@ -177,6 +177,13 @@ impl Server {
         self.shared.responder_options().clone()
     }
 
+    /// Leaves queries from this address out of what is counted and observed, until what is given back is dropped: for probes of
+    /// the server's own process.
+    pub fn hide_queries_of(&self, client: SocketAddr) -> Hidden {
+        self.shared.hidden.add(client);
+        Hidden { shared: self.shared.clone(), client }
+    }
+
     /// Turns the counting of queries, by type, response code and origin, on or off; see
     /// [`query_counts`](Server::query_counts).
     pub fn count_queries(&self, is_wanted: bool) {
