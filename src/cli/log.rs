@@ -35,7 +35,9 @@ pub(super) fn set_level(level: &str) -> Result<(), String> {
         .map_err(|word| format!("{level:?}: {word:?} is not a level; write error, warn, info, debug or trace"))?;
     let modules = level.split(',').filter_map(|part| part.split_once('=')).map(|(module, _)| module.trim());
     if let Some(module) = modules.into_iter().find(|module| !is_known(module)) {
-        return Err(format!("{level:?}: nothing called {module:?} writes to this log; write a module of callsign's, as in callsign::forward"));
+        return Err(format!(
+            "{level:?}: nothing called {module:?} writes to this log; write a module of callsign's, as in callsign::forward"
+        ));
     }
     let handle = FILTER.get().ok_or("there is no log")?;
     handle.reload(filter).map_err(|error| error.to_string())

@@ -23,8 +23,8 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use super::sandbox::Sandbox;
 use super::arguments::CONFIG;
+use super::sandbox::Sandbox;
 use super::{log, sandbox};
 
 /// Reloads that wait for their turn.
@@ -267,7 +267,10 @@ impl Steering {
             }
             Err(error) => {
                 warn!(socket = %path.display(), %error, "there is no control socket");
-                self.note_trouble("control", Some(format!("there is no control socket at {}: {error}", path.display())));
+                self.note_trouble(
+                    "control",
+                    Some(format!("there is no control socket at {}: {error}", path.display())),
+                );
                 None
             }
         }

@@ -77,13 +77,8 @@ impl Names {
         let names = kept
             .into_iter()
             .map(|entry| ((entry.network.clone(), entry.name.clone()), Entry { persist: true, ..entry }));
-        let names = Names {
-            server,
-            file,
-            lock: Mutex::new(lock),
-            names: Mutex::new(names.collect()),
-            changed: Notify::new(),
-        };
+        let names =
+            Names { server, file, lock: Mutex::new(lock), names: Mutex::new(names.collect()), changed: Notify::new() };
         names.expire();
         names.server.table().networks().iter().for_each(|network| names.apply(network));
         names
@@ -197,8 +192,8 @@ impl Names {
         let names = self.lock();
         let own = names.values().filter(|entry| entry.network == network.name());
         // They were read when they came.
-        let records =
-            own.flat_map(|entry| {
+        let records = own
+            .flat_map(|entry| {
                 let spellings = [Some(&entry.name), entry.written.as_ref()].into_iter().flatten();
                 spellings.flat_map(|name| records(name, &entry.addresses, entry.ttl).unwrap_or_default())
             })

@@ -90,12 +90,14 @@ pub(super) fn families(all: &[ListenerCounts], status: &Status, failed_reloads: 
     let by_code = |only_forwarded: fn(Origin) -> bool| {
         let to: Vec<String> = status.upstreams.iter().map(|each| each.upstream.to_string()).collect();
         let [to] = &to[..] else { return Vec::new() };
-        let forwarded = all.iter().flat_map(|counts| &counts.counts.queries).filter(|query| only_forwarded(query.origin));
+        let forwarded =
+            all.iter().flat_map(|counts| &counts.counts.queries).filter(|query| only_forwarded(query.origin));
         sums(forwarded.map(|query| (vec![("to", to.clone()), ("rcode", query.rcode.to_owned())], query.count as f64)))
     };
     let zero_by_zone = || sums(all.iter().map(|counts| (base(&counts.network), 0.0)));
     let allowed = all.iter().flat_map(|counts| {
-        let let_in = counts.counts.queries.iter().filter(|query| !matches!(query.origin, Origin::Refused | Origin::Dropped));
+        let let_in =
+            counts.counts.queries.iter().filter(|query| !matches!(query.origin, Origin::Refused | Origin::Dropped));
         let_in.map(|query| (base(&counts.network), query.count as f64))
     });
     let dropped = all.iter().flat_map(|counts| {
@@ -135,11 +137,7 @@ pub(super) fn families(all: &[ListenerCounts], status: &Status, failed_reloads: 
             "Answers in the cache; those that deny a name are among them, and not told apart",
             vec![typed("success", forwarding.entries as f64), typed("denial", 0.0)],
         ),
-        Family::counters(
-            "coredns_cache_hits",
-            "Queries answered from the cache",
-            by_denial(all),
-        ),
+        Family::counters("coredns_cache_hits", "Queries answered from the cache", by_denial(all)),
         Family::counters(
             "coredns_cache_requests",
             "Queries that the cache was asked for",
@@ -183,9 +181,16 @@ pub(super) fn families(all: &[ListenerCounts], status: &Status, failed_reloads: 
         Family::counters(
             "coredns_proxy_conn_cache_misses",
             "Connections that were made to the upstream",
-            proxied(|each| each.connections).into_iter().map(|(labels, value)| (with(labels, &[("proto", "tcp")]), value)).collect(),
+            proxied(|each| each.connections)
+                .into_iter()
+                .map(|(labels, value)| (with(labels, &[("proto", "tcp")]), value))
+                .collect(),
         ),
-        Family::counter("coredns_forward_healthcheck_broken", "Always 0: upstreams that all fail are asked all the same", 0),
+        Family::counter(
+            "coredns_forward_healthcheck_broken",
+            "Always 0: upstreams that all fail are asked all the same",
+            0,
+        ),
         Family::gauges("coredns_plugin_enabled", "What callsign does that CoreDNS has a plugin for", enabled),
         Family::counters("coredns_acl_allowed_requests", "Queries that were answered", sums(allowed)),
         Family::counters("coredns_acl_filtered_requests", "Always 0: no answer is emptied", zero_by_zone()),

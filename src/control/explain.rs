@@ -609,8 +609,7 @@ impl Teller<'_> {
                 _ => format!("{name} is {} containers on network {network}: {}.", healthy.len(), ids(&healthy)),
             };
             if let Some(said) = self.said {
-                let own: Vec<String> =
-                    holders.iter().flat_map(Endpoint::addresses).map(ToString::to_string).collect();
+                let own: Vec<String> = holders.iter().flat_map(Endpoint::addresses).map(ToString::to_string).collect();
                 let is_added = |answer: &&String| answer.parse::<IpAddr>().is_ok() && !own.contains(answer);
                 let added: Vec<String> = said.answers.iter().filter(is_added).cloned().collect();
                 if !added.is_empty() {
@@ -744,7 +743,10 @@ impl Teller<'_> {
                 };
             }
             let cause = match &*rule {
-                "N10" => format!("{name} is this host, as network {} reaches it: it has addresses only.", self.asker.network.name()),
+                "N10" => format!(
+                    "{name} is this host, as network {} reaches it: it has addresses only.",
+                    self.asker.network.name()
+                ),
                 "S" => format!("{name} always means the container that asks: it has addresses only."),
                 _ if is_parent => format!("{name} is only the end of other names, and has no records of its own."),
                 _ => format!("{name} is known here, and has no record of this type."),
@@ -893,7 +895,9 @@ impl Teller<'_> {
         self.explanation.searched.iter().find_map(|each| {
             let network = self.world.table.network(&each.network)?;
             let snapshot = network.snapshot();
-            let (Found::Name { entry, .. } | Found::Service { entry, .. }) = snapshot.find(self.inquiry.name.as_wire())? else {
+            let (Found::Name { entry, .. } | Found::Service { entry, .. }) =
+                snapshot.find(self.inquiry.name.as_wire())?
+            else {
                 return None;
             };
             let (target, _) = entry.alias()?;
@@ -935,7 +939,10 @@ impl Teller<'_> {
             && !self.asker.sees.iter().any(|seen| Arc::ptr_eq(seen, &place.network))
         {
             let (whose, network) = (known_as(&place.endpoint), place.network.name());
-            return (Some(format!("{address} is the address of {whose} on network {network}; {who} does not see that.")), Vec::new());
+            return (
+                Some(format!("{address} is the address of {whose} on network {network}; {who} does not see that.")),
+                Vec::new(),
+            );
         }
         let Some(first) = networks.first() else { return (None, Vec::new()) };
         let mut listed = networks.join(" and ");

@@ -154,13 +154,10 @@ impl Filter {
                 let ip = query.client.ip().to_canonical();
                 from.read().unwrap_or_else(PoisonError::into_inner).contains(&ip)
             })
-            && self
-                .name
-                .as_ref()
-                .is_none_or(|pattern| {
-                    let mut text = [0; 255];
-                    dotted(query.query, &mut text).is_some_and(|name| pattern.fits(name))
-                })
+            && self.name.as_ref().is_none_or(|pattern| {
+                let mut text = [0; 255];
+                dotted(query.query, &mut text).is_some_and(|name| pattern.fits(name))
+            })
     }
 }
 
@@ -362,7 +359,8 @@ impl Hub {
 
     /// Queries that watchers have missed.
     pub(super) fn dropped(&self) -> u64 {
-        let of_watchers = self.sinks().watchers.iter().map(|watcher| watcher.dropped.load(Ordering::Relaxed)).sum::<u64>();
+        let of_watchers =
+            self.sinks().watchers.iter().map(|watcher| watcher.dropped.load(Ordering::Relaxed)).sum::<u64>();
         self.dropped.load(Ordering::Relaxed) + of_watchers
     }
 

@@ -205,7 +205,8 @@ fn write_all(events: &Receiver<Event>, mut output: Output, shared: &Shared, json
 fn json_line(event: &Event, server: &Weak<Server>) -> String {
     let server = server.upgrade();
     // Values of our own cannot fail to be written.
-    let mut line = serde_json::to_string(&watch::query(event, server.as_ref().map(|server| server.table()))).unwrap_or_default();
+    let mut line =
+        serde_json::to_string(&watch::query(event, server.as_ref().map(|server| server.table()))).unwrap_or_default();
     line.push('\n');
     line
 }

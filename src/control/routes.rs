@@ -80,9 +80,7 @@ impl State {
             );
             return Err(Reply::refusal(StatusCode::FORBIDDEN, text));
         }
-        if is_read
-            && let Some(answer) = self.reads.answer(asked).await
-        {
+        if is_read && let Some(answer) = self.reads.answer(asked).await {
             return answer;
         }
         match &*asked.path {

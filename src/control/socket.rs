@@ -67,16 +67,21 @@ pub fn directories() -> Vec<PathBuf> {
 pub fn running() -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = directories().iter().flat_map(|directory| sockets_in(directory)).collect();
     found.sort();
-    let outcomes: Vec<(PathBuf, io::Result<()>)> =
-        found.into_iter().map(|path| UnixStream::connect(&path).map(drop).map_or_else(|error| (path.clone(), Err(error)), |()| (path.clone(), Ok(())))).collect();
+    let outcomes: Vec<(PathBuf, io::Result<()>)> = found
+        .into_iter()
+        .map(|path| {
+            UnixStream::connect(&path)
+                .map(drop)
+                .map_or_else(|error| (path.clone(), Err(error)), |()| (path.clone(), Ok(())))
+        })
+        .collect();
     let of = |is_wanted: fn(&io::Result<()>) -> bool| -> Vec<PathBuf> {
         outcomes.iter().filter(|(_, outcome)| is_wanted(outcome)).map(|(path, _)| path.clone()).collect()
     };
     let open = of(Result::is_ok);
     // A socket that may not be opened has a server behind it, as far as can be told: somebody else's.
-    let is_denied = |outcome: &io::Result<()>| {
-        outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
-    };
+    let is_denied =
+        |outcome: &io::Result<()>| outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
     if open.is_empty() { of(is_denied) } else { open }
 }
 

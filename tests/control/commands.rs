@@ -296,7 +296,8 @@ fn several_servers_are_found_and_named() {
     let mut status = callsign(&["status", "--json"]);
     status.env("CALLSIGN_RUNTIME_DIR", directory);
     let found: Value = serde_json::from_str(&run(status).stdout).unwrap();
-    let pids: Vec<u64> = found["servers"].as_array().unwrap().iter().map(|status| status["pid"].as_u64().unwrap()).collect();
+    let pids: Vec<u64> =
+        found["servers"].as_array().unwrap().iter().map(|status| status["pid"].as_u64().unwrap()).collect();
     assert!(pids.contains(&first.pid().into()) && pids.contains(&second.pid().into()), "{pids:?}");
     let mut names = callsign(&["names"]);
     names.env("CALLSIGN_RUNTIME_DIR", directory);

@@ -118,7 +118,10 @@ fn an_address_is_told_as_an_address() {
     let (_, free) = command(&program, "explain 172.18.0.77 --from c1");
     assert!(!free.stdout.contains("has that name"), "{free:?}");
     let (_, others) = command(&program, "explain 172.18.0.4 --from z");
-    assert!(others.stdout.contains("172.18.0.4 is the address of c3 on network int; z does not see that."), "{others:?}");
+    assert!(
+        others.stdout.contains("172.18.0.4 is the address of c3 on network int; z does not see that."),
+        "{others:?}"
+    );
 }
 
 #[test]

@@ -179,7 +179,11 @@ fn names_of_coredns_are_there_if_wanted() {
     let (_, again) = scraped(metrics(&program), "/metrics");
     let denied = "coredns_cache_hits_total{server=\"dns://.:53\",type=\"denial\",zones=\".\",view=\"\"}";
     assert_eq!(sample(&again, denied), Some(0.0), "{again}");
-    assert_eq!(sample(&again, "coredns_forward_responses_total{to=\"127.0.0.66:1\",rcode=\"SERVFAIL\"}"), Some(1.0), "{again}");
+    assert_eq!(
+        sample(&again, "coredns_forward_responses_total{to=\"127.0.0.66:1\",rcode=\"SERVFAIL\"}"),
+        Some(1.0),
+        "{again}"
+    );
     for name in [
         "coredns_build_info",
         "coredns_panics_total",

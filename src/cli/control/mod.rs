@@ -116,7 +116,9 @@ fn answering(sockets: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
     if answering.is_empty() {
         return Ok(silent);
     }
-    silent.iter().for_each(|socket| output::complain(format_args!("{} does not answer, and is left out", socket.display())));
+    silent
+        .iter()
+        .for_each(|socket| output::complain(format_args!("{} does not answer, and is left out", socket.display())));
     Ok(answering)
 }
 

@@ -36,7 +36,9 @@ pub(in crate::cli) fn run(arguments: &arguments::Status) -> ExitCode {
     let at = |socket: &str| if is_one { String::new() } else { format!("{}\n", style.dim(socket)) };
     let mut texts: Vec<String> =
         servers.iter().map(|server| format!("{}{}", at(&server.socket), show(&server.status, style))).collect();
-    texts.extend(silent.iter().map(|silent| format!("{}\n  {} {}\n", style.dim(&silent.socket), style.bad("!"), silent.error)));
+    texts.extend(
+        silent.iter().map(|silent| format!("{}\n  {} {}\n", style.dim(&silent.socket), style.bad("!"), silent.error)),
+    );
     output::result(&texts.join("\n"), code)
 }
 
