@@ -72,6 +72,7 @@ fn every_thread_gives_up_all_privileges_where_ports_are_high() {
     let status = command(&program, "status").expect_success().stdout;
     assert!(status.contains("sandbox  no capability, no_new_privs, "), "{status}");
     let json: serde_json::Value = serde_json::from_str(&command(&program, "status --json").stdout).unwrap();
+    let json = &json["servers"][0];
     assert_eq!(json["confined"]["no_new_privs"], true, "{json}");
 }
 

@@ -41,6 +41,14 @@ pub(super) fn run(arguments: &arguments::Explain) -> ExitCode {
                 let hint = if is_name { "; with --docker, --from may be a container of Docker's" } else { "" };
                 (code, format!("{}: {error}{hint}", path.display()))
             }),
+            Err(_) if arguments.config.is_none() && !arguments.docker && !path.exists() => Err((
+                NO,
+                format!(
+                    "no server is running, and there is no {}; start one (callsign serve), or name a file with --config, \
+                     or Docker with --docker",
+                    path.display()
+                ),
+            )),
             Err(error) => return check::invalid(&path, &error, Vec::new(), arguments.target.json),
         },
     };

@@ -33,8 +33,22 @@ pub(super) fn changeable(filter: Targets) -> reload::Layer<Targets, Registry> {
 pub(super) fn set_level(level: &str) -> Result<(), String> {
     let filter = filter(level)
         .map_err(|word| format!("{level:?}: {word:?} is not a level; write error, warn, info, debug or trace"))?;
+    let modules = level.split(',').filter_map(|part| part.split_once('=')).map(|(module, _)| module.trim());
+    if let Some(module) = modules.into_iter().find(|module| !is_known(module)) {
+        return Err(format!(
+            "{level:?}: nothing called {module:?} writes to this log; write a module of callsign's, as in callsign::forward"
+        ));
+    }
     let handle = FILTER.get().ok_or("there is no log")?;
     handle.reload(filter).map_err(|error| error.to_string())
+}
+
+/// True for a module of this program, or of a library that it uses and that writes to the log.
+fn is_known(module: &str) -> bool {
+    const CRATES: [&str; 8] =
+        ["callsign", "hickory_net", "hickory_proto", "hickory_resolver", "quinn", "rustls", "h2", "hyper"];
+    let first = module.split("::").next().unwrap_or_default();
+    CRATES.contains(&first)
 }
 
 /// Installs the log. `level` is what was asked for on the command line.

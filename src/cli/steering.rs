@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use super::arguments::CONFIG;
 use super::sandbox::Sandbox;
 use super::{log, sandbox};
 
@@ -237,22 +238,22 @@ impl Steering {
         sandbox: &Sandbox,
     ) -> Option<Control> {
         self.lock().operation = operation.clone();
-        let kind = self.lock().source.kind.clone();
-        let options = options(name, &operation.control, kind == "podman");
+        let options = options(name, &operation.control, &self.configured);
         let mut directories: Vec<PathBuf> = operation.log.file.iter().filter_map(|file| directory_of(file)).collect();
         if let Some(ControlOptions { place, state }) = &options {
             directories.extend(directory_of(&place.path));
+            let state = state.as_deref().and_then(directory_of);
             if let Some(state) = state.as_ref().filter(|_| sandbox.is_in_use()) {
                 // It could not be made later. Why it cannot be made at all is told once something is to be kept.
                 let _ = fs::create_dir_all(state);
             }
-            directories.extend(state.clone());
+            directories.extend(state);
         }
         // To give the socket to its group takes a privilege.
         let control = options.and_then(|options| self.open_control(server, options));
         sandbox.enter_last(&directories);
         // It is written by a thread of its own.
-        self.log_queries(&operation.log);
+        self.log_queries(server, &operation.log);
         self.write_dnstap(operation.log.dnstap.as_ref());
         self.serve_metrics(server, &operation.metrics).await;
         control
@@ -304,7 +305,7 @@ impl Steering {
             changes.operation.push("log".to_owned());
         }
         if is_changed || self.lock().troubles.contains_key("log") {
-            self.log_queries(log);
+            self.log_queries(server, log);
         }
         changes
     }
@@ -334,7 +335,7 @@ impl Steering {
         self.hub.reopen_log();
     }
 
-    fn log_queries(&self, log: &LogConfig) {
+    fn log_queries(&self, server: &Arc<Server>, log: &LogConfig) {
         self.note_trouble("log", None);
         if log.queries == LoggedQueries::Off {
             return self.hub.set_log(None);
@@ -345,7 +346,7 @@ impl Steering {
             file: log.file.clone(),
             sample: log.sample,
         };
-        match QueryLog::open(options) {
+        match QueryLog::open(options, server) {
             Ok(log) => self.hub.set_log(Some(log)),
             Err(error) => {
                 error!(%error, "the query log cannot be opened");
@@ -447,7 +448,8 @@ fn directory_of(file: &Path) -> Option<PathBuf> {
 
 /// Where the socket is, and the state; `None` for none. What a service manager says of directories is not for Podman's
 /// server: its service is whichever one started a container first.
-fn options(name: &str, config: &ControlConfig, is_podman: bool) -> Option<ControlOptions> {
+fn options(name: &str, config: &ControlConfig, source: &Source) -> Option<ControlOptions> {
+    let is_podman = source.kind == "podman";
     let given = |name: &str| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty() && !is_podman)?.into_string().ok()?;
         // There may be several, with colons between them (systemd.exec(5)).
@@ -463,10 +465,21 @@ fn options(name: &str, config: &ControlConfig, is_podman: bool) -> Option<Contro
             or_another: true,
         },
     };
-    Some(ControlOptions {
-        place,
-        state: config.state.clone().or_else(|| given("STATE_DIRECTORY")).or_else(state_directory),
-    })
+    let state = config.state.clone().or_else(|| given("STATE_DIRECTORY")).or_else(state_directory);
+    Some(ControlOptions { place, state: state.map(|state| state.join(names_file(name, source))) })
+}
+
+/// The file of a server's names: a server has the same one after a restart, whatever its socket is called then, and another one
+/// than a server of another configuration.
+fn names_file(name: &str, source: &Source) -> String {
+    if source.kind == "podman" || source.path == CONFIG {
+        return format!("names-{name}.json");
+    }
+    let path = std::path::absolute(&source.path).unwrap_or_else(|_| source.path.clone().into());
+    // FNV-1a: the same in every version.
+    let mix = |hash: u64, octet: &u8| (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
+    let hash = path.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325, mix);
+    format!("names-{name}-{hash:016x}.json")
 }
 
 /// The directory of what is kept over a restart: `/var/lib/callsign` for root, `~/.local/state/callsign` for others.

@@ -3,8 +3,8 @@
 //! They belong to the network's name, not to the network: one that goes and comes back has them again. They stay over a
 //! reload, go at their time or at a restart, and over that stay those that are to be kept, in a file.
 
-use std::collections::BTreeMap;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,15 +12,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use nix::fcntl::Flock;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tracing::{error, info};
 
 use crate::server::Server;
 use crate::table::{Event, Network, Record};
+use crate::wire::{Name, NameError};
 
 use super::shapes::{Added, AddedNames, Addition, VERSION};
-use super::time;
+use super::{socket, time};
 
 /// The most that can be added.
 const MAX_NAMES: usize = 10_000;
@@ -33,7 +35,11 @@ type Key = (String, String);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Entry {
     network: String,
+    /// The name; in A-labels, if it has letters outside ASCII.
     name: String,
+    /// The same with these letters, if it has some (answers.md N12).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    written: Option<String>,
     addresses: Vec<IpAddr>,
     ttl: Option<u32>,
     /// Seconds since 1970.
@@ -47,6 +53,8 @@ pub(super) struct Names {
     server: Arc<Server>,
     /// Where those are written that are kept.
     file: Option<PathBuf>,
+    /// The right to that file: no two servers have it.
+    lock: Mutex<Option<Flock<File>>>,
     names: Mutex<BTreeMap<Key, Entry>>,
     /// The first that goes may be another one.
     changed: Notify,
@@ -55,8 +63,13 @@ pub(super) struct Names {
 impl Names {
     /// Those that were kept, in force.
     pub(super) fn load(server: Arc<Server>, file: Option<PathBuf>) -> Names {
-        let kept = file.as_deref().map_or_else(Vec::new, |file| {
-            read(file).unwrap_or_else(|error| {
+        let mut lock = None;
+        let kept = file.as_deref().filter(|file| file.exists()).map_or_else(Vec::new, |file| {
+            let kept = take(file).and_then(|taken| {
+                lock = Some(taken);
+                read(file)
+            });
+            kept.unwrap_or_else(|error| {
                 error!(file = %file.display(), %error, "the names that were kept cannot be read");
                 Vec::new()
             })
@@ -64,7 +77,8 @@ impl Names {
         let names = kept
             .into_iter()
             .map(|entry| ((entry.network.clone(), entry.name.clone()), Entry { persist: true, ..entry }));
-        let names = Names { server, file, names: Mutex::new(names.collect()), changed: Notify::new() };
+        let names =
+            Names { server, file, lock: Mutex::new(lock), names: Mutex::new(names.collect()), changed: Notify::new() };
         names.expire();
         names.server.table().networks().iter().for_each(|network| names.apply(network));
         names
@@ -79,7 +93,10 @@ impl Names {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn add(&self, addition: Addition) -> Result<Added, String> {
-        let Addition { network, name, addresses, ttl, seconds, persist } = addition;
+        let Addition { network, name, mut addresses, ttl, seconds, persist } = addition;
+        // Each once, in the order in which they are given (answers.md N3).
+        let mut known = BTreeSet::new();
+        addresses.retain(|address| known.insert(*address));
         let Some(of) = self.server.table().network(&network) else {
             let mut known: Vec<String> =
                 self.server.table().networks().iter().map(|network| network.name().to_owned()).collect();
@@ -99,9 +116,12 @@ impl Names {
             return Err(format!("a name stays from 1 to {MAX_SECONDS} seconds, or until it is removed"));
         }
         let until = seconds.map(|seconds| now().saturating_add(seconds));
-        // As the table spells it, so that it is one name however it is written.
-        let name = records(&name, &addresses, ttl)?.first().map_or(name, |record| record.name().to_string());
-        let entry = Entry { network: network.clone(), name: name.clone(), addresses, ttl, until, persist };
+        let (name, written) = spellings(&name)?;
+        records(&name, &addresses, ttl)?;
+        if is_special(&name) {
+            return Err(format!("{name} is answered by itself (RFC 6761), whatever is added; choose another name"));
+        }
+        let entry = Entry { network: network.clone(), name: name.clone(), written, addresses, ttl, until, persist };
         let before = {
             let mut names = self.lock();
             if names.len() >= MAX_NAMES {
@@ -127,7 +147,7 @@ impl Names {
 
     /// Removes names that were added, of one network or of all; gives those that went.
     pub(super) fn remove(&self, network: Option<&str>, name: &str) -> Result<Vec<Added>, String> {
-        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let (name, _) = spellings(name)?;
         let gone: Vec<Entry> = {
             let mut names = self.lock();
             let keys: Vec<Key> = names
@@ -172,8 +192,12 @@ impl Names {
         let names = self.lock();
         let own = names.values().filter(|entry| entry.network == network.name());
         // They were read when they came.
-        let records =
-            own.flat_map(|entry| records(&entry.name, &entry.addresses, entry.ttl).unwrap_or_default()).collect();
+        let records = own
+            .flat_map(|entry| {
+                let spellings = [Some(&entry.name), entry.written.as_ref()].into_iter().flatten();
+                spellings.flat_map(|name| records(name, &entry.addresses, entry.ttl).unwrap_or_default())
+            })
+            .collect();
         // A network that is gone meanwhile needs none.
         let _ = network.set_added_records(records);
     }
@@ -230,6 +254,12 @@ impl Names {
 
     fn save(&self) -> io::Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
+        {
+            let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            if lock.is_none() {
+                *lock = Some(take(file)?);
+            }
+        }
         let names = self.lock();
         let kept: Vec<&Entry> = names.values().filter(|entry| entry.persist).collect();
         write(file, &serde_json::to_vec_pretty(&kept)?)
@@ -246,6 +276,33 @@ fn take_over(names: &mut BTreeMap<Key, Entry>, now: u64) -> Vec<Entry> {
 
 fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// A name as it is asked for, and as it was written if that has letters outside ASCII.
+fn spellings(text: &str) -> Result<(String, Option<String>), String> {
+    let name: Name = text.parse().map_err(|error: NameError| error.to_string())?;
+    let a_labels = name.a_labels().map_err(|error| error.to_string())?;
+    Ok(match a_labels {
+        Some(ascii) => (ascii.to_string(), Some(name.to_string())),
+        None => (name.to_string(), None),
+    })
+}
+
+/// True for names that no container is asked for (answers.md S).
+fn is_special(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    matches!(last, "localhost" | "invalid")
+}
+
+/// Takes the right to a file.
+fn take(file: &Path) -> io::Result<Flock<File>> {
+    if let Some(parent) = file.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    socket::lock(file)?.ok_or_else(|| {
+        let text = format!("another server keeps its names in {}; name another `state` in [control]", file.display());
+        io::Error::new(io::ErrorKind::ResourceBusy, text)
+    })
 }
 
 /// The records of a name.
@@ -265,9 +322,6 @@ fn read(file: &Path) -> io::Result<Vec<Entry>> {
 
 /// Replaces a file in one step.
 fn write(file: &Path, octets: &[u8]) -> io::Result<()> {
-    if let Some(parent) = file.parent() {
-        fs::create_dir_all(parent)?;
-    }
     let new = file.with_extension("new");
     let mut output = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
     output.write_all(octets)?;

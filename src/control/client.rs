@@ -62,12 +62,13 @@ pub struct Call {
     method: Method,
     target: String,
     body: Vec<u8>,
+    patience: Duration,
 }
 
 impl Call {
     /// To look at something.
     pub fn get(path: &str) -> Call {
-        Call { method: Method::GET, target: path.to_owned(), body: Vec::new() }
+        Call { method: Method::GET, target: path.to_owned(), body: Vec::new(), patience: PATIENCE }
     }
 
     /// To take something away.
@@ -95,6 +96,11 @@ impl Call {
         self
     }
 
+    /// With less time for the server to answer.
+    pub fn within(self, patience: Duration) -> Call {
+        Call { patience, ..self }
+    }
+
     /// Sends it, and reads the whole answer: the shape, and the document that it is of.
     ///
     /// # Errors
@@ -114,7 +120,7 @@ impl Call {
                 shape.map_err(|error| broken(format!("not the answer of this version of callsign: {error}")))?;
             Ok((shape, body))
         };
-        timeout(PATIENCE, answer).await.unwrap_or_else(|_| Err(broken("the server does not answer".to_owned())))
+        timeout(self.patience, answer).await.unwrap_or_else(|_| Err(broken("the server does not answer".to_owned())))
     }
 
     /// Sends it, and gives each line of the answer as it comes, until `line` says to stop or the server ends.

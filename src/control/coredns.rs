@@ -1,7 +1,7 @@
 //! The names that CoreDNS has for what is counted here, for the dashboards and alerts that are made for it.
 //!
-//! `server` is one label for all listeners, as dashboards offer it for choice; `zone` is a network. What CoreDNS says of its
-//! plugins has no counterpart here and is left out, but for those that dashboards ask for.
+//! `server` is one label for all listeners, as dashboards offer it for choice; `zone` is a network. A name for which nothing is
+//! counted here is 0, so that a query over it has an answer; a histogram of which nothing is measured is left out.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ fn sums(samples: impl Iterator<Item = (Labels, f64)>) -> Vec<(Labels, f64)> {
 }
 
 /// The families, of counts by network, transport and family of addresses.
-pub(super) fn families(all: &[ListenerCounts], status: &Status) -> Vec<Family> {
+pub(super) fn families(all: &[ListenerCounts], status: &Status, failed_reloads: u64) -> Vec<Family> {
     let family = |ipv6: bool| if ipv6 { "2" } else { "1" };
     let requests = all.iter().flat_map(|counts| {
         counts.counts.queries.iter().map(move |query| {
@@ -79,13 +79,33 @@ pub(super) fn families(all: &[ListenerCounts], status: &Status) -> Vec<Family> {
     let to = |value: fn(&crate::forward::UpstreamStatus) -> u64| {
         status.upstreams.iter().map(|each| (vec![("to", each.upstream.to_string())], value(each) as f64)).collect()
     };
-    let failures = |name: &str| {
+    let proxied = |value: fn(&crate::forward::UpstreamStatus) -> u64| {
         let proxy = status.upstreams.iter().map(|each| {
-            let labels = vec![("proxy_name", name.to_owned()), ("to", each.upstream.to_string())];
-            (labels, each.late as f64)
+            let labels = vec![("proxy_name", "forward".to_owned()), ("to", each.upstream.to_string())];
+            (labels, value(each) as f64)
         });
-        proxy.collect()
+        proxy.collect::<Vec<_>>()
     };
+    // CoreDNS counts what was served to clients by the code, not by the upstream; with one upstream the two are the same.
+    let by_code = |only_forwarded: fn(Origin) -> bool| {
+        let to: Vec<String> = status.upstreams.iter().map(|each| each.upstream.to_string()).collect();
+        let [to] = &to[..] else { return Vec::new() };
+        let forwarded =
+            all.iter().flat_map(|counts| &counts.counts.queries).filter(|query| only_forwarded(query.origin));
+        sums(forwarded.map(|query| (vec![("to", to.clone()), ("rcode", query.rcode.to_owned())], query.count as f64)))
+    };
+    let zero_by_zone = || sums(all.iter().map(|counts| (base(&counts.network), 0.0)));
+    let allowed = all.iter().flat_map(|counts| {
+        let let_in =
+            counts.counts.queries.iter().filter(|query| !matches!(query.origin, Origin::Refused | Origin::Dropped));
+        let_in.map(|query| (base(&counts.network), query.count as f64))
+    });
+    let dropped = all.iter().flat_map(|counts| {
+        let gone = counts.counts.queries.iter().filter(|query| query.origin == Origin::Dropped);
+        gone.map(|query| (base(&counts.network), query.count as f64))
+    });
+    let enabled = ["acl", "cache", "forward", "health", "hosts", "prometheus", "ready", "reload"];
+    let enabled = enabled.map(|name| (with(base("."), &[("name", name)]), 1.0)).to_vec();
     let version = vec![
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("revision", String::new()),
@@ -114,14 +134,10 @@ pub(super) fn families(all: &[ListenerCounts], status: &Status) -> Vec<Family> {
         ),
         Family::gauges(
             "coredns_cache_entries",
-            "Answers in the cache",
-            vec![typed("success", forwarding.entries as f64)],
+            "Answers in the cache; those that deny a name are among them, and not told apart",
+            vec![typed("success", forwarding.entries as f64), typed("denial", 0.0)],
         ),
-        Family::counters(
-            "coredns_cache_hits",
-            "Queries answered from the cache",
-            vec![typed("success", forwarding.hits as f64), typed("denial", forwarding.cached_failures as f64)],
-        ),
+        Family::counters("coredns_cache_hits", "Queries answered from the cache", by_denial(all)),
         Family::counters(
             "coredns_cache_requests",
             "Queries that the cache was asked for",
@@ -144,13 +160,43 @@ pub(super) fn families(all: &[ListenerCounts], status: &Status) -> Vec<Family> {
             "Queries answered from the cache past the TTL",
             cache(forwarding.stale),
         ),
+        Family::counters("coredns_cache_evictions", "Always 0: what is evicted is not counted", {
+            vec![typed("success", 0.0), typed("denial", 0.0)]
+        }),
+        Family::counters("coredns_cache_drops", "Always 0: a reply to another question is never cached", cache(0)),
         Family::counters("coredns_forward_requests", "Queries sent to the upstream", to(|each| each.queries)),
-        Family::counters("coredns_forward_responses", "Replies of the upstream", to(|each| each.replies)),
+        Family::counters(
+            "coredns_forward_responses",
+            "Forwarded queries by what was answered, or replies of each upstream where there are several",
+            match by_code(|origin| origin == Origin::Upstream) {
+                codes if codes.is_empty() => to(|each| each.replies),
+                codes => codes,
+            },
+        ),
         Family::counters(
             "coredns_proxy_healthcheck_failures",
-            "Queries that the upstream did not answer in its time",
-            failures("forward"),
+            "Queries that the upstream failed, or had not answered when their time was over",
+            proxied(|each| each.failures + each.timeouts),
         ),
+        Family::counters(
+            "coredns_proxy_conn_cache_misses",
+            "Connections that were made to the upstream",
+            proxied(|each| each.connections)
+                .into_iter()
+                .map(|(labels, value)| (with(labels, &[("proto", "tcp")]), value))
+                .collect(),
+        ),
+        Family::counter(
+            "coredns_forward_healthcheck_broken",
+            "Always 0: upstreams that all fail are asked all the same",
+            0,
+        ),
+        Family::gauges("coredns_plugin_enabled", "What callsign does that CoreDNS has a plugin for", enabled),
+        Family::counters("coredns_acl_allowed_requests", "Queries that were answered", sums(allowed)),
+        Family::counters("coredns_acl_filtered_requests", "Always 0: no answer is emptied", zero_by_zone()),
+        Family::counters("coredns_acl_dropped_requests", "Queries that got no reply", sums(dropped)),
+        Family::counter("coredns_reload_failed", "Readings of the configuration that failed", failed_reloads),
+        Family::counter("coredns_local_localhost_requests", "Always 0: localhost is answered as any other name", 0),
         Family::counter(
             "coredns_forward_max_concurrent_rejects",
             "Queries turned down because too many were waiting",
@@ -158,6 +204,22 @@ pub(super) fn families(all: &[ListenerCounts], status: &Status) -> Vec<Family> {
         ),
         Family::counters("coredns_acl_blocked_requests", "Queries that were refused", sums(refused)),
     ]
+}
+
+/// Queries answered from the cache: with an answer, or with the word that there is none (NXDOMAIN).
+fn by_denial(all: &[ListenerCounts]) -> Vec<(Labels, f64)> {
+    let count = |denial: bool| {
+        let queries = all.iter().flat_map(|counts| &counts.counts.queries);
+        let cached = queries.filter(|query| matches!(query.origin, Origin::Cache | Origin::Stale));
+        let wanted = cached.filter(|query| match query.rcode {
+            "NXDOMAIN" => denial,
+            "NOERROR" => !denial,
+            _ => false,
+        });
+        wanted.map(|query| query.count as f64).sum::<f64>()
+    };
+    let labels = |kind| with(cache_labels(), &[("type", kind), ("zones", "."), ("view", "")]);
+    vec![(labels("success"), count(false)), (labels("denial"), count(true))]
 }
 
 fn cache_labels() -> Labels {

@@ -14,7 +14,7 @@ use crate::server::listener;
 use crate::settings::Upstream;
 use crate::table::{Absence, Clients, Endpoint, EndpointState, Found, Health, NameTable, Network, Snapshot};
 use crate::wire::message::flag;
-use crate::wire::{Name, class, rtype};
+use crate::wire::{Name, class, reverse, rtype};
 
 use super::containers::{self, Attached, known_as, name_of};
 use super::explain_host::{self, HOST};
@@ -147,7 +147,6 @@ pub fn explain(world: &World<'_>, inquiry: &Inquiry) -> Result<Outcome, String> 
         _ => Vec::new(),
     };
     let told = Teller {
-        target: target.as_ref(),
         own: &own,
         world,
         inquiry,
@@ -304,9 +303,14 @@ fn asker(world: &World<'_>, inquiry: &Inquiry) -> Result<Asker, String> {
         };
         let network =
             asked.or_else(|| asked_by_default(world, &place.network)).unwrap_or_else(|| place.network.clone());
-        let sees = seen_by(table, &network, Some(&place.endpoint));
-        let container = containers::with_names(table, place.endpoint);
-        return Ok(Asker { address, container: Some(container), network, sees });
+        // At the listener of a network that it is not attached to it is an address as any other.
+        let known = network.snapshot().endpoint(place.endpoint.id()).is_some()
+            || way_out(&place.network) == WayOut::Identity
+            || asked_by_default(world, &place.network).is_some_and(|other| Arc::ptr_eq(&other, &network));
+        let container = Some(place.endpoint).filter(|_| known);
+        let sees = seen_by(table, &network, container.as_ref());
+        let container = container.map(|endpoint| containers::with_names(table, endpoint));
+        return Ok(Asker { address, container, network, sees });
     };
     let address = address.to_canonical();
     let (network, own) = match asked {
@@ -316,8 +320,9 @@ fn asker(world: &World<'_>, inquiry: &Inquiry) -> Result<Asker, String> {
             (asked_by_default(world, &own).unwrap_or_else(|| own.clone()), own)
         }
     };
-    let container = containers::at(table, Some(&own), address).map(|place| place.endpoint);
+    let container = own.snapshot().endpoint_at(address).cloned();
     let sees = seen_by(table, if container.is_some() { &network } else { &own }, container.as_ref());
+    let container = container.map(|endpoint| containers::with_names(table, endpoint));
     Ok(Asker { address, container, network, sees })
 }
 
@@ -487,8 +492,6 @@ struct Teller<'t> {
     explanation: &'t Explanation,
     said: Option<&'t Said>,
     choice: Option<&'t Choice>,
-    /// The name that is forwarded: that of the query, or what it is an alias of.
-    target: Option<&'t Name>,
     /// Upstreams that are left out, as they are this server itself.
     own: &'t [Upstream],
     hold: Option<std::time::Duration>,
@@ -542,15 +545,7 @@ impl Teller<'_> {
                 ..Told::default()
             },
             "NOERROR" => self.nothing_of_this_type(),
-            "NXDOMAIN" if self.is_blocked_inside() => Told {
-                result: "blocked",
-                conclusion: format!("{who} gets \"no such name\" for {name}: its network is internal."),
-                cause: Some(format!(
-                    "{name} is not a container that {who} sees, and from an internal network nothing is asked outside."
-                )),
-                advice: vec![format!("To let {who} reach the outside, attach it to a network that is not internal.")],
-                nearest: self.nearest(),
-            },
+            "NXDOMAIN" if self.is_blocked_inside() => self.blocked_inside(),
             "NXDOMAIN" => self.unknown(),
             "REFUSED" => Told {
                 result: "refused",
@@ -569,11 +564,45 @@ impl Teller<'_> {
 
     fn who(&self) -> String {
         let by_address = || self.inquiry.called.clone().unwrap_or_else(|| self.asker.address.to_string());
-        self.asker.container.as_ref().map_or_else(by_address, name_of)
+        self.asker.container.as_ref().map_or_else(by_address, |asker| self.told_apart(asker))
+    }
+
+    /// What who asks is called: its name, or what tells it apart where another container has that name.
+    fn told_apart(&self, asker: &Endpoint) -> String {
+        let name = name_of(asker);
+        let has_it = |endpoint: &Endpoint| endpoint.names().iter().any(|each| each.to_string() == name);
+        let is_others = self.asker.sees.iter().any(|network| {
+            network.snapshot().endpoints().any(|endpoint| endpoint.id() != asker.id() && has_it(endpoint))
+        });
+        if is_others { known_as(asker) } else { name }
     }
 
     fn is_blocked_inside(&self) -> bool {
         self.explanation.rule.to_string() == "F1"
+    }
+
+    /// Of a name that only an upstream could know, which is not asked from an internal network.
+    fn blocked_inside(&self) -> Told {
+        let (name, who) = (self.inquiry.name.to_string(), self.who());
+        let (elsewhere, mut advice) = self.elsewhere();
+        let nearest = if elsewhere.is_none() { self.nearest() } else { None };
+        match (&elsewhere, &nearest) {
+            (Some(_), _) => {}
+            (None, Some(near)) => advice.push(format!("Did you mean {near}?")),
+            (None, None) => {
+                advice.push(format!("To let {who} reach the outside, attach it to a network that is not internal."));
+            }
+        }
+        let inside = format!(
+            "{name} is not a container that {who} sees, and from an internal network nothing is asked outside."
+        );
+        Told {
+            result: "blocked",
+            conclusion: format!("{who} gets \"no such name\" for {name}: its network is internal."),
+            cause: Some(elsewhere.unwrap_or(inside)),
+            advice,
+            nearest,
+        }
     }
 
     /// The name's containers on the network that answers, and that network.
@@ -610,10 +639,28 @@ impl Teller<'_> {
             let (unhealthy, healthy): (Vec<&Endpoint>, Vec<&Endpoint>) =
                 serving.into_iter().partition(|holder| holder.health() == crate::table::Health::Unhealthy);
             let mut text = match &healthy[..] {
-                [] => format!("{name} is {} on network {network}, which is unhealthy.", ids(&unhealthy)),
+                [] => match &unhealthy[..] {
+                    [one] => format!(
+                        "{name} is the container {} on network {network}, which is unhealthy and answered all the same.",
+                        known_as(one)
+                    ),
+                    many => format!(
+                        "All {} containers with the name {name} on network {network} ({}) are unhealthy; all are answered.",
+                        many.len(),
+                        ids(many)
+                    ),
+                },
                 [one] => format!("{name} is the container {} on network {network}.", known_as(one)),
                 _ => format!("{name} is {} containers on network {network}: {}.", healthy.len(), ids(&healthy)),
             };
+            if let Some(said) = self.said {
+                let own: Vec<String> = holders.iter().flat_map(Endpoint::addresses).map(ToString::to_string).collect();
+                let is_added = |answer: &&String| answer.parse::<IpAddr>().is_ok() && !own.contains(answer);
+                let added: Vec<String> = said.answers.iter().filter(is_added).cloned().collect();
+                if !added.is_empty() {
+                    text.push_str(&format!(" The network has a record with {} for it, too.", listed(&added)));
+                }
+            }
             if !healthy.is_empty() && !unhealthy.is_empty() {
                 text.push_str(&format!(" {} is left out: it is unhealthy.", ids(&unhealthy)));
             }
@@ -621,6 +668,10 @@ impl Teller<'_> {
         }
         match self.explanation.rule.to_string().as_str() {
             "N10" => Some(format!("{name} is this host, as network {} reaches it.", self.asker.network.name())),
+            "S" if self.inquiry.rtype == rtype::PTR => Some(match address_of(&self.inquiry.name) {
+                Some(address) => format!("{address} is the loopback address of whoever asks: localhost."),
+                None => "It is the loopback address of whoever asks: localhost.".to_owned(),
+            }),
             "S" => Some(format!("{name} always means the container that asks.")),
             _ => None,
         }
@@ -743,10 +794,37 @@ impl Teller<'_> {
         let (name, who) = (self.inquiry.name.to_string(), self.who());
         let rtype = rtype::mnemonic(self.inquiry.rtype);
         let Some((network, holders)) = self.holders() else {
+            let rule = self.explanation.rule.to_string();
+            let is_parent = self.explanation.searched.iter().any(|each| matches!(each.finding, Finding::Parent));
+            let missing = match self.inquiry.rtype {
+                rtype::AAAA if rule == "N10" => Some(("IPv6", "IPv4")),
+                rtype::A if rule == "N10" => Some(("IPv4", "IPv6")),
+                _ => None,
+            };
+            if let Some((missing, other)) = missing {
+                return Told {
+                    result: "no_such_record",
+                    conclusion: format!(
+                        "{name} has no {missing} address here, and that is all right: it has an {other} address."
+                    ),
+                    cause: Some(format!("{name} is this host, as network {} reaches it.", self.asker.network.name())),
+                    advice: vec!["Nothing to do. Programs ask for both, and use the one that there is.".to_owned()],
+                    ..Told::default()
+                };
+            }
+            let cause = match &*rule {
+                "N10" => format!(
+                    "{name} is this host, as network {} reaches it: it has addresses only.",
+                    self.asker.network.name()
+                ),
+                "S" => format!("{name} always means the container that asks: it has addresses only."),
+                _ if is_parent => format!("{name} is only the end of other names, and has no records of its own."),
+                _ => format!("{name} is known here, and has no record of this type."),
+            };
             return Told {
                 result: "no_such_record",
                 conclusion: format!("{who} gets no {rtype} record for {name}."),
-                cause: Some(format!("{name} is only the end of other names, and has no records of its own.")),
+                cause: Some(cause),
                 ..Told::default()
             };
         };
@@ -811,7 +889,15 @@ impl Teller<'_> {
             (None, Some(near)) => Some(format!("Did you mean {near}?")),
             (None, None) => self.perhaps_stopped(),
         };
-        let cause = elsewhere.or_else(|| Some(format!("No container on {} has that name.", self.seen())));
+        let cause = elsewhere.or_else(|| {
+            Some(match address_of(&self.inquiry.name) {
+                Some(address) => format!("No container on {} has the address {address}.", self.seen()),
+                None if self.explanation.rule.to_string() == "S" => {
+                    format!("{name} is a name that nobody has, by RFC 6761: it is neither looked up nor asked outside.")
+                }
+                None => format!("No container on {} has that name.", self.seen()),
+            })
+        });
         Told {
             result: "no_such_name",
             conclusion: format!("{who} gets \"no such name\" for {name}."),
@@ -831,20 +917,23 @@ impl Teller<'_> {
                 ..Told::default()
             };
         }
-        let alias = self.target.filter(|target| **target != self.inquiry.name);
-        let (elsewhere, mut advice) = if alias.is_none() { self.elsewhere() } else { Default::default() };
-        let nearest = if elsewhere.is_none() && alias.is_none() { self.nearest() } else { None };
+        if let Some((network, target)) = self.alias_here() {
+            return self.forwarded_alias(choice, &network, &target);
+        }
+        let (elsewhere, mut advice) = self.elsewhere();
+        let nearest = if elsewhere.is_none() { self.nearest() } else { None };
         let servers: Vec<String> = choice.servers.iter().map(ToString::to_string).collect();
-        let conclusion = match (&servers[..], alias) {
-            ([], _) if !self.own.is_empty() => {
+        let conclusion = match &servers[..] {
+            [] if !self.own.is_empty() => {
                 format!("{who} gets an error for {name}: the only upstream for it is callsign itself.")
             }
-            ([], _) => format!("{who} gets an error for {name}: no upstream is configured for it."),
-            (_, Some(target)) => {
-                format!("{name} is an alias of {target}: the upstream {} is asked.", servers.join(" or "))
-            }
-            _ => format!("{name} is no container that {who} sees: the upstream {} is asked.", servers.join(" or ")),
+            [] => format!("{who} gets an error for {name}: no upstream is configured for it."),
+            _ => format!(
+                "{who} has no container {name} on its networks, so the query goes to the upstream {}.",
+                servers.join(" or ")
+            ),
         };
+
         let states = self.world.forwarder.upstreams();
         let is_down = |server: &&String| {
             states
@@ -899,6 +988,36 @@ impl Teller<'_> {
         }
     }
 
+    /// The network that the client sees which has the name as an alias, and what it stands for (answers.md N9).
+    fn alias_here(&self) -> Option<(String, String)> {
+        self.explanation.searched.iter().find_map(|each| {
+            let network = self.world.table.network(&each.network)?;
+            let snapshot = network.snapshot();
+            let (Found::Name { entry, .. } | Found::Service { entry, .. }) =
+                snapshot.find(self.inquiry.name.as_wire())?
+            else {
+                return None;
+            };
+            let (target, _) = entry.alias()?;
+            Some((each.network.clone(), target.to_string()))
+        })
+    }
+
+    /// Of an alias of a name outside.
+    fn forwarded_alias(&self, choice: &Choice, network: &str, target: &str) -> Told {
+        let (name, who) = (self.inquiry.name.to_string(), self.who());
+        let servers: Vec<String> = choice.servers.iter().map(ToString::to_string).collect();
+        let (result, conclusion) = match &servers[..] {
+            [] => ("failed", format!("{who} gets an error for {name}: no upstream is configured for {target}.")),
+            servers => (
+                "forwarded",
+                format!("{name} stands for {target}, which the upstream {} is asked for.", servers.join(" or ")),
+            ),
+        };
+        let cause = Some(format!("Network {network} has {name} as an alias of {target}."));
+        Told { result, conclusion, cause, ..Told::default() }
+    }
+
     /// That networks which the client does not see have the name, and what to do about it.
     fn elsewhere(&self) -> (Option<String>, Vec<String>) {
         let (name, who) = (self.inquiry.name.to_string(), self.who());
@@ -912,6 +1031,15 @@ impl Teller<'_> {
             .map(|network| network.name().to_owned())
             .collect();
         networks.sort();
+        if networks.is_empty()
+            && let Some(address) = address_of(&self.inquiry.name)
+            && let Some(place) = containers::at(self.world.table, None, address)
+            && !self.asker.sees.iter().any(|seen| Arc::ptr_eq(seen, &place.network))
+        {
+            let (whose, network) = (known_as(&place.endpoint), place.network.name());
+            let cause = format!("{address} is the address of {whose} on network {network}; {who} does not see that.");
+            return (Some(cause), Vec::new());
+        }
         if networks.is_empty() {
             return (None, Vec::new());
         }
@@ -1019,6 +1147,12 @@ fn learned(endpoint: &Endpoint) -> String {
     let Some(origin) = endpoint.origin() else { return known_as(endpoint) };
     let since = origin.learned_at().map(|at| format!("{} s ago ", at.elapsed().as_secs())).unwrap_or_default();
     format!("{}, learned {since}at revision {}", origin.host(), origin.revision())
+}
+
+/// The address that a reverse name is of.
+fn address_of(name: &Name) -> Option<IpAddr> {
+    let net = reverse::prefix_of(name.as_wire())?;
+    (net.prefix_len() == net.max_prefix_len()).then(|| net.addr())
 }
 
 /// The containers that have a name on a network.

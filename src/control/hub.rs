@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
@@ -20,7 +20,7 @@ use crate::wire::{Name, rcode};
 use super::dnstap::Dnstap;
 use super::query_log::QueryLog;
 
-/// Queries that a watcher may lag behind. It takes them twenty times a second: more than 10,000 a second are not shown.
+/// Queries that a watcher may lag behind. Of a burst as many are shown; of a flood, which nobody reads, a few thousand a second.
 const QUEUE: usize = 512;
 /// What is kept of a reply, octets: a message for people is shorter.
 const KEPT: usize = 1232;
@@ -72,6 +72,26 @@ fn question(packet: &[u8]) -> Option<(Name, u16)> {
     Some((name, u16::from_be_bytes([tail[0], tail[1]])))
 }
 
+/// The name of a packet's question with dots between its labels, in lower case: nothing is allocated, as this is done for each query
+/// while somebody watches a name.
+fn dotted<'t>(packet: &[u8], text: &'t mut [u8; 255]) -> Option<&'t [u8]> {
+    let end = question_end(packet)?.checked_sub(4)?;
+    let (mut rest, mut len) = (packet.get(12..end)?, 0);
+    while let Some((&label, tail)) = rest.split_first().filter(|(label, _)| **label > 0) {
+        let (label, tail) = tail.split_at_checked(label.into())?;
+        if len > 0 {
+            *text.get_mut(len)? = b'.';
+            len += 1;
+        }
+        let place = text.get_mut(len..len + label.len())?;
+        place.copy_from_slice(label);
+        place.make_ascii_lowercase();
+        len += label.len();
+        rest = tail;
+    }
+    Some(&text[..len])
+}
+
 /// Which queries are wanted, by what came of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Only {
@@ -107,8 +127,11 @@ impl Only {
     }
 }
 
-/// True if the client got no answer: an error, no such name, or nothing at all.
+/// True if the client got no answer: an error, no such name, nothing at all, or no address as the container is stopped.
 pub(super) fn is_failed(query: &Observed<'_>) -> bool {
+    if query.rule == Rule::N7 && query.origin == Origin::Local {
+        return query.reply.is_none_or(|reply| reply.get(6..8) == Some(&[0, 0]));
+    }
     let code = query.reply.and_then(Header::read).map(|header| header.rcode());
     code != Some(rcode::NOERROR)
 }
@@ -131,10 +154,10 @@ impl Filter {
                 let ip = query.client.ip().to_canonical();
                 from.read().unwrap_or_else(PoisonError::into_inner).contains(&ip)
             })
-            && self
-                .name
-                .as_ref()
-                .is_none_or(|pattern| question(query.query).is_some_and(|(name, _)| pattern.fits(&name.to_string())))
+            && self.name.as_ref().is_none_or(|pattern| {
+                let mut text = [0; 255];
+                dotted(query.query, &mut text).is_some_and(|name| pattern.fits(name))
+            })
     }
 }
 
@@ -148,8 +171,8 @@ impl Pattern {
         Pattern(if text.contains(['*', '?']) { text } else { format!("*{text}*") })
     }
 
-    fn fits(&self, name: &str) -> bool {
-        let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
+    fn fits(&self, name: &[u8]) -> bool {
+        let pattern = self.0.as_bytes();
         let (mut at, mut pos) = (0, 0);
         // Where the last `*` stands, and how far it reaches: it is let reach further where the rest does not fit.
         let mut star: Option<(usize, usize)> = None;
@@ -179,13 +202,38 @@ impl Pattern {
 pub(super) struct Watcher {
     pub(super) filter: Filter,
     queue: mpsc::Sender<Event>,
+    /// There was no room in the queue since it was last emptied: a query costs a look at this, and is counted.
+    is_full: AtomicBool,
     dropped: AtomicU64,
+    /// Those of them that the watcher was told of.
+    told: AtomicU64,
 }
 
 impl Watcher {
+    /// Takes a query, if it is wanted and there is room for it.
+    fn see(&self, query: &Observed<'_>) {
+        if !self.filter.wants(query) {
+            return;
+        }
+        // Before anything is copied: where many more come than are taken, most end here.
+        if !self.is_full.load(Ordering::Relaxed) {
+            match self.queue.try_reserve() {
+                Ok(place) => return place.send(Event::of(query)),
+                Err(_) => self.is_full.store(true, Ordering::Relaxed),
+            }
+        }
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The queue was emptied.
+    pub(super) fn go_on(&self) {
+        self.is_full.store(false, Ordering::Relaxed);
+    }
+
     /// How many queries were dropped since this was last asked.
     pub(super) fn take_dropped(&self) -> u64 {
-        self.dropped.swap(0, Ordering::Relaxed)
+        let dropped = self.dropped.load(Ordering::Relaxed);
+        dropped - self.told.swap(dropped, Ordering::Relaxed)
     }
 }
 
@@ -194,12 +242,19 @@ impl Watcher {
 pub struct Hub {
     /// Somebody watches or logs.
     is_on: AtomicBool,
-    watchers: RwLock<Vec<Arc<Watcher>>>,
-    log: RwLock<Option<Arc<QueryLog>>>,
-    dnstap: RwLock<Option<Arc<Dnstap>>>,
+    sinks: RwLock<Sinks>,
     /// There is a `dnstap`: messages to and from upstreams are wanted.
     is_tapped: AtomicBool,
+    /// What was dropped of watchers that are gone.
     dropped: AtomicU64,
+}
+
+/// Who gets queries.
+#[derive(Default)]
+struct Sinks {
+    watchers: Vec<Arc<Watcher>>,
+    log: Option<Arc<QueryLog>>,
+    dnstap: Option<Arc<Dnstap>>,
 }
 
 impl fmt::Debug for Hub {
@@ -214,25 +269,14 @@ impl Observer for Hub {
     }
 
     fn observe(&self, query: &Observed<'_>) {
-        for watcher in self.watchers.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            if !watcher.filter.wants(query) {
-                continue;
-            }
-            // Before anything is copied: where many more come than are taken, most end here.
-            match watcher.queue.try_reserve() {
-                Ok(place) => place.send(Event::of(query)),
-                Err(_) => {
-                    watcher.dropped.fetch_add(1, Ordering::Relaxed);
-                    self.dropped.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
-        if let Some(log) = &*self.log.read().unwrap_or_else(PoisonError::into_inner)
+        let sinks = self.sinks();
+        sinks.watchers.iter().for_each(|watcher| watcher.see(query));
+        if let Some(log) = &sinks.log
             && log.wants(query)
         {
             log.write(|| Event::of(query));
         }
-        if let Some(dnstap) = &*self.dnstap.read().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(dnstap) = &sinks.dnstap {
             dnstap.client(query);
         }
     }
@@ -244,32 +288,43 @@ impl Tap for Hub {
     }
 
     fn see(&self, message: &Tapped<'_>) {
-        if let Some(dnstap) = &*self.dnstap.read().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(dnstap) = &self.sinks().dnstap {
             dnstap.forwarder(message);
         }
     }
 }
 
 impl Hub {
+    fn sinks(&self) -> RwLockReadGuard<'_, Sinks> {
+        self.sinks.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sinks_mut(&self) -> RwLockWriteGuard<'_, Sinks> {
+        self.sinks.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Watches, until what is given back is dropped.
     pub(super) fn watch(self: &Arc<Hub>, filter: Filter) -> Watching {
         let (queue, events) = mpsc::channel(QUEUE);
-        let watcher = Arc::new(Watcher { filter, queue, dropped: AtomicU64::new(0) });
-        self.watchers.write().unwrap_or_else(PoisonError::into_inner).push(watcher.clone());
+        let [dropped, told] = [const { AtomicU64::new(0) }; 2];
+        let watcher = Arc::new(Watcher { filter, queue, is_full: AtomicBool::new(false), dropped, told });
+        self.sinks_mut().watchers.push(watcher.clone());
         self.switch();
         Watching { hub: self.clone(), watcher, events }
     }
 
     /// Logs queries to this from here on; `None` for not at all.
     pub fn set_log(&self, log: Option<Arc<QueryLog>>) {
-        *self.log.write().unwrap_or_else(PoisonError::into_inner) = log;
+        let before = std::mem::replace(&mut self.sinks_mut().log, log);
         self.switch();
+        // It writes what is left, with nobody kept waiting for the lock.
+        drop(before);
     }
 
     /// Writes queries, and what upstreams are asked, to this from here on; `None` for not at all.
     pub fn set_dnstap(&self, dnstap: Option<Arc<Dnstap>>) {
         self.is_tapped.store(dnstap.is_some(), Ordering::Relaxed);
-        let before = std::mem::replace(&mut *self.dnstap.write().unwrap_or_else(PoisonError::into_inner), dnstap);
+        let before = std::mem::replace(&mut self.sinks_mut().dnstap, dnstap);
         self.switch();
         // It may take a while, with nobody kept waiting for the lock.
         drop(before);
@@ -277,7 +332,7 @@ impl Hub {
 
     /// What queries are written to as dnstap.
     pub fn dnstap(&self) -> Option<Arc<Dnstap>> {
-        self.dnstap.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sinks().dnstap.clone()
     }
 
     /// Opens the file of the log of queries again, which may have been moved away.
@@ -289,12 +344,12 @@ impl Hub {
 
     /// The log of queries.
     fn log(&self) -> Option<Arc<QueryLog>> {
-        self.log.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sinks().log.clone()
     }
 
     /// How many watch.
     pub(super) fn watchers(&self) -> usize {
-        self.watchers.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.sinks().watchers.len()
     }
 
     /// Queries that the log has missed.
@@ -304,7 +359,9 @@ impl Hub {
 
     /// Queries that watchers have missed.
     pub(super) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        let of_watchers =
+            self.sinks().watchers.iter().map(|watcher| watcher.dropped.load(Ordering::Relaxed)).sum::<u64>();
+        self.dropped.load(Ordering::Relaxed) + of_watchers
     }
 
     fn switch(&self) {
@@ -323,7 +380,10 @@ pub(super) struct Watching {
 impl Drop for Watching {
     fn drop(&mut self) {
         let is_other = |watcher: &Arc<Watcher>| !Arc::ptr_eq(watcher, &self.watcher);
-        self.hub.watchers.write().unwrap_or_else(PoisonError::into_inner).retain(is_other);
+        let mut sinks = self.hub.sinks_mut();
+        sinks.watchers.retain(is_other);
+        self.hub.dropped.fetch_add(self.watcher.dropped.load(Ordering::Relaxed), Ordering::Relaxed);
+        drop(sinks);
         self.hub.switch();
     }
 }
@@ -334,7 +394,7 @@ mod tests {
 
     #[test]
     fn a_pattern_is_the_whole_name_or_without_wildcards_a_part_of_it() {
-        let fits = |pattern: &str, name: &str| Pattern::new(pattern).fits(name);
+        let fits = |pattern: &str, name: &str| Pattern::new(pattern).fits(name.as_bytes());
         assert!(fits("db", "db") && fits("DB", "old-db.internal") && !fits("db", "web"));
         assert!(fits("*.internal", "db.internal") && !fits("*.internal", "internal") && !fits("db.*", "a.db.b"));
         assert!(fits("d?", "db") && !fits("d?", "d") && fits("*a*b*", "xaxxbx") && !fits("*a*b", "xaxxbx"));
@@ -361,7 +421,14 @@ mod tests {
         assert_eq!(watching.events.try_recv().unwrap().question().unwrap().0.to_string(), "db");
         assert_eq!(watching.events.len(), QUEUE - 1);
         assert_eq!(other.events.len(), 0);
+        // There is room again, and it is not seen before the watcher says so.
+        hub.observe(&observed(query));
+        assert_eq!(watching.watcher.take_dropped(), 1);
+        watching.watcher.go_on();
+        hub.observe(&observed(query));
+        assert_eq!((watching.watcher.take_dropped(), watching.events.len()), (0, QUEUE));
         drop((watching, other));
+        assert_eq!(hub.dropped(), 8, "also of those who are gone");
         assert!(!Observer::is_on(&*hub), "who looks no more costs nothing");
     }
 }

@@ -96,6 +96,8 @@ pub(super) fn upstream(status: &UpstreamStatus) -> shapes::Upstream {
         replies: status.replies,
         failures: status.failures,
         late: status.late,
+        timeouts: status.timeouts,
+        repeats: status.repeats,
         connections: status.connections,
     }
 }

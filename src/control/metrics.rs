@@ -204,18 +204,36 @@ impl Scrapes {
 async fn ask_ourselves(server: &Server) -> Result<(), String> {
     for listener in server.status().listeners.iter().filter(|listener| !listener.tcp) {
         let ListenerState::Listening(address) = listener.state else { continue };
-        let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let Ok(socket) = UdpSocket::bind((any, 0)).await else { continue };
-        if socket.connect(address).await.is_err() || socket.send(QUERY).await.is_err() {
-            continue;
-        }
-        let mut reply = [0; 512];
-        match socket.recv(&mut reply).await {
-            Ok(len) if len >= 12 => return Ok(()),
-            _ => {}
+        if let Some(answered) = ask(server, address).await {
+            return answered.map_err(|error| format!("an own query to {address} failed: {error}"));
         }
     }
     Ok(())
+}
+
+/// Asks at an address until it answers. `None` if it cannot be reached from here.
+///
+/// # Errors
+/// Nobody listens there.
+async fn ask(server: &Server, address: SocketAddr) -> Option<io::Result<()>> {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).await.ok()?;
+    socket.connect(address).await.ok()?;
+    // A probe is no client: it is neither counted nor shown.
+    let _own = server.hide_queries_of(socket.local_addr().ok()?);
+    let mut reply = [0; 512];
+    loop {
+        match socket.send(QUERY).await {
+            Err(error) if error.kind() != io::ErrorKind::ConnectionRefused => return None,
+            Err(error) => return Some(Err(error)),
+            Ok(_) => {}
+        }
+        match socket.recv(&mut reply).await {
+            Ok(len) if len >= 12 => return Some(Ok(())),
+            Ok(_) => {}
+            Err(error) => return Some(Err(error)),
+        }
+    }
 }
 
 /// Reads everything when it is asked for.
@@ -315,7 +333,7 @@ impl Collector for Gatherer {
         families.extend(upstreams(&status));
         families.extend(process(self.host.started()));
         if self.coredns {
-            families.extend(super::coredns::families(&counts, &status));
+            families.extend(super::coredns::families(&counts, &status, self.host.reloads().1));
         }
         families.iter().try_for_each(|family| family.encode(&mut encoder))
     }
@@ -602,6 +620,16 @@ fn upstreams(status: &crate::server::Status) -> Vec<Family> {
             of(|upstream| Some(upstream.late as f64)),
         ),
         Family::counters(
+            "callsign_upstream_timeouts",
+            "Queries that the upstream had not answered when their time was over",
+            of(|upstream| Some(upstream.timeouts as f64)),
+        ),
+        Family::counters(
+            "callsign_upstream_repeats",
+            "Datagrams that were sent to the upstream again, as no reply had come",
+            of(|upstream| Some(upstream.repeats as f64)),
+        ),
+        Family::counters(
             "callsign_upstream_connections",
             "Connections made to the upstream",
             of(|upstream| Some(upstream.connections as f64)),
@@ -641,4 +669,21 @@ fn process(started: SystemTime) -> Vec<Family> {
         families.push(Family::gauge("process_max_fds", "The limit of open descriptors", soft as f64));
     }
     families
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_where_nobody_listens_is_not_healthy() {
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = socket.local_addr().unwrap();
+        let server = Server::builder().workers(1).start().await.unwrap();
+        let silence = timeout(Duration::from_millis(50), ask(&server, address)).await;
+        assert!(silence.is_err(), "it listens, and says nothing");
+        drop(socket);
+        let refused = ask(&server, address).await.unwrap().unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+    }
 }

@@ -53,7 +53,7 @@ pub use page::PageOptions;
 #[doc(hidden)]
 pub use page::{is_given, is_own};
 pub use query_log::{QueryLog, QueryLogOptions};
-pub use socket::{Place, directory, running};
+pub use socket::{Place, directories, directory, running};
 
 /// The description of the paths and shapes (OpenAPI 3.1), as `/v1/openapi.json` gives it.
 pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
@@ -123,7 +123,7 @@ pub struct SourceActivity {
 pub struct ControlOptions {
     /// Where it is.
     pub place: Place,
-    /// The directory of the names that are kept over a restart; `None` keeps none.
+    /// The file of the names that are kept over a restart; `None` keeps none.
     pub state: Option<PathBuf>,
 }
 
@@ -180,11 +180,7 @@ impl Control {
         let mut socket = socket::Socket::bind(&place)?;
         let listener = socket.listener.take().ok_or(io::ErrorKind::NotConnected)?;
         let listener = tokio::net::UnixListener::from_std(listener)?;
-        let file = state.map(|directory| {
-            let stem = socket.path.file_stem().unwrap_or_default().to_string_lossy();
-            directory.join(format!("names-{stem}.json"))
-        });
-        let added = Arc::new(added::Names::load(server.clone(), file));
+        let added = Arc::new(added::Names::load(server.clone(), state));
         let reads = Reads::new(server, host, hub);
         let state = Arc::new(State { reads, added: added.clone(), group: place.group });
         let tasks = vec![tokio::spawn(added.keep()), tokio::spawn(http::serve(routes::Unix(listener), state))];

@@ -9,13 +9,13 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tracing::error;
 
-use crate::server::Observed;
+use crate::server::{Observed, Server};
 use crate::wire::message::{Header, flag};
 use crate::wire::{class, rcode, rtype};
 
@@ -59,18 +59,18 @@ struct Shared {
 }
 
 impl QueryLog {
-    /// Opens the log, and starts the thread that writes it.
+    /// Opens the log, and starts the thread that writes it. Clients are named by the tables of the server.
     ///
     /// # Errors
     /// The file cannot be opened, or there is no thread to be had.
-    pub fn open(options: QueryLogOptions) -> io::Result<Arc<QueryLog>> {
+    pub fn open(options: QueryLogOptions, server: &Arc<Server>) -> io::Result<Arc<QueryLog>> {
         let output = Output::open(options.file.clone())?;
         let (queue, events) = sync_channel(QUEUE);
         let shared = Arc::new(Shared::default());
-        let (own, json) = (shared.clone(), options.json);
+        let (own, json, server) = (shared.clone(), options.json, Arc::downgrade(server));
         let thread = std::thread::Builder::new()
             .name("query-log".to_owned())
-            .spawn(move || write_all(&events, output, &own, json))?;
+            .spawn(move || write_all(&events, output, &own, json.then_some(&server)))?;
         let (seen, thread) = (AtomicU64::new(0), Mutex::new(Some(thread)));
         Ok(Arc::new(QueryLog { options, queue: Some(queue), seen, shared, thread }))
     }
@@ -165,7 +165,8 @@ impl Output {
     }
 }
 
-fn write_all(events: &Receiver<Event>, mut output: Output, shared: &Shared, json: bool) {
+/// `json`: the server by whose tables clients are named, if JSON is written.
+fn write_all(events: &Receiver<Event>, mut output: Output, shared: &Shared, json: Option<&Weak<Server>>) {
     loop {
         let event = match events.try_recv() {
             Ok(event) => Some(event),
@@ -184,12 +185,15 @@ fn write_all(events: &Receiver<Event>, mut output: Output, shared: &Shared, json
             output.note(reopened);
         }
         if let Some(event) = event {
-            output.line(&if json { json_line(&event) } else { text_line(&event) });
+            output.line(&match json {
+                Some(server) => json_line(&event, server),
+                None => text_line(&event),
+            });
         }
         let all = shared.dropped.load(Ordering::Relaxed);
         let dropped = all - shared.said.swap(all, Ordering::Relaxed);
         if dropped > 0 {
-            output.line(&if json {
+            output.line(&if json.is_some() {
                 format!("{{\"dropped\":{dropped}}}\n")
             } else {
                 format!("{dropped} queries are not in this log: it is written too slowly\n")
@@ -198,9 +202,11 @@ fn write_all(events: &Receiver<Event>, mut output: Output, shared: &Shared, json
     }
 }
 
-fn json_line(event: &Event) -> String {
+fn json_line(event: &Event, server: &Weak<Server>) -> String {
+    let server = server.upgrade();
     // Values of our own cannot fail to be written.
-    let mut line = serde_json::to_string(&watch::query(event, None)).unwrap_or_default();
+    let mut line =
+        serde_json::to_string(&watch::query(event, server.as_ref().map(|server| server.table()))).unwrap_or_default();
     line.push('\n');
     line
 }

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::server::{ListenerState, Server};
 use crate::table::NameTable;
-use crate::wire::{Name, reverse, rtype};
+use crate::wire::{Name, NameError, reverse, rtype};
 
 use super::http::{Accept, Asked, Handler, Reply, Weight};
 use super::hub::{Filter, Only, Pattern};
@@ -350,8 +350,11 @@ fn unprocessable(error: String) -> Reply {
     Reply::refusal(StatusCode::UNPROCESSABLE_ENTITY, error)
 }
 
+/// A name as programs ask for it: in A-labels, where people write letters outside ASCII (answers.md N12).
 fn name(text: &str) -> Result<Name, Reply> {
-    text.parse().map_err(|error: crate::wire::NameError| Reply::refusal(StatusCode::BAD_REQUEST, error.to_string()))
+    let refuse = |error: NameError| Reply::refusal(StatusCode::BAD_REQUEST, error.to_string());
+    let name: Name = text.parse().map_err(refuse)?;
+    Ok(name.a_labels().ok().flatten().unwrap_or(name))
 }
 
 /// The body of a request.

@@ -139,6 +139,36 @@ pub struct RemoteHost {
     pub remark: Option<String>,
 }
 
+/// What `callsign status --json` writes: the servers that run, however many there are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Statuses {
+    /// [`VERSION`].
+    pub api: u32,
+    /// Those that answered.
+    pub servers: Vec<ServerStatus>,
+    /// Sockets that somebody listens at and that did not answer.
+    pub silent: Vec<SilentSocket>,
+}
+
+/// The status of a server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Its control socket.
+    pub socket: String,
+    /// What it says.
+    #[serde(flatten)]
+    pub status: Status,
+}
+
+/// A socket that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SilentSocket {
+    /// Its path.
+    pub socket: String,
+    /// What came of asking.
+    pub error: String,
+}
+
 /// What a process has given up after its start.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confined {
@@ -257,6 +287,12 @@ pub struct Upstream {
     pub failures: u64,
     /// Queries that it did not answer within its usual time.
     pub late: u64,
+    /// Queries that it had not answered when their time was over.
+    #[serde(default)]
+    pub timeouts: u64,
+    /// Datagrams that were sent to it again, as no reply had come.
+    #[serde(default)]
+    pub repeats: u64,
     /// Connections made to it.
     pub connections: u64,
 }

@@ -45,30 +45,44 @@ fn given_directory() -> Option<PathBuf> {
 }
 
 /// True for the root of a user namespace, as rootless Podman's server is: it is somebody else outside.
-fn is_in_user_namespace() -> bool {
+pub(super) fn is_in_user_namespace() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     !map.is_empty() && !map.split_ascii_whitespace().eq(["0", "0", "4294967295"])
 }
 
-/// The control sockets of this machine at which somebody listens, sorted: those in [`directory`], and root's, which others
-/// may be allowed to open.
-pub fn running() -> Vec<PathBuf> {
-    let directories = match given_directory() {
+/// The directories in which servers have their sockets: [`directory`], and root's, whose servers others may be allowed to see.
+pub fn directories() -> Vec<PathBuf> {
+    match given_directory() {
         Some(given) => vec![given],
         None => {
             let mut directories = vec![PathBuf::from("/run/callsign")];
             directories.extend(directory().filter(|own| *own != directories[0]));
             directories
         }
-    };
-    let mut found: Vec<PathBuf> = directories.iter().flat_map(|directory| sockets_in(directory)).collect();
-    // A socket that may not be opened has a server behind it, as far as can be told.
-    found.retain(|path| match UnixStream::connect(path) {
-        Ok(_) => true,
-        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
-    });
+    }
+}
+
+/// The control sockets of this machine at which somebody listens, sorted: those that may be opened, or if there is none of them,
+/// those that may not be.
+pub fn running() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = directories().iter().flat_map(|directory| sockets_in(directory)).collect();
     found.sort();
-    found
+    let outcomes: Vec<(PathBuf, io::Result<()>)> = found
+        .into_iter()
+        .map(|path| {
+            UnixStream::connect(&path)
+                .map(drop)
+                .map_or_else(|error| (path.clone(), Err(error)), |()| (path.clone(), Ok(())))
+        })
+        .collect();
+    let of = |is_wanted: fn(&io::Result<()>) -> bool| -> Vec<PathBuf> {
+        outcomes.iter().filter(|(_, outcome)| is_wanted(outcome)).map(|(path, _)| path.clone()).collect()
+    };
+    let open = of(Result::is_ok);
+    // A socket that may not be opened has a server behind it, as far as can be told: somebody else's.
+    let is_denied =
+        |outcome: &io::Result<()>| outcome.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    if open.is_empty() { of(is_denied) } else { open }
 }
 
 fn sockets_in(directory: &Path) -> Vec<PathBuf> {
@@ -156,7 +170,7 @@ fn lock_path(socket: &Path) -> PathBuf {
 }
 
 /// The lock of a name; `None` if another process holds it.
-fn lock(socket: &Path) -> io::Result<Option<Flock<File>>> {
+pub(super) fn lock(socket: &Path) -> io::Result<Option<Flock<File>>> {
     let path = lock_path(socket);
     loop {
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path)?;

@@ -18,14 +18,17 @@ use super::{containers, look, time};
 
 /// How often what came is sent.
 const TICK: Duration = Duration::from_millis(50);
+/// The same where more comes than is shown: to show more of what nobody can read would cost the server.
+const FLOODED: Duration = Duration::from_millis(250);
 /// Ticks between two lookups of the watched container's addresses.
 const LOOKUP: u32 = 20;
 
 /// Sends what is watched until the receiver is gone.
 pub(super) async fn run(server: Arc<Server>, from: Option<String>, mut watching: Watching, body: mpsc::Sender<Bytes>) {
+    let mut wait = TICK;
     for tick in 1_u32.. {
         tokio::select! {
-            () = tokio::time::sleep(TICK) => {}
+            () = tokio::time::sleep(wait) => {}
             () = body.closed() => return,
         }
         if let Some(from) = &from
@@ -37,7 +40,9 @@ pub(super) async fn run(server: Arc<Server>, from: Option<String>, mut watching:
         while let Ok(event) = watching.events.try_recv() {
             push(&mut lines, &Watched::Query(Box::new(query(&event, Some(server.table())))));
         }
+        watching.watcher.go_on();
         let dropped = watching.watcher.take_dropped();
+        wait = if dropped > 0 { FLOODED } else { TICK };
         if dropped > 0 {
             push(&mut lines, &Watched::Dropped { dropped });
         }

@@ -251,7 +251,10 @@ impl<'a> QueryAttempts<'a> {
             return self.ask(server, now);
         };
         match self.pending[index].repeat() {
-            Ok(()) => Event::Nothing,
+            Ok(()) => {
+                self.pool.servers[server].repeated();
+                Event::Nothing
+            }
             Err(error) => {
                 let attempt = self.pending.swap_remove(index);
                 self.classify(attempt, Err(error), now)
@@ -359,6 +362,11 @@ impl<'a> QueryAttempts<'a> {
     /// The time is over, or nobody is left to wait for.
     fn end(mut self, at: Instant) -> QueryOutcome {
         let outcome = self.best();
+        for (server, state) in self.pool.servers.iter().enumerate() {
+            if self.pending.iter().any(|attempt| attempt.server == server) {
+                state.timed_out();
+            }
+        }
         let late = (!self.pending.is_empty() && has_ample_sockets()).then(|| {
             let question = Cow::Owned(self.question.into_owned());
             Late(QueryAttempts { question, ..self })

@@ -40,6 +40,7 @@ mod udp;
 mod worker;
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -142,6 +143,20 @@ pub struct Server {
     changing: Arc<tokio::sync::Mutex<Adopted>>,
 }
 
+/// Queries that are left out of what is counted and observed; see [`Server::hide_queries_of`].
+#[derive(Debug)]
+#[must_use = "dropped, its queries are counted"]
+pub struct Hidden {
+    shared: Arc<Shared>,
+    client: SocketAddr,
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        self.shared.hidden.remove(self.client);
+    }
+}
+
 impl Server {
     /// A builder for a server. [`ServerBuilder::start`] starts it.
     pub fn builder() -> ServerBuilder {
@@ -161,6 +176,13 @@ impl Server {
     /// The responder's options in force, the cookie secret among them.
     pub fn responder_options(&self) -> Arc<ResponderOptions> {
         self.shared.responder_options().clone()
+    }
+
+    /// Leaves queries from this address out of what is counted and observed, until what is given back is dropped: for probes of
+    /// the server's own process.
+    pub fn hide_queries_of(&self, client: SocketAddr) -> Hidden {
+        self.shared.hidden.add(client);
+        Hidden { shared: self.shared.clone(), client }
     }
 
     /// Turns the counting of queries, by type, response code and origin, on or off; see

@@ -67,6 +67,8 @@ pub(super) struct Shared {
     pub(super) is_stopping: AtomicBool,
     /// Queries are counted by what they are.
     pub(super) is_counting: AtomicBool,
+    /// Clients whose queries are neither counted nor observed.
+    pub(super) hidden: HiddenClients,
     /// Queries that slots received which are closed.
     pub(super) received: AtomicU64,
     /// Held while the forwarder is told of our addresses: who is told last knows all of them.
@@ -96,6 +98,7 @@ impl Shared {
             observer: None,
             is_stopping: AtomicBool::new(false),
             is_counting: AtomicBool::new(false),
+            hidden: HiddenClients::default(),
             received: AtomicU64::new(0),
             telling: Mutex::default(),
             leftovers: Mutex::default(),
@@ -197,5 +200,31 @@ impl Shared {
 
     pub(super) fn set_responder_options(&self, options: ResponderOptions) {
         self.responder.store(Arc::new(options));
+    }
+}
+
+/// Clients that are our own; mostly there is none.
+#[derive(Debug, Default)]
+pub(super) struct HiddenClients {
+    is_any: AtomicBool,
+    clients: Mutex<Vec<SocketAddr>>,
+}
+
+impl HiddenClients {
+    pub(super) fn add(&self, client: SocketAddr) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.push(client);
+        self.is_any.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&self, client: SocketAddr) {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.retain(|other| *other != client);
+        self.is_any.store(!clients.is_empty(), Ordering::Relaxed);
+    }
+
+    pub(super) fn has(&self, client: SocketAddr) -> bool {
+        self.is_any.load(Ordering::Relaxed)
+            && self.clients.lock().unwrap_or_else(PoisonError::into_inner).contains(&client)
     }
 }

@@ -82,6 +82,9 @@ fn tell(
     (reply, origin, upstream): (Option<&[u8]>, Origin, Option<&Upstream>),
 ) {
     let Sighting { listener, client, tcp, arrived, notes } = sighting;
+    if server.hidden.has(*client) {
+        return;
+    }
     let duration = arrived.elapsed();
     let code = reply.and_then(Header::read).map(|header| match notes.rule {
         // Its upper bits lie in the OPT.

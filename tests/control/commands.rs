@@ -40,6 +40,9 @@ fn status_says_what_runs_and_exits_with_1_if_something_is_wrong() {
     assert_eq!(code, Some(1), "{wrong:?}");
     assert!(wrong.stdout.contains("! upstream 127.0.0.66:1 does not answer"), "{wrong:?}");
     let status = json(&program, "status blog");
+    assert_eq!((&status["api"], &status["silent"]), (&1.into(), &Value::Array(Vec::new())));
+    let status = &status["servers"][0];
+    assert_eq!(status["socket"], program.control().to_str().unwrap());
     assert_eq!(status["networks"].as_array().unwrap().len(), 1);
     assert_eq!((&status["api"], &status["queries"]), (&1.into(), &1.into()));
     let (code, none) = command(&program, "status shpo");
@@ -201,14 +204,17 @@ fn names_are_added_stay_over_a_reload_and_go() {
     program.signal(Signal::SIGTERM);
     assert!(program.wait_exit(DEADLINE).success());
     assert!(!program.control().exists(), "the socket is gone with the server");
-    let kept = fs::read_to_string(program.directory().join("state/names-control.json")).unwrap();
+    let files = fs::read_dir(program.directory().join("state")).unwrap().flatten().map(|entry| entry.path());
+    let file = files.into_iter().find(|file| file.extension().is_some_and(|suffix| suffix == "json")).unwrap();
+    let kept = fs::read_to_string(&file).unwrap();
     assert!(kept.contains("\"kept\"") && !kept.contains("legacy"), "{kept}");
-    // Another server with the same state.
-    let next = Program::with(&config(port, ""))
-        .environment("STATE_DIRECTORY", program.directory().join("state").to_str().unwrap())
-        .start();
+    // The same server again.
+    let mut again = callsign(&["serve", "--config", program.config_path().to_str().unwrap()]);
+    again.env("CALLSIGN_RUNTIME_DIR", program.directory()).env("STATE_DIRECTORY", program.directory().join("state"));
+    let next = super::support::process::Process::spawn(again);
+    next.wait_for(Source::Stderr, "control socket");
     assert_eq!(addresses(port, "kept"), ["192.168.1.21"]);
-    assert!(succeeds(&next, "name list").contains("kept over a restart"));
+    assert!(succeeds(&program, "name list").contains("kept over a restart"));
 }
 
 #[test]
@@ -218,7 +224,9 @@ fn the_log_level_is_set_at_run_time() {
     let mark = program.mark();
     program.reload_by_change(&config(port, "").replace("127.0.0.2", "127.0.0.3"));
     program.wait_after(mark, Source::Stderr, "DEBUG");
-    let (code, wrong) = command(&program, "log loud=very");
+    let (code, wrong) = command(&program, "log info,calsign=debug");
+    assert!(code == Some(1) && wrong.stderr.contains("nothing called \"calsign\" writes to this log"), "{wrong:?}");
+    let (code, wrong) = command(&program, "log callsign=very");
     assert!(code == Some(1) && wrong.stderr.contains("write error, warn, info, debug or trace"), "{wrong:?}");
 }
 
@@ -281,14 +289,16 @@ fn a_server_that_is_not_there_is_an_error_that_says_what_to_do() {
 fn several_servers_are_found_and_named() {
     let (first, port) = started("");
     let second_port = free_port(&[LOCAL, "127.0.0.2".parse().unwrap()]);
-    let directory = first.directory().to_str().unwrap();
+    let directory = first.directory().to_owned();
+    let directory = directory.to_str().unwrap();
     let second = Program::with(&config(second_port, "")).environment("CALLSIGN_RUNTIME_DIR", directory).start();
     let own = first.directory().join(format!("control-{}.sock", second.pid()));
     assert!(own.exists(), "the second has a socket of its own: {second:?}");
     let mut status = callsign(&["status", "--json"]);
     status.env("CALLSIGN_RUNTIME_DIR", directory);
     let found: Value = serde_json::from_str(&run(status).stdout).unwrap();
-    let pids: Vec<u64> = found.as_array().unwrap().iter().map(|status| status["pid"].as_u64().unwrap()).collect();
+    let pids: Vec<u64> =
+        found["servers"].as_array().unwrap().iter().map(|status| status["pid"].as_u64().unwrap()).collect();
     assert!(pids.contains(&first.pid().into()) && pids.contains(&second.pid().into()), "{pids:?}");
     let mut names = callsign(&["names"]);
     names.env("CALLSIGN_RUNTIME_DIR", directory);
@@ -297,4 +307,63 @@ fn several_servers_are_found_and_named() {
     assert!(names.stderr.contains("several servers are running; name one with --socket: "), "{names:?}");
     assert!(names.stderr.contains(own.to_str().unwrap()), "{names:?}");
     assert_eq!(addresses(port, "db"), addresses(second_port, "db"));
+    // One that hangs, and a socket of another program, hide no other.
+    let foreign = std::os::unix::net::UnixListener::bind(first.directory().join("dnstap.sock")).unwrap();
+    second.signal(Signal::SIGSTOP);
+    let within = |words: &[&str]| {
+        let mut command = callsign(words);
+        command.env("CALLSIGN_RUNTIME_DIR", directory);
+        run(command)
+    };
+    let status = within(&["status"]);
+    second.signal(Signal::SIGCONT);
+    assert_eq!(status.status.code(), Some(1));
+    let path = first.directory().join("control.sock");
+    assert!(status.stdout.starts_with(&format!("{}\ncallsign ", path.display())), "{status:?}");
+    assert_eq!(status.stdout.matches("the server does not answer").count(), 2, "{status:?}");
+    drop(second);
+    let names = within(&["names", "shop"]);
+    assert!(names.stdout.contains("database"), "{names:?}");
+    assert!(names.stderr.contains("dnstap.sock does not answer, and is left out"), "{names:?}");
+    drop(foreign);
+    drop(first);
+    let none = within(&["names"]);
+    assert!(none.stderr.contains(&format!("has a control socket in {directory};")), "{none:?}");
+}
+
+#[test]
+fn n12_and_n3_a_name_that_is_added_is_found_as_it_is_asked_for() {
+    let (program, port) = started("");
+    let added = succeeds(&program, "name add Bücher 10.1.1.1 10.1.1.1 --network shop");
+    assert!(added.contains("xn--bcher-kva"), "{added}");
+    assert_eq!(addresses(port, "xn--bcher-kva"), ["10.1.1.1"]);
+    assert_eq!(addresses(port, "bücher"), ["10.1.1.1"]);
+    let explained = succeeds(&program, "explain bücher --from web");
+    assert!(explained.starts_with("web gets 10.1.1.1 for xn--bcher-kva."), "{explained}");
+    assert_eq!(succeeds(&program, "name remove bücher"), "removed xn--bcher-kva on shop\n");
+    assert!(addresses(port, "xn--bcher-kva").is_empty());
+    let (code, special) = command(&program, "name add localhost 10.1.1.1 --network shop");
+    assert!(code == Some(1) && special.stderr.contains("is answered by itself"), "{special:?}");
+}
+
+#[test]
+fn two_servers_do_not_keep_their_names_in_one_file() {
+    let (first, port) = started("");
+    let state = first.directory().join("state");
+    let start = |port: u16| {
+        let config = config(port, &format!("[control]\nstate = \"{}\"\n", state.display()));
+        Program::with(&config).start()
+    };
+    succeeds(&first, "name add one 10.1.1.1 --network shop --persist");
+    let second_port = free_port(&[LOCAL, "127.0.0.2".parse().unwrap()]);
+    let second = start(second_port);
+    succeeds(&second, "name add two 10.1.1.2 --network shop --persist");
+    let files = fs::read_dir(&state).unwrap().flatten();
+    let kept: Vec<String> = files
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|suffix| suffix == "json"))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    assert!(kept.len() == 2 && kept.concat().contains("\"one\"") && kept.concat().contains("\"two\""), "{kept:?}");
+    assert_eq!(addresses(port, "one"), ["10.1.1.1"]);
 }

@@ -130,6 +130,28 @@ fn whoever_may_open_the_socket_may_look_and_not_more() {
     assert!(addresses(port, "evil").is_empty());
 }
 
+#[test]
+fn a_member_of_the_control_group_may_change_things_by_a_supplementary_group_too() {
+    crate::needs_root!();
+    // A group that every Debian has, and that nobody's account is in.
+    let (program, port) = started("[control]\ncontrol_group = \"games\"\n");
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(program.directory(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = program.control();
+    let change = |groups: &str| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", groups, CALLSIGN, "name", "add", "new", "10.9.9.9"]);
+        command.args(["--network", "shop", "--socket", socket.to_str().unwrap()]);
+        run(command)
+    };
+    let stranger = change("--clear-groups");
+    assert!(stranger.stderr.contains("may not be opened"), "{stranger:?}");
+    assert!(addresses(port, "new").is_empty());
+    let member = change("--groups=60");
+    assert_eq!(member.status.code(), Some(0), "{member:?}");
+    assert_eq!(addresses(port, "new"), ["10.9.9.9"]);
+}
+
 /// Connections to which a request was sent whose answer nobody reads.
 fn asking<S: Write>(count: usize, connect: impl Fn() -> S, request: &str) -> Vec<S> {
     let ask = |_| {

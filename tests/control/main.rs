@@ -6,6 +6,7 @@ mod support;
 mod commands;
 mod dnstap;
 mod docs;
+mod explaining;
 mod hostile;
 mod openapi;
 mod page;

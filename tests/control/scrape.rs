@@ -105,6 +105,34 @@ fn promtool_accepts_the_metrics() {
 }
 
 #[test]
+fn health_fails_while_the_server_stops() {
+    // It takes a query and says nothing, so that the stop waits for the answer.
+    let silent = UdpSocket::bind((LOCAL, 0)).unwrap();
+    let port = free_port(&[LOCAL, "127.0.0.2".parse().unwrap()]);
+    let config = config(port, METRICS).replace("127.0.0.66:1", &silent.local_addr().unwrap().to_string());
+    let program = Program::with(&config).start();
+    let metrics = metrics(&program);
+    let started = sample(&scraped(metrics, "/metrics").1, "process_start_time_seconds").unwrap();
+    let client = UdpSocket::bind((LOCAL, 0)).unwrap();
+    client.send_to(&Query::new("www.example", rtype::A).bytes(), at(port)).unwrap();
+    silent.set_read_timeout(Some(DEADLINE)).unwrap();
+    silent.recv(&mut [0; 512]).unwrap();
+    // A change of the metrics does not make the process younger.
+    let other = format!("{METRICS}page = false\n");
+    let mark = program.mark();
+    program.reload_by_change(&config.replace(METRICS, &other));
+    let line = program.wait_after(mark, super::support::process::Source::Stderr, "metrics, health and readiness");
+    let metrics: SocketAddr = line.split_once("address=").unwrap().1.trim().parse().unwrap();
+    assert_eq!(sample(&scraped(metrics, "/metrics").1, "process_start_time_seconds"), Some(started));
+    client.send_to(&Query::new("again.example", rtype::A).bytes(), at(port)).unwrap();
+    silent.recv(&mut [0; 512]).unwrap();
+    program.signal(nix::sys::signal::Signal::SIGTERM);
+    program.wait_for(super::support::process::Source::Notify, "STOPPING=1");
+    assert_eq!(scraped(metrics, "/health"), (503, "the server is about to stop\n".to_owned()));
+    assert_eq!(scraped(metrics, "/ready").0, 503);
+}
+
+#[test]
 fn limits_that_are_hit_are_counted() {
     let (program, port) = started(METRICS);
     let metrics = metrics(&program);
@@ -146,6 +174,16 @@ fn names_of_coredns_are_there_if_wanted() {
     assert_eq!(sample(&text, request), Some(2.0), "{text}");
     let reply = "coredns_dns_responses_total{server=\"dns://.:53\",zone=\"shop\",view=\"\",rcode=\"SERVFAIL\",plugin=\"forward\"}";
     assert_eq!(sample(&text, reply), Some(1.0), "{text}");
+    // A failure that is remembered is no denial.
+    addresses(port, "www.example");
+    let (_, again) = scraped(metrics(&program), "/metrics");
+    let denied = "coredns_cache_hits_total{server=\"dns://.:53\",type=\"denial\",zones=\".\",view=\"\"}";
+    assert_eq!(sample(&again, denied), Some(0.0), "{again}");
+    assert_eq!(
+        sample(&again, "coredns_forward_responses_total{to=\"127.0.0.66:1\",rcode=\"SERVFAIL\"}"),
+        Some(1.0),
+        "{again}"
+    );
     for name in [
         "coredns_build_info",
         "coredns_panics_total",
@@ -156,6 +194,17 @@ fn names_of_coredns_are_there_if_wanted() {
         "coredns_cache_misses_total",
         "coredns_forward_requests_total",
         "coredns_proxy_healthcheck_failures_total",
+        "coredns_cache_evictions_total",
+        "coredns_cache_drops_total",
+        "coredns_forward_healthcheck_broken_total",
+        "coredns_proxy_conn_cache_misses_total",
+        "coredns_plugin_enabled",
+        "coredns_acl_allowed_requests_total",
+        "coredns_acl_filtered_requests_total",
+        "coredns_acl_dropped_requests_total",
+        "coredns_acl_blocked_requests_total",
+        "coredns_reload_failed_total",
+        "coredns_local_localhost_requests_total",
     ] {
         assert!(text.contains(&format!("\n{name}{{")) || text.contains(&format!("\n{name} ")), "{name} in {text}");
     }
@@ -165,7 +214,17 @@ fn names_of_coredns_are_there_if_wanted() {
 fn health_and_readiness() {
     let (program, port) = started(METRICS);
     let metrics = metrics(&program);
+    let watcher = super::watching::watch(&program, "");
+    super::watching::first(&watcher, port, |_| "db".to_owned());
+    let before = sum(&scraped(metrics, "/metrics").1, "callsign_queries_total");
     assert_eq!(scraped(metrics, "/health"), (200, "ok\n".to_owned()));
+    let after = sum(&scraped(metrics, "/metrics").1, "callsign_queries_total");
+    assert_eq!(before, after, "a probe is no client's query");
+    let mark = watcher.mark();
+    addresses(port, "web");
+    watcher.wait_after(mark, super::support::process::Source::Stdout, "\"web\"");
+    let shown = watcher.lines(super::support::process::Source::Stdout);
+    assert!(!shown.iter().any(|line| line.contains("\"localhost\"")), "{shown:?}");
     assert_eq!(scraped(metrics, "/ready"), (200, "ready\n".to_owned()));
     assert_eq!(scraped(metrics, "/other").0, 404);
     // Somebody has the address of another network; and a failed reload takes nothing down.

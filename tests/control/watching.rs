@@ -53,6 +53,10 @@ fn only_what_failed_and_what_is_forwarded() {
     let (program, port) = started("");
     let (failed, forwarded) = (watch(&program, "--only failed"), watch(&program, "--only forwarded"));
     assert_eq!(first(&failed, port, |_| "nothere.internal".to_owned())["rcode"], "NXDOMAIN");
+    // A container that is stopped is no answer either.
+    let mark = failed.mark();
+    addresses(port, "worker");
+    failed.wait_after(mark, Source::Stdout, "\"worker\"");
     let query = first(&forwarded, port, |number| format!("www{number}.example"));
     assert_eq!((&query["from"], &query["rcode"]), (&"upstream".into(), &"SERVFAIL".into()), "{query}");
     assert!(query["why"].as_str().unwrap().contains("no upstream could answer"), "{query}");
@@ -92,6 +96,7 @@ fn what_is_logged_of_queries_is_what_is_wanted() {
     addresses(port, "db");
     let line: Value = serde_json::from_str(wait_for(&other, "\n").lines().next().unwrap()).unwrap();
     assert_eq!((&line["name"], &line["answers"][0]), (&"db".into(), &"10.10.1.3".into()));
+    assert!(line.as_object().unwrap().contains_key("container"), "{line}");
 }
 
 pub(crate) fn wait_for(file: &Path, text: &str) -> String {

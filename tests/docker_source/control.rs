@@ -30,7 +30,7 @@ fn command(bed: &Bed, words: &str) -> Finished {
 fn source(bed: &Bed) -> Value {
     let finished = command(bed, "status --json");
     let status: Value = serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"));
-    status["source"].clone()
+    status["servers"][0]["source"].clone()
 }
 
 /// What is served for Prometheus and for health checks.

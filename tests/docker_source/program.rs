@@ -475,5 +475,8 @@ fn explain_says_that_a_name_is_the_files_alias() {
     let from = format!("127.{prefix}.1.3");
     let arguments = ["explain", "ext", "--from", &from, "--docker", "--config", file.to_str().unwrap()];
     let told = ran(&engine, &arguments).expect_success().stdout;
-    assert!(told.starts_with("ext is an alias of www.example.com: the upstream 127.0.0.66:53 is asked.\n"), "{told}");
+    assert!(
+        told.starts_with("ext stands for www.example.com, which the upstream 127.0.0.66:53 is asked for.\n"),
+        "{told}"
+    );
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use callsign::control::client::{Call, ClientError};
 use callsign::control::shapes::{AddedNames, Addition, Earlier, LogLevel, Reloaded, Upstreams};
-use callsign::control::{directory, running};
+use callsign::control::{directories, directory, running};
 use serde::de::DeserializeOwned;
 
 use super::{NO, USAGE, output};
@@ -27,6 +27,9 @@ pub(super) use hosts::run as hosts;
 pub(super) use names::run as names;
 pub(super) use status::run as status;
 pub(super) use watch::run as watch;
+
+/// How long a server may take to show that it is one, where there are several.
+const PROBED: Duration = Duration::from_secs(1);
 
 /// Why there is no answer: the exit code, and the message.
 pub(super) type Failure = (u8, String);
@@ -47,10 +50,7 @@ pub(super) fn sockets(target: &Target) -> Result<Vec<PathBuf>, Failure> {
     }
     let running = running();
     if running.is_empty() {
-        let looked = match directory() {
-            Some(own) if own != Path::new("/run/callsign") => format!("/run/callsign and {}", own.display()),
-            _ => "/run/callsign".to_owned(),
-        };
+        let looked = directories().iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(" and ");
         return Err((
             NO,
             format!(
@@ -80,10 +80,46 @@ fn named_socket(named: &str) -> PathBuf {
 pub(super) fn socket(target: &Target) -> Result<PathBuf, Failure> {
     let mut sockets = sockets(target)?;
     if sockets.len() > 1 {
+        sockets = answering(sockets)?;
+    }
+    if sockets.len() > 1 {
         let names: Vec<String> = sockets.iter().map(|path| path.display().to_string()).collect();
         return Err((USAGE, format!("several servers are running; name one with --socket: {}", names.join(", "))));
     }
     Ok(sockets.remove(0))
+}
+
+/// Those of several sockets behind which a server answers; all of them if none does. A socket of another program, such as a reader
+/// of dnstap, is none, and neither is that of a server that hangs.
+fn answering(sockets: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
+    let call = Call::get("/v1/upstreams").within(PROBED);
+    let (answering, silent): (Vec<PathBuf>, Vec<PathBuf>) = block_on(async {
+        let mut asked = Vec::new();
+        for socket in sockets {
+            let call = call.clone();
+            asked.push(tokio::spawn(async move {
+                // Also one that says no is a server.
+                let outcome = call.send::<Upstreams>(&socket).await;
+                (socket, matches!(outcome, Ok(_) | Err(ClientError::Refused { .. })))
+            }));
+        }
+        let mut all = (Vec::new(), Vec::new());
+        for task in asked {
+            match task.await {
+                Ok((socket, true)) => all.0.push(socket),
+                Ok((socket, false)) => all.1.push(socket),
+                Err(_) => {}
+            }
+        }
+        all
+    })?;
+    if answering.is_empty() {
+        return Ok(silent);
+    }
+    silent
+        .iter()
+        .for_each(|socket| output::complain(format_args!("{} does not answer, and is left out", socket.display())));
+    Ok(answering)
 }
 
 /// Asks a server, and gives the answer with its document.
@@ -250,8 +286,8 @@ fn changes(reloaded: &Reloaded) -> String {
 /// What was put into force before, because the file had changed.
 fn in_force(earlier: &Earlier) -> String {
     let Earlier { at, added, changed, removed, settings, operation } = earlier;
-    let settings: &[String] = if *settings { &["settings of the server".to_owned()] } else { &[] };
-    let changed = [changed, settings, operation].concat();
+    let settings: Vec<String> = settings.then(|| "settings of the server".to_owned()).into_iter().collect();
+    let changed = [&changed[..], &settings[..], &operation[..]].concat();
     let parts = [(added, "added"), (&changed, "changed"), (removed, "removed")];
     let parts = parts.iter().filter(|(names, _)| !names.is_empty());
     let parts: Vec<String> = parts.map(|(names, what)| format!("{} {what}", names.join(", "))).collect();

@@ -48,9 +48,12 @@ fn containers(name: &Name, style: Style) -> Cell {
         .iter()
         .map(|container| {
             let host = container.host.as_ref().map(|host| format!(" on {host}")).unwrap_or_default();
+            // By its ID where another one has the same name.
+            let is_shared = name.containers.iter().filter(|other| other.name == container.name).count() > 1;
+            let known_as = if is_shared { &container.id } else { &container.name };
             match &*container.state {
-                "up" => format!("{}{host}", container.name),
-                state => format!("{}{host} ({state})", container.name),
+                "up" => format!("{known_as}{host}"),
+                state => format!("{known_as}{host} ({state})"),
             }
         })
         .collect();

@@ -2,53 +2,87 @@
 
 use std::fmt::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use callsign::control::client::Call;
-use callsign::control::shapes::{Confined, Listener, Network, Status, Upstream};
+use callsign::control::shapes::{
+    Confined, Listener, Network, ServerStatus, SilentSocket, Status, Statuses, Upstream, VERSION,
+};
 
 use super::arguments;
 use super::text::{self, Cell, Style, Table, number};
-use super::{Failure, ask, fail, sockets, state};
+use super::{Failure, block_on, fail, failure, sockets, state};
 use crate::cli::{NO, output};
 
+/// How long a server may take to say how it does.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 pub(in crate::cli) fn run(arguments: &arguments::Status) -> ExitCode {
-    match statuses(arguments) {
-        Ok(statuses) => {
-            let code = if statuses.iter().all(|status| status.problems.is_empty()) { 0 } else { NO };
-            match (&statuses[..], arguments.target.json) {
-                // One document for one server; for several a list of them.
-                ([status], true) => output::json(status, code),
-                (several, true) => output::json(&several, code),
-                (all, false) => {
-                    let texts: Vec<String> = all.iter().map(|status| show(status, Style::of_stdout())).collect();
-                    output::result(&texts.join("\n"), code)
-                }
-            }
-        }
-        Err((code, message)) => fail(&arguments.target, message, code),
+    let statuses = match statuses(arguments) {
+        Ok(statuses) => statuses,
+        Err((code, message)) => return fail(&arguments.target, message, code),
+    };
+    let Statuses { servers, silent, .. } = &statuses;
+    let is_well = silent.is_empty() && servers.iter().all(|server| server.status.problems.is_empty());
+    let code = if is_well { 0 } else { NO };
+    if arguments.target.json {
+        return output::json(&statuses, code);
     }
+    let style = Style::of_stdout();
+    let is_one = servers.len() + silent.len() == 1;
+    if let ([], [only], true) = (&servers[..], &silent[..], is_one) {
+        return fail(&arguments.target, &only.error, code);
+    }
+    let at = |socket: &str| if is_one { String::new() } else { format!("{}\n", style.dim(socket)) };
+    let mut texts: Vec<String> =
+        servers.iter().map(|server| format!("{}{}", at(&server.socket), show(&server.status, style))).collect();
+    texts.extend(
+        silent.iter().map(|silent| format!("{}\n  {} {}\n", style.dim(&silent.socket), style.bad("!"), silent.error)),
+    );
+    output::result(&texts.join("\n"), code)
 }
 
-fn statuses(arguments: &arguments::Status) -> Result<Vec<Status>, Failure> {
-    let call = Call::get("/v1/status");
-    let mut statuses = Vec::new();
-    for socket in sockets(&arguments.target)? {
-        let (status, _) = ask::<Status>(&socket, &call)?;
-        statuses.push(status);
+/// What every server says, asked at once: one that hangs hides no other.
+fn statuses(arguments: &arguments::Status) -> Result<Statuses, Failure> {
+    let call = Call::get("/v1/status").within(PATIENCE);
+    let sockets = sockets(&arguments.target)?;
+    let answers = block_on(async {
+        let asked: Vec<_> = sockets
+            .into_iter()
+            .map(|socket| {
+                let call = call.clone();
+                tokio::spawn(async move {
+                    let answer = call.send::<Status>(&socket).await;
+                    (socket.display().to_string(), answer.map_err(|error| failure(error).1))
+                })
+            })
+            .collect();
+        let mut answers = Vec::new();
+        for task in asked {
+            answers.extend(task.await);
+        }
+        answers
+    })?;
+    let mut all = Statuses { api: VERSION, servers: Vec::new(), silent: Vec::new() };
+    for (socket, answer) in answers {
+        match answer {
+            Ok((status, _)) => all.servers.push(ServerStatus { socket, status }),
+            Err(error) => all.silent.push(SilentSocket { socket, error }),
+        }
     }
-    let Some(wanted) = &arguments.network else { return Ok(statuses) };
+    let Some(wanted) = &arguments.network else { return Ok(all) };
     let mut known: Vec<String> =
-        statuses.iter().flat_map(|status| &status.networks).map(|network| network.name.clone()).collect();
+        all.servers.iter().flat_map(|server| &server.status.networks).map(|network| network.name.clone()).collect();
     known.sort();
-    statuses.retain_mut(|status| {
-        status.networks.retain(|network| network.name == *wanted);
-        !status.networks.is_empty()
+    all.servers.retain_mut(|server| {
+        server.status.networks.retain(|network| network.name == *wanted);
+        !server.status.networks.is_empty()
     });
-    if statuses.is_empty() {
+    if all.servers.is_empty() && all.silent.is_empty() {
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         return Err((NO, format!("there is no network {wanted:?}; there is {known}")));
     }
-    Ok(statuses)
+    Ok(all)
 }
 
 // Writing to memory does not fail: outcomes are dropped.
@@ -168,7 +202,7 @@ pub(super) fn upstreams(upstreams: &[Upstream], style: Style) -> String {
             state(&upstream.state, style),
             upstream.rtt_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.1} ms")).into(),
             number(upstream.queries).into(),
-            number(upstream.failures).into(),
+            number(upstream.failures + upstream.timeouts).into(),
             number(upstream.late).into(),
         ]);
     }

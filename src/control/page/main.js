@@ -149,9 +149,10 @@ function upstreams() {
   const rows = status.upstreams.map((upstream) => {
     const past = history.map((state) => state.upstreams.find(({ address }) => address === upstream.address)).filter(Boolean);
     const since = (what) => upstream[what] - (past[0]?.[what] ?? 0);
-    const [asked, failed] = [since("queries"), since("failures") + since("late")];
+    const [asked, failed] = [since("queries"), since("failures") + since("timeouts")];
     const words = { up: "up", down: "down", unknown: "not known yet" };
-    const rtt = upstream.rtt_ms === null ? "" : `${upstream.rtt_ms.toFixed(upstream.rtt_ms < 10 ? 1 : 0)} ms`;
+    const ms = upstream.rtt_ms;
+    const rtt = ms === null ? "" : ms < 1000 ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms` : `${(ms / 1000).toFixed(1)} s`;
     const number = (count) => count.toLocaleString("en");
     const lately = !asked ? "not asked" : failed ? `${number(failed)} of ${number(asked)} failed` : `${number(asked)} asked`;
     return el(
@@ -160,7 +161,7 @@ function upstreams() {
       el("strong", { class: "name", title: upstream.address }, upstream.address),
       el("span", { class: "state" }, words[upstream.state] ?? upstream.state),
       el("span", { class: "rtt" }, rtt, sparkline(past.map(({ rtt_ms }) => rtt_ms))),
-      el("span", { class: failed ? "lately bad" : "lately muted", title: "in the last minute; what was late counts as failed" }, lately),
+      el("span", { class: failed ? "lately bad" : "lately muted", title: "in the last minute; what got no answer counts as failed" }, lately),
     );
   });
   const { entries, bytes } = status.forwarding;

@@ -14,7 +14,8 @@ const FAILURES = 500;
 
 const CODES = { NXDOMAIN: "no such name", SERVFAIL: "failed", REFUSED: "refused", FORMERR: "malformed", NOTIMP: "not supported" };
 
-const isFailed = (query) => query.rcode !== "NOERROR";
+// As the server has it: a stopped container is a failure, too.
+const isFailed = (query) => query.rcode !== "NOERROR" || (query.rule === "N7" && !query.answers.length);
 
 // What the client got, in words.
 export function answerOf(query) {

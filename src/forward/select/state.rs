@@ -40,6 +40,10 @@ pub struct UpstreamStatus {
     pub failures: u64,
     /// Questions that it had not answered within its usual time.
     pub late: u64,
+    /// Questions that it had not answered when their time was over.
+    pub timeouts: u64,
+    /// Datagrams that were sent to it again, as no reply had come.
+    pub repeats: u64,
     /// Messages that were not the reply to what was asked: guesses, or strays.
     pub mismatches: u64,
     /// Connections made to it.
@@ -54,6 +58,8 @@ pub(in crate::forward) struct UpstreamState {
     replies: AtomicU64,
     failures: AtomicU64,
     late: AtomicU64,
+    timeouts: AtomicU64,
+    repeats: AtomicU64,
     /// Told when something becomes known of it.
     changes: Arc<Notify>,
 }
@@ -61,9 +67,10 @@ pub(in crate::forward) struct UpstreamState {
 impl UpstreamState {
     /// A server that nothing is known of.
     pub(in crate::forward) fn new(upstream: Upstream, changes: Arc<Notify>, tap: TapSlot) -> UpstreamState {
-        let [replies, failures, late] = [const { AtomicU64::new(0) }; 3];
+        let [replies, failures, late, timeouts, repeats] = [const { AtomicU64::new(0) }; 5];
         let connections = Arc::new(Connections::new(upstream, tap));
-        UpstreamState { connections, health: Mutex::new(Health::new()), replies, failures, late, changes }
+        let health = Mutex::new(Health::new());
+        UpstreamState { connections, health, replies, failures, late, timeouts, repeats, changes }
     }
 
     /// Which server it is.
@@ -108,6 +115,16 @@ impl UpstreamState {
     /// It failed a question, whatever others say to that.
     pub(in crate::forward) fn failed(&self) {
         self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It had not answered a question when its time was over.
+    pub(in crate::forward) fn timed_out(&self) {
+        self.timeouts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It was sent a datagram again.
+    pub(in crate::forward) fn repeated(&self) {
+        self.repeats.fetch_add(1, Ordering::Relaxed);
     }
 
     /// It is later than usual with a question: a probe tells whether it replies at all.
@@ -168,6 +185,8 @@ impl UpstreamState {
             replies: count(&self.replies),
             failures: count(&self.failures),
             late: count(&self.late),
+            timeouts: count(&self.timeouts),
+            repeats: count(&self.repeats),
             mismatches: traffic.mismatches(),
             connections: traffic.connections(),
         }
