@@ -71,8 +71,8 @@ impl Batch {
         let Batch { queries, received, receive_v4, receive_v6, .. } = self;
         let headers = if is_v6 { receive_v6 } else { receive_v4 };
         let is_full = match self.last {
-            ..=1 => receive_up_to::<2>(socket, queries, headers, received)?,
-            ..=4 => receive_up_to::<8>(socket, queries, headers, received)?,
+            0..=1 => receive_up_to::<2>(socket, queries, headers, received)?,
+            2..=4 => receive_up_to::<8>(socket, queries, headers, received)?,
             _ => receive_up_to::<BATCH>(socket, queries, headers, received)?,
         };
         let count = self.received.len();

@@ -134,6 +134,7 @@ pub(in crate::forward) struct Attempt {
 }
 
 /// At what it waits.
+#[expect(clippy::large_enum_variant, reason = "nearly all are datagrams, and none is to take memory of its own")]
 enum Waiting {
     Datagram(UdpQuery),
     Connection(Receiving),
