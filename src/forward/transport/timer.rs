@@ -244,21 +244,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn timers_run_out_in_order_and_none_before_its_time() {
+    async fn timers_run_out_and_none_before_its_time() {
         let start = crate::forward::transport::now();
-        let after = [30, 10, 20, 10, 0].map(|after| after * MS);
-        let order = std::sync::Mutex::new(Vec::new());
-        let run = |after: Duration| {
-            let order = &order;
-            async move {
-                run_out(&mut Timer::new(), start + after).await;
-                assert!(start.elapsed() >= after);
-                order.lock().unwrap().push(after);
-            }
+        let run = |after: Duration| async move {
+            run_out(&mut Timer::new(), start + after).await;
+            assert!(start.elapsed() >= after);
         };
-        let [a, b, c, d, e] = after.map(run);
+        let [a, b, c, d, e] = [30, 10, 20, 10, 0].map(|after| run(after * MS));
         tokio::join!(a, b, c, d, e);
-        assert_eq!(*order.lock().unwrap(), [0, 10, 10, 20, 30].map(|after| after * MS));
     }
 
     #[tokio::test]
