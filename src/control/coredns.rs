@@ -194,7 +194,11 @@ pub(super) fn families(all: &[ListenerCounts], status: &Status, failed_reloads: 
         Family::gauges("coredns_plugin_enabled", "What callsign does that CoreDNS has a plugin for", enabled),
         Family::counters("coredns_acl_allowed_requests", "Queries that were answered", sums(allowed)),
         Family::counters("coredns_acl_filtered_requests", "Always 0: no answer is emptied", zero_by_zone()),
-        Family::counters("coredns_acl_dropped_requests", "Queries that got no reply", sums(dropped)),
+        Family::counters(
+            "coredns_acl_dropped_requests",
+            "Queries that got no reply",
+            sums(dropped.chain(zero_by_zone())),
+        ),
         Family::counter("coredns_reload_failed", "Readings of the configuration that failed", failed_reloads),
         Family::counter("coredns_local_localhost_requests", "Always 0: localhost is answered as any other name", 0),
         Family::counter(
@@ -202,7 +206,11 @@ pub(super) fn families(all: &[ListenerCounts], status: &Status, failed_reloads: 
             "Queries turned down because too many were waiting",
             forwarding.overloaded,
         ),
-        Family::counters("coredns_acl_blocked_requests", "Queries that were refused", sums(refused)),
+        Family::counters(
+            "coredns_acl_blocked_requests",
+            "Queries that were refused",
+            sums(refused.chain(zero_by_zone())),
+        ),
     ]
 }
 

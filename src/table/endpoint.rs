@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::wire::{Name, NameError};
 
 use super::error::FirstError;
-use super::{Origin, Reach, TableError, Upstream};
+use super::{HostOrigin, Reach, TableError, Upstream};
 
 /// The transport of a published port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -181,7 +181,7 @@ struct Extra {
     id_as_written: Option<Box<Name>>,
     project: Option<Name>,
     /// `None` for an endpoint of this host.
-    origin: Option<Arc<Origin>>,
+    origin: Option<Arc<HostOrigin>>,
     /// Its host is not reachable.
     lost: bool,
 }
@@ -303,7 +303,7 @@ impl Endpoint {
     }
 
     /// The host that has published it, if that is another one than this (answers.md V7).
-    pub fn origin(&self) -> Option<&Arc<Origin>> {
+    pub fn origin(&self) -> Option<&Arc<HostOrigin>> {
         self.extra.as_ref()?.origin.as_ref()
     }
 
@@ -492,7 +492,7 @@ impl EndpointBuilder {
     /// Says that another host has published it. Its id gets the host's name in front, as in `host-b/3f2a9c`. The addresses, if
     /// they are the [host's](Reach::Host), and those that ports are [published at](Port::published_at) are to be that host's as
     /// this one reaches them; the unspecified address is none.
-    pub fn origin(mut self, origin: Arc<Origin>) -> EndpointBuilder {
+    pub fn origin(mut self, origin: Arc<HostOrigin>) -> EndpointBuilder {
         self.extra.origin = Some(origin);
         self
     }
@@ -512,7 +512,7 @@ impl EndpointBuilder {
         self.put_together()
     }
 
-    fn build_remote(mut self, origin: &Origin) -> Result<Endpoint, TableError> {
+    fn build_remote(mut self, origin: &HostOrigin) -> Result<Endpoint, TableError> {
         let id = std::mem::take(&mut self.endpoint.id);
         self.endpoint.id = format!("{}/{id}", origin.host()).into();
         let is_reached = |socket: &SocketAddr| !socket.ip().is_unspecified() && !socket.ip().is_loopback();

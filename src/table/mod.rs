@@ -36,7 +36,7 @@ pub use name_table::NameTable;
 pub(crate) use names::Absence;
 pub use names::{NameEntry, RecordSet};
 pub use network::{Change, Network, SnapshotRef};
-pub use origin::{Origin, Reach, RefusedName};
+pub use origin::{HostOrigin, Reach, RefusedName};
 pub use record::Record;
 pub use settings::{Clients, HealthPolicy, MAX_HOLD, Merge, ReverseNames, Settings};
 #[cfg(feature = "docker")]

@@ -464,7 +464,7 @@ impl<'n> Change<'n> {
     /// Attaches an endpoint, or replaces the one with the same id. An endpoint that is there already, just like this, is
     /// left alone.
     ///
-    /// One of another host (with an [origin](super::Origin)) never replaces one of this host.
+    /// One of another host (with an [origin](super::HostOrigin)) never replaces one of this host.
     pub fn attach(&mut self, endpoint: Endpoint) {
         if let Some(old) = self.next.attachment(endpoint.id()) {
             if *old.endpoint() == endpoint || endpoint.is_remote() && !old.is_remote() {
@@ -599,7 +599,7 @@ impl<'n> Change<'n> {
         self.replace(|old| !old.is_remote(), endpoints);
     }
 
-    /// Makes these the network's endpoints on another host: those whose [origin](super::Origin) it is.
+    /// Makes these the network's endpoints on another host: those whose [origin](super::HostOrigin) it is.
     pub fn replace_host(&mut self, host: &Name, endpoints: impl IntoIterator<Item = Endpoint>) {
         let is_of = |endpoint: &Endpoint| endpoint.origin().is_some_and(|origin| origin.host() == host);
         self.replace(|old| is_of(old.endpoint()), endpoints.into_iter().filter(is_of));

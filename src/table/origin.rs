@@ -24,34 +24,34 @@ pub enum Reach {
 /// ```
 /// use std::sync::Arc;
 /// use std::time::Instant;
-/// use callsign::table::{Endpoint, Origin, Reach};
+/// use callsign::table::{Endpoint, HostOrigin, Reach};
 ///
-/// let host_b = Arc::new(Origin::new("host-b", Reach::Container)?.learned(41, Instant::now()));
+/// let host_b = Arc::new(HostOrigin::new("host-b", Reach::Container)?.learned(41, Instant::now()));
 /// let queue = Endpoint::builder("3f2a9c").origin(host_b).address("10.88.2.12").name("queue").build()?;
 /// assert_eq!(queue.id(), "host-b/3f2a9c");
 /// # Ok::<(), callsign::table::TableError>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Origin {
+pub struct HostOrigin {
     host: Name,
     reach: Reach,
     revision: u64,
     learned: Option<Instant>,
 }
 
-impl Origin {
+impl HostOrigin {
     /// An origin that was learned at revision 0, at a time that is not known.
     ///
     /// # Errors
     /// [`TableError::HostName`] if the host's name has other characters than letters, digits, hyphens and dots.
-    pub fn new(host: &str, reach: Reach) -> Result<Origin, TableError> {
-        Ok(Origin { host: host_name(host)?, reach, revision: 0, learned: None })
+    pub fn new(host: &str, reach: Reach) -> Result<HostOrigin, TableError> {
+        Ok(HostOrigin { host: host_name(host)?, reach, revision: 0, learned: None })
     }
 
     /// The same, learned from this revision of the store at this moment.
     #[must_use]
-    pub fn learned(self, revision: u64, at: Instant) -> Origin {
-        Origin { revision, learned: Some(at), ..self }
+    pub fn learned(self, revision: u64, at: Instant) -> HostOrigin {
+        HostOrigin { revision, learned: Some(at), ..self }
     }
 
     /// The host's name.
@@ -75,13 +75,13 @@ impl Origin {
     }
 }
 
-impl PartialEq for Origin {
-    fn eq(&self, other: &Origin) -> bool {
+impl PartialEq for HostOrigin {
+    fn eq(&self, other: &HostOrigin) -> bool {
         (&self.host, self.reach) == (&other.host, other.reach)
     }
 }
 
-impl Eq for Origin {}
+impl Eq for HostOrigin {}
 
 /// A host's name: letters, digits and hyphens, in one label or several.
 ///

@@ -14,7 +14,7 @@ use super::attachment::Attachment;
 use super::endpoint::{Endpoint, Protocol, spellings};
 use super::hamt::{Hamt, Keyed, hash_of};
 use super::names::{NameEntry, NameIndex, key_of};
-use super::origin::{Origin, RefusedName};
+use super::origin::{HostOrigin, RefusedName};
 use super::settings::Settings;
 
 /// A network at one moment. A query sees exactly one of these a network (answers.md T7).
@@ -280,7 +280,7 @@ impl Snapshot {
 
     /// Why an endpoint of another host is not found by a name here, if it is not (answers.md N8b). The table leaves such names
     /// out by itself.
-    pub fn refuses(&self, origin: &Origin, name: &Name) -> Option<RefusedName> {
+    pub fn refuses(&self, origin: &HostOrigin, name: &Name) -> Option<RefusedName> {
         let name = &*self.unqualified(name);
         let is_named = |reserved: &str| name.labels().last().is_some_and(|last| last == reserved.as_bytes());
         let is_gateway = |suffix: Option<&Name>| {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use callsign::responder::{ClientIdentity, HostAnswer, HostView};
 use callsign::table::{
-    Clients, Endpoint, EndpointBuilder, Event, Health, HealthPolicy, Merge, Network, NetworkBuilder, Origin, Port,
+    Clients, Endpoint, EndpointBuilder, Event, Health, HealthPolicy, HostOrigin, Merge, Network, NetworkBuilder, Port,
     Protocol, Reach, RefusedName, ReverseNames, Sharing, Spread, TableError, Untaken,
 };
 use hickory_proto::rr::RecordType::{A, AAAA, ANY, PTR, SRV};
@@ -14,8 +14,8 @@ use crate::kit::{World, blog, check, endpoint, named, shop};
 
 const ID: &str = "3f2a9c0d1e4b5a697887766554433221100ffeeddccbbaa99887766554433221";
 
-fn origin(host: &str, reach: Reach) -> Arc<Origin> {
-    Arc::new(Origin::new(host, reach).unwrap().learned(41, Instant::now()))
+fn origin(host: &str, reach: Reach) -> Arc<HostOrigin> {
+    Arc::new(HostOrigin::new(host, reach).unwrap().learned(41, Instant::now()))
 }
 
 /// A container of another host, at its own address.
@@ -431,9 +431,9 @@ fn n8b_which_addresses_are_taken() {
 #[test]
 fn an_origin_and_its_endpoints_have_plain_names() {
     for bad in ["", ".", "host b", "host/b", "*.b", "host_b", "a..b", "größe"] {
-        assert!(matches!(Origin::new(bad, Reach::Host), Err(TableError::HostName(_))), "{bad}");
+        assert!(matches!(HostOrigin::new(bad, Reach::Host), Err(TableError::HostName(_))), "{bad}");
     }
-    assert_eq!(Origin::new("Host-B.dc1", Reach::Host).unwrap().host().to_string(), "host-b.dc1");
+    assert_eq!(HostOrigin::new("Host-B.dc1", Reach::Host).unwrap().host().to_string(), "host-b.dc1");
     for bad in ["", "a..b", &"x".repeat(64)] {
         assert!(remote("host-b", bad, "10.0.0.1", &[]).build().is_err(), "{bad}");
     }

@@ -236,7 +236,7 @@ pub(crate) fn address_of(name: &str) -> String {
 
 /// Hosts of different names are different machines here.
 pub(crate) fn machine(name: &str) -> Machine {
-    Machine { id: format!("machine of {name}"), boot: "first".to_owned() }
+    Machine::new(format!("machine of {name}"), "first")
 }
 
 /// A network that is shared by its containers' addresses: `10.88.NUMBER.0/24` is this host's part.

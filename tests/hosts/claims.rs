@@ -68,7 +68,7 @@ fn a8_a_reboot_takes_over_at_once_and_no_name_is_away_meanwhile() {
     let place = b.kill();
     let mut options = cluster.options("host-b");
     long(&mut options);
-    let rebooted = Machine { boot: "second".to_owned(), ..machine("host-b") };
+    let rebooted = Machine::new(machine("host-b").id, "second");
     let b = Host::start(place, &rebooted, options, vec![shop("after")]);
     // Long before the lease of before ends.
     a.expect_within(Duration::from_secs(5), "shop", "after", "A 10.88.2.4");

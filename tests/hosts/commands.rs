@@ -56,6 +56,13 @@ fn json<T: DeserializeOwned>(program: &Program, words: &[&str]) -> T {
         .unwrap_or_else(|error| panic!("{words:?}: {error}: {}{}", said.stdout, said.stderr))
 }
 
+/// What `callsign status` says of the one server that is asked.
+#[track_caller]
+fn status_of(program: &Program) -> Status {
+    let mut said: Value = json(program, &["status"]);
+    serde_json::from_value(said["servers"][0].take()).unwrap()
+}
+
 /// The fields of an object are those of its schema, and what it needs is there.
 fn is_described(value: &Value, schema: &str) {
     let document: Value = serde_json::from_str(callsign::control::OPENAPI).unwrap();
@@ -90,7 +97,7 @@ fn the_program_says_where_a_name_is_and_how_the_hosts_are() {
     let queue = r#"{ id = "queue-1", names = ["queue", "web"], addresses = ["10.88.2.12"] }"#;
     let a = Program::with(&config(&cluster, "host-a", 1, web)).inside(&here).start();
     let b = Program::with(&config(&cluster, "host-b", 2, queue)).inside(&there).start();
-    let served = || json::<Status>(&a, &["status"]).store.map_or(0, |store| store.remote_containers);
+    let served = || status_of(&a).store.map_or(0, |store| store.remote_containers);
     wait_or(DEADLINE, || served() == 1, || say(&a, &["hosts"]).stdout);
 
     // Which hosts there are.
@@ -149,7 +156,7 @@ fn the_program_says_where_a_name_is_and_how_the_hosts_are() {
 
     // etcd is away.
     cluster.kill(0);
-    let problems = || json::<Status>(&a, &["status"]).problems;
+    let problems = || status_of(&a).problems;
     let is_told =
         |problems: Vec<String>| problems.iter().any(|problem| problem.starts_with("etcd does not answer since "));
     wait_or(Duration::from_secs(30), || is_told(problems()), || format!("{:?}", problems()));
@@ -165,5 +172,5 @@ fn a_server_that_shares_nothing_says_so() {
     assert_eq!(said.stdout, "this server shares names with no other host: its configuration has no [store]\n");
     let hosts: Hosts = json(&program, &["hosts"]);
     assert_eq!((hosts.store, hosts.hosts.len()), (None, 0));
-    assert_eq!(json::<Status>(&program, &["status"]).store, None);
+    assert_eq!(status_of(&program).store, None);
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use callsign::responder::{Client, Listener, Responder, ResponderOptions, Verdict};
-use callsign::table::{Clients, Endpoint, Health, Merge, NameTable, Network, Origin, Reach, Sharing, Spread};
+use callsign::table::{Clients, Endpoint, Health, HostOrigin, Merge, NameTable, Network, Reach, Sharing, Spread};
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 use proptest::collection::vec;
@@ -154,7 +154,7 @@ fn endpoint(member: &Member) -> Endpoint {
     let builder = Endpoint::builder(&member.id).names(&member.names).health(health);
     let builder = builder.running(member.running).priority(member.priority);
     let builder = match member.host {
-        Some(host) => builder.origin(Arc::new(Origin::new(host, Reach::Container).unwrap())),
+        Some(host) => builder.origin(Arc::new(HostOrigin::new(host, Reach::Container).unwrap())),
         None => builder,
     };
     member

@@ -39,7 +39,7 @@ pub(in crate::cli) struct Names {
     pub(super) target: Target,
 }
 
-/// Show the other hosts that share names with this one, and how the store is that connects them
+/// Show the other hosts that share names with this one, and the state of the store
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Hosts {
     #[command(flatten)]

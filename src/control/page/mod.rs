@@ -149,6 +149,10 @@ pub fn is_own(host: &str, local: IpAddr, hosts: &[String]) -> bool {
         return false;
     };
     let name = authority.host();
+    let port = host[name.len()..].strip_prefix(':').unwrap_or_default();
+    if host.len() > name.len() + 1 + port.len() || !port.bytes().all(|octet| octet.is_ascii_digit()) {
+        return false;
+    }
     let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     if let Ok(address) = name.parse::<IpAddr>() {

@@ -68,7 +68,7 @@ pub use values::{Config, ServerConfig};
 pub use watch::{WatchError, Watcher};
 
 use super::file;
-use crate::table::{Origin, Reach, Settings};
+use crate::table::{HostOrigin, Reach, Settings};
 use duplicate_check::DuplicateCheck;
 use lint::Servers;
 use section::Section;
@@ -157,7 +157,7 @@ impl Config {
     /// Says what this host is called where networks are shared with others: mostly the system's host name, where `[store]` has no
     /// `host` (answers.md N8b). Nothing comes of it without `[store]`, or if it is no host name; gives false then.
     pub fn name_host(&mut self, host: &str) -> bool {
-        let (Some(store), Ok(origin)) = (&mut self.store, Origin::new(host, Reach::Host)) else { return false };
+        let (Some(store), Ok(origin)) = (&mut self.store, HostOrigin::new(host, Reach::Host)) else { return false };
         let host = origin.host();
         store.host = host.to_string();
         self.additions.name_host(host);

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::settings::{ForwardOptions, StoreOptions};
-use crate::table::{NetworkBuilder, Origin, Reach, Sharing, Spread, TableError};
+use crate::table::{HostOrigin, NetworkBuilder, Reach, Sharing, Spread, TableError};
 
 use super::lint::{Claim, Kind, tables, text};
 use super::network::is_addition;
@@ -87,7 +87,7 @@ fn check_member(url: &str, is_insecure: bool) -> Result<(), String> {
     }
     let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "2379"));
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let is_host = host.parse::<IpAddr>().is_ok() || Origin::new(host, Reach::Host).is_ok();
+    let is_host = host.parse::<IpAddr>().is_ok() || HostOrigin::new(host, Reach::Host).is_ok();
     if !is_host || port.parse::<u16>().is_err() || port == "0" {
         return Err(format!("{url:?} is no member of etcd"));
     }
@@ -103,7 +103,7 @@ fn check_member(url: &str, is_insecure: bool) -> Result<(), String> {
 
 fn host(section: &Section<'_>) -> Option<String> {
     let host = section.string("host")?;
-    let origin = section.check("host", &host.span(), Origin::new(host.get_ref(), Reach::Host))?;
+    let origin = section.check("host", &host.span(), HostOrigin::new(host.get_ref(), Reach::Host))?;
     Some(origin.host().to_string())
 }
 

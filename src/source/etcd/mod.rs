@@ -40,7 +40,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::settings::{StoreOptions, StoreStatus};
-use crate::table::{NameTable, Origin, Reach};
+use crate::table::{HostOrigin, NameTable, Reach};
 
 use client::Member;
 use follow::{Command, Follower, Talks};
@@ -101,6 +101,7 @@ impl fmt::Debug for StoreView {
 
 /// What tells this host from others of its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Machine {
     /// The same after a reboot: a hash of the machine's id.
     pub id: String,
@@ -109,6 +110,11 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// A machine with this identity, started with this boot id.
+    pub fn new(id: impl Into<String>, boot: impl Into<String>) -> Machine {
+        Machine { id: id.into(), boot: boot.into() }
+    }
+
     /// This one. A system without a machine's id is another one after each reboot.
     pub fn this() -> Machine {
         let read = |path: &str| {
@@ -233,7 +239,7 @@ fn check(options: &StoreOptions) -> Result<Vec<Member>, StoreError> {
         return Err(StoreError::NoMember);
     }
     let host = options.host.to_ascii_lowercase();
-    if Origin::new(&host, Reach::Host).is_err() || host.ends_with('.') {
+    if HostOrigin::new(&host, Reach::Host).is_err() || host.ends_with('.') {
         return Err(StoreError::Host(options.host.clone()));
     }
     let prefix = options.prefix.trim_end_matches('/');

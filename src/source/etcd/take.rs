@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::table::{Change, Endpoint, NameTable, Network, Origin, Port, Reach, Sharing, Untaken};
+use crate::table::{Change, Endpoint, HostOrigin, NameTable, Network, Port, Reach, Sharing, Untaken};
 use crate::wire::Name;
 
 use super::host::{Hosts, Ids, Places, Shown};
@@ -116,7 +116,7 @@ impl Taker {
         let snapshot = network.snapshot().clone();
         let (mut attached, mut detached) = (Vec::new(), Vec::new());
         let mut refusals = Vec::new();
-        let mut origins: BTreeMap<(Arc<str>, bool, i64), Arc<Origin>> = BTreeMap::new();
+        let mut origins: BTreeMap<(Arc<str>, bool, i64), Arc<HostOrigin>> = BTreeMap::new();
         let now = Instant::now();
         for (host, id) in places {
             let place = Place { network: name.into(), id };
@@ -128,7 +128,7 @@ impl Taker {
                     Some(origin) => origin.clone(),
                     None => {
                         let revision = u64::try_from(shown.known.revision).unwrap_or(0);
-                        let origin = Arc::new(Origin::new(&host, reach).ok()?.learned(revision, now));
+                        let origin = Arc::new(HostOrigin::new(&host, reach).ok()?.learned(revision, now));
                         origins.insert(key, origin.clone());
                         origin
                     }
