@@ -572,7 +572,7 @@ impl Teller<'_> {
         let name = name_of(asker);
         let has_it = |endpoint: &Endpoint| endpoint.names().iter().any(|each| each.to_string() == name);
         let is_others = self.asker.sees.iter().any(|network| {
-            network.snapshot().endpoints().any(|endpoint| endpoint.id() != asker.id() && has_it(endpoint))
+            network.snapshot().endpoints().any(|each| each.id() != asker.id() && !each.is_remote() && has_it(each))
         });
         if is_others { known_as(asker) } else { name }
     }

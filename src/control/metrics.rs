@@ -229,7 +229,11 @@ async fn ask(server: &Server, address: SocketAddr) -> Option<io::Result<()>> {
             Ok(_) => {}
         }
         match socket.recv(&mut reply).await {
-            Ok(len) if len >= 12 => return Some(Ok(())),
+            Ok(len) if len >= 12 => {
+                // Observers are told after the reply was sent.
+                server.responds().await;
+                return Some(Ok(()));
+            }
             Ok(_) => {}
             Err(error) => return Some(Err(error)),
         }
