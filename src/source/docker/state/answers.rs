@@ -151,12 +151,14 @@ impl State {
             let name = &container.name;
             self.notices.extend(container.problems.iter().map(|problem| format!("container {name}: {problem}")));
         }
-        if container.links.is_empty() {
+        let is_linking = if container.links.is_empty() {
             self.linking.remove(id);
+            false
         } else {
-            self.linking.insert(id.to_owned());
-        }
-        let is_other = before.as_ref() != Some(&container);
+            self.linking.insert(id.to_owned())
+        };
+        // What it links to has its names from now on, although a list has told of the links before.
+        let is_other = is_linking || before.as_ref() != Some(&container);
         let known = KnownContainer { container, asked, changed, summary: listed, is_inspected: true };
         if is_other {
             before.iter().for_each(|before| self.mark_endpoints(id, before));
