@@ -6,10 +6,10 @@
 //! exactly as the upstream sent it. Beneath is [`Forwarder::ask`], which knows of no cache (F3).
 //!
 //! Knows nothing of networks' names, of listeners, or of who asked. Its rooms, from below: what is sent and what counts as its
-//! reply is [`message`]; asking one server once is [`transport`]; which server is asked when, and whose answer counts, is
-//! [`select`]; what is kept is [`cache`]. [`route`] says which servers a question goes to, with [`resolv_conf`] for the host's
-//! own and [`self_guard`] against loops; [`request`] carries one question out, [`coalesce`] lets identical ones wait for it, and
-//! [`resolve`] joins all of that.
+//! reply is `message`; asking one server once is `transport`; which server is asked when, and whose answer counts, is
+//! `select`; what is kept is `cache`. `route` says which servers a question goes to, with `resolv_conf` for the host's
+//! own and `self_guard` against loops; `request` carries one question out, `coalesce` lets identical ones wait for it, and
+//! `resolve` joins all of that.
 //!
 //! ```no_run
 //! use callsign::forward::{ForwardOptions, Forwarder, Question, Upstreams};

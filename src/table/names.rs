@@ -71,7 +71,7 @@ struct Statics {
     alias: Option<(Name, Option<u32>)>,
 }
 
-/// The static records of one name and type, as a [fragment].
+/// The static records of one name and type, as an [RRset](rrset).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecordSet {
@@ -222,7 +222,7 @@ impl NameEntry {
         self.statics().is_some()
     }
 
-    /// The name's A records, as a [fragment]: 16 octets each.
+    /// The name's A records, as an [RRset](rrset): 16 octets each.
     pub fn a(&self) -> &[u8] {
         match &self.body {
             Body::Empty => &[],
@@ -231,7 +231,7 @@ impl NameEntry {
         }
     }
 
-    /// The name's AAAA records, as a [fragment]: 28 octets each.
+    /// The name's AAAA records, as an [RRset](rrset): 28 octets each.
     pub fn aaaa(&self) -> &[u8] {
         self.full().map_or(&[], |full| &full.aaaa)
     }

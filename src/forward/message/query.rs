@@ -10,7 +10,7 @@ use crate::wire::relay::{UpstreamQuery, upstream_query};
 pub struct Question {
     /// QNAME as the client spelled it (uncompressed), QTYPE and QCLASS, in wire form: at most 259 octets.
     pub question: Vec<u8>,
-    /// The flag word of the client's header, of which CD and AD count; see [`flag`]. RD does not: an upstream is always
+    /// The flag word of the client's header, of which CD and AD count; see [`flag`](crate::wire::message::flag). RD does not: an upstream is always
     /// asked to recurse, so that the same answer is right for all who ask the question, whatever their RD (answers.md F9).
     pub flags: u16,
     /// The client's DO bit (RFC 3225).
