@@ -5,7 +5,7 @@
 
 mod token;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 
 use hyper::header::{
@@ -149,11 +149,17 @@ pub fn is_own(host: &str, local: IpAddr, hosts: &[String]) -> bool {
         return false;
     };
     let name = authority.host();
-    let port = host[name.len()..].strip_prefix(':').unwrap_or_default();
-    if host.len() > name.len() + 1 + port.len() || !port.bytes().all(|octet| octet.is_ascii_digit()) {
+    let rest = &host[name.len()..];
+    let is_port = |port: &str| port.bytes().all(|octet| octet.is_ascii_digit());
+    if !rest.is_empty() && !rest.strip_prefix(':').is_some_and(is_port) {
         return false;
     }
-    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    // Only an IPv6 address stands in brackets (RFC 3986 §3.2.2).
+    let name = match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(address) if address.parse::<Ipv6Addr>().is_ok() => address,
+        Some(_) => return false,
+        None => name,
+    };
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     if let Ok(address) = name.parse::<IpAddr>() {
         let address = address.to_canonical();
@@ -211,6 +217,9 @@ mod tests {
             "localhost@evil.example",
             "evil.example@localhost",
             "http://localhost",
+            "[localhost]",
+            "[::1]~",
+            "[::1]:1.evil.example",
             "localhost/path",
             "/",
             ":80",
