@@ -175,14 +175,18 @@ impl Copy {
     /// Adds a record: as it is, or by the rewriter where it moves.
     fn record(&mut self, reply: &[u8], record: &RecordRef, ttl: u32, rewriter: Option<&mut Rewriter>) -> Option<()> {
         let start = self.message.len();
-        match rewriter {
-            None => self.message.extend_from_slice(&reply[record.range.clone()]),
-            Some(rewriter) => rewriter.record(reply, record, &mut self.message).ok()?,
-        }
-        let ttl_at = match start == record.range.start {
-            true => record.fixed + 4,
-            false => skip_name(&self.message, start)? + 4,
+        let fixed = match rewriter {
+            None => {
+                self.message.extend_from_slice(&reply[record.range.clone()]);
+                record.fixed
+            }
+            // Its owner may be spelled out, even where it comes to stand at the octet where it stood.
+            Some(rewriter) => {
+                rewriter.record(reply, record, &mut self.message).ok()?;
+                skip_name(&self.message, start)?
+            }
         };
+        let ttl_at = fixed + 4;
         self.message[ttl_at..ttl_at + 4].copy_from_slice(&ttl.to_be_bytes());
         let offset = TtlOffset { ttl: ttl_at.try_into().ok()?, end: self.message.len().try_into().ok()? };
         self.offsets.push(offset);
